@@ -1,0 +1,51 @@
+"""Errors written for the person at the keyboard.
+
+Every message says what went wrong, with which value, what was expected and what to do.
+The command line prints the message alone; the traceback appears only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOTHING_DONE = 3
+EXIT_FAILURE_RATE = 4
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class CellcountError(Exception):
+    """Base of every error that cellcount raises on purpose."""
+
+    exit_code = EXIT_NOTHING_DONE
+
+
+class UsageError(CellcountError):
+    """The request itself is wrong: an option, a setting, a combination."""
+
+    exit_code = EXIT_USAGE
+
+
+class ImageError(CellcountError):
+    """One image cannot be used; its row says why and the batch goes on."""
+
+
+class AnnotationError(CellcountError):
+    """An annotation file cannot be read as the format it claims to be."""
+
+
+class WeightsError(CellcountError):
+    """A weight file or its card is unusable or unsafe."""
+
+
+class PluginError(CellcountError):
+    """A plugin is missing, broken, or does not keep its contract."""
+
+
+class JournalError(CellcountError):
+    """The journal beside an output belongs to other settings, or is in use, or is damaged."""
+
+
+class OutputError(CellcountError):
+    """An output cannot be written."""

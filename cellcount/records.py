@@ -1,0 +1,191 @@
+"""The nouns that travel between stages: frozen, validated at birth, empty sets allowed.
+
+Shapes: N cells, H image height, W image width.
+Boxes are float32 ``(N, 4)`` xyxy in pixels of the whole original image everywhere except inside
+an engine, where they are in pixels of the tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Status = Literal["done", "failed", "excluded"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One field to analyse: where it lies and who it is.
+
+    Attributes:
+        path: file on disk.
+        image: identity in every table: POSIX path relative to its INPUT, ``#page=2`` for pages.
+        slide: the slide the field belongs to.
+        specimen: the specimen (one patient, one draw) the slide belongs to, or "".
+        stain: stain named in the manifest, or "".
+        um_per_px: scale given for this field (manifest or option), or None.
+        wbc_10e9_per_l: the analyzer's white cell count of the specimen, or None.
+        page: page of a multi-page file, counted from 0.
+    """
+
+    path: Path
+    image: str
+    slide: str
+    specimen: str = ""
+    stain: str = ""
+    um_per_px: float | None = None
+    wbc_10e9_per_l: float | None = None
+    page: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Picture:
+    """Decoded pixels of one field.
+
+    Attributes:
+        pixels: uint8 ``(H, W, 3)`` RGB.
+        um_per_px: scale found in the file's own metadata, or None.
+    """
+
+    pixels: NDArray[np.uint8]
+    um_per_px: float | None = None
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if self.pixels.ndim != 3 or shape[2] != 3 or dtype != np.uint8:
+            raise ValueError(f"pixels must be uint8 (H, W, 3), got {dtype} {shape}")
+
+    @property
+    def height_px(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width_px(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Detections:
+    """What a detector found.
+
+    Attributes:
+        boxes_xyxy: float32 ``(N, 4)``, ``x_min <= x_max`` and ``y_min <= y_max``.
+        scores: float32 ``(N,)`` in 0–1.
+        labels: int64 ``(N,)``, index into the detector's classes (no background class).
+    """
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes_xyxy)
+        expected = (("boxes_xyxy", (n, 4)), ("scores", (n,)), ("labels", (n,)))
+        for name, shape in expected:
+            actual = getattr(self, name).shape
+            if actual != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {actual}")
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Detections:
+        """A subset by mask, index array or slice."""
+        return Detections(self.boxes_xyxy[index], self.scores[index], self.labels[index])
+
+    @classmethod
+    def empty(cls) -> Detections:
+        return cls(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        if not parts:
+            return cls.empty()
+        return cls(
+            np.concatenate([p.boxes_xyxy for p in parts]).astype(np.float32, copy=False),
+            np.concatenate([p.scores for p in parts]).astype(np.float32, copy=False),
+            np.concatenate([p.labels for p in parts]).astype(np.int64, copy=False),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Cells:
+    """The counted cells of one image, ranked by (y, x) of their upper left corner.
+
+    Attributes:
+        detections: boxes in pixels of the original image.
+        edge: bool ``(N,)``, the cell is cut by the image's edge.
+    """
+
+    detections: Detections
+    edge: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.edge.shape != (len(self.detections),):
+            raise ValueError(
+                f"edge must have shape ({len(self.detections)},), got {self.edge.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    @classmethod
+    def empty(cls) -> Cells:
+        return cls(Detections.empty(), np.zeros(0, np.bool_))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ImageResult:
+    """Everything that is known of one image once it is finished, failed ones included.
+
+    Attributes:
+        ref: who it is.
+        status: done, failed or excluded.
+        reason: why it failed or was excluded, "" when done.
+        width_px, height_px: original size, 0 when it could not be read.
+        um_per_px: scale used or found, None when unknown (never an estimate from red cells).
+        scale_factor: original pixels are multiplied by this before detection, None if not read.
+        cells: the counted cells, empty unless done.
+    """
+
+    ref: ImageRef
+    status: Status
+    reason: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    um_per_px: float | None = None
+    scale_factor: float | None = None
+    cells: Cells = field(default_factory=Cells.empty)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LabelledImage:
+    """One annotated training or evaluation image, as every reader in ``formats`` gives it.
+
+    Attributes:
+        path: image file.
+        boxes_xyxy: float32 ``(N, 4)`` in pixels of the image as displayed (EXIF applied).
+        labels: the class id of each box, as text.
+        width_px, height_px: size stated by the annotation file, 0 where it states none.
+        split: "train", "val", "test" or "" where the data set names none.
+    """
+
+    path: Path
+    boxes_xyxy: NDArray[np.float32]
+    labels: tuple[str, ...]
+    width_px: int = 0
+    height_px: int = 0
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        if self.boxes_xyxy.shape != (len(self.labels), 4):
+            raise ValueError(
+                f"boxes_xyxy must have shape ({len(self.labels)}, 4), got {self.boxes_xyxy.shape}"
+            )
