@@ -189,3 +189,18 @@ class LabelledImage:
             raise ValueError(
                 f"boxes_xyxy must have shape ({len(self.labels)}, 4), got {self.boxes_xyxy.shape}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class CellClass:
+    """One class of a detector.
+
+    Attributes:
+        id: short lower-case name used in column names, for example ``rbc``.
+        name: full name, for example ``red cell``.
+        plural: full name of several, for example ``red cells``.
+    """
+
+    id: str
+    name: str
+    plural: str

@@ -1,0 +1,76 @@
+"""From raw detections to the counted cells of one image.
+
+Shapes: N cells, K classes; boxes are float32 ``(N, 4)`` xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.boxes import clip, touches_border
+from cellcount.records import Cells, Detections
+from cellcount.settings import EdgeRule
+
+EDGE_TOLERANCE_PX = 1.0
+"""A box this near to the image's border, in original pixels, is taken to be cut by it."""
+
+COORDINATE_DECIMALS = 2
+"""Coordinates are rounded once, here, so that journal, tables and exports agree."""
+
+
+def cells_from_detections(
+    detections: Detections,
+    width_px: int,
+    height_px: int,
+    *,
+    thresholds: NDArray[np.float32],
+    edge_rule: EdgeRule,
+) -> Cells:
+    """Choose, clip, flag and rank the cells of one image.
+
+    A detection counts from its class's threshold on. Boxes are clipped to the image and rounded
+    to 0.01 px; what is empty then, or not a number, is dropped. ``two-sides`` leaves out cells
+    that touch the right or lower edge, as in a counting chamber. The order is total: y_min,
+    x_min, x_max, y_max, label, then falling score.
+
+    Args:
+        detections: N boxes in pixels of the original image.
+        width_px: width of the image.
+        height_px: height of the image.
+        thresholds: float32 ``(K,)``, least score of each class.
+        edge_rule: ``all`` or ``two-sides``.
+
+    Raises:
+        ValueError: a label has no threshold.
+    """
+    labels = detections.labels
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(thresholds)):
+        raise ValueError(
+            f"labels run from {labels.min()} to {labels.max()}, but there are thresholds for "
+            f"{len(thresholds)} classes"
+        )
+    boxes_xyxy = _rounded(clip(detections.boxes_xyxy, width_px, height_px))  # (N, 4)
+    x_min, y_min, x_max, y_max = boxes_xyxy.T
+    keep = (detections.scores >= thresholds[labels]) & (x_max > x_min) & (y_max > y_min)
+    edge = touches_border(boxes_xyxy, width_px, height_px, EDGE_TOLERANCE_PX)
+    if edge_rule == "two-sides":
+        keep &= x_max < width_px - EDGE_TOLERANCE_PX
+        keep &= y_max < height_px - EDGE_TOLERANCE_PX
+    order = np.lexsort((-detections.scores, labels, y_max, x_max, x_min, y_min))
+    order = order[keep[order]]
+    counted = Detections(boxes_xyxy, detections.scores, labels)[order]
+    return Cells(counted, edge[order])
+
+
+def count_by_class(cells: Cells, num_classes: int) -> NDArray[np.int64]:
+    """Number of cells of each class, int64 ``(K,)``; a label outside 0…K-1 is an error."""
+    counts = np.bincount(cells.detections.labels, minlength=num_classes).astype(np.int64)
+    if len(counts) != num_classes:
+        raise ValueError(f"a label is {len(counts) - 1}, expected less than {num_classes}")
+    return counts
+
+
+def _rounded(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    rounded = np.round(boxes_xyxy.astype(np.float64), COORDINATE_DECIMALS)
+    return (rounded + 0.0).astype(np.float32)  # + 0.0: no "-0.00" in a table

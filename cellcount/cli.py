@@ -1,0 +1,195 @@
+"""The ``cellcount`` command: finds commands lazily and turns every end into an exit code.
+
+Only click and the standard library are imported here, so that ``cellcount --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from cellcount import __version__
+from cellcount.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    CellcountError,
+)
+
+PROGRAM = "cellcount"
+COMPLETION_VARIABLE = "_CELLCOUNT_COMPLETE"
+# What a shell reports for a process that SIGPIPE ended, for instance in `cellcount … | head -1`.
+EXIT_BROKEN_PIPE = 141
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: ends the work as Ctrl-C does, with another exit code."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed.
+
+    Args:
+        lazy: command name -> ``"module:attribute"``, in the order that help shows.
+    """
+
+    def __init__(self, name: str, *, lazy: Mapping[str, str], **attributes: object) -> None:
+        super().__init__(name, **attributes)  # type: ignore[arg-type]  # click checks them
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the table, then those added eagerly."""
+        return [*self.lazy, *(name for name in self.commands if name not in self.lazy)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself, imported now; None where there is none of that name."""
+        if cmd_name not in self.lazy:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self.lazy[cmd_name].partition(":")
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+            return None  # not written yet: help goes on without it
+        assert isinstance(command, click.Command), f"{self.lazy[cmd_name]} is no click command"
+        return command
+
+
+def _subgroup(name: str, help_text: str, *commands: str, module: str = "") -> LazyGroup:
+    """``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``."""
+    module = module or name
+    lazy = {c: f"cellcount.commands.{module}:{name}_{c}" for c in commands}
+    return LazyGroup(name, lazy=lazy, help=help_text, no_args_is_help=True)
+
+
+cli = LazyGroup(
+    PROGRAM,
+    lazy={"analyze": "cellcount.commands.analyze:analyze"},
+    help=(
+        "Counts blood cells in smear images: folders in, tables out, nothing leaves this "
+        "machine.\n\n"
+        "For research use only; not for diagnosis."
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=[
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            help="Show the full trace of an error and log more; works anywhere on the line.",
+        )
+    ],
+    no_args_is_help=True,
+)
+click.version_option(__version__, prog_name=PROGRAM)(cli)
+cli.add_command(_subgroup("train", "Train a model on annotated images.", "detector"))
+cli.add_command(_subgroup("evaluate", "Measure a model against annotated images.", "detector"))
+cli.add_command(_subgroup("datasets", "Make and look at annotated images.", "render"))
+cli.add_command(_subgroup("datasets", "Make annotated images with known truth.", "render"))
+cli.add_command(_subgroup("models", "List, show and check models.", "list", "show", "check"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line (``sys.argv`` by default) and returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug, given = _take_debug(given)
+    _prepare_streams(debug=debug)
+    try:
+        with _sigterm_raises():
+            code = _invoke(given)
+            sys.stdout.flush()  # here, where a broken pipe can still be handled
+            return code
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        return _close_broken_pipe()
+    except Terminated:
+        click.echo("Terminated.", err=True)
+        return EXIT_TERMINATED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted.", err=True)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 -- the last stop: no traceback reaches a user unasked
+        return _explain(error, debug=debug)
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Runs the command with click's own error handling left out; a command returns its code."""
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    with cli.make_context(PROGRAM, arguments) as context:
+        result = cli.invoke(context)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Takes ``--debug`` out wherever it stands before a ``--``: people add it at the end."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [a for a in arguments[:end] if a != "--debug"]
+    return len(kept) < end, kept + arguments[end:]
+
+
+def _prepare_streams(*, debug: bool) -> None:
+    """Logging goes to stderr; a file name that the terminal cannot show never ends a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger(PROGRAM).setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """While it lasts SIGTERM raises ``Terminated`` in the main thread."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread, where handlers cannot be set
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    """Says what went wrong and returns the exit code; the trace appears only when asked for."""
+    if debug:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    if isinstance(error, CellcountError):
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    first_line = (str(error).splitlines() or [""])[0]
+    advice = "" if debug else "; run again with --debug for the full trace"
+    click.echo(f"Error: unexpected {type(error).__name__}: {first_line}{advice}", err=True)
+    return EXIT_NOTHING_DONE
+
+
+def _close_broken_pipe() -> int:
+    """The reader of our output went away: leave quietly, also when Python flushes at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    return EXIT_BROKEN_PIPE

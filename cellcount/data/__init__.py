@@ -1,0 +1,1 @@
+"""Labelled fields for training: real ones with augmentation, and rendered ones."""

@@ -1,0 +1,147 @@
+"""Photometric augmentation: what lamps, stains, lenses and cameras do to a smear.
+
+Every transform is a ``torchvision.transforms.v2`` transform over uint8 RGB tensors.
+
+Shapes: images uint8 (3, H, W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+
+@dataclass(frozen=True, slots=True)
+class ColourSettings:
+    """Strength of the photometric augmentation; 0 switches a part off.
+
+    Attributes:
+        cast: half range of the log gain per channel (0.45: 0.64–1.57x).
+        stain: spread of the mixing between channels in optical density.
+        hue, saturation, contrast: half ranges as in ``ColorJitter``.
+        gamma: half range of the log exponent.
+        light: share of light lost or won across the field.
+        blur, jpeg, noise: probability of each.
+    """
+
+    cast: float = 0.45
+    stain: float = 0.10
+    hue: float = 0.06
+    saturation: float = 0.4
+    contrast: float = 0.3
+    gamma: float = 0.35
+    light: float = 0.35
+    blur: float = 0.3
+    jpeg: float = 0.3
+    noise: float = 0.3
+
+
+def uniform(low: float, high: float) -> float:
+    """One draw from torch's own generator, so that one seed governs an item."""
+    return float(torch.empty(()).uniform_(low, high))
+
+
+def chance(probability: float) -> bool:
+    """True with that probability."""
+    return float(torch.rand(())) < probability
+
+
+class ColourCast(v2.Transform):
+    """Lamp and filter: one gain per channel, and sometimes a dark exposure."""
+
+    def __init__(self, cast: float) -> None:
+        super().__init__()
+        self._cast = cast
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draws the gains."""
+        del flat_inputs
+        gains = torch.exp(torch.empty(3).uniform_(-self._cast, self._cast))
+        exposure = uniform(0.4, 1.0) if chance(0.25) else 1.0
+        return {"gains": gains * exposure}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Applies them to an image, leaves anything else alone."""
+        if not isinstance(inpt, Tensor):
+            return inpt
+        scaled = inpt.float() * params["gains"].view(3, 1, 1)
+        return scaled.clamp_(0, 255).to(torch.uint8)
+
+
+class SmearLook(v2.Transform):
+    """Stain mixing in optical density, gamma and uneven light, in one pass over the pixels."""
+
+    def __init__(self, settings: ColourSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draws mixing matrix, exponent and light field."""
+        height, width = next(x for x in flat_inputs if isinstance(x, Tensor)).shape[-2:]
+        s = self._settings
+        strength = uniform(0.75, 1.35)
+        mixing = (torch.eye(3) + s.stain * torch.randn(3, 3)) * strength
+        return {
+            "mixing": mixing,
+            "gamma": float(torch.exp(torch.tensor(uniform(-s.gamma, s.gamma)))),
+            "light": _light_field(height, width, s.light if chance(0.4) else 0.0),
+        }
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Applies them to an image, leaves anything else alone."""
+        if not isinstance(inpt, Tensor):
+            return inpt
+        density = -torch.log((inpt.float() + 1) / 256)  # (3, H, W), Beer-Lambert
+        mixed = torch.einsum("ij,jhw->ihw", params["mixing"], density).clamp_(min=0)
+        light = torch.exp(-mixed * params["gamma"]) * params["light"]
+        return (light * 256 - 1).clamp_(0, 255).to(torch.uint8)
+
+
+def _light_field(height: int, width: int, strength: float) -> Tensor:
+    """Relative light (H, W): a vignette around a random centre."""
+    if strength == 0.0:
+        return torch.ones(1, 1)
+    y = torch.linspace(-1, 1, height)[:, None] - uniform(-0.6, 0.6)
+    x = torch.linspace(-1, 1, width)[None] - uniform(-0.6, 0.6)
+    return 1 - strength * uniform(0, 1) * (x**2 + y**2).clamp(max=2) / 2
+
+
+class SensorNoise(v2.Transform):
+    """Gaussian noise of up to 3 % of full scale."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Adds noise to an image, leaves anything else alone."""
+        del params
+        if not isinstance(inpt, Tensor):
+            return inpt
+        noise = torch.randn(inpt.shape) * uniform(1, 8)
+        return (inpt.float() + noise).clamp_(0, 255).to(torch.uint8)
+
+
+def camera_transform(settings: ColourSettings) -> v2.Transform:
+    """What happens to one slide before the white balance: its stain, its lamp."""
+    return v2.Compose(
+        [
+            SmearLook(settings),
+            v2.ColorJitter(
+                contrast=settings.contrast, saturation=settings.saturation, hue=settings.hue
+            ),
+            ColourCast(settings.cast),
+        ]
+    )
+
+
+def lens_transform(settings: ColourSettings) -> v2.Transform:
+    """What happens to a field after it: residual cast, focus, noise, compression."""
+    return v2.Compose(
+        [
+            v2.RandomApply([ColourCast(settings.cast / 4)], 0.5),
+            v2.RandomApply([v2.GaussianBlur(7, (0.3, 2.0))], settings.blur),
+            v2.RandomApply([SensorNoise()], settings.noise),
+            v2.RandomApply([v2.JPEG((35, 95))], settings.jpeg),
+        ]
+    )

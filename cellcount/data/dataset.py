@@ -1,0 +1,305 @@
+"""Training fields: every image brought to the model's scale, jittered, cropped and composed.
+
+An item is a pure function of (seed, epoch, index), so results do not depend on worker count and a
+resumed training sees exactly what an uninterrupted one would have seen.
+
+Shapes: images uint8 (3, S, S); boxes float32 (R, 4) xyxy in the crop; labels int64 (R,) from 1 on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
+
+from cellcount.data.augment import (
+    ColourSettings,
+    camera_transform,
+    chance,
+    lens_transform,
+    uniform,
+)
+from cellcount.errors import AnnotationError
+from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.read import read_image
+from cellcount.records import ImageRef, LabelledImage
+
+_MAX_PIXELS = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSettings:
+    """Geometry and colour of training crops.
+
+    Attributes:
+        size_px: side of the square crop at the model's scale.
+        scale_range: outermost scale jitter around the model's scale.
+        scale_core: jitter of the larger part of the crops.
+        core_share: share of crops drawn from ``scale_core``.
+        mosaic: probability that a field is composed of several images even where one would do.
+        shear_deg: largest shear.
+        shear_share: share of sheared images.
+        aspect: half range of the log stretch along each axis.
+        min_visible: a cell cut by the crop keeps its box from this visible share on.
+        colour: photometric strength.
+    """
+
+    size_px: int = 384
+    scale_range: tuple[float, float] = (0.4, 2.5)
+    scale_core: tuple[float, float] = (0.75, 1.35)
+    core_share: float = 0.6
+    mosaic: float = 0.4
+    shear_deg: float = 8.0
+    shear_share: float = 0.15
+    min_visible: float = 0.2
+    aspect: float = 0.06
+    colour: ColourSettings = field(default_factory=ColourSettings)
+
+
+def red_cell_diameter_px(image: LabelledImage, scale_class: str) -> float | None:
+    """Median diameter of the whole red cells of a labelled image, None with fewer than three."""
+    boxes = image.boxes_xyxy[np.array([name == scale_class for name in image.labels], bool)]
+    if image.width_px and image.height_px and len(boxes):
+        limits = np.array([image.width_px, image.height_px])
+        inside = (boxes[:, :2] > 1).all(1) & (boxes[:, 2:] < limits - 1).all(1)
+        boxes = boxes[inside]
+    if len(boxes) < 3:
+        return None
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return float(np.median(np.sqrt(sides[:, 0] * sides[:, 1])))
+
+
+def scale_factors(
+    images: Sequence[LabelledImage], *, scale_class: str, target_px: float, given_px: float | None
+) -> list[float]:
+    """Factor per image that brings its red cells to ``target_px``.
+
+    Where an image shows too few red cells, the median of the images of its size stands in, then
+    that of all images.
+
+    Raises:
+        AnnotationError: no image shows red cells and no diameter is given.
+    """
+    if given_px is not None:
+        return [target_px / given_px] * len(images)
+    own = [red_cell_diameter_px(image, scale_class) for image in images]
+    known = [d for d in own if d is not None]
+    if not known:
+        raise AnnotationError(
+            f"no image has three or more whole {scale_class!r} boxes, so the scale of the images "
+            "is unknown; state the red-cell diameter in pixels with --rbc-px"
+        )
+    by_size: dict[tuple[int, int], list[float]] = {}
+    for image, diameter in zip(images, own, strict=True):
+        if diameter is not None:
+            by_size.setdefault((image.width_px, image.height_px), []).append(diameter)
+    fallback = float(np.median(known))
+    return [
+        target_px
+        / (
+            diameter
+            or float(np.median(by_size.get((image.width_px, image.height_px), [fallback])))
+        )
+        for image, diameter in zip(images, own, strict=True)
+    ]
+
+
+def read_pixels(image: LabelledImage) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) of a labelled image, through the reader that analysis uses."""
+    ref = ImageRef(image.path, image.path.name, image.path.parent.name)
+    return read_image(ref, max_pixels=_MAX_PIXELS).pixels
+
+
+class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """Training crops of labelled images.
+
+    Args:
+        images: labelled images.
+        factors: per image, the factor to the model's scale.
+        classes: class ids in label order; boxes of other classes are left out.
+        augment: strength of augmentation.
+        seed: of everything random.
+        white_balance: as in the card.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[LabelledImage],
+        factors: Sequence[float],
+        classes: Sequence[str],
+        augment: AugmentSettings,
+        *,
+        seed: int,
+        white_balance: bool = True,
+    ) -> None:
+        self._images = list(images)
+        self._factors = list(factors)
+        self._label_of = {name: i + 1 for i, name in enumerate(classes)}
+        self._augment = augment
+        self._camera = camera_transform(augment.colour)
+        self._lens = lens_transform(augment.colour)
+        self._seed = seed
+        self._white_balance = white_balance
+        self._epoch = 0
+        self._settling = False
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def start_epoch(self, epoch: int, *, settling: bool) -> None:
+        """Draws anew; ``settling`` leaves mosaics out and stays near the model's scale."""
+        self._epoch, self._settling = epoch, settling
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_item_seed(self._seed, self._epoch, index))
+            return self._make(index)
+
+    def _make(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        a = self._augment
+        jitter = self._scale_jitter()
+        side = a.size_px
+        grid = self._grid(index, jitter)
+        canvas = torch.full((3, side, side), 235, dtype=torch.uint8)
+        boxes, labels = [], []
+        edges = [round(i * side / grid) for i in range(grid + 1)]
+        for row in range(grid):
+            for column in range(grid):
+                if row or column:
+                    index = int(torch.randint(len(self), ()))
+                x, y = edges[column], edges[row]
+                size = (edges[column + 1] - x, edges[row + 1] - y)
+                part, part_boxes, part_labels = self._patch(index, jitter, size)
+                canvas[:, y : y + size[1], x : x + size[0]] = part
+                boxes.append(part_boxes + torch.tensor([x, y, x, y]))
+                labels.append(part_labels)
+        return self._finish(canvas, torch.cat(boxes), torch.cat(labels))
+
+    def _scale_jitter(self) -> float:
+        a = self._augment
+        core = chance(a.core_share) or self._settling
+        low, high = a.scale_core if core else a.scale_range
+        return math.exp(uniform(math.log(low), math.log(high)))
+
+    def _grid(self, index: int, jitter: float) -> int:
+        """How many images across fill the crop at this scale."""
+        image = self._images[index]
+        shorter = min(image.width_px, image.height_px) * self._factors[index] * jitter
+        grid = round(self._augment.size_px / max(shorter, 1.0))
+        if jitter < 1.2 and not self._settling and chance(self._augment.mosaic):
+            grid = max(grid, 1) + int(chance(0.8))
+        return max(1, min(grid, 3))
+
+    def _patch(
+        self, index: int, jitter: float, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One image's part of the crop: pixels (3, h, w), boxes and labels in the patch."""
+        image, (width, height) = self._images[index], size
+        factor = self._factors[index] * jitter
+        aspect = self._augment.aspect
+        factors = [factor * math.exp(uniform(-aspect, aspect)) for _ in range(2)]
+        pixels = torch.from_numpy(read_pixels(image)).permute(2, 0, 1)
+        boxes = torch.from_numpy(image.boxes_xyxy.copy())
+        if chance(self._augment.shear_share):
+            pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
+        (x0, w), (y0, h) = (
+            _window(pixels.shape[2], width / factors[0]),
+            _window(pixels.shape[1], height / factors[1]),
+        )
+        out_w, out_h = min(width, round(w * factors[0])), min(height, round(h * factors[1]))
+        crop = F.resize(
+            pixels[:, y0 : y0 + h, x0 : x0 + w], [max(out_h, 1), max(out_w, 1)], antialias=True
+        )
+        crop = self._balanced(self._camera(crop))
+        patch = torch.full((3, height, width), 235, dtype=torch.uint8)
+        left, top = (
+            int(uniform(0, width - crop.shape[2] + 1)),
+            int(uniform(0, height - crop.shape[1] + 1)),
+        )
+        patch[:, top : top + crop.shape[1], left : left + crop.shape[2]] = crop
+        sx, sy = crop.shape[2] / w, crop.shape[1] / h
+        scale, shift = torch.tensor([sx, sy, sx, sy]), torch.tensor([x0, y0, x0, y0])
+        full = (boxes - shift) * scale
+        kept, visible = _visible(full, crop.shape[2], crop.shape[1], self._augment.min_visible)
+        names = [self._label_of.get(name, 0) for name in image.labels]
+        labels = torch.tensor(names, dtype=torch.int64)
+        keep = visible & (labels > 0)
+        return patch, kept[keep] + torch.tensor([left, top, left, top]), labels[keep]
+
+    def _balanced(self, crop: Tensor) -> Tensor:
+        if not self._white_balance:
+            return crop
+        pixels = crop.permute(1, 2, 0).numpy()
+        balanced = apply_gains(pixels, white_balance_gains(pixels))
+        return torch.from_numpy(balanced).permute(2, 0, 1)
+
+    def _finish(
+        self, image: Tensor, boxes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Flips, right-angle turns and the camera's own faults."""
+        side = image.shape[-1]
+        if chance(0.5):
+            image, boxes = image.flip(-1), boxes[:, [2, 1, 0, 3]] * torch.tensor(
+                [-1.0, 1, -1, 1]
+            ) + torch.tensor([side, 0.0, side, 0])
+        for _ in range(int(torch.randint(4, ()))):
+            image = image.rot90(1, (-2, -1))
+            boxes = torch.stack(
+                [boxes[:, 1], side - boxes[:, 2], boxes[:, 3], side - boxes[:, 0]], dim=1
+            )
+        return self._lens(image.contiguous()), {"boxes": boxes, "labels": labels}
+
+
+def _item_seed(seed: int, epoch: int, index: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+
+
+def _window(length: int, wanted: float) -> tuple[int, int]:
+    """Start and length of a random stretch of ``wanted`` pixels, all where there are fewer."""
+    size = max(1, min(length, round(wanted)))
+    return int(uniform(0, length - size + 1)), size
+
+
+def _visible(
+    boxes: Tensor, width: int, height: int, min_visible: float
+) -> tuple[Tensor, Tensor]:
+    """Boxes clipped to the crop, and which of them still show enough of their cell."""
+    limits = torch.tensor([width, height, width, height], dtype=boxes.dtype)
+    clipped = torch.minimum(boxes.clamp(min=0), limits)
+    sides, full = clipped[:, 2:] - clipped[:, :2], boxes[:, 2:] - boxes[:, :2]
+    share = sides.prod(1) / full.prod(1).clamp(min=1e-6)
+    return clipped, (share >= min_visible) & (sides > 3).all(1)
+
+
+def _shear(pixels: Tensor, boxes: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
+    """Shears along x about the centre.
+
+    A cell is round, so its new box is that of the sheared ellipse, not of the sheared rectangle.
+    """
+    angle = uniform(-degrees, degrees)
+    height, width = pixels.shape[-2:]
+    sheared = F.affine(
+        pixels,
+        angle=0.0,
+        translate=[0, 0],
+        scale=1.0,
+        shear=[angle, 0.0],
+        interpolation=F.InterpolationMode.BILINEAR,
+        fill=[235.0] * 3,
+    )
+    slope = math.tan(math.radians(angle))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    x = centres[:, 0] + slope * (centres[:, 1] - height / 2)
+    half_x = torch.sqrt(half[:, 0] ** 2 + (slope * half[:, 1]) ** 2)
+    moved = torch.stack(
+        [x - half_x, centres[:, 1] - half[:, 1], x + half_x, centres[:, 1] + half[:, 1]], dim=1
+    )
+    return sheared, moved.float()

@@ -1,0 +1,54 @@
+"""Choosing a device and a precision, with an error that says what this machine has.
+
+Shapes: none.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from cellcount.errors import UsageError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEFAULT_BATCH = {"cpu": 1, "cuda": 8, "mps": 4}
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, then MPS, then the CPU.
+
+    Raises:
+        UsageError: a device that this machine does not have.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and index.isdigit() | (not index):
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device is {name!r}, but torch sees no CUDA device; use auto or cpu")
+        if index and int(index) >= torch.cuda.device_count():
+            raise UsageError(
+                f"--device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA device(s), "
+                "counted from cuda:0"
+            )
+        return torch.device(name)
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device is 'mps', but torch sees no Apple GPU; use auto or cpu")
+    if name in ("cpu", "mps"):
+        return torch.device(name)
+    raise UsageError(f"--device is {name!r}, expected auto, cpu, cuda, cuda:N or mps")
+
+
+def choose_precision(name: str, device: torch.device) -> tuple[str, torch.dtype]:
+    """``auto`` is fp32 on the CPU and MPS, and half precision on CUDA (bf16 where it is native)."""
+    if name == "auto":
+        if device.type != "cuda":
+            name = "fp32"
+        else:
+            name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if name not in _DTYPES:
+        raise UsageError(f"--precision is {name!r}, expected auto, {', '.join(_DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 is for GPUs; on the CPU use fp32 or bf16")
+    return name, _DTYPES[name]

@@ -1,0 +1,63 @@
+"""From the pixels of one field to the detections on it, at the scale the model knows.
+
+The same few lines serve analysis, validation and evaluation: white balance, resize, tiles, engine,
+merge, and back to the pixels of the original.
+
+Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.engines.base import Engine
+from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.scale import resize
+from cellcount.records import Detections
+from cellcount.tiles.merge import merge
+from cellcount.tiles.split import split
+
+
+class FieldDetector:
+    """Detects cells on whole fields of any size.
+
+    Args:
+        engine: the loaded model.
+        tile_px: side of the largest tile at the model's scale, 0 for the card's.
+    """
+
+    def __init__(self, engine: Engine, tile_px: int = 0) -> None:
+        self.engine = engine
+        self._tile_px = tile_px or engine.card.inference.tile_px
+
+    def detect(self, pixels: NDArray[np.uint8], factor: float) -> Detections:
+        """Everything above the card's score floor, in original pixels, best score first.
+
+        Args:
+            pixels: the whole field.
+            factor: original pixels times this are the model's pixels.
+        """
+        card = self.engine.card
+        field = resize(pixels, factor)
+        if card.preprocessing.white_balance:
+            field = apply_gains(field, white_balance_gains(pixels))
+        height, width = field.shape[:2]
+        tiles = split(
+            width, height, tile_px=self._tile_px, margin_px=min(
+                card.inference.margin_px, self._tile_px // 2 - 16
+            )
+        )
+        found = self.engine.detect(
+            [field[t.y : t.y + t.height, t.x : t.x + t.width] for t in tiles]
+        )
+        merged = merge(
+            list(zip(tiles, found, strict=True)),
+            width_px=width,
+            height_px=height,
+            iou_threshold=card.inference.dedupe_iou,
+        )
+        back = np.array(
+            [pixels.shape[1] / width, pixels.shape[0] / height] * 2, dtype=np.float32
+        )
+        return Detections(merged.boxes_xyxy * back, merged.scores, merged.labels)

@@ -1,0 +1,1 @@
+"""From what the user names to pixels: finding images, reading them, knowing their scale."""

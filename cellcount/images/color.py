@@ -1,0 +1,41 @@
+"""White balance: the clear background of a smear becomes the same white in every laboratory.
+
+Lamp, filter and camera multiply each channel; the brightest parts of a smear are empty glass, so
+one gain per channel undoes the cast. The same function serves training and analysis.
+
+Shapes: pixels uint8 (H, W, 3) RGB; gains float32 (3,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+WHITE = 235.0
+_PERCENTILE = 95.0
+_LOWEST_GAIN, _HIGHEST_GAIN = 0.75, 3.0
+_SAMPLES_PER_SIDE = 256
+
+
+def white_balance_gains(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Gain per channel (3,) that brings the background of ``pixels`` to ``WHITE``.
+
+    A regular grid of at most 256 x 256 pixels is looked at, so the cost does not grow with the
+    image. Gains are bounded: a black image is not stretched into noise.
+    """
+    step_y = max(1, pixels.shape[0] // _SAMPLES_PER_SIDE)
+    step_x = max(1, pixels.shape[1] // _SAMPLES_PER_SIDE)
+    sample = pixels[::step_y, ::step_x].reshape(-1, 3)
+    bright = np.percentile(sample, _PERCENTILE, axis=0)
+    gains = WHITE / np.maximum(bright, 1.0)
+    return np.clip(gains, _LOWEST_GAIN, _HIGHEST_GAIN).astype(np.float32)
+
+
+def apply_gains(pixels: NDArray[np.uint8], gains: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """``pixels`` times the gain of each channel, rounded and clipped to 0–255."""
+    values = np.arange(256, dtype=np.float32)
+    balanced = np.empty_like(pixels)
+    for channel in range(3):
+        table = np.clip(values * gains[channel] + 0.5, 0, 255).astype(np.uint8)
+        np.take(table, pixels[..., channel], out=balanced[..., channel])
+    return balanced

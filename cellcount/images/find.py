@@ -1,0 +1,323 @@
+"""What the user names to the list of fields: folders, files, patterns and manifests.
+
+Identity rules
+- ``image`` is the POSIX path relative to its INPUT; with several INPUTs it begins with the INPUT's
+  name, and a second INPUT of the same name is called ``name~2``. A pattern's INPUT is its leading
+  folder without wildcards, a manifest's is its own folder (or the images' common folder, where
+  some lie elsewhere). A file given by name is called by its name.
+- Pages of a multi-page TIFF are ``a.tif#page=1``, ``a.tif#page=2`` and so on, as the file counts
+  them; a file with one field has no suffix.
+- ``slide`` is the manifest's, else the folder part of ``image``, else the INPUT's name (for a file
+  given by name: the name of its folder).
+- The option's um/px goes before the manifest's.
+
+Hidden files and folders are left out. Whatever else gives no row is said with its reason.
+Folders reached through symbolic links are read last, and each folder and file once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from cellcount.errors import ImageError, UsageError
+from cellcount.images.files import (
+    HEAD_BYTES,
+    file_kind,
+    has_image_name,
+    open_regular,
+    special_file,
+    why,
+)
+from cellcount.images.manifest import ManifestRow, read_manifest
+from cellcount.images.read import field_pages
+from cellcount.records import ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Something that gets no row, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The fields of a run in path order, and what was passed over."""
+
+    refs: tuple[ImageRef, ...]
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One INPUT: images are named relative to ``root`` and, among several, below ``label``."""
+
+    root: Path
+    label: str
+    found: tuple[tuple[Path, ManifestRow | None], ...]
+    is_file: bool = False
+
+
+def find_images(inputs: Sequence[str], *, um_per_px: float | None = None) -> Plan:
+    """The fields that INPUTs name; ``UsageError`` for an INPUT that is not there."""
+    search = _Search()
+    sources = [source for text in inputs for source in search.sources(text)]
+    names = _Names(several=len(sources) > 1)
+    refs = [
+        ref if um_per_px is None else replace(ref, um_per_px=um_per_px)
+        for source in sources
+        for path, row in source.found
+        for ref in names.refs(source, path, row)
+    ]
+    refs.sort(key=lambda ref: (_path_order(ref), ref.page, ref.image))
+    said = sorted(search.passed_over, key=lambda item: (item.path.parts, item.reason))
+    return Plan(tuple(refs), tuple(said))
+
+
+def _path_order(ref: ImageRef) -> tuple[str, ...]:
+    return PurePosixPath(ref.image.removesuffix(f"#page={ref.page + 1}")).parts
+
+
+@dataclass(slots=True)
+class _Search:
+    """Walks INPUTs; remembers what was reached, so that nothing is counted twice."""
+
+    passed_over: list[PassedOver] = field(default_factory=list)
+    inputs: set[str] = field(default_factory=set)
+    folders: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def sources(self, text: str) -> Iterator[_Source]:
+        """The INPUT that ``text`` names: nothing where it was named before or is no file."""
+        if not text or "\0" in text:
+            raise UsageError(f"INPUT {text!r} is not a path; name a file, a folder or a manifest")
+        path = Path(text)
+        kind = _kind(path)
+        pattern = kind == "file is gone" and glob.has_magic(text)
+        real = text if pattern else os.path.realpath(path)
+        if real in self.inputs:
+            self._say(path, "INPUT was named before")
+            return
+        self.inputs.add(real)
+        if pattern:
+            yield self._pattern(text)
+        elif kind == "folder":
+            yield self._source(path, self._below(path))
+        elif kind == "file" and path.suffix.lower() == ".csv":
+            yield self._manifest(path)
+        elif kind == "file":
+            found = tuple((p, None) for p in self._claimed(self._named(path)))
+            yield _Source(path.parent, self._label(path.parent), found, is_file=True)
+        elif kind == "file is gone":
+            raise UsageError(f"INPUT {text} does not exist{_nearest(path)}")
+        elif special_file(_mode(path)):
+            self._say(path, kind)
+        else:
+            raise UsageError(f"INPUT {text} cannot be read: {kind}")
+
+    def _source(self, root: Path, paths: Iterable[Path]) -> _Source:
+        found = tuple((path, None) for path in self._claimed(paths))
+        return _Source(root, self._label(root), found)
+
+    def _pattern(self, text: str) -> _Source:
+        parts = Path(text).parts
+        wild = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+        root = Path(*parts[:wild])
+        matches = sorted({Path(match) for match in glob.glob(text, recursive=True)})
+        if not matches:
+            raise UsageError(f"INPUT {text}: no file matches this pattern{_nearest(root)}")
+        whole = {match for match in matches if match.is_dir()}
+        tops = [match for match in matches if whole.isdisjoint(match.parents)]
+        return self._source(root, [path for top in tops for path in self._below(top)])
+
+    def _manifest(self, manifest: Path) -> _Source:
+        rows = read_manifest(manifest)
+        found: list[tuple[Path, ManifestRow | None]] = []
+        for row in rows:
+            kind = _kind(row.path)
+            if kind == "folder":
+                paths: Iterable[Path] = self._below(row.path)
+            elif kind == "file":
+                paths = self._named(row.path)
+            elif special_file(_mode(row.path)):
+                self._say(row.path, kind)
+                paths = ()
+            else:
+                paths = (row.path,)  # listed, so it gets a row, which will say what is wrong
+            found += [(path, row) for path in self._claimed(paths)]
+        label = self._label(manifest.with_suffix(""))
+        return _Source(_common_folder(manifest, rows), label, tuple(found))
+
+    def _named(self, path: Path) -> Iterator[Path]:
+        """A file given by name: its content may speak for it where its name does not."""
+        try:
+            if not has_image_name(path):
+                with open_regular(path) as file:
+                    if file_kind(file.read(HEAD_BYTES)) is None:
+                        self._say(path, _other_type(path))
+                        return
+        except (ImageError, OSError) as error:
+            self._say(path, str(error))
+            return
+        yield path
+
+    def _below(self, top: Path) -> Iterator[Path]:
+        """Image files at or below ``top``, symbolic links after everything else."""
+        now, later = [top], list[Path]()
+        while now or later:
+            path = (now or later).pop()
+            kind = _kind(path)
+            if kind == "folder":
+                if path != top and has_image_name(path):
+                    self._say(path, "a folder named like an image; the images in it are read")
+                for child in self._children(path):
+                    (later if child.is_symlink() else now).append(child)
+            elif kind == "file" and has_image_name(path):
+                yield path
+            else:
+                self._say(path, _other_type(path) if kind == "file" else kind)
+
+    def _children(self, folder: Path) -> list[Path]:
+        real = os.path.realpath(folder)
+        if real in self.folders:
+            self._say(folder, f"folder was read before as {self.folders[real]}")
+            return []
+        self.folders[real] = folder
+        try:
+            names = [name for name in os.listdir(folder) if not name.startswith(".")]
+        except OSError as error:
+            self._say(folder, why(error))
+            return []
+        return [folder / name for name in sorted(names, reverse=True)]  # popped from the end
+
+    def _claimed(self, paths: Iterable[Path]) -> Iterator[Path]:
+        """The files that were not reached before, in path order."""
+        for path in sorted(paths, key=lambda path: (path.is_symlink(), path)):
+            first = self.files.setdefault(os.path.realpath(path), path)
+            if first is path:
+                yield path
+            else:
+                self._say(path, f"the same file as {first}, counted once")
+
+    def _label(self, root: Path) -> str:
+        """The INPUT's name, numbered where another INPUT has it."""
+        real = os.path.realpath(root)
+        name = Path(os.path.abspath(root)).name or "root"
+        if real not in self.labels:
+            taken = set(self.labels.values())
+            self.labels[real] = next(n for n in _numbered(name, "") if n not in taken)
+        return self.labels[real]
+
+    def _say(self, path: Path, reason: str) -> None:
+        self.passed_over.append(PassedOver(path, reason))
+
+
+class _Names:
+    """Gives every field an ``image`` of its own."""
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+        self._taken: set[str] = set()
+
+    def refs(self, source: _Source, path: Path, row: ManifestRow | None) -> list[ImageRef]:
+        """The fields in one file: one, or one a page."""
+        parts = _relative(path, source.root)
+        if self._several and not source.is_file:
+            parts = (source.label, *parts)
+        folder = "/".join(parts[:-1])
+        pages = field_pages(path)
+        stem, suffix = os.path.splitext(parts[-1])
+        for name in _numbered(stem, suffix):
+            image = f"{folder}/{name}" if folder else name
+            images = [image] if len(pages) == 1 else [f"{image}#page={p + 1}" for p in pages]
+            if self._taken.isdisjoint(images):
+                break
+        self._taken.update(images)
+        given = row or ManifestRow(path)
+        return [
+            ImageRef(
+                path=path,
+                image=image,
+                slide=given.slide or folder or source.label,
+                specimen=given.specimen,
+                stain=given.stain,
+                um_per_px=given.um_per_px,
+                wbc_10e9_per_l=given.wbc_10e9_per_l,
+                page=page,
+            )
+            for image, page in zip(images, pages, strict=True)
+        ]
+
+
+def _relative(path: Path, root: Path) -> tuple[str, ...]:
+    """Path parts below ``root``; never absolute, never with ``..``."""
+    return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(root))).parts
+
+
+def _common_folder(manifest: Path, rows: Sequence[ManifestRow]) -> Path:
+    home = os.path.abspath(manifest.parent)
+    paths = [os.path.abspath(row.path) for row in rows]
+    try:
+        if os.path.commonpath([home, *paths]) == home:
+            return Path(home)
+        return Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    except ValueError as error:
+        raise UsageError(
+            f"{manifest} lists images on several drives; write one manifest a drive"
+        ) from error
+
+
+def _numbered(stem: str, suffix: str) -> Iterator[str]:
+    """a.tif, a~2.tif, a~3.tif, ..."""
+    yield stem + suffix
+    number = 2
+    while True:
+        yield f"{stem}~{number}{suffix}"
+        number += 1
+
+
+def _mode(path: Path) -> int:
+    """The path's file mode, links followed, 0 where there is none to be had."""
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def _kind(path: Path) -> str:
+    """ "file", "folder", or why it is neither."""
+    try:
+        mode = os.stat(path).st_mode
+    except ValueError:
+        return "not a usable file name"
+    except OSError as error:
+        is_link = isinstance(error, FileNotFoundError) and path.is_symlink()
+        return "a link that leads nowhere" if is_link else why(error)
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else special_file(mode) or "a special file"
+
+
+def _other_type(path: Path) -> str:
+    return f"not an image type ({path.suffix})" if path.suffix else "not an image type"
+
+
+def _nearest(path: Path) -> str:
+    """The likeliest thing that was meant, looked for beside the first part that is missing."""
+    missing = path
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+    try:
+        siblings = sorted(os.listdir(missing.parent))
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(missing.name, siblings, 1, cutoff=0.5)
+    return f"; did you mean {missing.parent / near[0]}?" if near else ""

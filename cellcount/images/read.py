@@ -1,0 +1,129 @@
+"""One file to one RGB picture, within stated bounds, or one ``ImageError`` that says why not.
+
+JPEG, PNG, BMP, WebP and GIF are decoded by Pillow, TIFF by tifffile and imagecodecs; the first
+bytes decide which, so a wrong extension does no harm. The rule by which samples become RGB uint8
+stands in ``cellcount.images.convert``. Whatever a decoder raises on a hostile file is turned into
+an ``ImageError`` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from cellcount.errors import ImageError
+from cellcount.images.files import HEAD_BYTES, FileKind, file_kind, open_regular, stranger, why
+from cellcount.records import ImageRef, Picture
+
+_REASON_CHARS = 160
+_CUT_OFF_WORDS = ("truncat", "broken data stream", "premature", "unexpected end", "not enough data")
+
+# What decoders stumble into when a header states nonsense; the texts speak of Python, not of it.
+_SENSELESS = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
+
+
+def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
+    """Decode one field: RGB uint8 ``(H, W, 3)``, upright, with the scale its metadata gives.
+
+    Raises ``ImageError`` with a one-line reason for anything that cannot be used.
+    """
+    with _readable(ref.path) as (file, kind):
+        if kind == "TIFF":
+            from cellcount.images.tiff import read_tiff
+
+            return read_tiff(file, ref.page, max_pixels)
+        from cellcount.images.raster import read_raster
+
+        return read_raster(file, kind, max_pixels)
+
+
+def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
+    """Width and height in pixels of one upright field, from its header; raises ``ImageError``."""
+    with _readable(ref.path) as (file, kind):
+        if kind == "TIFF":
+            from cellcount.images.tiff import tiff_size
+
+            return tiff_size(file, ref.page, max_pixels)
+        from cellcount.images.raster import raster_size
+
+        return raster_size(file, kind, max_pixels)
+
+
+def field_pages(path: Path) -> tuple[int, ...]:
+    """Pages (from 0) of a file that are fields of their own; ``(0,)`` where reading will fail."""
+    try:
+        with _readable(path) as (file, kind):
+            if kind != "TIFF":
+                return (0,)
+            from cellcount.images import tiff
+
+            return tiff.field_pages(file)
+    except ImageError:
+        return (0,)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[tuple[BinaryIO, FileKind]]:
+    """An open image file and its kind; every failure inside becomes an ``ImageError``."""
+    with open_regular(path) as file, _Quiet():
+        name = "image"
+        try:
+            head = file.read(HEAD_BYTES)
+            kind = file_kind(head)
+            if kind is None:
+                raise ImageError(stranger(head))
+            name = kind
+            yield file, kind
+        except ImageError:
+            raise
+        except MemoryError as error:
+            raise ImageError("not enough memory to decode it") from error
+        except Exception as error:  # decoders raise anything on damaged files
+            raise ImageError(_reason(error, name)) from error
+
+
+def _reason(error: Exception, kind: str) -> str:
+    """A decoder's complaint in one short line."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return why(error)
+    if isinstance(error, _SENSELESS):
+        return f"damaged {kind}: its headers contradict each other"
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text if len(text) <= _REASON_CHARS else text[: _REASON_CHARS - 1] + "…"
+    if isinstance(error, NotImplementedError):
+        return f"a form of {kind} that is not read here: {text}"
+    cut_off = any(word in text.lower() for word in _CUT_OFF_WORDS)
+    return f"{'truncated' if cut_off else 'damaged'} {kind}: {text}"
+
+
+class _Quiet:
+    """Silence decoders' warnings while at least one thread is reading.
+
+    ``warnings.catch_warnings`` alone restores the wrong filters when threads overlap, so the
+    first thread in saves them and the last one out restores them.
+    """
+
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _readers: ClassVar[int] = 0
+    _saved: ClassVar[Any] = None
+
+    def __enter__(self) -> None:
+        cls = type(self)
+        with cls._lock:
+            cls._readers += 1
+            if cls._readers == 1:
+                cls._saved = warnings.catch_warnings()
+                cls._saved.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        cls = type(self)
+        with cls._lock:
+            cls._readers -= 1
+            if cls._readers == 0:
+                cls._saved.__exit__(None, None, None)
+                cls._saved = None

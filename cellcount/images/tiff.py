@@ -1,0 +1,255 @@
+"""TIFF in the forms microscopes write, through tifffile and imagecodecs.
+
+Everything that decides how much memory decoding takes (image, tile and embedded sizes, samples,
+bits) is checked from headers first, and so is that every strip or tile lies inside the file:
+several codecs would otherwise fill what is missing with grey and call it a picture.
+
+Shapes: H image height, W image width, S samples per pixel.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from cellcount.errors import ImageError
+from cellcount.images import convert, metadata
+from cellcount.images.files import check_size
+from cellcount.records import Picture
+
+# tifffile logs every oddity of a damaged file; the reason in the image's row is what is wanted.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+
+_REDUCED, _MASK = 0b001, 0b100  # NewSubfileType
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_PHOTOMETRIC_SAMPLES = {
+    _WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3,
+}  # fmt: skip
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # ExtraSamples that are alpha; 0 means "anything"
+_JPEG = frozenset({6, 7, 33007, 34892})
+_JPEG2000 = frozenset({33003, 33004, 33005, 34712})
+# uncompressed, CCITT, LZW, deflate, PackBits, LZMA, zstd: their output is bounded by the strip
+_BOUNDED = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000})
+_FREE_SEGMENT_PIXELS = 4096 * 4096
+_ORIENTATION = 274
+
+
+def field_pages(file: BinaryIO) -> tuple[int, ...]:
+    """Pages (from 0) that are fields: no thumbnails, masks or pyramid levels; headers only.
+
+    Channels of one field in separate pages are one field (which reading will refuse), and a
+    chain of pages that is cut off yields one page too many, so that the loss gets its own row.
+    """
+    with _opened(file) as tif:
+        count = len(tif.pages)
+        if _is_whole_slide(tif) or metadata.separate_channels(tif) > 1:
+            return (0,)
+        first: tifffile.TiffPage | None = None
+        fields = []
+        for index in range(count):
+            try:
+                page = _page(tif, index)
+            except Exception:  # noqa: BLE001 (whatever is wrong with it, reading will say so)
+                fields.append(index)
+                continue
+            if page.subfiletype & (_REDUCED | _MASK):
+                continue
+            if first is None:
+                first = page
+            elif _is_smaller_copy(page, first):
+                continue
+            fields.append(index)
+        if _is_cut_off(tif, file):
+            fields.append(count)
+    return tuple(fields) or (0,)
+
+
+def tiff_size(file: BinaryIO, index: int, max_pixels: int) -> tuple[int, int]:
+    """Width and height in pixels of an upright page, from headers only."""
+    with _opened(file) as tif:
+        page = _checked_page(tif, index, max_pixels)
+        size = page.imagewidth, page.imagelength
+        return size[::-1] if convert.is_turned(_orientation(page)) else size
+
+
+def read_tiff(file: BinaryIO, index: int, max_pixels: int) -> Picture:
+    """One page as a ``Picture``; ``ImageError`` for forms that are not a colour or grey image."""
+    with _opened(file) as tif:
+        page = _checked_page(tif, index, max_pixels)
+        _check_segments(page, file)
+        samples = page.asarray(squeeze=False, maxworkers=1)  # (S or 1, 1, H, W, S or 1)
+        samples = np.moveaxis(samples[:, 0], 0, 2)  # (H, W, S or 1, S or 1)
+        samples = samples.reshape(*samples.shape[:2], page.samplesperpixel)  # (H, W, S)
+        rgb = _to_rgb(samples, page, metadata.significant_bits(tif, page, index))
+        return Picture(
+            convert.oriented(rgb, _orientation(page)), metadata.um_per_px(tif, page, index)
+        )
+
+
+@contextmanager
+def _opened(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
+    file.seek(0)
+    with tifffile.TiffFile(file) as tif:
+        yield tif
+
+
+def _page(tif: tifffile.TiffFile, index: int) -> tifffile.TiffPage:
+    page = tif.pages[index]
+    if not isinstance(page, tifffile.TiffPage):
+        raise ImageError(f"damaged TIFF: page {index + 1} has no header of its own")
+    return page
+
+
+def _checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int) -> tifffile.TiffPage:
+    """A page whose header promises a picture of bounded size, else ``ImageError``."""
+    if index >= len(tif.pages):
+        raise ImageError(f"truncated TIFF: page {index + 1} is missing")
+    page = _page(tif, index)
+    check_size(page.imagewidth, page.imagelength, max_pixels)
+    channels = metadata.separate_channels(tif)
+    if channels > 1:
+        raise ImageError(f"{channels} channels in separate pages; export the field as RGB")
+    if tif.is_stk and page.imagedepth == 1 and len(page.tags.valueof(33629) or ()) > 1:
+        raise ImageError("MetaMorph stack; export its planes as single TIFF files")
+    if page.imagedepth != 1:
+        raise ImageError(f"{page.imagedepth} planes in one page; export single planes")
+    _check_form(page)
+    return page
+
+
+def _check_form(page: tifffile.TiffPage) -> None:
+    """Refuse what has no stated way to RGB: see ``convert`` and ``_to_rgb``."""
+    bits: Any = page.bitspersample  # a tuple where samples differ
+    kind = None if page.dtype is None else page.dtype.kind
+    if kind in ("f", "i", "c"):
+        name = {"f": "floating point", "i": "signed", "c": "complex"}[kind]
+        raise ImageError(f"{bits}-bit {name} samples; save the image with 8 or 16 bit")
+    if not isinstance(bits, int) or not 1 <= bits <= 16 or kind not in ("u", "b"):
+        raise ImageError(f"{bits}-bit samples; save the image with 8 or 16 bit")
+    colour, samples = page.photometric, page.samplesperpixel
+    needed = _PHOTOMETRIC_SAMPLES.get(colour)
+    if needed is None:
+        raise ImageError(f"colour space {_name(colour)}; save the image as RGB")
+    extra = samples - needed
+    has_place = colour == _RGB or (colour in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and _alpha(page))
+    if extra not in ((0, 1) if has_place else (0,)):
+        raise ImageError(
+            f"{samples} channels as {_name(colour)} are not a colour image; export the field as RGB"
+        )
+    if page.compression not in _BOUNDED | _JPEG | _JPEG2000:
+        raise ImageError(f"TIFF compression {_name(page.compression)} is not read here; use LZW")
+
+
+def _check_segments(page: tifffile.TiffPage, file: BinaryIO) -> None:
+    """Refuse strips or tiles that are missing, cut off, or larger than they may be."""
+    limit = max(page.imagewidth * page.imagelength, _FREE_SEGMENT_PIXELS)
+    if page.is_tiled and not 0 < page.tilewidth * page.tilelength * page.tiledepth <= limit:
+        raise ImageError(f"absurd tile size {page.tilewidth} x {page.tilelength}")
+    offsets, counts = page.dataoffsets, page.databytecounts
+    expected = int(np.prod(page.chunked, dtype=np.int64))
+    if not len(offsets) == len(counts) == expected:
+        listed = min(len(offsets), len(counts))
+        raise ImageError(f"damaged TIFF: {listed} strips or tiles are listed, not {expected}")
+    file_bytes = file.seek(0, 2)
+    for number, (offset, count) in enumerate(zip(offsets, counts, strict=True), 1):
+        # The last uncompressed strip often claims more than it needs: tifffile checks those.
+        end = offset + (1 if page.compression == 1 else count)
+        if offset < 1 or count < 1 or end > file_bytes:
+            raise ImageError(
+                f"truncated TIFF: strip or tile {number} of {expected} lies outside the file"
+            )
+        if page.compression in _JPEG | _JPEG2000:
+            file.seek(offset)
+            width, height = _embedded_size(file.read(min(count, 65536)))
+            if width * height > limit:
+                raise ImageError(f"damaged TIFF: embedded image of {width} x {height} pixels")
+
+
+def _embedded_size(code: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG or JPEG 2000 stream announces, 0 x 0 where it does not."""
+    start = code.find(b"\xff\x4f\xff\x51")
+    if start >= 0 and len(code) >= start + 16:
+        width, height = struct.unpack(">II", code[start + 8 : start + 16])
+        return width, height
+    at = 2
+    while at + 9 <= len(code) and code[at] == 0xFF:
+        marker, length = code[at + 1], int.from_bytes(code[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", code[at + 5 : at + 9])
+            return width, height
+        at += 1 if marker == 0xFF else 2 + length
+    raise ImageError("damaged TIFF: a JPEG strip or tile without header")
+
+
+def _to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray[np.uint8]:
+    """Samples ``(H, W, S)`` of a checked page as RGB ``(H, W, 3)``."""
+    colour = page.photometric
+    if colour == _PALETTE:
+        palette = page.colormap
+        if palette is None or palette.ndim != 2 or palette.shape[0] != 3 or not palette.size:
+            raise ImageError("damaged TIFF: palette image without palette")
+        return convert.palette_to_rgb(samples[:, :, 0], palette)
+    values = convert.eight_bits(samples, bits)
+    if colour == _CMYK:
+        return convert.cmyk_to_rgb(values)
+    if colour in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+        grey = values[:, :, 0]
+        rgb = convert.grey_to_rgb(convert.WHITE - grey if colour == _WHITE_IS_ZERO else grey)
+    elif colour == _YCBCR and page.compression not in _JPEG:
+        rgb = convert.ycbcr_to_rgb(values)
+    else:
+        rgb = values[:, :, :3]
+    alpha = _alpha(page)
+    if not alpha:
+        return rgb
+    return convert.over_white(rgb, values[:, :, -1], premultiplied=alpha == _PREMULTIPLIED)
+
+
+def _alpha(page: tifffile.TiffPage) -> int:
+    """The kind of alpha in the last sample, 0 for none; an unspecified extra sample is ignored."""
+    extra = tuple(page.extrasamples)
+    return int(extra[-1]) if extra and extra[-1] in (_PREMULTIPLIED, _STRAIGHT) else 0
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    value = page.tags.valueof(_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1
+
+
+def _is_whole_slide(tif: tifffile.TiffFile) -> bool:
+    """Scanner files whose further pages are levels, label and overview of one slide."""
+    return bool(
+        tif.is_svs or tif.is_ndpi or tif.is_scn or tif.is_bif or tif.is_philips or tif.is_qpi
+    )
+
+
+def _is_smaller_copy(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bool:
+    """A pyramid level that does not say so: tiled, and the first page halved at least once."""
+    if not (page.is_tiled and first.is_tiled) or page.imagewidth * page.imagelength == 0:
+        return False
+    across, down = first.imagewidth / page.imagewidth, first.imagelength / page.imagelength
+    return across > 1.9 and abs(across - down) <= 0.05 * across
+
+
+def _is_cut_off(tif: tifffile.TiffFile, file: BinaryIO) -> bool:
+    """Whether the last page that can be found names a further one beyond the end of the file."""
+    form = tif.tiff
+    try:
+        file.seek(tif.pages[-1].offset)
+        (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+        file.seek(tags * form.tagsize, 1)
+        (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    except struct.error:
+        return False  # nothing follows that could have been lost
+    return bool(following >= file.seek(0, 2))
+
+
+def _name(code: int) -> str:
+    return str(getattr(code, "name", code))

@@ -1,0 +1,401 @@
+"""The journal of a run: one SQLite file that takes every finished image, once.
+
+All tables are pure functions of it, so an interrupted run loses nothing and goes on where it
+stopped. Each image is one atomic commit (rollback journal, full synchronisation). The file is
+locked by SQLite for as long as it is open; the system drops that lock when a process dies, on
+whatever host, so a killed run never blocks the next one. A small ``.lock`` file beside it only
+says who holds it.
+
+Shapes: N cells of one image, stored as one structured array ``(N,)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from operator import methodcaller
+from pathlib import Path, PurePosixPath
+from socket import gethostname
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.errors import JournalError
+from cellcount.records import Cells, Detections, ImageRef, ImageResult
+
+Json = dict[str, Any] | list[Any] | str | float | None
+
+APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
+SCHEMA_VERSION = 1
+
+# The array names its own fields, so a later version can add typed columns to it.
+_BOX_FIELDS = ("x0", "y0", "x1", "y1")
+_CELL_DTYPE = np.dtype(
+    [*((name, "<f4") for name in (*_BOX_FIELDS, "score")), ("label", "<i2"), ("edge", "?")]
+)
+
+# Names are kept as bytes: a file name may hold bytes that are no valid UTF-8. JSON escapes them.
+_TABLES = """
+CREATE TABLE value (name BLOB PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE result (
+    image BLOB PRIMARY KEY, file_key TEXT NOT NULL, status TEXT NOT NULL,
+    record TEXT NOT NULL, cells BLOB NOT NULL
+);
+"""
+_FACTS = ("status", "reason", "width_px", "height_px", "um_per_px", "scale_factor")
+_FINGERPRINT = "fingerprint"
+
+
+def journal_path(out: Path) -> Path:
+    """Where the journal of ``counts.csv`` lies: ``counts.journal.sqlite`` beside it."""
+    return out.with_name(f"{out.stem}.journal.sqlite")
+
+
+def path_order(image: str) -> tuple[tuple[str, ...], int, str]:
+    """Sorting key of every table: folder by folder, pages of a file by number (2 before 10)."""
+    match = re.fullmatch(r"(.*)#page=(\d{1,9})", image, re.DOTALL)
+    path, page = (match[1], int(match[2])) if match else (image, -1)
+    return PurePosixPath(path).parts, page, image
+
+
+def key_of(ref: ImageRef) -> str:
+    """What must be unchanged for a stored result to hold: the file and all that sets its scale.
+
+    That is identity, page, size, modification time, slide and given µm/px.
+    """
+    try:
+        found = os.stat(ref.path)
+        state = (found.st_size, found.st_mtime_ns)
+    except OSError:
+        state = (-1, -1)
+    return ascii((ref.image, ref.page, *state, ref.slide, ref.um_per_px))
+
+
+class Journal:
+    """Finished images of one run, on disk. Use ``Journal.open`` and ``with``."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path, fingerprint: dict[str, Any], *, fresh: bool = False) -> Journal:
+        """Start a journal, or continue the one that is there.
+
+        Args:
+            path: the SQLite file, usually ``journal_path(out)``.
+            fingerprint: all that decides the numbers, JSON-ready: settings, weights' hashes,
+                classes, version.
+            fresh: forget what an existing journal holds.
+
+        Raises:
+            JournalError: it belongs to other settings, is in use, damaged, or not a journal.
+        """
+        if fresh:
+            _discard(path)
+        connection = _connect(path)
+        try:
+            with _explained(path):
+                _prepare(path, connection, json.loads(json.dumps(fingerprint)))
+                _leave_note(path)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Let the file go; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            # First the note, then the lock: never remove the note of the next holder.
+            _holder_file(self.path).unlink(missing_ok=True)
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def is_done(self, ref: ImageRef) -> bool:
+        """Whether its result stands: done or excluded, and the file unchanged since.
+
+        Failed images are not done: the next run tries them again.
+        """
+        with _explained(self.path):
+            row = self._connection.execute(
+                "SELECT file_key, status FROM result WHERE image = ?", (_encode(ref.image),)
+            ).fetchone()
+        return row is not None and row[1] != "failed" and row[0] == key_of(ref)
+
+    def add(self, result: ImageResult, file_key: str | None = None) -> None:
+        """Keep one finished image, in place of an older result; safe on disk on return.
+
+        Args:
+            result: the finished image.
+            file_key: ``key_of`` its reference taken before the file was read, so that a file
+                that changes meanwhile is done again; taken now when None.
+        """
+        row = (
+            _encode(result.ref.image),
+            key_of(result.ref) if file_key is None else file_key,
+            result.status,
+            _record_of(result),
+            _pack(result.cells),
+        )
+        with _explained(self.path):
+            self._connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", row)
+
+    def results(self, refs: Iterable[ImageRef] | None = None) -> Iterator[ImageResult]:
+        """Stream results in path order, one in memory at a time.
+
+        Args:
+            refs: the images of this run; stored results of others are left out, images without
+                one are passed over, and each result carries the reference given here, so that
+                a specimen renamed in the manifest shows. None streams everything stored.
+        """
+        if refs is None:
+            with _explained(self.path):
+                rows = self._connection.execute("SELECT image FROM result").fetchall()
+            wanted: dict[str, ImageRef | None] = {_decode(row[0]): None for row in rows}
+        else:
+            wanted = {ref.image: ref for ref in refs}
+        for image in sorted(wanted, key=path_order):
+            with _explained(self.path):
+                row = self._connection.execute(
+                    "SELECT record, cells FROM result WHERE image = ?", (_encode(image),)
+                ).fetchone()
+                result = None if row is None else _result_of(row, wanted[image])
+            if result is not None:
+                yield result
+
+    def set_value(self, name: str, value: Json) -> None:
+        """Keep one small JSON-ready value other than None, such as a slide's scale."""
+        with _explained(self.path):
+            _write_value(self._connection, f"user:{name}", value)
+
+    def get_value(self, name: str) -> Json:
+        """The value kept under this name, or None."""
+        with _explained(self.path):
+            return _read_value(self._connection, f"user:{name}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open and lock the file without changing it."""
+    with _explained(path):
+        # Serialised by SQLite itself; each write is one statement, so threads may share it.
+        connection = sqlite3.connect(
+            path, timeout=0.5, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _prepare(path: Path, connection: sqlite3.Connection, asked: dict[str, Any]) -> None:
+    """Create the tables of a new file, or make sure that an existing one may be continued."""
+    is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not is_new:
+        _check_ours(path, connection)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA synchronous = FULL")
+    if is_new:
+        connection.execute("BEGIN EXCLUSIVE")  # all of it or nothing, should we be killed here
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for statement in _TABLES.split(";"):
+            connection.execute(statement)
+        _write_value(connection, _FINGERPRINT, asked)
+        connection.execute("COMMIT")
+        return
+    stored = _read_value(connection, _FINGERPRINT)
+    if stored is None:
+        raise _damaged(path, "it names no settings")
+    differences = _differences(stored, asked)
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        raise JournalError(
+            f"{path} belongs to a run with other settings (stored -> asked):\n{lines}\n"
+            "Repeat the stored settings to continue it, use --fresh to start over (its results "
+            "are lost), or name another --out."
+        )
+
+
+def _check_ours(path: Path, connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise _foreign(path)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} has the form of another version of cellcount ({version}, expected "
+            f"{SCHEMA_VERSION}); use --fresh to start over or name another --out"
+        )
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise _damaged(path, " ".join(verdict.split()))
+
+
+def _discard(path: Path) -> None:
+    """Delete our own journal, sound or damaged; never a foreign file, nor one in use."""
+    if not path.exists():
+        return
+    with _explained(path):
+        header = _header(path)
+        if header and not _is_ours(header):
+            raise _foreign(path)
+        with contextlib.suppress(_DamagedError):
+            _connect(path).close()
+        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+        path.unlink()
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(100)
+
+
+def _is_ours(header: bytes) -> bool:
+    return header[:16] == b"SQLite format 3\0" and header[68:72] == APPLICATION_ID.to_bytes(4)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into sentences for the person at the keyboard."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise JournalError(
+                f"{path} is in use {_holder(path)}; wait for that run or name another --out"
+            ) from error
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            explained = _damaged(path, str(error)) if _is_ours(_header(path)) else _foreign(path)
+            raise explained from error
+        raise _unusable(path, error) from error
+    except OSError as error:
+        raise _unusable(path, error) from error
+    except (zlib.error, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+class _DamagedError(JournalError):
+    """It is our file, but its content cannot be trusted."""
+
+
+def _damaged(path: Path, reason: str) -> _DamagedError:
+    return _DamagedError(
+        f"{path} is damaged ({reason}); use --fresh to start over or name another --out"
+    )
+
+
+def _foreign(path: Path) -> JournalError:
+    return JournalError(
+        f"{path} is not a journal of cellcount; it was left as it is: move it away or name "
+        "another --out"
+    )
+
+
+def _unusable(path: Path, error: Exception) -> JournalError:
+    return JournalError(
+        f"cannot use {path}: {error}; check the folder, its permissions and the free space, "
+        "then run the same command again: what is finished is kept"
+    )
+
+
+def _holder_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _leave_note(path: Path) -> None:
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    note = {"host": gethostname(), "pid": os.getpid(), "started": started}
+    _holder_file(path).write_text(json.dumps(note), encoding="utf-8")
+
+
+def _holder(path: Path) -> str:
+    """Who has it, as far as is known: the note may be a moment late."""
+    try:
+        holder = json.loads(_holder_file(path).read_text(encoding="utf-8"))
+        return f"by process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "by another process"
+
+
+def _write_value(connection: sqlite3.Connection, name: str, value: Json) -> None:
+    row = (_encode(name), json.dumps(value, sort_keys=True))
+    connection.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", row)
+
+
+def _read_value(connection: sqlite3.Connection, name: str) -> Json:
+    query = "SELECT json FROM value WHERE name = ?"
+    row = connection.execute(query, (_encode(name),)).fetchone()
+    value: Json = None if row is None else json.loads(row[0])
+    return value
+
+
+def _differences(stored: Json, asked: Json, name: str = "") -> list[str]:
+    """One line per setting that differs, nested ones by their dotted name."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        lines: list[str] = []
+        for key in sorted(stored.keys() | asked.keys()):
+            dotted = f"{name}.{key}" if name else key
+            lines += _differences(stored.get(key), asked.get(key), dotted)
+        return lines
+    if stored == asked:
+        return []
+    return [f"{name}: {json.dumps(stored)} -> {json.dumps(asked)}"]
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _pack(cells: Cells) -> bytes:
+    table = np.zeros(len(cells), _CELL_DTYPE)  # (N,)
+    detections = cells.detections
+    for index, name in enumerate(_BOX_FIELDS):
+        table[name] = detections.boxes_xyxy[:, index]
+    table["score"], table["label"] = detections.scores, detections.labels
+    table["edge"] = cells.edge
+    buffer = io.BytesIO()
+    np.save(buffer, table, allow_pickle=False)
+    return zlib.compress(buffer.getvalue(), 1)  # smaller, and its checksum tells damage
+
+
+def _unpack(data: bytes) -> Cells:
+    table: NDArray[Any] = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
+    boxes_xyxy = np.stack([table[name] for name in _BOX_FIELDS], axis=1)  # (N, 4)
+    detections = Detections(boxes_xyxy, table["score"].copy(), table["label"].astype(np.int64))
+    return Cells(detections, table["edge"].copy())
+
+
+def _record_of(result: ImageResult) -> str:
+    ref = dataclasses.asdict(result.ref) | {"path": str(result.ref.path)}
+    facts = {name: getattr(result, name) for name in _FACTS}
+    return json.dumps({"ref": ref, **facts}, default=methodcaller("item"))  # NumPy's numbers
+
+
+def _result_of(row: tuple[str, bytes], ref: ImageRef | None) -> ImageResult:
+    record, cells = row
+    facts = json.loads(record)
+    stored = facts.pop("ref")
+    stored["path"] = Path(stored["path"])
+    return ImageResult(ref=ref or ImageRef(**stored), cells=_unpack(cells), **facts)

@@ -1,0 +1,200 @@
+"""The card: everything a weight file must say about itself, as one validated JSON document.
+
+A card travels in the metadata of its safetensors file, so weights can never be used with the
+wrong preprocessing, class list or scale.
+
+Shapes: none; plain data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cellcount.errors import WeightsError
+from cellcount.records import CellClass
+
+SCHEMA = 1
+MAX_CARD_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The numbers from which a detector is assembled; nothing else decides its shape.
+
+    Attributes:
+        backbone: name for ``create_backbone``.
+        backbone_options: keyword options of the backbone.
+        strides: pyramid levels taken from the backbone, in input pixels.
+        pyramid: ``none``, ``fpn`` or ``bottom-up``.
+        pyramid_channels: channels of every pyramid level.
+        anchor_sizes_px: per level, the side of the square anchors at the model's scale.
+        anchor_ratios: height / width of the anchors, the same on every level.
+        pool_size: side of the pooled region (RoIAlign, ``aligned=True``).
+        head_dim: width of the two fully connected layers of the box head.
+    """
+
+    backbone: str = "timm/cs3darknet_s"
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    strides: tuple[int, ...] = (8, 16, 32)
+    pyramid: str = "fpn"
+    pyramid_channels: int = 96
+    anchor_sizes_px: tuple[tuple[float, ...], ...] = ((18.0, 34.0), (60.0, 90.0), (135.0, 200.0))
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    pool_size: int = 7
+    head_dim: int = 512
+
+    def __post_init__(self) -> None:
+        levels = 1 if self.pyramid == "none" else len(self.strides)
+        if len(self.anchor_sizes_px) != levels:
+            raise WeightsError(
+                f"anchor_sizes_px has {len(self.anchor_sizes_px)} levels, expected {levels} "
+                f"for pyramid {self.pyramid!r} over strides {self.strides}"
+            )
+        if len({len(sizes) for sizes in self.anchor_sizes_px}) != 1:
+            raise WeightsError("anchor_sizes_px must have the same number of sizes on every level")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a field becomes model input, in this order: white balance, scale, mean and std.
+
+    Attributes:
+        white_balance: bring the background (``images.color``) to a fixed white before detection.
+        mean, std: RGB statistics for values in 0–1.
+        interpolation: how fields are resized.
+        pad_multiple: tiles are padded with black at the right and lower side to this multiple.
+    """
+
+    white_balance: bool = True
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear-antialias"
+    pad_multiple: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Fixed numbers of detection; thresholds for counting are in ``Card.thresholds``.
+
+    Attributes:
+        tile_px: side of the largest tile at the model's scale.
+        margin_px: overlap between a tile's core and its border, at least the largest cell.
+        rpn_pre_nms, rpn_post_nms: proposals per level before and per tile after suppression.
+        rpn_nms_iou, nms_iou: overlap above which a proposal or a detection of one class is a twin.
+        dedupe_iou: overlap above which detections of different classes are one cell.
+        score_floor: detections below are never returned.
+        max_detections: detections per tile; reaching it is warned about.
+    """
+
+    tile_px: int = 768
+    margin_px: int = 256
+    rpn_pre_nms: int = 600
+    rpn_post_nms: int = 500
+    rpn_nms_iou: float = 0.7
+    nms_iou: float = 0.5
+    dedupe_iou: float = 0.7
+    score_floor: float = 0.01
+    max_detections: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Card v1 of a detector.
+
+    Attributes:
+        name, version: of the model.
+        classes: detector classes in label order.
+        thresholds: class id → score from which a detection is counted; chosen on validation.
+        rbc_diameter_px: mean red-cell diameter at the model's scale.
+        densest_field: most cells in one training field.
+        data: data sets trained on: name, source, licence, split, images.
+        license: licence of the weights.
+        training: settings of the training that made them.
+        evaluations: every test evaluation ever made with these weights.
+        notes: what the model cannot do, in plain words.
+    """
+
+    name: str
+    version: str
+    classes: tuple[CellClass, ...]
+    rbc_diameter_px: float
+    license: str
+    architecture: Architecture = field(default_factory=Architecture)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    inference: Inference = field(default_factory=Inference)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    densest_field: int = 0
+    data: tuple[dict[str, Any], ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    evaluations: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    task: str = "detector"
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise WeightsError(
+                f"card schema is {self.schema}, this cellcount reads {SCHEMA}; "
+                "use the cellcount version that wrote the weights, or a newer one"
+            )
+        if not self.license:
+            raise WeightsError(f"card of {self.name!r} names no license; weights need one")
+        if not self.classes:
+            raise WeightsError(f"card of {self.name!r} lists no classes")
+        if not 8 <= self.rbc_diameter_px <= 512:
+            raise WeightsError(
+                f"card of {self.name!r}: rbc_diameter_px is {self.rbc_diameter_px}, "
+                "expected 8 to 512 pixels"
+            )
+        unknown = set(self.thresholds) - {c.id for c in self.classes}
+        if unknown:
+            raise WeightsError(f"card thresholds name unknown classes: {sorted(unknown)}")
+
+    def threshold_of(self, class_id: str) -> float:
+        """The score from which ``class_id`` is counted (0.5 where the card states none)."""
+        return self.thresholds.get(class_id, 0.5)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Parses and validates a card.
+
+        Raises:
+            WeightsError: not JSON, unknown or missing keys, wrong types or values.
+        """
+        if len(text) > MAX_CARD_BYTES:
+            raise WeightsError(f"card has {len(text)} bytes, the limit is {MAX_CARD_BYTES}")
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise WeightsError(f"card is not JSON: {error}") from None
+        if not isinstance(raw, dict):
+            raise WeightsError(f"card must be a JSON object, got {type(raw).__name__}")
+        try:
+            classes = tuple(CellClass(**c) for c in raw.pop("classes"))
+            parts: dict[str, Any] = {
+                "architecture": _build(Architecture, raw.pop("architecture", {})),
+                "preprocessing": _build(Preprocessing, raw.pop("preprocessing", {})),
+                "inference": _build(Inference, raw.pop("inference", {})),
+            }
+            return _build(cls, {**raw, **parts, "classes": classes})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise WeightsError(f"card is not a valid card v{SCHEMA}: {error}") from None
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 -- JSON values are of any type
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _build(kind: type, raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- generic over kinds
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = set(raw) - known
+    if unknown:
+        raise WeightsError(f"card: unknown {kind.__name__.lower()} keys {sorted(unknown)}")
+    return kind(**{key: _tuples(value) for key, value in raw.items()})

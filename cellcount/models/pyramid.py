@@ -1,0 +1,81 @@
+"""Feature pyramids: none, top-down (FPN), and FPN with an added bottom-up path (seeds/004).
+
+Shapes: N images, L levels from fine to coarse with strides s_i, C pyramid channels;
+input (N, C_i, H / s_i, W / s_i) per level, output (N, C, H / s_i, W / s_i) per level.
+
+FPN: Lin et al. 2017, arXiv:1612.03144. Bottom-up path: Liu et al. 2018, arXiv:1803.01534.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from cellcount.errors import UsageError
+
+PYRAMIDS = ("none", "fpn", "bottom-up")
+
+
+class SingleLevel(nn.Module):
+    """No pyramid: the middle level alone, as in plain Faster R-CNN.
+
+    NOTE: the middle of the given strides is taken (16 of 8, 16, 32), the level of the original
+    Faster R-CNN.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], out: int) -> None:
+        super().__init__()
+        self._level = len(strides) // 2
+        self.project = nn.Conv2d(channels[self._level], out, 1)
+        self.strides: tuple[int, ...] = (strides[self._level],)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """One map at the middle stride."""
+        return [self.project(maps[self._level])]
+
+
+class TopDown(nn.Module):
+    """A feature pyramid network on torchvision's building block."""
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.fpn = FeaturePyramidNetwork(list(channels), out)
+        self.strides = tuple(strides)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of equal channels at every stride."""
+        named = OrderedDict((str(i), m) for i, m in enumerate(maps))
+        return list(self.fpn(named).values())
+
+
+class BottomUp(nn.Module):
+    """FPN followed by a fusion path from fine to coarse."""
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.top_down = TopDown(channels, strides, out)
+        steps = len(strides) - 1
+        self.down = nn.ModuleList(nn.Conv2d(out, out, 3, 2, 1) for _ in range(steps))
+        self.fuse = nn.ModuleList(nn.Conv2d(out, out, 3, 1, 1) for _ in range(steps))
+        self.strides = tuple(strides)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of equal channels at every stride."""
+        levels = self.top_down(maps)
+        fused = [levels[0]]
+        for level, down, fuse in zip(levels[1:], self.down, self.fuse, strict=True):
+            fused.append(fuse(nn.functional.relu(down(fused[-1]) + level)))
+        return fused
+
+
+def build_pyramid(
+    kind: str, channels: Sequence[int], strides: Sequence[int], out: int
+) -> SingleLevel | TopDown | BottomUp:
+    """The pyramid of that kind; its ``strides`` are those of its output levels."""
+    kinds = {"none": SingleLevel, "fpn": TopDown, "bottom-up": BottomUp}
+    if kind not in kinds:
+        raise UsageError(f"pyramid is {kind!r}, expected one of {', '.join(kinds)}")
+    return kinds[kind](channels, strides, out)

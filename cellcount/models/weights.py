@@ -1,0 +1,139 @@
+"""Weight files: one safetensors file whose metadata is the card. Pickles are never opened.
+
+Shapes: tensors as the architecture of the card makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cellcount.errors import WeightsError
+from cellcount.models.card import MAX_CARD_BYTES, Card
+
+MAX_HEADER_BYTES = 20_000_000
+WEIGHTS_SUFFIX = ".safetensors"
+PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
+
+
+def packaged_weights() -> dict[str, Path]:
+    """Names of the models that ship with cellcount and where they lie."""
+    folder = Path(str(resources.files("cellcount") / "weights"))
+    return {p.stem: p for p in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))}
+
+
+def resolve(name_or_path: str) -> Path:
+    """The weight file of a packaged name, a file, or a run folder.
+
+    Raises:
+        WeightsError: nothing of that name, or a pickle.
+    """
+    packaged = packaged_weights()
+    if name_or_path in packaged:
+        return packaged[name_or_path]
+    path = Path(name_or_path)
+    if path.is_dir():
+        files = sorted(path.glob(f"*{WEIGHTS_SUFFIX}"))
+        if len(files) == 1:
+            return files[0]
+        raise WeightsError(
+            f"{path} holds {len(files)} {WEIGHTS_SUFFIX} files, expected exactly one; "
+            "name the file itself, or the folder of a finished training run"
+        )
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise WeightsError(
+            f"{path} is a pickle file, and opening one can run any code; "
+            f"cellcount reads {WEIGHTS_SUFFIX} files only. Export the model as safetensors first"
+        )
+    if not path.is_file():
+        raise WeightsError(
+            f"no model named {name_or_path!r}: packaged are {', '.join(packaged) or 'none'}; "
+            "or give a .safetensors file or the folder of a training run"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_header(path: Path) -> None:
+    """Refuses what is no safetensors file before the library sees it."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    size = int.from_bytes(start, "little")
+    if len(start) < 8 or size > MAX_HEADER_BYTES or size > path.stat().st_size:
+        raise WeightsError(
+            f"{path} is not a safetensors file (its first bytes announce a header of "
+            f"{size} bytes); it may be truncated, or a pickle under another name"
+        )
+
+
+def read_card(path: Path) -> Card:
+    """The card of a weight file, without loading tensors."""
+    _check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
+    if "card" not in metadata:
+        raise WeightsError(f"{path} carries no cellcount card, so its preprocessing is unknown")
+    return Card.from_json(metadata["card"])
+
+
+def read_weights(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
+    """Card and float32 tensors of a weight file."""
+    card = read_card(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
+    return card, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def write_weights(
+    path: Path, card: Card, state: Mapping[str, torch.Tensor], *, half: bool = True
+) -> None:
+    """Writes tensors (float16 when ``half``) with their card, atomically."""
+    tensors = {}
+    for key, value in state.items():
+        tensor = value.detach().cpu()
+        if half and tensor.is_floating_point():
+            tensor = tensor.half()
+        tensors[key] = tensor.contiguous()
+    card_json = card.to_json()
+    if len(card_json) > MAX_CARD_BYTES:
+        raise WeightsError(f"card has {len(card_json)} bytes, the limit is {MAX_CARD_BYTES}")
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={"card": card_json, "format": "pt"})
+    part.replace(path)
+
+
+def load_state(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path
+) -> None:
+    """Loads tensors into a module, every name and shape checked.
+
+    Raises:
+        WeightsError: missing, unexpected or wrongly shaped tensors, named.
+    """
+    expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    actual = {k: tuple(v.shape) for k, v in state.items()}
+    missing = sorted(set(expected) - set(actual))
+    extra = sorted(set(actual) - set(expected))
+    wrong = [k for k in expected if k in actual and expected[k] != actual[k]]
+    if missing or extra or wrong:
+        detail = {"missing": missing[:3], "unexpected": extra[:3], "wrong shape": wrong[:3]}
+        raise WeightsError(f"{source} does not fit its own card: {json.dumps(detail)}")
+    module.load_state_dict(dict(state))

@@ -1,0 +1,229 @@
+"""Annotated pictures: every counted cell outlined, nothing covered, a legend with the counts.
+
+Classes differ in colour and in shape of the outline; cells cut by the image's edge are dashed.
+Labels are written only for classes that are rare in the picture. Small pictures are enlarged
+and huge ones reduced, and the strip below says so.
+
+Shapes: N cells; boxes are float ``(N, 4)`` xyxy in pixels of the original image until they are
+multiplied by the view's zoom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cellcount.cells import count_by_class
+from cellcount.outputs.atomic import atomic_write
+from cellcount.outputs.legend import Entry, draw_strip
+from cellcount.outputs.outlines import (
+    INK,
+    Box,
+    Look,
+    draw_outline,
+    font_of,
+    look_of,
+    printable,
+    rectangle,
+)
+from cellcount.records import CellClass, Cells, Picture
+
+RARE = 12
+"""A class is labelled in a picture that holds at most so many of its cells, unless it is the
+commonest of several: labels are for what stands out."""
+
+_SMALL_PX, _LARGEST_ZOOM, _HUGE_PX = 480, 4, 6000
+_MIN_STRIP_PX = 420
+_SMOOTH_BELOW_PX = 2400  # lines are drawn twice as large and reduced, where memory allows
+_SURROUND = (236, 236, 238)
+_MAX_NAME_BYTES = 255
+
+
+def annotate(
+    picture: Picture, cells: Cells, classes: Sequence[CellClass], title: str
+) -> Image.Image:
+    """The picture with its cells outlined and a strip with title, legend and counts below it.
+
+    Args:
+        picture: the image as it was analysed.
+        cells: its counted cells.
+        classes: the detector's classes, in the order of the labels.
+        title: name of the image.
+    """
+    zoom = _zoom(picture)
+    size = (max(1, round(picture.width_px * zoom)), max(1, round(picture.height_px * zoom)))
+    view = Image.fromarray(picture.pixels)
+    if view.size != size:
+        view = view.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.BOX)
+    boxes_xyxy = cells.detections.boxes_xyxy.astype(np.float64) * zoom  # (N, 4)
+    width = _line_width(boxes_xyxy, max(size))
+    counts = count_by_class(cells, len(classes))
+    drawn_last_is_rarest = sorted(range(len(classes)), key=lambda label: -counts[label])
+    for label in drawn_last_is_rarest:
+        chosen = cells.detections.labels == label
+        _draw_class(view, boxes_xyxy[chosen], cells.edge[chosen], look_of(label), width)
+    font_px = max(12, round(max(size) / 48))
+    _draw_labels(view, boxes_xyxy, cells, classes, font_px)
+    note = f"{picture.width_px} x {picture.height_px} px"
+    if zoom != 1:
+        note += f", shown at {zoom:.0%}"
+    strip_width = max(size[0], _MIN_STRIP_PX)
+    strip = draw_strip(strip_width, font_px, title, note, _entries(cells, counts, classes))
+    page = Image.new("RGB", (strip_width, size[1] + strip.height), _SURROUND)
+    page.paste(view, (0, 0))
+    page.paste(strip, (0, size[1]))
+    return page
+
+
+def write_annotated(
+    path: Path, picture: Picture, cells: Cells, classes: Sequence[CellClass], title: str
+) -> None:
+    """Write the annotated picture as PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    page = annotate(picture, cells, classes, title)
+    with atomic_write(path) as file:
+        page.save(file, "PNG", compress_level=3)  # half the time of the default, 5 % larger
+
+
+def annotated_path(folder: Path, image: str) -> Path:
+    """Where the annotated picture of an image lies: its tree and full name plus ``.png``.
+
+    What would leave the folder (``..``, a leading ``/``) or is too long for a file system is
+    replaced or shortened, with a hash of the whole identity so that names stay different.
+    """
+    parts = [part for part in image.split("/") if part not in ("", ".")] or ["image"]
+    kept = [part if part != ".." else "__" for part in parts]
+    changed = image != "/".join(kept)
+    *folders, name = kept
+    digest = hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    short = [_shortened(part, "") for part in folders]
+    ending = f"~{digest}.png" if changed or short != folders else ".png"
+    if len(os.fsencode(name + ending)) > _MAX_NAME_BYTES:
+        ending = f"~{digest}.png"
+    return folder.joinpath(PurePosixPath(*short, _shortened(name, ending)))
+
+
+def _shortened(name: str, ending: str) -> str:
+    """The name cut until it fits with its ending, whole characters at a time."""
+    while len(os.fsencode(name + ending)) > _MAX_NAME_BYTES:
+        name = name[:-1]
+    return name + ending
+
+
+def _zoom(picture: Picture) -> float:
+    longest = max(picture.width_px, picture.height_px, 1)
+    if longest > _HUGE_PX:
+        return _HUGE_PX / longest
+    return min(_LARGEST_ZOOM, -(-_SMALL_PX // longest))
+
+
+def _line_width(boxes_xyxy: NDArray[np.float64], longest: int) -> int:
+    """By the size of the picture, thinner where cells are small."""
+    width = longest / 320
+    if len(boxes_xyxy):
+        width = min(width, float(np.median(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2])) / 36)
+    return max(1, round(width))
+
+
+def _draw_class(
+    view: Image.Image,
+    boxes_xyxy: NDArray[np.float64],
+    edge: NDArray[np.bool_],
+    look: Look,
+    width: int,
+) -> None:
+    """Outline cells of one class: first a pale rim that sets the line off, then the line."""
+    if not len(boxes_xyxy):
+        return
+    smooth = 2 if max(view.size) <= _SMOOTH_BELOW_PX else 1
+    limit = np.array([*view.size, *view.size], np.float64) - 1
+    inside = np.clip(boxes_xyxy, 0, limit) * smooth
+    lines = [(look.outline(_box(box)), bool(cut)) for box, cut in zip(inside, edge, strict=True)]
+    rim = width + max(2, width)
+    for color, line_width, opacity in ((look.contrast, rim, 0.55), (look.color, width, 1.0)):
+        mask = Image.new("L", (view.width * smooth, view.height * smooth))
+        draw = ImageDraw.Draw(mask)
+        for points, dashed in lines:
+            dash = (6.0 + 4 * width) * smooth if dashed else 0.0
+            draw_outline(draw, points, line_width * smooth, round(255 * opacity), dash=dash)
+        view.paste(color, mask=mask.reduce(smooth) if smooth > 1 else mask)
+
+
+def _draw_labels(
+    view: Image.Image,
+    boxes_xyxy: NDArray[np.float64],
+    cells: Cells,
+    classes: Sequence[CellClass],
+    font_px: int,
+) -> None:
+    """Name and score beside the cells of rare classes, wherever there is room for them."""
+    labelled = _labelled_classes(count_by_class(cells, len(classes)))
+    draw = ImageDraw.Draw(view)
+    font = font_of(max(12, round(0.85 * font_px)))
+    best_first = np.argsort(-cells.detections.scores, kind="stable")
+    chosen = [i for i in best_first if int(cells.detections.labels[i]) in labelled]
+    taken = [_box(boxes_xyxy[index]) for index in chosen]  # rare cells stay in sight
+    for index in chosen:
+        label = int(cells.detections.labels[index])
+        text = f"{printable(classes[label].name)} {cells.detections.scores[index]:.2f}"
+        left, top, right, bottom = draw.textbbox((0, 0), text, font)
+        size = (right - left + 0.5 * font_px, bottom - top + 0.4 * font_px)
+        plate = _free_plate(_box(boxes_xyxy[index]), size, view.size, taken)
+        if plate is None:
+            continue
+        taken.append(plate)
+        look = look_of(label)
+        draw.rectangle(plate, fill=look.color)
+        middle = ((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2)
+        draw.text(middle, text, look.contrast, font, anchor="mm")
+
+
+def _labelled_classes(counts: NDArray[np.int64]) -> set[int]:
+    present = np.flatnonzero(counts)
+    rare = {int(label) for label in present if counts[label] <= RARE}
+    return rare - {int(counts.argmax())} if len(present) > 1 else rare
+
+
+def _free_plate(
+    box_xyxy: Box, size: tuple[float, float], view: tuple[int, int], taken: Sequence[Box]
+) -> Box | None:
+    """Above the box, else below it, else nowhere; never over a label or another rare cell."""
+    width, height = size
+    x_min, y_min, x_max, y_max = box_xyxy
+    for top in (y_min - height - 2, y_max + 2):
+        for left in (x_min, x_max - width):
+            left = min(max(0.0, left), view[0] - width)
+            plate = (left, top, left + width, top + height)
+            fits = left >= 0 and top >= 0 and plate[3] <= view[1]
+            if fits and not any(_overlap(plate, other) for other in taken):
+                return plate
+    return None
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _entries(cells: Cells, counts: NDArray[np.int64], classes: Sequence[CellClass]) -> list[Entry]:
+    entries = []
+    for label, (cell_class, count) in enumerate(zip(classes, counts, strict=True)):
+        name = cell_class.name if count == 1 else cell_class.plural
+        entries.append(Entry(printable(f"{count:,} {name}"), look_of(label)))
+    if cells.edge.any():
+        dashed = Look((110, 110, 115), INK, rectangle)
+        entries.append(Entry(f"{cells.edge.sum():,} cut by the edge", dashed, dashed=True))
+    return entries
+
+
+def _box(box_xyxy: NDArray[np.float64]) -> Box:
+    x_min, y_min, x_max, y_max = box_xyxy.tolist()
+    return x_min, y_min, x_max, y_max

@@ -1,0 +1,86 @@
+"""Cells for other programs: COCO today; each further form is one function of the same shape.
+
+Such a function takes ``(path, results, classes)``, streams, and writes atomically.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cellcount.outputs.atomic import atomic_write
+from cellcount.records import CellClass, ImageResult
+
+
+def write_coco(path: Path, results: Iterable[ImageResult], classes: Sequence[CellClass]) -> None:
+    """Write a COCO file of all images that are done, with their cells as annotations.
+
+    Ids count from 1, categories in the order of ``classes``; ``bbox`` is x, y, width, height in
+    pixels of the original image; ``score`` and ``edge`` are added to what COCO asks for.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
+    annotation_id = 0
+    # One pass over the results: annotations wait beside the output until all images are written.
+    with atomic_write(path) as file, tempfile.TemporaryFile(dir=path.parent) as waiting:
+        file.write(b'{"info": {"description": "cells counted by cellcount"},\n"images": [')
+        done = (result for result in results if result.status == "done")
+        for image_id, result in enumerate(done, 1):
+            _write_item(file, image_id, _image(image_id, result))
+            for annotation in _annotations(image_id, result):
+                annotation_id += 1
+                _write_item(waiting, annotation_id, {"id": annotation_id, **annotation})
+        file.write(b'],\n"annotations": [')
+        waiting.seek(0)
+        shutil.copyfileobj(waiting, file)
+        file.write(b'],\n"categories": [')
+        for category_id, cell_class in enumerate(classes, 1):
+            _write_item(file, category_id, _category(category_id, cell_class))
+        file.write(b"]}\n")
+
+
+def _image(image_id: int, result: ImageResult) -> dict[str, Any]:
+    return {
+        "id": image_id,
+        "file_name": result.ref.image,
+        "width": result.width_px,
+        "height": result.height_px,
+    }
+
+
+def _annotations(image_id: int, result: ImageResult) -> Iterator[dict[str, Any]]:
+    detections = result.cells.detections
+    for box_xyxy, score, label, edge in zip(
+        detections.boxes_xyxy.tolist(),
+        detections.scores.tolist(),
+        detections.labels.tolist(),
+        result.cells.edge.tolist(),
+        strict=True,
+    ):
+        x_min, y_min, x_max, y_max = box_xyxy
+        width, height = round(x_max - x_min, 2), round(y_max - y_min, 2)
+        yield {
+            "image_id": image_id,
+            "category_id": label + 1,
+            "bbox": [round(x_min, 2), round(y_min, 2), width, height],
+            "area": round(width * height, 4),
+            "iscrowd": 0,
+            "score": round(score, 4),
+            "edge": edge,
+        }
+
+
+def _category(category_id: int, cell_class: CellClass) -> dict[str, Any]:
+    return {"id": category_id, "name": cell_class.id, "supercategory": "cell"}
+
+
+def _write_item(file: BinaryIO, number: int, item: dict[str, Any]) -> None:
+    """One JSON object a line. A lone surrogate becomes ``\\udcff``, which is JSON's own escape."""
+    text = json.dumps(item, ensure_ascii=False, allow_nan=False)
+    file.write(b"\n" if number == 1 else b",\n")
+    file.write(text.encode("utf-8", "backslashreplace"))

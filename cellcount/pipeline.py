@@ -1,0 +1,195 @@
+"""The pipeline: image → scale → tiles → detections → cells, for one image reference at a time.
+
+Runners decide where it runs and in which order; a result depends on the image, its slide's scale
+and the settings alone.
+
+Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount import __version__
+from cellcount.cells import cells_from_detections
+from cellcount.engines.field import FieldDetector
+from cellcount.engines.red_cells import red_cell_diameter_px
+from cellcount.errors import CellcountError, ImageError
+from cellcount.images.read import read_image
+from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
+from cellcount.journal import Journal, key_of
+from cellcount.models.card import Card
+from cellcount.records import CellClass, ImageRef, ImageResult, Picture
+from cellcount.settings import AnalyzeSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loaded:
+    """One image read from disk, or the reason why it could not be.
+
+    Attributes:
+        ref: who it is.
+        file_key: state of the file just before it was read.
+        picture: its pixels, None when reading failed.
+        reason: why reading failed, else "".
+    """
+
+    ref: ImageRef
+    file_key: str
+    picture: Picture | None
+    reason: str = ""
+
+
+def load(ref: ImageRef, max_pixels: int) -> Loaded:
+    """Reads one image; a failure becomes its reason."""
+    file_key = key_of(ref)
+    try:
+        return Loaded(ref, file_key, read_image(ref, max_pixels=max_pixels))
+    except ImageError as error:
+        return Loaded(ref, file_key, None, str(error))
+
+
+def thresholds_of(card: Card, min_score: float | None) -> dict[str, float]:
+    """Score from which each class is counted: the card's, or one for all."""
+    return {
+        c.id: card.threshold_of(c.id) if min_score is None else min_score for c in card.classes
+    }
+
+
+def fingerprint(
+    settings: AnalyzeSettings, detector: FieldDetector, weights_sha256: str
+) -> dict[str, Any]:
+    """All that decides the numbers, for the journal."""
+    engine = detector.engine
+    fields = settings.fingerprint_fields()
+    fields.update(
+        detector=engine.card.name,
+        detector_sha256=weights_sha256,
+        engine=engine.name,
+        device=engine.device.partition(":")[0],
+        precision=engine.precision,
+        batch_size=engine.batch_size,
+        classes=[c.id for c in engine.card.classes],
+        thresholds=thresholds_of(engine.card, settings.min_score),
+        version=__version__,
+    )
+    return fields
+
+
+class SlideScales:
+    """The scale factor of every slide without known µm/px, measured once and kept in the journal.
+
+    Args:
+        refs: all images of the run, so that a slide's sample never depends on what is done.
+        detector: measures red cells.
+        journal: keeps the factors for a continued run.
+        max_pixels: largest image that is read.
+    """
+
+    def __init__(
+        self,
+        refs: Sequence[ImageRef],
+        detector: FieldDetector,
+        journal: Journal,
+        max_pixels: int,
+    ) -> None:
+        self._by_slide: dict[str, list[ImageRef]] = {}
+        for ref in refs:
+            self._by_slide.setdefault(ref.slide, []).append(ref)
+        self._detector, self._journal, self._max_pixels = detector, journal, max_pixels
+        self._known: dict[str, float] = {}
+
+    def factor(self, slide: str, at_hand: Loaded) -> float:
+        """The slide's factor; ``at_hand`` is one of its images, not read again if sampled."""
+        if slide not in self._known:
+            stored = self._journal.get_value(f"scale:{slide}")
+            if not isinstance(stored, int | float):
+                stored = self._measure(slide, at_hand)
+                self._journal.set_value(f"scale:{slide}", stored)
+            self._known[slide] = float(stored)
+        return self._known[slide]
+
+    def _measure(self, slide: str, at_hand: Loaded) -> float:
+        refs = [r for r in self._by_slide[slide] if r.um_per_px is None]
+        diameters = []
+        for index in sample_evenly(len(refs)):
+            same = refs[index].image == at_hand.ref.image
+            loaded = at_hand if same else load(refs[index], self._max_pixels)
+            if loaded.picture is None:
+                continue
+            diameter = red_cell_diameter_px(self._detector.engine, loaded.picture.pixels)
+            if diameter is not None:
+                diameters.append(diameter)
+        target = self._detector.engine.card.rbc_diameter_px
+        factor = factor_from_red_cells(diameters, target)
+        logger.debug("slide %s: red cells %s px, factor %.3f", slide, diameters, factor)
+        return factor
+
+
+class Pipeline:
+    """Turns a loaded image into its result.
+
+    Args:
+        detector: the model on whole fields.
+        settings: what decides the numbers.
+        scales: factors of slides without known µm/px.
+    """
+
+    def __init__(
+        self, detector: FieldDetector, settings: AnalyzeSettings, scales: SlideScales
+    ) -> None:
+        self._detector, self._settings, self._scales = detector, settings, scales
+        card = detector.engine.card
+        chosen = thresholds_of(card, settings.min_score)
+        self.classes: tuple[CellClass, ...] = card.classes
+        self._thresholds: NDArray[np.float32] = np.array(
+            [chosen[c.id] for c in card.classes], np.float32
+        )
+
+    def read(self, ref: ImageRef) -> Loaded:
+        """Reads one image; safe in any thread."""
+        return load(ref, self._settings.max_pixels)
+
+    def analyze(self, loaded: Loaded) -> ImageResult:
+        """The result of one image, a failed one included."""
+        ref, picture = loaded.ref, loaded.picture
+        if picture is None:
+            return ImageResult(ref, "failed", loaded.reason)
+        um_per_px = ref.um_per_px or picture.um_per_px
+        try:
+            factor = self._factor(loaded, um_per_px)
+            detections = self._detector.detect(picture.pixels, factor)
+        except CellcountError as error:
+            return ImageResult(
+                ref, "failed", str(error), picture.width_px, picture.height_px, um_per_px
+            )
+        cells = cells_from_detections(
+            detections,
+            picture.width_px,
+            picture.height_px,
+            thresholds=self._thresholds,
+            edge_rule=self._settings.edge_rule,
+        )
+        return ImageResult(
+            ref, "done", "", picture.width_px, picture.height_px, um_per_px, factor, cells
+        )
+
+    def _factor(self, loaded: Loaded, um_per_px: float | None) -> float:
+        if um_per_px is not None:
+            target = self._detector.engine.card.rbc_diameter_px
+            return factor_from_um_per_px(um_per_px, target)
+        return self._scales.factor(loaded.ref.slide, loaded)
+
+
+def total_counts(counts: Mapping[str, int], classes: Sequence[CellClass]) -> str:
+    """Totals per class with full names, for people."""
+    parts = (f"{counts[c.id]:,} {c.name if counts[c.id] == 1 else c.plural}" for c in classes)
+    return ", ".join(parts)

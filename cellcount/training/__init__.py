@@ -1,0 +1,1 @@
+"""Training: one plain loop, checkpoints that resume exactly, exports with a card."""

@@ -1,0 +1,43 @@
+"""The log of a training: metrics.csv, one row per epoch, and its curves as a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def write_metrics(path: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
+    """Writes all rows anew (atomically), so that a resumed run leaves one clean table."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: "" if v is None else v for k, v in row.items()})
+    part.replace(path)
+
+
+def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
+    """Loss and AP over epochs as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for key in dict.fromkeys(k for row in rows for k in row if k.startswith("loss")):
+        points = [(r["epoch"], r[key]) for r in rows if r.get(key) is not None]
+        losses.plot(*zip(*points, strict=True), label=key.removeprefix("loss_"), linewidth=1.4)
+    for key in ("ap", "ap50"):
+        points = [(r["epoch"], r[key]) for r in rows if r.get(key) is not None]
+        if points:
+            scores.plot(*zip(*points, strict=True), "o-", label=key.upper(), markersize=3)
+    losses.set(xlabel="epoch", ylabel="loss", title="Training loss")
+    scores.set(xlabel="epoch", ylabel="COCO AP", title="Validation", ylim=(0, 1))
+    for axes in (losses, scores):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=8)
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, dpi=120, format="png")
+    part.replace(path)

@@ -1,0 +1,145 @@
+"""Settings of a detector training, and the named recipes that preset them. No heavy imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cellcount.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorTraining:
+    """What decides the outcome of a detector training.
+
+    Attributes:
+        name: of the exported model.
+        backbone, pyramid, pyramid_channels: architecture.
+        resize: ``rbc`` brings red cells to ``rbc_diameter_px``; ``long-edge`` brings the longer
+            side of every image to ``size_px``, as the seed paper does.
+        rbc_diameter_px: red-cell diameter at the model's scale.
+        rbc_px: red-cell diameter in the data's own pixels where no red cells are labelled.
+        size_px: side of the training crops.
+        epochs, batch_size, iterations: length; ``iterations`` > 0 overrides ``epochs``.
+        optimizer, lr, weight_decay, momentum: adamw or sgd.
+        schedule: cosine (to 1 % of lr), onecycle, or step (÷10 at 2/3 and 8/9).
+        warmup: share of all iterations with rising learning rate.
+        clip_norm: largest gradient norm, 0 for none.
+        ema_decay: of the averaged weights that are evaluated and exported, 0 for none.
+        augment: full, or flips (flips alone).
+        settle: share of the last epochs without mosaics and with ``scale_core`` jitter alone.
+        precision: fp32 or bf16 (autocast).
+        seed: of everything random.
+        validate_every: epochs between validations; the last tenth is validated every epoch.
+        split: ``given`` (the data's own), or ``90/10``-like shares of train and val.
+    """
+
+    name: str = "detector"
+    backbone: str = "timm/cs3darknet_s"
+    pyramid: str = "fpn"
+    pyramid_channels: int = 96
+    resize: Literal["rbc", "long-edge"] = "rbc"
+    rbc_diameter_px: float = 80.0
+    rbc_px: float | None = None
+    size_px: int = 384
+    epochs: int = 50
+    iterations: int = 0
+    batch_size: int = 8
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    schedule: Literal["cosine", "onecycle", "step"] = "cosine"
+    warmup: float = 0.04
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    augment: Literal["full", "flips"] = "full"
+    settle: float = 0.12
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+    validate_every: int = 5
+    split: str = "given"
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "lr", "size_px", "pyramid_channels", "validate_every")
+        for key in positive:
+            if getattr(self, key) <= 0:
+                raise UsageError(f"{key} is {getattr(self, key)}, expected more than 0")
+        if self.size_px % 32:
+            raise UsageError(f"size_px is {self.size_px}, expected a multiple of 32")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ema_decay is {self.ema_decay}, expected 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRun:
+    """Where and with what a training runs; never changes its outcome.
+
+    Attributes:
+        data: annotated data sets, joined.
+        out: folder of the run.
+        workers: processes that prepare crops.
+        device: auto, cpu, cuda, cuda:N.
+        resume: continue from the last checkpoint of ``out``.
+        pretrained: local timm safetensors file for the backbone, or None.
+        plugins: folder of backbone plugins, or None.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    workers: int = 1
+    device: str = "auto"
+    resume: bool = False
+    pretrained: Path | None = None
+    plugins: Path | None = None
+
+
+#: Named presets over the defaults above.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The packaged blood model, see cellcount/weights/README.md.
+    "blood": {"name": "blood", "epochs": 30, "validate_every": 3, "settle": 0.15},
+    # Wang et al. 2021, BMC Bioinformatics 22:94: ResNet-50, FPN, SGD, 2 images x 30,000
+    # iterations, 90/10 split, flips, long edge 800. Rate, decay and steps are not in the paper;
+    # these are Detectron2's defaults for that schedule.
+    "seed-004": {
+        "name": "seed-004",
+        "backbone": "timm/resnet50",
+        "pyramid_channels": 256,
+        "resize": "long-edge",
+        "size_px": 800,
+        "iterations": 30_000,
+        "batch_size": 2,
+        "optimizer": "sgd",
+        "lr": 0.0025,
+        "weight_decay": 1e-4,
+        "schedule": "step",
+        "warmup": 0.03,
+        "clip_norm": 0.0,
+        "ema_decay": 0.0,
+        "augment": "flips",
+        "settle": 0.0,
+        "precision": "fp32",
+        "split": "90/10",
+    },
+}
+
+
+def from_recipe(recipe: str, overrides: dict[str, Any]) -> DetectorTraining:
+    """The settings of a recipe with single values replaced.
+
+    Raises:
+        UsageError: unknown recipe or key, with the nearest known name.
+    """
+    if recipe not in RECIPES:
+        raise UsageError(f"--recipe is {recipe!r}, expected one of {', '.join(RECIPES)}")
+    known = [f.name for f in dataclasses.fields(DetectorTraining)]
+    for key in overrides:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise UsageError(f"unknown training setting {key!r}{hint}")
+    return DetectorTraining(**{**RECIPES[recipe], **overrides})

@@ -1,0 +1,59 @@
+"""What all tests share: the real images, quiet threads, marks that skip with a reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Under xdist each worker is one of several on this machine. This must stand in the environment
+# before torch is imported, here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite expected files and generated documents instead of comparing with them",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "gpu" in item.keywords and not _has_cuda():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+        if "detectron2" in item.keywords and importlib.util.find_spec("detectron2") is None:
+            item.add_marker(pytest.mark.skip(reason="needs Detectron2, which is not installed"))
+
+
+@cache
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The folder that holds setup.cfg."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real images beside the repository, never in it; a test without them is skipped."""
+    folder = Path(os.environ.get("CELLCOUNT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real images are not here: {folder} (CELLCOUNT_SHARED_DATA names the folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether expected files are to be rewritten."""
+    return bool(request.config.getoption("--update-golden"))

@@ -1,0 +1,91 @@
+"""Manifest CSVs as people and spreadsheets write them, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cellcount.errors import UsageError
+from cellcount.images.manifest import ManifestRow, read_manifest
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "list.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_all_columns(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "path,slide,specimen,stain,um_per_px,wbc_10e9_per_l\n"
+        "s1/a.tif,S1,P7,Giemsa,0.0645,6.2\n"
+        "s1/b.tif,,,,,\n",
+    )
+    assert read_manifest(path) == [
+        ManifestRow(tmp_path / "s1/a.tif", "S1", "P7", "Giemsa", 0.0645, 6.2),
+        ManifestRow(tmp_path / "s1/b.tif"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path;um_per_px\r\na.tif;0,1\r\n",  # a German spreadsheet
+        "\ufeffpath;um_per_px\na.tif;0.1\n",
+        "\ufeffPath , UM_per_px ,,\n\n a.tif , 0.1 ,,\n,,,\n",
+        '"path","um_per_px"\n"a.tif","0.1"',
+        "um_per_px,path\n1e-1,a.tif\n",
+    ],
+)
+def test_spellings_of_the_same_manifest(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    assert read_manifest(written(tmp_path, text)) == [
+        ManifestRow(tmp_path / "a.tif", um_per_px=0.1)
+    ]
+
+
+def test_paths_with_strange_characters(tmp_path: Path) -> None:
+    (tmp_path / "s1").mkdir()
+    for name in ("é,ü.tif", "two\nlines.tif", "=1.tif", " edge .tif ", "s1/win.tif"):
+        (tmp_path / name).touch()
+    text = 'path\n"é,ü.tif"\n"two\nlines.tif"\n=1.tif\n" edge .tif "\ns1\\win.tif\n'
+    names = [str(row.path.relative_to(tmp_path)) for row in read_manifest(written(tmp_path, text))]
+    assert names == ["é,ü.tif", "two\nlines.tif", "=1.tif", " edge .tif ", "s1/win.tif"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'path' in its first line"),
+        ("image,slide\na.tif,s\n", "unknown column 'image', remove it"),
+        ("path,slyde\na.tif,s\n", "unknown column 'slyde', did you mean 'slide'?"),
+        ("path,um_per_pixel\na.tif,1\n", "did you mean 'um_per_px'?"),
+        ("path,path\na.tif,b\n", "column 'path' is there twice"),
+        ("slide\ns\n", "no column 'path'"),
+        ("path\n", "lists no images"),
+        ("path,slide\n,s\n", "row 2, column path is empty"),
+        ("path\na.tif\nb.tif,c\n", "row 3 has 2 cells, the header has 1"),
+        ("path,um_per_px\na.tif,0.1\n\nb.tif,fast\n",
+         "row 4, column um_per_px is 'fast', expected a number from 0.005 to 10"),
+        ("path,um_per_px\na.tif,40\n", "row 2, column um_per_px is '40', expected"),
+        ("path,um_per_px\na.tif,nan\n", "row 2, column um_per_px is 'nan', expected"),
+        ("path,wbc_10e9_per_l\na.tif,-1\n", "row 2, column wbc_10e9_per_l is '-1', expected"),
+        ("path,wbc_10e9_per_l\na.tif,inf\n", "column wbc_10e9_per_l is 'inf', expected"),
+        ("path,um_per_px\na.tif,'0,1'\n", "row 2 has 3 cells"),
+        ('path\n"a.tif\n', "is not a CSV file"),
+        ("path\né.tif\n".encode("cp1252"), "is not UTF-8 text .byte 5.; save it as 'CSV UTF-8'"),
+        ("path\na.tif\n".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_row_and_column(
+    text: str | bytes, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_manifest(written(tmp_path, text))
+
+
+def test_an_unreadable_manifest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        read_manifest(tmp_path)
