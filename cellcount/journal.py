@@ -146,13 +146,9 @@ class Journal:
             file_key: ``key_of`` its reference taken before the file was read, so that a file
                 that changes meanwhile is done again; taken now when None.
         """
-        row = (
-            _encode(result.ref.image),
-            key_of(result.ref) if file_key is None else file_key,
-            result.status,
-            _record_of(result),
-            _pack(result.cells),
-        )
+        file_key = key_of(result.ref) if file_key is None else file_key
+        facts = (result.status, _record_of(result), _pack(result.cells))
+        row = (_encode(result.ref.image), file_key, *facts)
         with _explained(self.path):
             self._connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", row)
 
@@ -223,7 +219,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, asked: dict[str, Any]) 
         return
     stored = _read_value(connection, _FINGERPRINT)
     if stored is None:
-        raise _damaged(path, "it names no settings")
+        raise _DamagedError(path, "it names no settings")
     differences = _differences(stored, asked)
     if differences:
         lines = "\n".join(f"  {line}" for line in differences)
@@ -245,7 +241,7 @@ def _check_ours(path: Path, connection: sqlite3.Connection) -> None:
         )
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise _damaged(path, " ".join(verdict.split()))
+        raise _DamagedError(path, " ".join(verdict.split()))
 
 
 def _discard(path: Path) -> None:
@@ -283,23 +279,23 @@ def _explained(path: Path) -> Iterator[None]:
                 f"{path} is in use {_holder(path)}; wait for that run or name another --out"
             ) from error
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-            explained = _damaged(path, str(error)) if _is_ours(_header(path)) else _foreign(path)
+            explained = (
+                _DamagedError(path, str(error)) if _is_ours(_header(path)) else _foreign(path)
+            )
             raise explained from error
         raise _unusable(path, error) from error
     except OSError as error:
         raise _unusable(path, error) from error
     except (zlib.error, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _DamagedError(path, str(error)) from error
 
 
 class _DamagedError(JournalError):
     """It is our file, but its content cannot be trusted."""
 
-
-def _damaged(path: Path, reason: str) -> _DamagedError:
-    return _DamagedError(
-        f"{path} is damaged ({reason}); use --fresh to start over or name another --out"
-    )
+    def __init__(self, path: Path, reason: str) -> None:
+        advice = "use --fresh to start over or name another --out"
+        super().__init__(f"{path} is damaged ({reason}); {advice}")
 
 
 def _foreign(path: Path) -> JournalError:

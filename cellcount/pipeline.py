@@ -9,7 +9,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ from cellcount.records import CellClass, ImageRef, ImageResult, Picture
 from cellcount.settings import AnalyzeSettings
 
 logger = logging.getLogger(__name__)
+
+#: Cautions: the ``reason`` of a done image that a person should look at.
+SCALE_CAUTION = "scale unknown: too few red cells seen, analysed as it is"
+CAP_CAUTION = "more cells than the model's limit in one tile: counts may be too low"
+EMPTY_CAUTION = "no cells found"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,17 +112,20 @@ class SlideScales:
         self._detector, self._journal, self._max_pixels = detector, journal, max_pixels
         self._known: dict[str, float] = {}
 
-    def factor(self, slide: str, at_hand: Loaded) -> float:
-        """The slide's factor; ``at_hand`` is one of its images, not read again if sampled."""
+    def factor(self, slide: str, at_hand: Loaded) -> float | None:
+        """The slide's factor, None where its sampled fields show too few red cells.
+
+        ``at_hand`` is one of the slide's images, not read again if it is sampled.
+        """
         if slide not in self._known:
             stored = self._journal.get_value(f"scale:{slide}")
             if not isinstance(stored, int | float):
-                stored = self._measure(slide, at_hand)
+                stored = self._measure(slide, at_hand) or 0.0
                 self._journal.set_value(f"scale:{slide}", stored)
             self._known[slide] = float(stored)
-        return self._known[slide]
+        return self._known[slide] or None
 
-    def _measure(self, slide: str, at_hand: Loaded) -> float:
+    def _measure(self, slide: str, at_hand: Loaded) -> float | None:
         refs = [r for r in self._by_slide[slide] if r.um_per_px is None]
         diameters = []
         for index in sample_evenly(len(refs)):
@@ -128,10 +136,10 @@ class SlideScales:
             diameter = red_cell_diameter_px(self._detector.engine, loaded.picture.pixels)
             if diameter is not None:
                 diameters.append(diameter)
-        target = self._detector.engine.card.rbc_diameter_px
-        factor = factor_from_red_cells(diameters, target)
-        logger.debug("slide %s: red cells %s px, factor %.3f", slide, diameters, factor)
-        return factor
+        logger.debug("slide %s: red cells of %s px", slide, diameters)
+        if not diameters:
+            return None
+        return factor_from_red_cells(diameters, self._detector.engine.card.rbc_diameter_px)
 
 
 class Pipeline:
@@ -164,32 +172,28 @@ class Pipeline:
         if picture is None:
             return ImageResult(ref, "failed", loaded.reason)
         um_per_px = ref.um_per_px or picture.um_per_px
+        size = (picture.width_px, picture.height_px)
         try:
             factor = self._factor(loaded, um_per_px)
-            detections = self._detector.detect(picture.pixels, factor)
+            found = self._detector.detect(picture.pixels, factor or 1.0)
         except CellcountError as error:
-            return ImageResult(
-                ref, "failed", str(error), picture.width_px, picture.height_px, um_per_px
-            )
+            return ImageResult(ref, "failed", str(error), *size, um_per_px)
         cells = cells_from_detections(
-            detections,
-            picture.width_px,
-            picture.height_px,
+            found.detections,
+            *size,
             thresholds=self._thresholds,
             edge_rule=self._settings.edge_rule,
         )
+        cautions = [SCALE_CAUTION] if factor is None else []
+        cautions += [CAP_CAUTION] if found.capped else []
+        cautions += [] if len(cells) else [EMPTY_CAUTION]
         return ImageResult(
-            ref, "done", "", picture.width_px, picture.height_px, um_per_px, factor, cells
+            ref, "done", "; ".join(cautions), *size, um_per_px, factor or 1.0, cells
         )
 
-    def _factor(self, loaded: Loaded, um_per_px: float | None) -> float:
+    def _factor(self, loaded: Loaded, um_per_px: float | None) -> float | None:
         if um_per_px is not None:
             target = self._detector.engine.card.rbc_diameter_px
             return factor_from_um_per_px(um_per_px, target)
         return self._scales.factor(loaded.ref.slide, loaded)
 
-
-def total_counts(counts: Mapping[str, int], classes: Sequence[CellClass]) -> str:
-    """Totals per class with full names, for people."""
-    parts = (f"{counts[c.id]:,} {c.name if counts[c.id] == 1 else c.plural}" for c in classes)
-    return ", ".join(parts)

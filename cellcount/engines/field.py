@@ -8,6 +8,8 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels of the original 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,13 @@ from cellcount.images.scale import resize
 from cellcount.records import Detections
 from cellcount.tiles.merge import merge
 from cellcount.tiles.split import split
+
+
+class Found(NamedTuple):
+    """Detections of a field, and whether a tile held more than the model's limit of them."""
+
+    detections: Detections
+    capped: bool
 
 
 class FieldDetector:
@@ -31,7 +40,7 @@ class FieldDetector:
         self.engine = engine
         self._tile_px = tile_px or engine.card.inference.tile_px
 
-    def detect(self, pixels: NDArray[np.uint8], factor: float) -> Detections:
+    def detect(self, pixels: NDArray[np.uint8], factor: float) -> Found:
         """Everything above the card's score floor, in original pixels, best score first.
 
         Args:
@@ -43,11 +52,8 @@ class FieldDetector:
         if card.preprocessing.white_balance:
             field = apply_gains(field, white_balance_gains(pixels))
         height, width = field.shape[:2]
-        tiles = split(
-            width, height, tile_px=self._tile_px, margin_px=min(
-                card.inference.margin_px, self._tile_px // 2 - 16
-            )
-        )
+        margin = min(card.inference.margin_px, self._tile_px // 2 - 16)
+        tiles = split(width, height, tile_px=self._tile_px, margin_px=margin)
         found = self.engine.detect(
             [field[t.y : t.y + t.height, t.x : t.x + t.width] for t in tiles]
         )
@@ -60,4 +66,13 @@ class FieldDetector:
         back = np.array(
             [pixels.shape[1] / width, pixels.shape[0] / height] * 2, dtype=np.float32
         )
-        return Detections(merged.boxes_xyxy * back, merged.scores, merged.labels)
+        detections = Detections(merged.boxes_xyxy * back, merged.scores, merged.labels)
+        return Found(detections, any(self._is_capped(part) for part in found))
+
+    def _is_capped(self, part: Detections) -> bool:
+        """Whether the limit may have cut off detections good enough to be counted."""
+        card = self.engine.card
+        if len(part) < card.inference.max_detections:
+            return False
+        least = min(card.threshold_of(c.id) for c in card.classes)
+        return float(part.scores.min()) >= least

@@ -195,7 +195,7 @@ class DetectorTask:
         for image, factor in zip(self._data.val, self._val_factors, strict=True):
             pixels = read_pixels(image)
             truths.append(truth_of(image, self._data.classes))
-            found.append(detector.detect(pixels, factor))
+            found.append(detector.detect(pixels, factor).detections)
         return truths, found
 
     def validate(self, model: nn.Module) -> Metrics:

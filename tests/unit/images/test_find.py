@@ -85,11 +85,9 @@ def test_an_unreadable_folder_is_said(tmp_path: Path) -> None:
     root = tree(tmp_path / "s", "a.jpg", "shut/b.jpg")
     (root / "shut").chmod(0)
     user = os.geteuid()
-    tmp_path.chmod(0o755)
     try:
         if user == 0:  # root may read everything
-            for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-                folder.chmod(0o755)
+            tmp_path.chmod(0o755)
             os.seteuid(65534)
         plan = find_images(["s"])
     finally:

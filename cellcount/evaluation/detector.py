@@ -1,0 +1,117 @@
+"""Running a detector over an annotated set exactly as ``analyze`` would, and scoring it.
+
+Shapes: pixels uint8 (H, W, 3); boxes (N, 4) xyxy in pixels of the image that is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.data.dataset import read_pixels
+from cellcount.data.shift import SHIFTS, resized
+from cellcount.engines.field import FieldDetector
+from cellcount.engines.red_cells import red_cell_diameter_px
+from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_detections
+from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px
+from cellcount.records import Detections, LabelledImage
+
+RESIZES = (0.4, 0.6, 1.5, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way of changing the images before they are evaluated.
+
+    Attributes:
+        name: shown in tables.
+        factor: resize of image and boxes.
+        change: photometric change, or None.
+    """
+
+    name: str
+    factor: float = 1.0
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The changed image."""
+        if self.factor != 1.0:
+            pixels = resized(pixels, self.factor)
+        return pixels if self.change is None else self.change(pixels)
+
+
+ORIGINAL = Variant("original")
+
+
+def robustness_variants() -> list[Variant]:
+    """The original, the resized and the ``shift`` suite."""
+    sizes = [Variant(f"{factor:g}x size", factor) for factor in RESIZES]
+    return [ORIGINAL, *sizes, *(Variant(name, change=change) for name, change in SHIFTS.items())]
+
+
+def truth_of(
+    image: LabelledImage, classes: Sequence[str], shape: tuple[int, ...], factor: float = 1.0
+) -> Truth:
+    """Truth of an image of ``shape`` (H, W, ...); boxes of other classes are left out."""
+    index = {name: i for i, name in enumerate(classes)}
+    keep = np.array([name in index for name in image.labels], bool)
+    labels = np.array([index[n] for n in image.labels if n in index], np.int64)
+    boxes = (image.boxes_xyxy[keep] * factor).astype(np.float32)
+    return Truth(str(image.path), boxes, labels, shape[1], shape[0])
+
+
+def field_factor(
+    detector: FieldDetector, pixels: NDArray[np.uint8], um_per_px: float | None
+) -> float:
+    """Scale of a single image that is a slide of its own."""
+    card = detector.engine.card
+    if um_per_px is not None:
+        return factor_from_um_per_px(um_per_px, card.rbc_diameter_px)
+    diameter = red_cell_diameter_px(detector.engine, pixels)
+    return factor_from_red_cells([] if diameter is None else [diameter], card.rbc_diameter_px)
+
+
+def detect_set(
+    images: Sequence[LabelledImage],
+    detector: FieldDetector,
+    *,
+    variant: Variant = ORIGINAL,
+    um_per_px: float | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> tuple[list[Truth], list[Detections]]:
+    """Truth and detections of every image; each image is scaled as a slide of its own.
+
+    NOTE: images of a labelled set come from different slides, so the median over a slide that
+    ``analyze`` uses is not available here; the estimate rests on one field.
+    """
+    classes = [c.id for c in detector.engine.card.classes]
+    truths, found = [], []
+    for image in images:
+        pixels = variant.apply(read_pixels(image))
+        scale = None if um_per_px is None else um_per_px / variant.factor
+        factor = field_factor(detector, pixels, scale)
+        truths.append(truth_of(image, classes, pixels.shape, variant.factor))
+        found.append(detector.detect(pixels, factor).detections)
+        if on_image is not None:
+            on_image()
+    return truths, found
+
+
+def evaluate_detector(
+    images: Sequence[LabelledImage],
+    detector: FieldDetector,
+    *,
+    thresholds: dict[str, float],
+    variant: Variant = ORIGINAL,
+    um_per_px: float | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> DetectionReport:
+    """Detects on every image and scores the whole."""
+    truths, found = detect_set(
+        images, detector, variant=variant, um_per_px=um_per_px, on_image=on_image
+    )
+    classes = [c.id for c in detector.engine.card.classes]
+    return evaluate_detections(truths, found, classes, thresholds=thresholds)

@@ -1,0 +1,44 @@
+"""Results as the pipeline gives them, for the tests of everything that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellcount.records import CellClass, Cells, Detections, ImageRef, ImageResult
+
+MakeResult = Callable[..., ImageResult]
+
+
+@pytest.fixture(scope="session")
+def blood() -> list[CellClass]:
+    return [
+        CellClass("rbc", "red cell", "red cells"),
+        CellClass("wbc", "white cell", "white cells"),
+        CellClass("platelet", "platelet", "platelets"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_result() -> MakeResult:
+    """``make_result(image, num_cells, **facts)``: a done image with random cells."""
+
+    def make(image: str, num_cells: int = 3, **facts: object) -> ImageResult:
+        generator = np.random.default_rng(num_cells + len(image))
+        corners = generator.uniform(0, 400, (num_cells, 2))
+        sides = generator.uniform(5, 60, (num_cells, 2))
+        boxes = np.concatenate([corners, corners + sides], 1).round(2).astype(np.float32)
+        detections = Detections(
+            boxes,
+            generator.uniform(0.3, 1, num_cells).astype(np.float32),
+            np.arange(num_cells, dtype=np.int64) % 3,
+        )
+        cells = Cells(detections, np.arange(num_cells) % 4 == 0)
+        known = {"width_px": 640, "height_px": 480, "scale_factor": 1.23456, **facts}
+        ref = ImageRef(Path("smears") / "a.png", image, "slide", "specimen")
+        return ImageResult(ref, "done", cells=cells, **known)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,82 @@
+"""The COCO file is one that pycocotools loads and agrees with."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from cellcount.outputs.exports import write_coco
+from cellcount.records import CellClass, ImageRef, ImageResult
+
+MakeResult = Callable[..., ImageResult]
+
+
+def test_pycocotools_finds_every_cell(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    results = [make_result('a "1"\nü.png', 20), make_result("b.png", 0), make_result("c.png", 7)]
+    failed = ImageResult(ImageRef(Path("x"), "x.png", "s"), "failed", "unreadable")
+    path = tmp_path / "coco.json"
+    write_coco(path, iter([*results[:1], failed, *results[1:]]), blood)
+    coco = COCO(str(path))
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [
+        *('a "1"\nü.png', "b.png", "c.png")
+    ]
+    assert [(c["id"], c["name"]) for c in coco.loadCats(coco.getCatIds())] == [
+        *((1, "rbc"), (2, "wbc"), (3, "platelet"))
+    ]
+    assert coco.getAnnIds() == list(range(1, 28))
+    for image_id, result in enumerate(results, 1):
+        annotations = coco.loadAnns(coco.getAnnIds(imgIds=[image_id]))
+        boxes = np.array([a["bbox"] for a in annotations]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        detections = result.cells.detections
+        np.testing.assert_allclose(boxes, detections.boxes_xyxy, atol=0.006)
+        assert [a["category_id"] - 1 for a in annotations] == detections.labels.tolist()
+        assert [a["edge"] for a in annotations] == result.cells.edge.tolist()
+        np.testing.assert_allclose(
+            [a["score"] for a in annotations], detections.scores, atol=5.1e-5
+        )
+        for annotation in annotations:
+            width, height = annotation["bbox"][2:]
+            assert abs(annotation["area"] - width * height) < 1e-3
+            assert annotation["iscrowd"] == 0
+
+
+def test_nothing_done_is_a_valid_file(tmp_path: Path, blood: list[CellClass]) -> None:
+    path = tmp_path / "new" / "coco.json"
+    write_coco(path, iter([]), blood)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["images"] == document["annotations"] == []
+    assert len(document["categories"]) == 3
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_names_that_are_not_unicode_come_back(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    path = tmp_path / "coco.json"
+    write_coco(path, iter([make_result("caf\udce9\\udce9.png", 1)]), blood)
+    (image,) = json.loads(path.read_text(encoding="utf-8"))["images"]
+    assert image["file_name"] == "caf\udce9\\udce9.png"
+
+
+def test_memory_does_not_grow(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    result = make_result("a.png", 300)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        write_coco(tmp_path / "coco.json", (result for _ in range(count)), blood)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(2)
+    assert peak(20) < 1.2 * peak(4)

@@ -1,0 +1,137 @@
+"""The two tables: exact bytes, never a false zero, constant memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellcount.errors import OutputError
+from cellcount.outputs.schema import CELLS_COLUMNS, check_table, counts_columns, read_table
+from cellcount.outputs.tables import write_cells, write_counts
+from cellcount.records import CellClass, Cells, Detections, ImageRef, ImageResult
+
+MakeResult = Callable[..., ImageResult]
+NAME = '=é, "x"\n.png'
+
+
+@pytest.fixture
+def results() -> list[ImageResult]:
+    detections = Detections(
+        np.array([[0, 1.5, 10.25, 20], [639.99, 2, 640, 480]], np.float32),
+        np.array([0.98766, 0.5], np.float32),
+        np.array([1, 0]),
+    )
+    ref = ImageRef(Path("a.png"), NAME, "slide 1", "specimen")
+    done = ImageResult(
+        *(ref, "done", "", 640, 480, 0.0625, 1.23456),
+        Cells(detections, np.array([True, False])),
+    )
+    empty = ImageResult(replace(ref, image="b.png"), "done", "", 1, 1)
+    failed = ImageResult(replace(ref, image="c.png"), "failed", "it is empty; 0 bytes")
+    excluded = ImageResult(replace(ref, image="d.png"), "excluded", "out of focus", 640, 480)
+    return [done, empty, failed, excluded]
+
+
+def test_counts_to_the_byte(
+    tmp_path: Path, results: list[ImageResult], blood: list[CellClass]
+) -> None:
+    path = tmp_path / "counts.csv"
+    write_counts(path, iter(results), blood)
+    assert path.read_bytes().decode() == (
+        "image,slide,specimen,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
+        "n_rbc,n_wbc,n_platelet\n"
+        '"\'=é, ""x""\n.png",slide 1,specimen,done,,640,480,0.0625,1.235,2,1,1,0\n'
+        "b.png,slide 1,specimen,done,,1,1,,,0,0,0,0\n"
+        'c.png,slide 1,specimen,failed,"it is empty; 0 bytes",,,,,,,,\n'
+        "d.png,slide 1,specimen,excluded,out of focus,640,480,,,,,,\n"
+    )
+
+
+def test_cells_to_the_byte(
+    tmp_path: Path, results: list[ImageResult], blood: list[CellClass]
+) -> None:
+    path = tmp_path / "cells.csv"
+    write_cells(path, iter(results), blood, ";")
+    name = '"\'=é, ""x""\n.png"'
+    assert path.read_bytes().decode() == (
+        "image;cell;x_min_px;y_min_px;x_max_px;y_max_px;label;score;edge\n"
+        f"{name};1;0.00;1.50;10.25;20.00;wbc;0.9877;true\n"
+        f"{name};2;639.99;2.00;640.00;480.00;rbc;0.5000;false\n"
+    )
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_both_tables_pass_their_own_check_and_read_back(
+    tmp_path: Path, results: list[ImageResult], blood: list[CellClass], separator: str
+) -> None:
+    counts, cells = tmp_path / "counts.csv", tmp_path / "cells.csv"
+    write_counts(counts, iter(results), blood, separator)  # type: ignore[arg-type]
+    write_cells(cells, iter(results), blood, separator)  # type: ignore[arg-type]
+    assert check_table(counts, counts_columns(blood)) == []
+    assert check_table(cells, CELLS_COLUMNS) == []
+    table = read_table(counts)
+    assert table["image"].tolist() == [NAME, "b.png", "c.png", "d.png"]
+    assert table["cells"].tolist() == [2, 0, pd.NA, pd.NA]
+    assert read_table(cells)["edge"].tolist() == [True, False]
+
+
+def test_plain_pandas_reads_them_too(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    result = make_result("a.png", 50)
+    write_cells(tmp_path / "cells.csv", iter([result]), blood)
+    table = pd.read_csv(tmp_path / "cells.csv")
+    np.testing.assert_allclose(
+        table[["x_min_px", "y_min_px", "x_max_px", "y_max_px"]].to_numpy(),
+        result.cells.detections.boxes_xyxy,
+        atol=1e-4,
+    )
+    np.testing.assert_allclose(table["score"], result.cells.detections.scores, atol=5.1e-5)
+    assert table["edge"].dtype == bool
+    assert table["edge"].tolist() == result.cells.edge.tolist()
+
+
+def test_two_decimals_agree_with_the_journal_even_far_out(
+    tmp_path: Path, blood: list[CellClass]
+) -> None:
+    hundredths = np.arange(6_000_000, 6_000_400) / 100  # 60,000 px and more
+    boxes = np.stack([hundredths] * 4, axis=1).astype(np.float32)
+    detections = Detections(boxes, np.ones(400, np.float32), np.zeros(400, np.int64))
+    cells = Cells(detections, np.zeros(400, np.bool_))
+    result = ImageResult(ImageRef(Path("a"), "a", "s"), "done", cells=cells)
+    write_cells(tmp_path / "cells.csv", iter([result]), blood)
+    assert read_table(tmp_path / "cells.csv")["x_min_px"].tolist() == hundredths.tolist()
+
+
+def test_memory_does_not_grow_and_an_error_keeps_the_old_table(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    result = make_result("a.png", 300)
+    path = tmp_path / "cells.csv"
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        write_cells(path, (result for _ in range(count)), blood)
+        write_counts(tmp_path / "counts.csv", (result for _ in range(count)), blood)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(2)
+    assert peak(25) < 1.2 * peak(5)
+    before = path.read_bytes()
+    assert before.count(b"\n") == 5 * 300 + 1
+
+    def broken() -> Iterator[ImageResult]:
+        yield result
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        write_cells(path, broken(), blood)
+    assert path.read_bytes() == before
