@@ -16,13 +16,12 @@ import dataclasses
 import io
 import json
 import os
-import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from operator import methodcaller
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from socket import gethostname
 from typing import Any, Self
 
@@ -30,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.errors import JournalError
-from cellcount.records import Cells, Detections, ImageRef, ImageResult
+from cellcount.records import Cells, Detections, ImageRef, ImageResult, path_order
 
 Json = dict[str, Any] | list[Any] | str | float | None
 
@@ -58,13 +57,6 @@ _FINGERPRINT = "fingerprint"
 def journal_path(out: Path) -> Path:
     """Where the journal of ``counts.csv`` lies: ``counts.journal.sqlite`` beside it."""
     return out.with_name(f"{out.stem}.journal.sqlite")
-
-
-def path_order(image: str) -> tuple[tuple[str, ...], int, str]:
-    """Sorting key of every table: folder by folder, pages of a file by number (2 before 10)."""
-    match = re.fullmatch(r"(.*)#page=(\d{1,9})", image, re.DOTALL)
-    path, page = (match[1], int(match[2])) if match else (image, -1)
-    return PurePosixPath(path).parts, page, image
 
 
 def key_of(ref: ImageRef) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.errors import CellcountError, ImageError
 from cellcount.images.read import read_image
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
-from cellcount.journal import Journal, key_of
+from cellcount.journal import Json, key_of
 from cellcount.models.card import Card
 from cellcount.records import CellClass, ImageRef, ImageResult, Picture
 from cellcount.settings import AnalyzeSettings
@@ -54,19 +54,26 @@ class Loaded:
 
 
 def load(ref: ImageRef, max_pixels: int) -> Loaded:
-    """Reads one image; a failure becomes its reason."""
+    """Reads one image, in any thread; a failure becomes its reason."""
     file_key = key_of(ref)
     try:
         return Loaded(ref, file_key, read_image(ref, max_pixels=max_pixels))
     except ImageError as error:
         return Loaded(ref, file_key, None, str(error))
+    except Exception as error:  # noqa: BLE001 -- one image never ends a batch
+        return Loaded(ref, file_key, None, _unexpected(error, ref))
+
+
+def _unexpected(error: Exception, ref: ImageRef) -> str:
+    """The reason of an image that met a defect of ours, or of the machine (memory, device)."""
+    logger.debug("%s", ref.image, exc_info=error)
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {first_line}"
 
 
 def thresholds_of(card: Card, min_score: float | None) -> dict[str, float]:
     """Score from which each class is counted: the card's, or one for all."""
-    return {
-        c.id: card.threshold_of(c.id) if min_score is None else min_score for c in card.classes
-    }
+    return {c.id: card.threshold_of(c.id) if min_score is None else min_score for c in card.classes}
 
 
 def fingerprint(
@@ -89,13 +96,28 @@ def fingerprint(
     return fields
 
 
+class Store(Protocol):
+    """Where measured scales are kept; the journal is one."""
+
+    def get_value(self, name: str) -> Json:
+        """The value of that name, or None."""
+        ...
+
+    def set_value(self, name: str, value: Json) -> None:
+        """Keeps a value."""
+        ...
+
+
 class SlideScales:
-    """The scale factor of every slide without known µm/px, measured once and kept in the journal.
+    """The scale factor of every slide without known µm/px, measured once and kept.
+
+    A slide that grows keeps the factor it has, so that all its images are treated alike; only a
+    slide where none could be measured is looked at again.
 
     Args:
         refs: all images of the run, so that a slide's sample never depends on what is done.
         detector: measures red cells.
-        journal: keeps the factors for a continued run.
+        store: keeps the factors for a continued run.
         max_pixels: largest image that is read.
     """
 
@@ -103,14 +125,14 @@ class SlideScales:
         self,
         refs: Sequence[ImageRef],
         detector: FieldDetector,
-        journal: Journal,
+        store: Store,
         max_pixels: int,
     ) -> None:
         self._by_slide: dict[str, list[ImageRef]] = {}
         for ref in refs:
             self._by_slide.setdefault(ref.slide, []).append(ref)
-        self._detector, self._journal, self._max_pixels = detector, journal, max_pixels
-        self._known: dict[str, float] = {}
+        self._detector, self._store, self._max_pixels = detector, store, max_pixels
+        self._known: dict[str, float | None] = {}
 
     def factor(self, slide: str, at_hand: Loaded) -> float | None:
         """The slide's factor, None where its sampled fields show too few red cells.
@@ -118,12 +140,14 @@ class SlideScales:
         ``at_hand`` is one of the slide's images, not read again if it is sampled.
         """
         if slide not in self._known:
-            stored = self._journal.get_value(f"scale:{slide}")
-            if not isinstance(stored, int | float):
-                stored = self._measure(slide, at_hand) or 0.0
-                self._journal.set_value(f"scale:{slide}", stored)
-            self._known[slide] = float(stored)
-        return self._known[slide] or None
+            stored = self._store.get_value(f"scale:{slide}")
+            factor = float(stored) if isinstance(stored, int | float) else None
+            if factor is None:
+                factor = self._measure(slide, at_hand)
+                if factor is not None:
+                    self._store.set_value(f"scale:{slide}", factor)
+            self._known[slide] = factor
+        return self._known[slide]
 
     def _measure(self, slide: str, at_hand: Loaded) -> float | None:
         refs = [r for r in self._by_slide[slide] if r.um_per_px is None]
@@ -162,10 +186,6 @@ class Pipeline:
             [chosen[c.id] for c in card.classes], np.float32
         )
 
-    def read(self, ref: ImageRef) -> Loaded:
-        """Reads one image; safe in any thread."""
-        return load(ref, self._settings.max_pixels)
-
     def analyze(self, loaded: Loaded) -> ImageResult:
         """The result of one image, a failed one included."""
         ref, picture = loaded.ref, loaded.picture
@@ -174,10 +194,12 @@ class Pipeline:
         um_per_px = ref.um_per_px or picture.um_per_px
         size = (picture.width_px, picture.height_px)
         try:
-            factor = self._factor(loaded, um_per_px)
+            factor = self.factor(loaded)
             found = self._detector.detect(picture.pixels, factor or 1.0)
         except CellcountError as error:
             return ImageResult(ref, "failed", str(error), *size, um_per_px)
+        except Exception as error:  # noqa: BLE001 -- one image never ends a batch
+            return ImageResult(ref, "failed", _unexpected(error, ref), *size, um_per_px)
         cells = cells_from_detections(
             found.detections,
             *size,
@@ -187,13 +209,13 @@ class Pipeline:
         cautions = [SCALE_CAUTION] if factor is None else []
         cautions += [CAP_CAUTION] if found.capped else []
         cautions += [] if len(cells) else [EMPTY_CAUTION]
-        return ImageResult(
-            ref, "done", "; ".join(cautions), *size, um_per_px, factor or 1.0, cells
-        )
+        return ImageResult(ref, "done", "; ".join(cautions), *size, um_per_px, factor or 1.0, cells)
 
-    def _factor(self, loaded: Loaded, um_per_px: float | None) -> float | None:
+    def factor(self, loaded: Loaded) -> float | None:
+        """What the image's pixels are multiplied by before detection, None where unknown."""
+        assert loaded.picture is not None, f"{loaded.ref.image} could not be read"
+        um_per_px = loaded.ref.um_per_px or loaded.picture.um_per_px
         if um_per_px is not None:
             target = self._detector.engine.card.rbc_diameter_px
             return factor_from_um_per_px(um_per_px, target)
         return self._scales.factor(loaded.ref.slide, loaded)
-

@@ -7,15 +7,29 @@ an engine, where they are in pixels of the tile.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Status = Literal["done", "failed", "excluded"]
+
+_PAGE = re.compile(r"(.*)#page=(\d{1,9})", re.DOTALL)
+
+
+def path_order(image: str) -> tuple[tuple[str, ...], int, str]:
+    """Sorting key of every plan and table: folder by folder, pages by number (2 before 10).
+
+    Args:
+        image: identity of an image, as in ``ImageRef.image``.
+    """
+    match = _PAGE.fullmatch(image)
+    path, page = (match[1], int(match[2])) if match else (image, -1)
+    return PurePosixPath(path).parts, page, image
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +76,12 @@ class Picture:
 
     @property
     def height_px(self) -> int:
+        """Height of the field."""
         return int(self.pixels.shape[0])
 
     @property
     def width_px(self) -> int:
+        """Width of the field."""
         return int(self.pixels.shape[1])
 
 
@@ -100,12 +116,12 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        return cls(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        )
+        """Nothing found."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        """All detections of the parts, in their order."""
         if not parts:
             return cls.empty()
         return cls(
@@ -138,6 +154,7 @@ class Cells:
 
     @classmethod
     def empty(cls) -> Cells:
+        """No cells."""
         return cls(Detections.empty(), np.zeros(0, np.bool_))
 
 

@@ -1,9 +1,10 @@
-"""Contract checks for the authors of plugins: what cellcount relies on, each break as a sentence.
+"""Contract checks for plugins and weight files: what cellcount relies on, each break a sentence.
 
 In a plugin's own tests: ``assert check_backbone("tinynet") == []``.
 
 Shapes: N images, H and W multiples of the largest stride and of 32, C_i channels at stride s_i;
-input float (N, 3, H, W), output one (N, C_i, H / s_i, W / s_i) per level.
+input float (N, 3, H, W), output one (N, C_i, H / s_i, W / s_i) per level. Tiles of a detector are
+uint8 (H, W, 3) RGB.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from cellcount import plugins as doors
 from cellcount.errors import CellcountError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from cellcount.engines.base import Engine
+    from cellcount.models.card import Card
+    from cellcount.records import Detections
 
 # Multiples of the unit below, odd ones among them: a power of two hides rounding mistakes.
 SIZES_IN_UNITS = ((1, 1), (3, 5), (5, 2))
@@ -191,3 +198,91 @@ def _close(one: Tensor, other: Tensor) -> bool:
     import torch
 
     return one.shape == other.shape and torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
+    """What is wrong with a detector's weight file, one sentence per problem; empty when sound.
+
+    The card is validated, the tensors are loaded with every name and shape compared, and the
+    detector looks at an empty and at a rendered field.
+
+    Args:
+        weights: safetensors file with its card.
+        plugins: folder that holds its backbone, where that is a plugin.
+    """
+    from cellcount.engines.base import EngineOptions, load_engine
+
+    try:
+        engine = load_engine("auto", weights, EngineOptions("cpu", "fp32", 2, plugins))
+    except CellcountError as error:
+        return [str(error)]
+    problems = list(_card_problems(engine.card))
+    problems += _number_problems(weights)
+    try:
+        problems += _detection_problems(engine)
+    except Exception as error:  # noqa: BLE001 -- a plugin's backbone may do anything
+        problems.append(f"detecting gave {type(error).__name__}: {error}")
+    return problems
+
+
+def _card_problems(card: Card) -> Iterator[str]:
+    unstated = [c.id for c in card.classes if c.id not in card.thresholds]
+    if unstated:
+        yield f"the card states no threshold for {', '.join(unstated)}, so 0.5 is used"
+    if not card.data:
+        yield "the card names no training data"
+    if card.inference.margin_px < card.rbc_diameter_px:
+        yield (
+            f"tiles overlap by {card.inference.margin_px} px, expected at least a red cell of "
+            f"{card.rbc_diameter_px:g} px: cells on seams would be lost"
+        )
+
+
+def _number_problems(weights: Path) -> Iterator[str]:
+    from cellcount.models.weights import read_weights
+
+    _, tensors = read_weights(weights)
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            yield f"tensor {name} holds values that are not finite"
+
+
+def _detection_problems(engine: Engine) -> Iterator[str]:
+    """Two fields, an empty and a rendered one, alone and as batch mates."""
+    import numpy as np
+
+    from cellcount.engines.cost import reference_field
+
+    rendered = reference_field(engine.card.rbc_diameter_px)
+    tiles = {"an empty field": np.full_like(rendered, 235), "a rendered field": rendered}
+    together = engine.detect(list(tiles.values()))
+    for (name, tile), found in zip(tiles.items(), together, strict=True):
+        yield from (f"on {name} {what}" for what in _output_problems(engine.card, tile, found))
+        (alone,) = engine.detect([tile])
+        if len(alone) != len(found) or not np.array_equal(alone.boxes_xyxy, found.boxes_xyxy):
+            yield f"on {name} the detections depend on the other tile of the batch"
+    counted = _counted(engine.card, together[0])
+    if counted:
+        yield f"on an empty field it counts {counted} cells, expected none"
+
+
+def _output_problems(card: Card, tile: NDArray[np.uint8], found: Detections) -> Iterator[str]:
+    import numpy as np
+
+    height, width = tile.shape[:2]
+    boxes, scores, labels = found.boxes_xyxy, found.scores, found.labels
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        yield "boxes or scores are not finite"
+    elif len(boxes) and (boxes.min() < 0 or (boxes.max(0) > [width, height] * 2).any()):
+        yield f"boxes leave the tile of {width}x{height} px"
+    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
+        yield f"scores go from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(card.classes)):
+        yield f"labels go from {labels.min()} to {labels.max()}, with {len(card.classes)} classes"
+
+
+def _counted(card: Card, found: Detections) -> int:
+    import numpy as np
+
+    thresholds = np.array([card.threshold_of(c.id) for c in card.classes], np.float32)
+    return int((found.scores >= thresholds[found.labels]).sum())

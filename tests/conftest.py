@@ -57,3 +57,49 @@ def shared_data() -> Path:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether expected files are to be rewritten."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of a tiny, randomly initialised detector: rbc, wbc, platelet; same by seed.
+
+    It finds something everywhere and means nothing by it.
+    """
+    import torch
+
+    from cellcount.engines.torchvision import FasterRCNN
+    from cellcount.models.card import Architecture, Card, Inference
+    from cellcount.models.weights import write_weights
+    from cellcount.records import CellClass
+
+    card = Card(
+        name="tiny-random",
+        version="1",
+        classes=(
+            CellClass("rbc", "red cell", "red cells"),
+            CellClass("wbc", "white cell", "white cells"),
+            CellClass("platelet", "platelet", "platelets"),
+        ),
+        rbc_diameter_px=24.0,
+        license="Apache-2.0",
+        architecture=Architecture(
+            backbone="timm/test_resnet",
+            strides=(8, 16, 32),
+            pyramid_channels=32,
+            anchor_sizes_px=((12.0,), (24.0,), (52.0,)),
+            anchor_ratios=(1.0,),
+            head_dim=32,
+        ),
+        inference=Inference(
+            tile_px=256, margin_px=64, rpn_pre_nms=100, rpn_post_nms=60, max_detections=60
+        ),
+        thresholds={"rbc": 0.3, "wbc": 0.3, "platelet": 0.3},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = FasterRCNN(card)
+        with torch.no_grad():  # scores of a fresh head are all alike: spread them
+            model.roi_heads.box_predictor.cls_score.weight.mul_(30)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    write_weights(path, card, model.state_dict())
+    return path

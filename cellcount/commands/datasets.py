@@ -9,11 +9,27 @@ import click
 
 @click.command("render")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
-@click.option("--fields", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--fields",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of fields.",
+)
 @click.option("--size", default="640x480", show_default=True, help="WIDTHxHEIGHT in pixels.")
-@click.option("--density", default="0.03-0.85", show_default=True,
-              help="Range of the area covered by red cells.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--density",
+    default="0.03-0.85",
+    show_default=True,
+    help="Range of the area covered by red cells.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Seed of everything random.",
+)
 def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) -> None:
     """Render smear fields with exact truth (COCO file truth.json beside images/).
 

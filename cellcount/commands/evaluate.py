@@ -17,25 +17,50 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("detector")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.option("--detector", default=DEFAULT_DETECTOR, show_default=True, metavar="NAME|DIR",
-              help="Packaged model, weight file or training run.")
+@click.option(
+    "--detector",
+    default=DEFAULT_DETECTOR,
+    show_default=True,
+    metavar="NAME|DIR",
+    help="Packaged model, weight file or training run.",
+)
 @click.option("--split", help="Evaluate these images alone: train, val or test.")
 @click.option("--format", "format_", default="auto", show_default=True, help="Annotation format.")
-@click.option("--classes", default="blood", show_default=True,
-              help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.")
+@click.option(
+    "--classes",
+    default="blood",
+    show_default=True,
+    help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.",
+)
 @click.option("--um-per-px", type=float, help="Micrometres per pixel; else from the red cells.")
 @click.option("--min-score", type=float, help="One working threshold for all classes.")
-@click.option("--robustness", is_flag=True,
-              help="Also with the images resized 0.4–2.5x and under the shift suite.")
-@click.option("--engine", type=click.Choice(["auto", "torchvision"]), default="auto",
-              show_default=True, help="What runs the detector.")
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Also with the images resized 0.4–2.5x and under the shift suite.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "torchvision"]),
+    default="auto",
+    show_default=True,
+    help="What runs the detector.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
-              show_default=True, help="Arithmetic; auto is fp32 on the CPU.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic; auto is fp32 on the CPU.",
+)
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 @click.option("--csv", "csv_", type=_FILE, help="Write the class table as CSV.")
-@click.option("--plugins", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder with backbone plugins (code!).")
+@click.option(
+    "--plugins",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with backbone plugins (code!).",
+)
 def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Measure a detector on annotated images.
 
@@ -132,7 +157,9 @@ def _show(console: Any, report: DetectionReport) -> None:  # noqa: ANN401
     for column in ("metric", "IoU", "area", "detections", "value"):
         summary.add_column(column, justify="right" if column == "value" else "left")
     for row in report.coco_rows():
-        summary.add_row(*(_text(row[k]) for k in ("metric", "iou", "area", "max_detections", "value")))
+        summary.add_row(
+            *(_text(row[k]) for k in ("metric", "iou", "area", "max_detections", "value"))
+        )
     console.print(summary)
     rows = report.rows()
     table = Table(title="Per class, at the working threshold and IoU 0.5", title_justify="left")

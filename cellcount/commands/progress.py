@@ -5,22 +5,49 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import click
 
+from cellcount.commands.wording import duration, number_of, shown
+
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from cellcount.records import ImageResult
 
 _LINE_EVERY_S = 15.0
+
+
+class _Counts:
+    """What both kinds of progress know: how many, how many cells, how fast."""
+
+    def __init__(self, total: int, already: int) -> None:
+        self.total, self.finished = total, already
+        self.now = self.cells = 0
+        self.started = time.monotonic()
+
+    def add(self, result: ImageResult) -> None:
+        self.finished += 1
+        self.now += 1
+        self.cells += len(result.cells)
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.now / max(time.monotonic() - self.started, 1e-9)
+
+
+def _going_on(total: int, already: int) -> str:
+    return f"going on: {already:,} of {number_of(total, 'image')} were done before"
 
 
 class PlainProgress:
     """One line now and then: what schedulers and log files can hold."""
 
     def __init__(self) -> None:
-        self._total = self._finished = self._now = self._cells = self._failed = 0
-        self._started = self._said = time.monotonic()
+        self._counts = _Counts(0, 0)
+        self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -28,32 +55,31 @@ class PlainProgress:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def start(self, total: int, already: int) -> None:
+    def start(self, activity: str, total: int, already: int = 0) -> None:
         """Says how much there is to do."""
-        self._total, self._finished = total, already
-        self._started = self._said = time.monotonic()
+        self._counts = _Counts(total, already)
+        self._said = time.monotonic()
         if already:
-            click.echo(f"{already} of {total} images are in the journal; going on", err=True)
+            click.echo(_going_on(total, already), err=True)
+        if total > already:
+            click.echo(f"{activity} {number_of(total - already, 'image')}", err=True)
 
     def advance(self, result: ImageResult) -> None:
         """Counts one more image; failures are said at once."""
-        self._finished += 1
-        self._now += 1
-        self._cells += len(result.cells)
+        self._counts.add(result)
         if result.status == "failed":
-            self._failed += 1
-            click.echo(f"failed: {result.ref.image}: {result.reason}", err=True)
+            click.echo(f"failed: {shown(result.ref.image)}: {shown(result.reason)}", err=True)
         now = time.monotonic()
         if now - self._said >= _LINE_EVERY_S:
             self._said = now
-            click.echo(self._line(now), err=True)
+            click.echo(self._line(), err=True)
 
-    def _line(self, now: float) -> str:
-        rate = self._now / max(now - self._started, 1e-9)
-        left = (self._total - self._finished) / rate
+    def _line(self) -> str:
+        counts = self._counts
+        left = (counts.total - counts.finished) / counts.rate
         return (
-            f"{self._finished}/{self._total} images, {self._cells:,} cells, "
-            f"{rate:.2f} images/s, {_span(left)} left"
+            f"{counts.finished:,} of {counts.total:,} images, {counts.cells:,} cells, "
+            f"{counts.rate:.2f} images/s, {duration(left)} left"
         )
 
 
@@ -71,17 +97,17 @@ class RichProgress:
         )
 
         self._bar = Progress(
-            TextColumn("[bold]Counting"),
+            TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TextColumn("[cyan]{task.fields[cells]:,} cells"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            TextColumn("left"),
+            console=Console(stderr=True, highlight=False),
         )
-        self._task: Any = None
-        self._cells = self._now = 0
-        self._started = time.monotonic()
+        self._task: TaskID | None = None
+        self._counts = _Counts(0, 0)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -95,37 +121,26 @@ class RichProgress:
     ) -> None:
         self._bar.stop()
 
-    def start(self, total: int, already: int) -> None:
+    def start(self, activity: str, total: int, already: int = 0) -> None:
         """Draws the bar."""
-        self._started = time.monotonic()
-        self._task = self._bar.add_task("", total=total, completed=already, cells=0, rate="")
+        self._counts = _Counts(total, already)
         if already:
-            self._bar.console.print(f"{already} of {total} images are in the journal; going on")
+            self._bar.console.print(_going_on(total, already))
+        self._task = self._bar.add_task(activity, total=total, completed=already, cells=0, rate="")
 
     def advance(self, result: ImageResult) -> None:
         """Moves the bar; failures are said above it."""
         from rich.markup import escape
 
-        self._cells += len(result.cells)
-        self._now += 1
-        rate = self._now / max(time.monotonic() - self._started, 1e-9)
+        assert self._task is not None, "start comes first"
+        self._counts.add(result)
         if result.status == "failed":
-            text = escape(f"{result.ref.image}: {result.reason}")
-            self._bar.console.print(f"[red]failed[/red] {text}")
-        self._bar.update(self._task, advance=1, cells=self._cells, rate=f"{rate:.1f} images/s")
+            text = escape(f"{shown(result.ref.image)}: {shown(result.reason)}")
+            self._bar.console.print(f"[red]failed[/red]: {text}")
+        rate = f"{self._counts.rate:.1f} images/s"
+        self._bar.update(self._task, advance=1, cells=self._counts.cells, rate=rate)
 
 
 def progress() -> PlainProgress | RichProgress:
     """The bar on a terminal, plain lines otherwise."""
     return RichProgress() if sys.stderr.isatty() else PlainProgress()
-
-
-def _span(seconds: float) -> str:
-    """A duration for people: 45 s, 12 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-duration = _span

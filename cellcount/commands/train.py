@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from cellcount.formats import AnnotatedSet
+
+_SHOWN_PROBLEMS = 20
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -28,9 +33,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command("detector")
-@click.argument(
-    "data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
-)
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
 @click.option("--backbone", help="timm/NAME, or the name of a plugin.")
@@ -39,17 +42,27 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--batch-size", type=int, help="Images per step (and process).")
 @click.option("--lr", type=float, help="Largest learning rate.")
 @click.option("--seed", type=int, help="Seed of everything random.")
-@click.option("--rbc-px", type=float, help="Red-cell diameter in the images where none is labelled.")
+@click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting; repeatable."
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
 )
 @click.option("--format", "format_", default="auto", show_default=True, help="Annotation format.")
-@click.option("--classes", default="blood", show_default=True,
-              help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.")
-@click.option("--pretrained", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Local timm .safetensors file for the backbone; nothing is downloaded.")
-@click.option("--plugins", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder with backbone plugins (code!).")
+@click.option(
+    "--classes",
+    default="blood",
+    show_default=True,
+    help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.",
+)
+@click.option(
+    "--pretrained",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Local timm .safetensors file for the backbone; nothing is downloaded.",
+)
+@click.option(
+    "--plugins",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with backbone plugins (code!).",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--workers", default=1, show_default=True, help="Processes that prepare images.")
 @click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
@@ -62,6 +75,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     """
     from cellcount.formats import blood_classes, read_annotations
     from cellcount.training.detector import train_detector as train
+    from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun, from_recipe
 
     named = ("backbone", "pyramid", "epochs", "batch_size", "lr", "seed", "rbc_px")
@@ -69,11 +83,9 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     overrides.update(parse_assignments(options["assignments"]))
     settings = from_recipe(options["recipe"], overrides)
     annotated = [read_annotations(p, format=options["format_"]) for p in options["data"]]
-    for source in annotated:
-        for problem in source.problems[:20]:
-            click.echo(f"warning: {problem}", err=True)
-        if len(source.problems) > 20:
-            click.echo(f"warning: and {len(source.problems) - 20} more problems", err=True)
+    if announced_ranks().is_first:
+        for source in annotated:
+            _say_problems(source)
     if options["classes"] == "blood":
         annotated = [blood_classes(a) for a in annotated]
     run = TrainRun(
@@ -85,5 +97,12 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
         pretrained=options["pretrained"],
         plugins=options["plugins"],
     )
-    weights = train(annotated, settings, run, click.echo)
-    click.echo(f"weights: {weights}")
+    train(annotated, settings, run, click.echo)
+
+
+def _say_problems(source: AnnotatedSet) -> None:
+    for problem in source.problems[:_SHOWN_PROBLEMS]:
+        click.echo(f"warning: {problem}", err=True)
+    more = len(source.problems) - _SHOWN_PROBLEMS
+    if more > 0:
+        click.echo(f"warning: and {more} more problems", err=True)

@@ -23,18 +23,20 @@ class ColourSettings:
         cast: half range of the log gain per channel (0.45: 0.64–1.57x).
         stain: spread of the mixing between channels in optical density.
         hue, saturation, contrast: half ranges as in ``ColorJitter``.
+        glare: largest share of veiling glare, which lifts black and flattens contrast.
         gamma: half range of the log exponent.
-        light: share of light lost or won across the field.
+        light: share of light lost across the field, different per channel.
         blur, jpeg, noise: probability of each.
     """
 
     cast: float = 0.45
     stain: float = 0.10
-    hue: float = 0.06
-    saturation: float = 0.4
+    hue: float = 0.07
+    saturation: float = 0.5
     contrast: float = 0.3
+    glare: float = 0.5
     gamma: float = 0.35
-    light: float = 0.35
+    light: float = 0.45
     blur: float = 0.3
     jpeg: float = 0.3
     noise: float = 0.3
@@ -61,7 +63,7 @@ class ColourCast(v2.Transform):
         """Draws the gains."""
         del flat_inputs
         gains = torch.exp(torch.empty(3).uniform_(-self._cast, self._cast))
-        exposure = uniform(0.4, 1.0) if chance(0.25) else 1.0
+        exposure = uniform(0.4, 1.0) if chance(0.25) and self._cast else 1.0
         return {"gains": gains * exposure}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -83,12 +85,13 @@ class SmearLook(v2.Transform):
         """Draws mixing matrix, exponent and light field."""
         height, width = next(x for x in flat_inputs if isinstance(x, Tensor)).shape[-2:]
         s = self._settings
-        strength = uniform(0.75, 1.35)
+        strength = uniform(0.6, 1.4) if s.stain else 1.0
         mixing = (torch.eye(3) + s.stain * torch.randn(3, 3)) * strength
         return {
             "mixing": mixing,
             "gamma": float(torch.exp(torch.tensor(uniform(-s.gamma, s.gamma)))),
             "light": _light_field(height, width, s.light if chance(0.4) else 0.0),
+            "glare": uniform(0, s.glare) if chance(0.3) else 0.0,
         }
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -97,17 +100,19 @@ class SmearLook(v2.Transform):
             return inpt
         density = -torch.log((inpt.float() + 1) / 256)  # (3, H, W), Beer-Lambert
         mixed = torch.einsum("ij,jhw->ihw", params["mixing"], density).clamp_(min=0)
-        light = torch.exp(-mixed * params["gamma"]) * params["light"]
+        light = torch.exp(-mixed * params["gamma"])
+        light = (params["glare"] + (1 - params["glare"]) * light) * params["light"]
         return (light * 256 - 1).clamp_(0, 255).to(torch.uint8)
 
 
 def _light_field(height: int, width: int, strength: float) -> Tensor:
-    """Relative light (H, W): a vignette around a random centre."""
+    """Relative light (3, H, W): a vignette around a random centre, tinted."""
     if strength == 0.0:
-        return torch.ones(1, 1)
+        return torch.ones(3, 1, 1)
     y = torch.linspace(-1, 1, height)[:, None] - uniform(-0.6, 0.6)
     x = torch.linspace(-1, 1, width)[None] - uniform(-0.6, 0.6)
-    return 1 - strength * uniform(0, 1) * (x**2 + y**2).clamp(max=2) / 2
+    loss = strength * uniform(0, 1) * (0.6 + 0.4 * torch.rand(3, 1, 1))
+    return 1 - loss * (x**2 + y**2).clamp(max=2) / 2
 
 
 class SensorNoise(v2.Transform):
@@ -122,8 +127,10 @@ class SensorNoise(v2.Transform):
         return (inpt.float() + noise).clamp_(0, 255).to(torch.uint8)
 
 
-def camera_transform(settings: ColourSettings) -> v2.Transform:
+def camera_transform(settings: ColourSettings | None) -> v2.Transform:
     """What happens to one slide before the white balance: its stain, its lamp."""
+    if settings is None:
+        return v2.Identity()
     return v2.Compose(
         [
             SmearLook(settings),
@@ -135,12 +142,14 @@ def camera_transform(settings: ColourSettings) -> v2.Transform:
     )
 
 
-def lens_transform(settings: ColourSettings) -> v2.Transform:
+def lens_transform(settings: ColourSettings | None) -> v2.Transform:
     """What happens to a field after it: residual cast, focus, noise, compression."""
+    if settings is None:
+        return v2.Identity()
     return v2.Compose(
         [
             v2.RandomApply([ColourCast(settings.cast / 4)], 0.5),
-            v2.RandomApply([v2.GaussianBlur(7, (0.3, 2.0))], settings.blur),
+            v2.RandomApply([v2.GaussianBlur(9, (0.3, 2.6))], settings.blur),
             v2.RandomApply([SensorNoise()], settings.noise),
             v2.RandomApply([v2.JPEG((35, 95))], settings.jpeg),
         ]

@@ -48,7 +48,7 @@ class AugmentSettings:
         shear_share: share of sheared images.
         aspect: half range of the log stretch along each axis.
         min_visible: a cell cut by the crop keeps its box from this visible share on.
-        colour: photometric strength.
+        colour: photometric strength, None leaves colours as they are.
     """
 
     size_px: int = 384
@@ -60,7 +60,7 @@ class AugmentSettings:
     shear_share: float = 0.15
     min_visible: float = 0.2
     aspect: float = 0.06
-    colour: ColourSettings = field(default_factory=ColourSettings)
+    colour: ColourSettings | None = field(default_factory=ColourSettings)
 
 
 def red_cell_diameter_px(image: LabelledImage, scale_class: str) -> float | None:
@@ -101,14 +101,11 @@ def scale_factors(
         if diameter is not None:
             by_size.setdefault((image.width_px, image.height_px), []).append(diameter)
     fallback = float(np.median(known))
-    return [
-        target_px
-        / (
-            diameter
-            or float(np.median(by_size.get((image.width_px, image.height_px), [fallback])))
-        )
-        for image, diameter in zip(images, own, strict=True)
-    ]
+    factors = []
+    for image, diameter in zip(images, own, strict=True):
+        alike = by_size.get((image.width_px, image.height_px), [fallback])
+        factors.append(target_px / (diameter or float(np.median(alike))))
+    return factors
 
 
 def read_pixels(image: LabelledImage) -> NDArray[np.uint8]:
@@ -246,9 +243,9 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         """Flips, right-angle turns and the camera's own faults."""
         side = image.shape[-1]
         if chance(0.5):
-            image, boxes = image.flip(-1), boxes[:, [2, 1, 0, 3]] * torch.tensor(
-                [-1.0, 1, -1, 1]
-            ) + torch.tensor([side, 0.0, side, 0])
+            image = image.flip(-1)
+            boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1])
+            boxes = boxes + torch.tensor([side, 0.0, side, 0])
         for _ in range(int(torch.randint(4, ()))):
             image = image.rot90(1, (-2, -1))
             boxes = torch.stack(
@@ -267,9 +264,7 @@ def _window(length: int, wanted: float) -> tuple[int, int]:
     return int(uniform(0, length - size + 1)), size
 
 
-def _visible(
-    boxes: Tensor, width: int, height: int, min_visible: float
-) -> tuple[Tensor, Tensor]:
+def _visible(boxes: Tensor, width: int, height: int, min_visible: float) -> tuple[Tensor, Tensor]:
     """Boxes clipped to the crop, and which of them still show enough of their cell."""
     limits = torch.tensor([width, height, width, height], dtype=boxes.dtype)
     clipped = torch.minimum(boxes.clamp(min=0), limits)
@@ -284,7 +279,7 @@ def _shear(pixels: Tensor, boxes: Tensor, degrees: float) -> tuple[Tensor, Tenso
     A cell is round, so its new box is that of the sheared ellipse, not of the sheared rectangle.
     """
     angle = uniform(-degrees, degrees)
-    height, width = pixels.shape[-2:]
+    height = pixels.shape[-2]
     sheared = F.affine(
         pixels,
         angle=0.0,

@@ -23,7 +23,8 @@ Shift = Callable[[Pixels], Pixels]
 
 def _cast(pixels: Pixels, gains: tuple[float, float, float]) -> Pixels:
     """Lamp or filter colour: a gain per channel."""
-    return np.clip(pixels * np.asarray(gains, np.float32) + 0.5, 0, 255).astype(np.uint8)
+    scaled: NDArray[np.float32] = pixels * np.asarray(gains, np.float32) + 0.5
+    return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
 def _gamma(pixels: Pixels, exponent: float) -> Pixels:

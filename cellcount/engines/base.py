@@ -66,9 +66,7 @@ def choose_engine(name: str) -> str:
     if name == "auto":
         return "torchvision"
     if name not in ENGINES:
-        raise UsageError(
-            f"--engine is {name!r}, expected auto or one of {', '.join(ENGINES)}"
-        )
+        raise UsageError(f"--engine is {name!r}, expected auto or one of {', '.join(ENGINES)}")
     return name
 
 

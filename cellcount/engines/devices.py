@@ -5,6 +5,8 @@ Shapes: none.
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from cellcount.errors import UsageError
@@ -23,11 +25,12 @@ def choose_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind == "cuda" and index.isdigit() | (not index):
+    if cuda := re.fullmatch(r"cuda(?::([0-9]+))?", name):
         if not torch.cuda.is_available():
-            raise UsageError(f"--device is {name!r}, but torch sees no CUDA device; use auto or cpu")
-        if index and int(index) >= torch.cuda.device_count():
+            raise UsageError(
+                f"--device is {name!r}, but torch sees no CUDA device; use auto or cpu"
+            )
+        if int(cuda[1] or 0) >= torch.cuda.device_count():
             raise UsageError(
                 f"--device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA device(s), "
                 "counted from cuda:0"

@@ -63,9 +63,7 @@ class FieldDetector:
             height_px=height,
             iou_threshold=card.inference.dedupe_iou,
         )
-        back = np.array(
-            [pixels.shape[1] / width, pixels.shape[0] / height] * 2, dtype=np.float32
-        )
+        back = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2, dtype=np.float32)
         detections = Detections(merged.boxes_xyxy * back, merged.scores, merged.labels)
         return Found(detections, any(self._is_capped(part) for part in found))
 

@@ -23,7 +23,10 @@ _FEWEST = 3
 _NEAR = 2.0
 _ROUNDS = 4
 #: Zooms tried, relative to the first view, where no red cells are seen.
-_ZOOMS = (1.0, 2.5, 0.4, 6.0)
+_ZOOMS = (1.0, 2.5, 0.4, 6.0, 15.0)
+#: The first view of a huge field is a part of it; the whole would show its cells as dots.
+_LEAST_START = 0.15
+_SMALLEST, _LARGEST = 1 / 32, 8.0
 
 
 def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | None:
@@ -31,11 +34,13 @@ def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | N
     ids = [c.id for c in engine.card.classes]
     if SCALE_CLASS not in ids:
         return None
-    start = min(1.0, _VIEW_PX / max(pixels.shape[:2]))
+    start = min(1.0, max(_LEAST_START, _VIEW_PX / max(pixels.shape[:2])))
     target = engine.card.rbc_diameter_px
     for zoom in _ZOOMS:
-        factor = start * zoom
+        factor: float = start * zoom
         for _ in range(_ROUNDS):
+            if not _SMALLEST <= factor <= _LARGEST:
+                break
             seen = _median_at(engine, pixels, factor, ids.index(SCALE_CLASS))
             if seen is None:
                 break

@@ -28,6 +28,8 @@ from torchvision.ops import roi_align
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.devices import DEFAULT_BATCH, choose_device, choose_precision
+from cellcount.engines.region_losses import region_losses
+from cellcount.errors import CellcountError
 from cellcount.models.card import Architecture, Card, Inference
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import load_state, read_weights
@@ -88,7 +90,7 @@ class AlignedPooler(nn.Module):
 
 
 class Float32RPNHead(RPNHead):
-    """Objectness and deltas in float32 whatever the precision, since boxes are decoded from them."""
+    """Objectness and deltas in float32 whatever the precision: boxes are decoded from them."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Per level: objectness logits (N, A, H, W) and deltas (N, 4 A, H, W)."""
@@ -105,7 +107,9 @@ class Float32Predictor(FastRCNNPredictor):
         return logits.float(), deltas.float()
 
 
-def build_rpn(architecture: Architecture, inference: Inference, channels: int) -> nn.Module:
+def build_rpn(
+    architecture: Architecture, inference: Inference, channels: int
+) -> RegionProposalNetwork:
     """torchvision's region proposal network with our anchors."""
     anchors = UnroundedAnchors(
         sizes=cast(tuple[tuple[int, ...], ...], architecture.anchor_sizes_px),
@@ -127,7 +131,7 @@ def build_rpn(architecture: Architecture, inference: Inference, channels: int) -
 
 def build_roi_heads(
     architecture: Architecture, inference: Inference, trunk: Trunk, num_classes: int
-) -> nn.Module:
+) -> RoIHeads:
     """torchvision's region heads with our pooler."""
     pooled = trunk.channels * architecture.pool_size**2
     return RoIHeads(
@@ -146,25 +150,29 @@ def build_roi_heads(
 
 
 class FasterRCNN(nn.Module):
-    """Trunk, proposals and region heads; uint8 images in, losses or detections out."""
+    """Trunk, proposals and region heads; uint8 images in, losses or detections out.
+
+    Args:
+        card: states everything that decides the model.
+        plugin_folder: folder of backbone plugins that the user named.
+        trunk: already built from the card's architecture, or None.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, card: Card, plugin_folder: Path | None = None) -> None:
+    def __init__(
+        self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+    ) -> None:
         super().__init__()
         architecture, inference = card.architecture, card.inference
-        self.trunk = Trunk(architecture, plugin_folder)
+        self.trunk = trunk or Trunk(architecture, plugin_folder)
         self.rpn = build_rpn(architecture, inference, self.trunk.channels)
         self.roi_heads = build_roi_heads(architecture, inference, self.trunk, len(card.classes))
-        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
-        self.set_statistics(card.preprocessing.mean, card.preprocessing.std)
-
-    def set_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Sets the RGB statistics (3,) that images are normalised with."""
-        self.mean = torch.tensor(mean).view(1, 3, 1, 1)
-        self.std = torch.tensor(std).view(1, 3, 1, 1)
+        for name in ("mean", "std"):  # of RGB, from the card and so not among the weights
+            rgb = getattr(card.preprocessing, name)
+            values = torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def features(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Pyramid maps of uint8 images (N, 3, H, W)."""
@@ -182,8 +190,8 @@ class FasterRCNN(nn.Module):
         maps = self.features(images)
         shapes = [(int(images.shape[2]), int(images.shape[3]))] * len(images)
         proposals, rpn_losses = self.rpn(ImageList(images, shapes), maps, targets)
-        _, head_losses = self.roi_heads(maps, proposals, shapes, targets)
-        return {**rpn_losses, **head_losses}
+        heads = cast(RoIHeads, self.roi_heads)
+        return {**rpn_losses, **region_losses(heads, maps, proposals, shapes, targets)}
 
     def forward(
         self, images: Tensor, shapes: list[tuple[int, int]] | list[dict[str, Tensor]]
@@ -255,7 +263,13 @@ class TorchvisionEngine:
             torch.inference_mode(),
             torch.autocast(self._device.type, self._dtype, enabled=half),
         ):
-            found = self._model.detect(images, shapes)
+            try:
+                found = self._model.detect(images, shapes)
+            except torch.OutOfMemoryError:
+                raise CellcountError(
+                    f"{self.device} has too little memory for {self.batch_size} tiles of "
+                    f"{shape[1]}x{shape[0]} px; use a smaller --batch-size or --tile-px"
+                ) from None
         return [_to_detections(f) for f in found]
 
 

@@ -21,6 +21,8 @@ IMAGE_SUFFIXES = frozenset(
     | {".tif", ".tiff", ".btf", ".tf8", ".tf2"}
 )
 HEAD_BYTES = 32
+#: Lies in every folder of annotated pictures, so that no later run takes these for images.
+DRAWN_MARK = ".cellcount-annotated"
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
     (b"II*\0", "TIFF"),

@@ -11,7 +11,8 @@ Identity rules
   given by name: the name of its folder).
 - The option's um/px goes before the manifest's.
 
-Hidden files and folders are left out. Whatever else gives no row is said with its reason.
+Hidden files and folders are left out, and so is what cellcount itself has written: the run's own
+files, and folders of annotated pictures. Whatever else gives no row is said with its reason.
 Folders reached through symbolic links are read last, and each folder and file once.
 """
 
@@ -23,10 +24,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cellcount.errors import ImageError, UsageError
 from cellcount.images.files import (
+    DRAWN_MARK,
     HEAD_BYTES,
     file_kind,
     has_image_name,
@@ -36,7 +38,7 @@ from cellcount.images.files import (
 )
 from cellcount.images.manifest import ManifestRow, read_manifest
 from cellcount.images.read import field_pages
-from cellcount.records import ImageRef
+from cellcount.records import ImageRef, path_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,28 @@ class _Source:
     is_file: bool = False
 
 
-def find_images(inputs: Sequence[str], *, um_per_px: float | None = None) -> Plan:
-    """The fields that INPUTs name; ``UsageError`` for an INPUT that is not there."""
-    search = _Search()
+def find_images(
+    inputs: Sequence[str],
+    *,
+    um_per_px: float | None = None,
+    own_files: Iterable[Path] = (),
+    annotated: Path | None = None,
+) -> Plan:
+    """The fields that INPUTs name.
+
+    Args:
+        inputs: files, folders, patterns, manifests.
+        um_per_px: scale of all fields, where the user gives one.
+        own_files: tables and the like that this run writes; not even mentioned.
+        annotated: folder of this run's annotated pictures, where it has one.
+
+    Raises:
+        UsageError: an INPUT is not there, or is a folder of annotated pictures.
+    """
+    search = _Search(
+        own_files=frozenset(os.path.realpath(path) for path in own_files),
+        drawn={} if annotated is None else {os.path.realpath(annotated): True},
+    )
     sources = [source for text in inputs for source in search.sources(text)]
     names = _Names(several=len(sources) > 1)
     refs = [
@@ -76,19 +97,22 @@ def find_images(inputs: Sequence[str], *, um_per_px: float | None = None) -> Pla
         for path, row in source.found
         for ref in names.refs(source, path, row)
     ]
-    refs.sort(key=lambda ref: (_path_order(ref), ref.page, ref.image))
+    refs.sort(key=lambda ref: path_order(ref.image))
     said = sorted(search.passed_over, key=lambda item: (item.path.parts, item.reason))
     return Plan(tuple(refs), tuple(said))
 
 
-def _path_order(ref: ImageRef) -> tuple[str, ...]:
-    return PurePosixPath(ref.image.removesuffix(f"#page={ref.page + 1}")).parts
-
-
 @dataclass(slots=True)
 class _Search:
-    """Walks INPUTs; remembers what was reached, so that nothing is counted twice."""
+    """Walks INPUTs; remembers what was reached, so that nothing is counted twice.
 
+    Attributes:
+        own_files: files of this run, by their real path.
+        drawn: real path of a folder → whether annotated pictures lie in it.
+    """
+
+    own_files: frozenset[str] = frozenset()
+    drawn: dict[str, bool] = field(default_factory=dict)
     passed_over: list[PassedOver] = field(default_factory=list)
     inputs: set[str] = field(default_factory=set)
     folders: dict[str, Path] = field(default_factory=dict)
@@ -99,6 +123,7 @@ class _Search:
         """The INPUT that ``text`` names: nothing where it was named before or is no file."""
         if not text or "\0" in text:
             raise UsageError(f"INPUT {text!r} is not a path; name a file, a folder or a manifest")
+        self._refuse_drawn(text)
         path = Path(text)
         kind = _kind(path)
         pattern = kind == "file is gone" and glob.has_magic(text)
@@ -176,13 +201,16 @@ class _Search:
             path = (now or later).pop()
             kind = _kind(path)
             if kind == "folder":
+                if self._is_drawn(os.path.realpath(path)):
+                    self._say(path, "annotated pictures that cellcount has drawn")
+                    continue
                 if path != top and has_image_name(path):
                     self._say(path, "a folder named like an image; the images in it are read")
                 for child in self._children(path):
                     (later if child.is_symlink() else now).append(child)
             elif kind == "file" and has_image_name(path):
                 yield path
-            else:
+            elif os.path.realpath(path) not in self.own_files:
                 self._say(path, _other_type(path) if kind == "file" else kind)
 
     def _children(self, folder: Path) -> list[Path]:
@@ -201,11 +229,31 @@ class _Search:
     def _claimed(self, paths: Iterable[Path]) -> Iterator[Path]:
         """The files that were not reached before, in path order."""
         for path in sorted(paths, key=lambda path: (path.is_symlink(), path)):
-            first = self.files.setdefault(os.path.realpath(path), path)
+            real = os.path.realpath(path)
+            if self._is_drawn(os.path.dirname(real)):  # matched by a pattern, or linked to
+                self._say(path, "an annotated picture that cellcount has drawn")
+                continue
+            first = self.files.setdefault(real, path)
             if first is path:
                 yield path
             else:
                 self._say(path, f"the same file as {first}, counted once")
+
+    def _is_drawn(self, folder: str) -> bool:
+        """Whether a folder, or one above it, is marked as one of annotated pictures."""
+        if folder not in self.drawn:
+            above = os.path.dirname(folder)
+            marked = os.path.exists(os.path.join(folder, DRAWN_MARK))
+            self.drawn[folder] = marked or (above != folder and self._is_drawn(above))
+        return self.drawn[folder]
+
+    def _refuse_drawn(self, text: str) -> None:
+        """Pictures are drawn from originals; drawing into the originals would count them twice."""
+        if self._is_drawn(os.path.realpath(text)):
+            raise UsageError(
+                f"INPUT {text} is or lies in a folder of annotated pictures; name the folder of "
+                "the originals, and another folder for --annotated"
+            )
 
     def _label(self, root: Path) -> str:
         """The INPUT's name, numbered where another INPUT has it."""

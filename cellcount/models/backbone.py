@@ -6,6 +6,7 @@ input float (N, 3, H, W), output one (N, C_i, H / s_i, W / s_i) per level.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -14,9 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from cellcount import plugins
-from cellcount.errors import PluginError, UsageError
+from cellcount.errors import CellcountError, PluginError, UsageError
 
-GROUP = "cellcount.backbones"
+# What timm.create_model would load, unpickle or download files for. Options come from cards, and a
+# card may come from anywhere.
+_REFUSED_OPTIONS = {
+    "cache_dir",
+    "checkpoint_path",
+    "features_only",
+    "out_indices",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+}
 
 
 @runtime_checkable
@@ -28,7 +39,9 @@ class Backbone(Protocol):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def __call__(self, images: Tensor) -> list[Tensor]: ...
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of normalised images, from fine to coarse."""
+        ...
 
 
 class TimmBackbone(nn.Module):
@@ -42,15 +55,7 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, model: str, strides: Sequence[int], **options: Any) -> None:  # noqa: ANN401
         super().__init__()
-        import timm
-
-        try:
-            probe = timm.create_model(model, features_only=True, pretrained=False, **options)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"timm cannot build a feature backbone from {model!r}: {error}; "
-                "timm.list_models() lists the names"
-            ) from None
+        probe = _timm_features(model, **options)
         reductions = list(probe.feature_info.reduction())
         missing = [s for s in strides if s not in reductions]
         if missing:
@@ -60,22 +65,49 @@ class TimmBackbone(nn.Module):
             )
         # The last level of a stride is the deepest one (some models repeat a stride).
         indices = [max(i for i, r in enumerate(reductions) if r == s) for s in strides]
-        self.body = timm.create_model(
-            model, features_only=True, pretrained=False, out_indices=indices, **options
-        )
-        config = probe.pretrained_cfg or {}
+        self.body = _timm_features(model, out_indices=indices, **options)
+        config: dict[str, Any] = probe.pretrained_cfg or {}
         self.channels = tuple(int(c) for c in self.body.feature_info.channels())
         self.strides = tuple(int(s) for s in strides)
-        self.mean = cast(tuple[float, float, float], tuple(config.get("mean", (0.5,) * 3)))
-        self.std = cast(tuple[float, float, float], tuple(config.get("std", (0.5,) * 3)))
+        self.mean = tuple(float(v) for v in config.get("mean", (0.5,) * 3))
+        self.std = tuple(float(v) for v in config.get("std", (0.5,) * 3))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps from fine to coarse."""
         return list(self.body(images))
 
 
-def timm_backbone(model: str, strides: Sequence[int] = (8, 16, 32), **options: Any) -> nn.Module:  # noqa: ANN401
+def _timm_features(model: str, **options: Any) -> Any:  # noqa: ANN401 -- timm wraps in several ways
+    """timm's feature extractor of an architecture, with random weights."""
+    import timm
+
+    # Names like hf-hub:… and local-dir:… make timm download or read foreign files.
+    if not timm.is_model(model):
+        near = difflib.get_close_matches(model, timm.list_models(), n=1)
+        hint = f"did you mean timm/{near[0]}? " if near else ""
+        raise UsageError(
+            f"timm has no model {model!r}; {hint}"
+            "expected timm/NAME with a name of timm.list_models(), for example timm/resnet18"
+        )
+    try:
+        return timm.create_model(model, features_only=True, pretrained=False, **options)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"timm cannot build a feature backbone from {model!r}: {error}; choose another model"
+        ) from None
+
+
+def timm_backbone(
+    model: str = "",
+    strides: Sequence[int] = (8, 16, 32),
+    **options: Any,  # noqa: ANN401 -- timm's own options
+) -> nn.Module:
     """The built-in behind names of the form ``timm/<model>``."""
+    if refused := _REFUSED_OPTIONS & set(options):
+        raise UsageError(
+            f"backbone timm/{model}: options {sorted(refused)} are not allowed; weights come from "
+            "a weight file or --pretrained, never from an option"
+        )
     return TimmBackbone(model, strides, **options)
 
 
@@ -90,13 +122,25 @@ def create_backbone(
 
     Raises:
         UsageError: unknown timm model or stride.
-        PluginError: unknown plugin, or one that does not keep the contract.
+        PluginError: unknown plugin, or one that fails or does not keep the contract.
     """
     door, _, model = name.partition("/")
-    build = plugins.find(GROUP, door, folder=plugin_folder)
+    build = plugins.find(plugins.BACKBONES, door, folder=plugin_folder)
     arguments = (model,) if model else ()
-    module = build(*arguments, strides=tuple(strides), **options)
+    try:
+        module = build(*arguments, strides=tuple(strides), **options)
+    except CellcountError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"backbone {name!r} with strides {tuple(strides)} and options {options} cannot be "
+            f"built: {type(error).__name__}: {error}"
+        ) from error
     check_contract(name, module)
+    if tuple(module.strides) != tuple(strides):
+        raise PluginError(
+            f"backbone {name!r} states strides {tuple(module.strides)}, asked for {tuple(strides)}"
+        )
     return cast(nn.Module, module)
 
 
@@ -121,11 +165,15 @@ def load_pretrained(module: nn.Module, path: Path) -> list[str]:
 
     The classifier head of the file is ignored. Nothing is ever downloaded.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if path.suffix != ".safetensors":
         raise UsageError(f"--pretrained {path}: expected a timm .safetensors file")
-    source = load_file(path)
+    try:
+        source = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UsageError(f"--pretrained {path} cannot be read as safetensors: {error}") from None
     target = module.state_dict()
     # timm's feature wrapper may flatten "stages.0" to "stages_0"; compare without that.
     by_plain = {k.replace("body.", "", 1).replace("_", "."): k for k in target}

@@ -12,13 +12,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from cellcount.errors import WeightsError
+from cellcount.models.plain_types import misfits
 from cellcount.records import CellClass
 
 SCHEMA = 1
 MAX_CARD_BYTES = 1_000_000
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,13 @@ class Architecture:
             )
         if len({len(sizes) for sizes in self.anchor_sizes_px}) != 1:
             raise WeightsError("anchor_sizes_px must have the same number of sizes on every level")
+        if any(s < 1 or s & (s - 1) for s in self.strides) or list(self.strides) != sorted(
+            set(self.strides)
+        ):
+            raise WeightsError(f"strides are {self.strides}, expected ascending powers of two")
+        # Bounds, so that a card cannot ask for more memory than there is.
+        _check_range(self, ("pyramid_channels", 1, 4096), ("pool_size", 1, 64))
+        _check_range(self, ("head_dim", 1, 65536))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,11 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear-antialias"
     pad_multiple: int = 32
+
+    def __post_init__(self) -> None:
+        _check_range(self, ("pad_multiple", 1, 1024))
+        if min(self.std) <= 0:
+            raise WeightsError(f"std is {self.std}, expected numbers above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,11 @@ class Inference:
     dedupe_iou: float = 0.7
     score_floor: float = 0.01
     max_detections: int = 400
+
+    def __post_init__(self) -> None:
+        _check_range(self, ("tile_px", 64, 8192), ("margin_px", 0, 4096))
+        _check_range(self, ("rpn_pre_nms", 1, 100_000), ("rpn_post_nms", 1, 100_000))
+        _check_range(self, ("max_detections", 1, 100_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +169,21 @@ class Card:
                 f"card of {self.name!r}: rbc_diameter_px is {self.rbc_diameter_px}, "
                 "expected 8 to 512 pixels"
             )
-        unknown = set(self.thresholds) - {c.id for c in self.classes}
+        ids = [c.id for c in self.classes]
+        if len(set(ids)) != len(ids):
+            raise WeightsError(f"card of {self.name!r} lists a class twice: {ids}")
+        unknown = set(self.thresholds) - set(ids)
         if unknown:
             raise WeightsError(f"card thresholds name unknown classes: {sorted(unknown)}")
+        if any(not 0 <= t <= 1 for t in self.thresholds.values()):
+            raise WeightsError(f"card thresholds are {self.thresholds}, expected 0 to 1")
 
     def threshold_of(self, class_id: str) -> float:
         """The score from which ``class_id`` is counted (0.5 where the card states none)."""
         return self.thresholds.get(class_id, 0.5)
 
     def to_json(self) -> str:
+        """The card as the text that ``from_json`` reads."""
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
 
     @classmethod
@@ -176,25 +201,47 @@ class Card:
             raise WeightsError(f"card is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise WeightsError(f"card must be a JSON object, got {type(raw).__name__}")
-        try:
-            classes = tuple(CellClass(**c) for c in raw.pop("classes"))
-            parts: dict[str, Any] = {
-                "architecture": _build(Architecture, raw.pop("architecture", {})),
-                "preprocessing": _build(Preprocessing, raw.pop("preprocessing", {})),
-                "inference": _build(Inference, raw.pop("inference", {})),
-            }
-            return _build(cls, {**raw, **parts, "classes": classes})
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise WeightsError(f"card is not a valid card v{SCHEMA}: {error}") from None
+        for key, kind in _PARTS.items():
+            raw[key] = _build(kind, raw.get(key, {}))
+        if isinstance(raw.get("classes"), list):
+            raw["classes"] = tuple(_build(CellClass, c) for c in raw["classes"])
+        return _build(cls, raw)
+
+
+_PARTS: dict[str, type] = {
+    "architecture": Architecture,
+    "preprocessing": Preprocessing,
+    "inference": Inference,
+}
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 -- JSON values are of any type
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
-def _build(kind: type, raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- generic over kinds
-    known = {f.name for f in dataclasses.fields(kind)}
-    unknown = set(raw) - known
+def _build(kind: type[Kind], raw: object) -> Kind:
+    """``kind`` from a JSON object, every key and type checked."""
+    what = "card" if kind is Card else f"card's {kind.__name__.lower()}"
+    if not isinstance(raw, Mapping):
+        raise WeightsError(f"{what} must be a JSON object, got {type(raw).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = set(raw) - set(fields)
     if unknown:
-        raise WeightsError(f"card: unknown {kind.__name__.lower()} keys {sorted(unknown)}")
-    return kind(**{key: _tuples(value) for key, value in raw.items()})
+        raise WeightsError(f"{what} has unknown keys {sorted(unknown)}; known are {list(fields)}")
+    missing = [
+        name
+        for name, f in fields.items()
+        if f.default is f.default_factory is dataclasses.MISSING and name not in raw
+    ]
+    if missing:
+        raise WeightsError(f"{what} lacks {', '.join(missing)}")
+    values = {key: _tuples(value) for key, value in raw.items()}
+    if wrong := misfits(kind, values):
+        raise WeightsError(f"{what}: {'; '.join(wrong)}")
+    return kind(**values)
+
+
+def _check_range(part: object, *bounds: tuple[str, int, int]) -> None:
+    for name, low, high in bounds:
+        if not low <= getattr(part, name) <= high:
+            raise WeightsError(f"{name} is {getattr(part, name)}, expected {low} to {high}")

@@ -16,8 +16,6 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from cellcount.errors import UsageError
 
-PYRAMIDS = ("none", "fpn", "bottom-up")
-
 
 class SingleLevel(nn.Module):
     """No pyramid: the middle level alone, as in plain Faster R-CNN.
@@ -71,11 +69,12 @@ class BottomUp(nn.Module):
         return fused
 
 
-def build_pyramid(
-    kind: str, channels: Sequence[int], strides: Sequence[int], out: int
-) -> SingleLevel | TopDown | BottomUp:
+Pyramid = SingleLevel | TopDown | BottomUp
+PYRAMIDS: dict[str, type[Pyramid]] = {"none": SingleLevel, "fpn": TopDown, "bottom-up": BottomUp}
+
+
+def build_pyramid(kind: str, channels: Sequence[int], strides: Sequence[int], out: int) -> Pyramid:
     """The pyramid of that kind; its ``strides`` are those of its output levels."""
-    kinds = {"none": SingleLevel, "fpn": TopDown, "bottom-up": BottomUp}
-    if kind not in kinds:
-        raise UsageError(f"pyramid is {kind!r}, expected one of {', '.join(kinds)}")
-    return kinds[kind](channels, strides, out)
+    if kind not in PYRAMIDS:
+        raise UsageError(f"pyramid is {kind!r}, expected one of {', '.join(PYRAMIDS)}")
+    return PYRAMIDS[kind](channels, strides, out)

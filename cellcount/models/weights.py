@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from cellcount.errors import WeightsError
 from cellcount.models.card import MAX_CARD_BYTES, Card
+from cellcount.outputs.atomic import atomic_write
 
 MAX_HEADER_BYTES = 20_000_000
 WEIGHTS_SUFFIX = ".safetensors"
@@ -39,7 +41,7 @@ def resolve(name_or_path: str) -> Path:
     if name_or_path in packaged:
         return packaged[name_or_path]
     path = Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, it takes any text
         files = sorted(path.glob(f"*{WEIGHTS_SUFFIX}"))
         if len(files) == 1:
             return files[0]
@@ -52,7 +54,7 @@ def resolve(name_or_path: str) -> Path:
             f"{path} is a pickle file, and opening one can run any code; "
             f"cellcount reads {WEIGHTS_SUFFIX} files only. Export the model as safetensors first"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(
             f"no model named {name_or_path!r}: packaged are {', '.join(packaged) or 'none'}; "
             "or give a .safetensors file or the folder of a training run"
@@ -68,10 +70,14 @@ def sha256_of(path: Path) -> str:
 
 def _check_header(path: Path) -> None:
     """Refuses what is no safetensors file before the library sees it."""
-    with path.open("rb") as file:
-        start = file.read(8)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = file.seek(0, 2)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be opened: {error.strerror}") from None
     size = int.from_bytes(start, "little")
-    if len(start) < 8 or size > MAX_HEADER_BYTES or size > path.stat().st_size:
+    if len(start) < 8 or size > MAX_HEADER_BYTES or size > length:
         raise WeightsError(
             f"{path} is not a safetensors file (its first bytes announce a header of "
             f"{size} bytes); it may be truncated, or a pickle under another name"
@@ -106,23 +112,24 @@ def write_weights(
     path: Path, card: Card, state: Mapping[str, torch.Tensor], *, half: bool = True
 ) -> None:
     """Writes tensors (float16 when ``half``) with their card, atomically."""
-    tensors = {}
-    for key, value in state.items():
-        tensor = value.detach().cpu()
-        if half and tensor.is_floating_point():
-            tensor = tensor.half()
-        tensors[key] = tensor.contiguous()
+    tensors = {key: _stored(value.detach().cpu(), half=half) for key, value in state.items()}
     card_json = card.to_json()
     if len(card_json) > MAX_CARD_BYTES:
         raise WeightsError(f"card has {len(card_json)} bytes, the limit is {MAX_CARD_BYTES}")
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"card": card_json, "format": "pt"})
-    part.replace(path)
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata={"card": card_json, "format": "pt"}))
 
 
-def load_state(
-    module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path
-) -> None:
+def _stored(tensor: torch.Tensor, *, half: bool) -> torch.Tensor:
+    if half and tensor.is_floating_point():
+        halved = tensor.half()
+        # Statistics of a normalisation may lie beyond float16's 65,504: such a tensor stays whole.
+        if bool(halved.isfinite().all()):
+            tensor = halved
+    return tensor.contiguous()
+
+
+def load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, source: Path) -> None:
     """Loads tensors into a module, every name and shape checked.
 
     Raises:

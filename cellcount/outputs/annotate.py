@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cellcount.cells import count_by_class
-from cellcount.outputs.atomic import atomic_write
+from cellcount.images.files import DRAWN_MARK
+from cellcount.outputs.atomic import atomic_write, check_folder_writable
 from cellcount.outputs.legend import Entry, draw_strip
 from cellcount.outputs.outlines import (
     INK,
@@ -92,6 +93,17 @@ def write_annotated(
     page = annotate(picture, cells, classes, title)
     with atomic_write(path) as file:
         page.save(file, "PNG", compress_level=3)  # half the time of the default, 5 % larger
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of annotated pictures and mark it, so that no run takes them for images.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    check_folder_writable(folder)
+    with atomic_write(folder / DRAWN_MARK) as file:
+        file.write(b"Pictures in this folder were drawn by cellcount; it never counts on them.\n")
 
 
 def annotated_path(folder: Path, image: str) -> Path:

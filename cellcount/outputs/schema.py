@@ -108,7 +108,9 @@ _COUNTS_COLUMNS = (
         "`done`, `failed` (could not be analysed) or `excluded` (left out on purpose)",
         choices=("done", "failed", "excluded"),
     ),
-    Column("reason", "text", "", "why it failed or was excluded, or what to mind about a done image"),
+    Column(
+        "reason", "text", "", "why it failed or was excluded, or what to mind about a done image"
+    ),
     Column("width_px", "int", "px", "width of the image"),
     Column("height_px", "int", "px", "height of the image"),
     Column(

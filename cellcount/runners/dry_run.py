@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cellcount.cells import cells_from_detections
 from cellcount.images.scale import sample_evenly
+from cellcount.journal import Json
 from cellcount.outputs.annotate import annotate
-from cellcount.pipeline import load, thresholds_of
+from cellcount.pipeline import Loaded, Pipeline, SlideScales, load
+from cellcount.records import ImageResult
 from cellcount.runners.job import Job
 
 _SAMPLED = 3
@@ -32,43 +33,58 @@ class Expected:
     sampled: int
 
 
+@dataclass
+class _Memory:
+    """Keeps what a run would keep in its journal."""
+
+    values: dict[str, Json] = field(default_factory=dict)
+
+    def get_value(self, name: str) -> Json:
+        return self.values.get(name)
+
+    def set_value(self, name: str, value: Json) -> None:
+        self.values[name] = value
+
+
 def expect(job: Job) -> Expected | None:
     """Extrapolates from a few evenly spread fields; None where none of them can be read."""
-    import numpy as np
-
-    settings, output = job.request.analyze, job.request.output
-    refs = job.plan.refs
-    chosen = thresholds_of(job.card, settings.min_score)
-    thresholds = np.array([chosen[c.id] for c in job.card.classes], np.float32)
-    seconds, size, sampled = 0.0, 0, 0
+    settings, refs = job.request.analyze, job.plan.refs
+    scales = SlideScales(refs, job.detector, _Memory(), settings.max_pixels)
+    pipeline = Pipeline(job.detector, settings, scales)
+    image_s, image_bytes, slide_s = list[float](), list[int](), list[float]()
     for index in sample_evenly(len(refs), _SAMPLED):
         started = time.perf_counter()
         loaded = load(refs[index], settings.max_pixels)
+        read_s = time.perf_counter() - started
         if loaded.picture is None:
             continue
-        if not sampled:  # the first call of a model is slower than all others
+        if not image_s:  # the first call of a model is slower than all others
             job.detector.detect(loaded.picture.pixels, 1.0)
-            started = time.perf_counter()
-        found = job.detector.detect(loaded.picture.pixels, 1.0)
-        seconds += time.perf_counter() - started
-        sampled += 1
-        picture = loaded.picture
-        cells = cells_from_detections(
-            found.detections,
-            picture.width_px,
-            picture.height_px,
-            thresholds=thresholds,
-            edge_rule=settings.edge_rule,
-        )
-        per_cell = _JOURNAL_BYTES_PER_CELL
-        per_cell += _CSV_BYTES_PER_CELL if output.cells else 0
-        per_cell += _COCO_BYTES_PER_CELL if output.coco else 0
-        size += _BYTES_PER_IMAGE + per_cell * len(cells)
-        if output.annotated and output.annotate == "all":
-            drawn = io.BytesIO()
-            annotate(picture, cells, job.card.classes, refs[index].image).save(drawn, "PNG")
-            size += drawn.tell()
-    if not sampled:
+        started = time.perf_counter()
+        pipeline.factor(loaded)
+        scaled = time.perf_counter()
+        result = pipeline.analyze(loaded)
+        slide_s.append(scaled - started)
+        image_s.append(read_s + time.perf_counter() - scaled)
+        image_bytes.append(_bytes_of(job, loaded, result))
+    if not image_s:
         return None
-    share = len(refs) / sampled
-    return Expected(seconds * share, size * share / 1e6, sampled)
+    sampled = len(image_s)
+    slides = len({ref.slide for ref in refs})
+    seconds = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
+    return Expected(seconds, len(refs) * sum(image_bytes) / sampled / 1e6, sampled)
+
+
+def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:
+    """About what one image adds to the disk."""
+    output, cells = job.request.output, result.cells
+    per_cell = _JOURNAL_BYTES_PER_CELL
+    per_cell += _CSV_BYTES_PER_CELL if output.cells else 0
+    per_cell += _COCO_BYTES_PER_CELL if output.coco else 0
+    size = _BYTES_PER_IMAGE + per_cell * len(cells)
+    if output.annotated and output.annotate == "all" and loaded.picture is not None:
+        drawn = io.BytesIO()
+        title = result.ref.image
+        annotate(loaded.picture, cells, job.card.classes, title).save(drawn, "PNG")
+        size += drawn.tell()
+    return size

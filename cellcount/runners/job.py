@@ -5,32 +5,22 @@ The runner is exchangeable; everything that is written is a pure function of the
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from cellcount import __version__
-from cellcount.cells import count_by_class
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
 from cellcount.engines.field import FieldDetector
-from cellcount.errors import (
-    EXIT_FAILURE_RATE,
-    EXIT_NOTHING_DONE,
-    EXIT_OK,
-    EXIT_SOME_FAILED,
-    UsageError,
-)
+from cellcount.errors import CellcountError, UsageError
 from cellcount.images.find import Plan, find_images
 from cellcount.journal import Journal, journal_path
 from cellcount.models.weights import resolve, sha256_of
-from cellcount.outputs.annotate import annotated_path, write_annotated
-from cellcount.outputs.atomic import check_folder_writable, check_writable
+from cellcount.outputs.annotate import annotated_path, prepare_folder, write_annotated
+from cellcount.outputs.atomic import check_writable
 from cellcount.outputs.exports import write_coco
 from cellcount.outputs.manifest import (
     NotDone,
@@ -39,70 +29,36 @@ from cellcount.outputs.manifest import (
     write_run_manifest,
 )
 from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.pipeline import Loaded, Pipeline, SlideScales, fingerprint, thresholds_of
+from cellcount.pipeline import (
+    Loaded,
+    Pipeline,
+    SlideScales,
+    fingerprint,
+    load,
+    thresholds_of,
+)
 from cellcount.records import ImageRef, ImageResult
-from cellcount.runners.local import default_workers, run_local
+from cellcount.runners.local import Work, default_workers, run_local
+from cellcount.runners.outcome import (
+    Outcome,
+    Tally,
+    TooManyFailuresError,
+    Totals,
+    library_versions,
+)
 from cellcount.settings import AnalyzeRequest, OutputSettings
-
-_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
 
 
 class Watcher(Protocol):
     """Whoever shows progress to a person."""
 
-    def start(self, total: int, already: int) -> None:
-        """``already`` of ``total`` images are in the journal."""
+    def start(self, activity: str, total: int, already: int = 0) -> None:
+        """``activity`` ("Counting") begins; ``already`` of ``total`` images are done."""
         ...
 
     def advance(self, result: ImageResult) -> None:
         """One more image is finished."""
         ...
-
-
-class _TooManyFailuresError(Exception):
-    """More images failed than the user allows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a job came to.
-
-    Attributes:
-        images: images of the run.
-        finished: those in the journal by now, failed ones included.
-        done, cells: analysed images and the cells on them.
-        counts: class id → cells.
-        not_done: failed and excluded images with reasons.
-        cautions: done images with a caution.
-        outputs: files written.
-        seconds: wall time, and how many images it analysed.
-        analyzed_now: images analysed by this call.
-        gave_up: the failure rate was exceeded.
-        interrupted: the interruption to re-raise once everything is safe, or None.
-    """
-
-    images: int
-    finished: int
-    done: int
-    cells: int
-    counts: Mapping[str, int]
-    not_done: tuple[NotDone, ...]
-    cautions: tuple[NotDone, ...]
-    outputs: tuple[Path, ...]
-    seconds: float
-    analyzed_now: int
-    gave_up: bool = False
-    interrupted: KeyboardInterrupt | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 1 some failed, 3 nothing done, 4 failure rate exceeded."""
-        failed = sum(1 for n in self.not_done if n.status == "failed")
-        if self.gave_up:
-            return EXIT_FAILURE_RATE
-        if failed and not self.done:
-            return EXIT_NOTHING_DONE
-        return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
 @dataclass
@@ -120,18 +76,28 @@ class _Clock:
 
 
 class Job:
-    """An analyze request, made ready to run.
+    """An analyze request, made ready to run; nothing is written before ``run``.
 
     Raises:
-        UsageError, WeightsError, OutputError: before any image is read.
+        UsageError: inputs and outputs do not go together.
+        WeightsError: no such model.
+        CellcountError: there is no image.
     """
 
     def __init__(self, request: AnalyzeRequest) -> None:
         self.request = request
         self._clock = _Clock()
-        self.plan: Plan = find_images(request.inputs, um_per_px=request.analyze.um_per_px)
-        self._check_outputs(request.output)
-        settings = request.analyze
+        output, settings = request.output, request.analyze
+        files = _files_of(output)
+        self.plan: Plan = find_images(
+            request.inputs,
+            um_per_px=settings.um_per_px,
+            own_files=files,
+            annotated=output.annotated,
+        )
+        if not self.plan.refs:
+            raise CellcountError(_nothing_found(request.inputs, self.plan))
+        _refuse_overwriting(files, request.inputs, self.plan)
         self.weights = resolve(settings.detector)
         options = EngineOptions(
             settings.device, settings.precision, settings.batch_size, settings.plugins
@@ -139,74 +105,64 @@ class Job:
         engine = load_engine(choose_engine(settings.engine), self.weights, options)
         self.detector = FieldDetector(engine, settings.tile_px)
         self.card = engine.card
+        self._weights_sha256 = sha256_of(self.weights)
         self._clock.lap("prepare")
 
-    def _check_outputs(self, output: OutputSettings) -> None:
-        inputs = {ref.path.absolute() for ref in self.plan.refs}
-        for path in (output.out, output.cells, output.coco):
-            if path is None:
-                continue
-            if path.absolute() in inputs:
-                raise UsageError(f"{path} is one of the inputs; name another output")
-            check_writable(path)
-        if output.annotated is not None:
-            check_folder_writable(output.annotated)
-
-    def open_journal(self) -> Journal:
-        """The journal beside ``--out``, new or continued."""
-        digest = sha256_of(self.weights)
-        path = journal_path(self.request.output.out)
-        own = fingerprint(self.request.analyze, self.detector, digest)
-        return Journal.open(path, own, fresh=self.request.run.fresh)
-
-    def pipeline(self, journal: Journal) -> Pipeline:
-        """The pipeline of this job."""
-        settings = self.request.analyze
-        scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
-        return Pipeline(self.detector, settings, scales)
-
     def run(self, watcher: Watcher) -> Outcome:
-        """Analyses what is not done yet, then writes every output."""
-        with self.open_journal() as journal:
-            pending = [ref for ref in self.plan.refs if not journal.is_done(ref)]
-            watcher.start(len(self.plan.refs), len(self.plan.refs) - len(pending))
+        """Analyses what is not done yet, then writes every output.
+
+        Raises:
+            OutputError: an output cannot be written.
+            JournalError: an earlier run of this output had other settings, or is still at it.
+        """
+        output, refs = self.request.output, self.plan.refs
+        for path in _files_of(output):
+            check_writable(path)
+        own = fingerprint(self.request.analyze, self.detector, self._weights_sha256)
+        path = journal_path(output.out)
+        with Journal.open(path, own, fresh=self.request.run.fresh) as journal:
+            if output.annotated is not None:
+                prepare_folder(output.annotated)
+            pending = [ref for ref in refs if not journal.is_done(ref)]
+            tally = Tally(len(refs), self.request.run.max_failure_rate)
             interrupted, gave_up = None, False
-            tally = _Tally(len(self.plan.refs), self.request.run.max_failure_rate)
             try:
                 self._analyze(journal, pending, watcher, tally)
-                self._draw_missing(journal, pending)
+                self._draw_missing(journal, pending, watcher)
             except KeyboardInterrupt as signal:
                 interrupted = signal
-            except _TooManyFailuresError:
+            except TooManyFailuresError:
                 gave_up = True
             self._clock.lap("analyze")
             return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
 
     def _analyze(
-        self, journal: Journal, pending: list[ImageRef], watcher: Watcher, tally: _Tally
+        self, journal: Journal, pending: list[ImageRef], watcher: Watcher, tally: Tally
     ) -> None:
-        output = self.request.output
+        settings, total = self.request.analyze, len(self.plan.refs)
+        scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
+        pipeline = Pipeline(self.detector, settings, scales)
 
-        def on_result(loaded: Loaded, result: ImageResult) -> Callable[[], None] | None:
+        def use(loaded: Loaded) -> Work | None:
+            result = pipeline.analyze(loaded)
             journal.add(result, loaded.file_key)
             watcher.advance(result)
             tally.count(result)
-            return self._drawing(output, loaded, result)
+            return self._drawing(loaded, result)
 
-        run_local(
-            self.pipeline(journal),
-            pending,
-            workers=self.request.run.workers,
-            on_result=on_result,
-        )
+        watcher.start("Counting", total, total - len(pending))
+        read = partial(load, max_pixels=settings.max_pixels)
+        run_local(pending, read, use, workers=self.request.run.workers)
 
-    def _drawing(
-        self, output: OutputSettings, loaded: Loaded, result: ImageResult
-    ) -> Callable[[], None] | None:
+    def _drawing(self, loaded: Loaded, result: ImageResult) -> Work | None:
         """The work of drawing one image, None where none is wanted."""
-        if output.annotated is None or loaded.picture is None or not _is_drawn(output, result):
+        output = self.request.output
+        if output.annotated is None:
             return None
         path = annotated_path(output.annotated, result.ref.image)
+        if loaded.picture is None or not _is_drawn(output, result):
+            # Drawn from an earlier result, perhaps: no picture may contradict the tables.
+            return partial(path.unlink, missing_ok=True)
         return partial(
             write_annotated,
             path,
@@ -216,112 +172,100 @@ class Job:
             result.ref.image,
         )
 
-    def _draw_missing(self, journal: Journal, pending: list[ImageRef]) -> None:
+    def _draw_missing(self, journal: Journal, analyzed: list[ImageRef], watcher: Watcher) -> None:
         """Pictures of images analysed earlier, where they are asked for only now."""
         output = self.request.output
         if output.annotated is None:
             return
-        fresh = {ref.image for ref in pending}
-        pipeline = self.pipeline(journal)
-        for result in journal.results(self.plan.refs):
-            path = annotated_path(output.annotated, result.ref.image)
-            if result.ref.image in fresh or path.exists() or not _is_drawn(output, result):
-                continue
-            work = self._drawing(output, pipeline.read(result.ref), result)
-            if work is not None:
-                work()
+        fresh = {ref.image for ref in analyzed}
+        earlier = [ref for ref in self.plan.refs if ref.image not in fresh]
+        missing = [
+            result.ref
+            for result in journal.results(earlier)
+            if _is_drawn(output, result)
+            and not annotated_path(output.annotated, result.ref.image).exists()
+        ]
+        if not missing:
+            return
+        read = partial(load, max_pixels=self.request.analyze.max_pixels)
+        results = journal.results(missing)  # in the order of the plan, as ``missing`` is
+
+        def use(loaded: Loaded) -> Work | None:
+            result = next(results)
+            watcher.advance(result)
+            return self._drawing(loaded, result)
+
+        watcher.start("Drawing", len(missing))
+        run_local(missing, read, use, workers=self.request.run.workers)
 
     def _write(
         self,
         journal: Journal,
-        tally: _Tally,
+        tally: Tally,
         *,
         gave_up: bool,
         interrupted: KeyboardInterrupt | None,
     ) -> Outcome:
         output, classes = self.request.output, self.card.classes
-        refs = self.plan.refs
 
         def results() -> Iterator[ImageResult]:
-            return journal.results(refs)
+            return journal.results(self.plan.refs)
 
+        tables = [output.out]
         write_counts(output.out, results(), classes, output.csv_separator)
-        outputs = [output.out]
         if output.cells is not None:
             write_cells(output.cells, results(), classes, output.csv_separator)
-            outputs.append(output.cells)
+            tables.append(output.cells)
         if output.coco is not None:
             write_coco(output.coco, results(), classes)
-            outputs.append(output.coco)
+            tables.append(output.coco)
+        totals = Totals.of(results(), classes)
         self._clock.lap("write")
-        outcome = self._summary(
-            results(), tally, outputs, gave_up=gave_up, interrupted=interrupted
-        )
-        manifest = run_manifest_path(output.out)
-        write_run_manifest(manifest, self._record(outcome, tally))
-        return outcome
-
-    def _summary(
-        self,
-        results: Iterator[ImageResult],
-        tally: _Tally,
-        outputs: list[Path],
-        *,
-        gave_up: bool,
-        interrupted: KeyboardInterrupt | None,
-    ) -> Outcome:
-        classes = self.card.classes
-        finished = done = cells = 0
-        counts = dict.fromkeys((c.id for c in classes), 0)
-        not_done, cautions = [], []
-        for result in results:
-            finished += 1
-            note = NotDone(result.ref.image, result.status, result.reason)
-            if result.status != "done":
-                not_done.append(note)
-                continue
-            done += 1
-            cells += len(result.cells)
-            if result.reason:
-                cautions.append(note)
-            numbers = count_by_class(result.cells, len(classes))
-            for cell_class, number in zip(classes, numbers.tolist(), strict=True):
-                counts[cell_class.id] += number
-        return Outcome(
+        record_path = run_manifest_path(output.out)
+        folders = [] if output.annotated is None else [output.annotated]
+        outcome = Outcome(
             images=len(self.plan.refs),
-            finished=finished,
-            done=done,
-            cells=cells,
-            counts=counts,
-            not_done=tuple(not_done),
-            cautions=tuple(cautions),
-            outputs=tuple(outputs),
+            totals=totals,
+            written=(*tables, *folders, record_path),
             seconds=self._clock.stages["analyze"],
             analyzed_now=tally.images,
             gave_up=gave_up,
             interrupted=interrupted,
         )
+        write_run_manifest(record_path, self._record(outcome, tables, tally))
+        return outcome
 
-    def _record(self, outcome: Outcome, tally: _Tally) -> RunRecord:
-        engine, settings = self.detector.engine, self.request.analyze
-        workers = self.request.run.workers or default_workers()
+    def _record(self, outcome: Outcome, tables: list[Path], tally: Tally) -> RunRecord:
+        engine, request = self.detector.engine, self.request
+        totals = outcome.totals
+        behaviour = {
+            "workers": request.run.workers or default_workers(),
+            "max_failure_rate": request.run.max_failure_rate,
+            "annotate": request.output.annotate,
+            "csv_separator": request.output.csv_separator,
+        }
+        passed_over = [
+            NotDone(str(item.path), "passed over", item.reason) for item in self.plan.passed_over
+        ]
         return RunRecord(
             versions=library_versions(),
             engine=engine.name,
             device=engine.device,
             precision=engine.precision,
-            weights={self.card.name: sha256_of(self.weights)},
-            thresholds=thresholds_of(self.card, settings.min_score),
-            settings={**settings.fingerprint_fields(), "workers": workers},
-            inputs=self.request.inputs,
-            passed_over=[
-                NotDone(str(p.path), "passed over", p.reason) for p in self.plan.passed_over
-            ],
+            weights={self.card.name: self._weights_sha256},
+            thresholds=thresholds_of(self.card, request.analyze.min_score),
+            settings={
+                **request.analyze.fingerprint_fields(),
+                "batch_size": engine.batch_size,
+                **behaviour,
+            },
+            inputs=request.inputs,
+            passed_over=passed_over,
             images=outcome.images,
-            done=outcome.done,
-            cells=outcome.cells,
-            not_done=outcome.not_done,
-            outputs=outcome.outputs,
+            done=totals.done,
+            cells=totals.cells,
+            not_done=totals.not_done,
+            outputs=tables,
             timings_s=self._clock.stages,
             analyzed_now=tally.images,
             cells_now=tally.cells,
@@ -331,32 +275,32 @@ class Job:
         )
 
 
-class _Tally:
-    """Counts what this call analyses and ends it when too much fails."""
+def _files_of(output: OutputSettings) -> list[Path]:
+    """Every single file that a run writes; two of one name are a ``UsageError``."""
+    record, journal = run_manifest_path(output.out), journal_path(output.out)
+    files = [path for path in (output.out, output.cells, output.coco) if path is not None]
+    for path in files:
+        if path.absolute() in (record.absolute(), journal.absolute()):
+            raise UsageError(
+                f"{path} is where this run keeps its own notes beside --out; name another file"
+            )
+    return [*files, record, journal, journal.with_name(journal.name + ".lock")]
 
-    def __init__(self, total: int, max_failure_rate: float) -> None:
-        self.images = self.cells = self.failed = 0
-        self._most = max_failure_rate * total
 
-    def count(self, result: ImageResult) -> None:
-        self.images += 1
-        self.cells += len(result.cells)
-        self.failed += result.status == "failed"
-        if self.failed > self._most:
-            raise _TooManyFailuresError
+def _refuse_overwriting(files: list[Path], inputs: tuple[str, ...], plan: Plan) -> None:
+    read = {ref.path.resolve() for ref in plan.refs} | {Path(text).resolve() for text in inputs}
+    for path in files:
+        if path.resolve() in read:
+            raise UsageError(f"{path} is both an input and an output; name another output")
+
+
+def _nothing_found(inputs: tuple[str, ...], plan: Plan) -> str:
+    text = f"no image found in {', '.join(inputs)}; JPEG, PNG, BMP, WebP and TIFF are read"
+    for item in plan.passed_over[:5]:
+        text += f"\n  passed over: {item.path}: {item.reason}"
+    return text
 
 
 def _is_drawn(output: OutputSettings, result: ImageResult) -> bool:
-    """Failed images have no picture; ``flagged`` are those with a caution."""
+    """Failed images have no picture; ``flagged`` are done images with a caution."""
     return result.status == "done" and (output.annotate == "all" or bool(result.reason))
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of cellcount, Python and the libraries that decide numbers."""
-    versions = {"cellcount": __version__, "python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            versions[library] = "unknown"
-    return versions

@@ -11,9 +11,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
 
-from cellcount.pipeline import Loaded, Pipeline
-from cellcount.records import ImageRef, ImageResult
+from cellcount.pipeline import Loaded
+from cellcount.records import ImageRef
+
+Work: TypeAlias = Callable[[], None]
 
 
 def default_workers() -> int:
@@ -22,13 +25,14 @@ def default_workers() -> int:
 
 
 def read_ahead(
-    pool: ThreadPoolExecutor, read: Callable[[ImageRef], Loaded], refs: Sequence[ImageRef],
+    pool: ThreadPoolExecutor,
+    read: Callable[[ImageRef], Loaded],
+    refs: Sequence[ImageRef],
     ahead: int,
 ) -> Iterator[Loaded]:
     """The images in order, ``ahead`` of them being read while one is used."""
     waiting: deque[Future[Loaded]] = deque()
-    upcoming = iter(refs)
-    for ref in upcoming:
+    for ref in refs:
         waiting.append(pool.submit(read, ref))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
@@ -37,27 +41,27 @@ def read_ahead(
 
 
 def run_local(
-    pipeline: Pipeline,
     refs: Sequence[ImageRef],
+    read: Callable[[ImageRef], Loaded],
+    use: Callable[[Loaded], Work | None],
     *,
     workers: int,
-    on_result: Callable[[Loaded, ImageResult], Callable[[], None] | None],
 ) -> None:
-    """Analyses ``refs`` in order.
+    """Reads the images in threads and uses them in order in this one.
 
     Args:
-        pipeline: what is done with each image.
-        refs: images that are not done yet.
-        workers: threads that read and draw, 0 for the default.
-        on_result: called in the main thread with every result; work that it returns (drawing) is
-            done in the pool, never more pieces waiting than there are workers.
+        refs: the images.
+        read: called in the threads.
+        use: called here with every image; work that it returns (drawing) is done in the threads,
+            never more pieces waiting than there are workers.
+        workers: threads, 0 for the default.
     """
     count = workers or default_workers()
     drawing: deque[Future[None]] = deque()
     pool = ThreadPoolExecutor(count, thread_name_prefix="cellcount")
     try:
-        for loaded in read_ahead(pool, pipeline.read, refs, count + 1):
-            work = on_result(loaded, pipeline.analyze(loaded))
+        for loaded in read_ahead(pool, read, refs, count + 1):
+            work = use(loaded)
             if work is not None:
                 drawing.append(pool.submit(work))
             while len(drawing) > count:

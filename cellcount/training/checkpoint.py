@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ import torch
 from cellcount.errors import UsageError
 
 FILE_NAME = "last.checkpoint"
+
+
+def exists(folder: Path) -> bool:
+    """Whether a training has finished an epoch in that folder."""
+    return (folder / FILE_NAME).is_file()
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -23,10 +29,16 @@ def load(folder: Path) -> dict[str, Any]:
     """Reads the state of an earlier run, tensors and plain values only.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is damaged.
     """
     path = folder / FILE_NAME
     if not path.is_file():
         raise UsageError(f"--resume: {path} does not exist; start without --resume")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f"--resume: {path} cannot be read ({reason}); delete it and start without --resume"
+        ) from None
     return state

@@ -13,6 +13,10 @@ class AveragedModel:
 
     The decay rises as ``min(decay, (1 + n) / (10 + n))`` so that the first steps are not remembered
     for ever. With ``decay`` 0 the shadow equals the model.
+
+    Args:
+        model: the trained model.
+        decay: share of the old average that one update keeps, at most.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,13 +26,13 @@ class AveragedModel:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the shadow one step towards ``model``; buffers are copied."""
+        """Moves the shadow one step towards ``model``, statistics of normalisation included."""
         self.updates += 1
         decay = min(self._decay, (1 + self.updates) / (10 + self.updates)) if self._decay else 0.0
-        for own, new in zip(self.shadow.parameters(), model.parameters(), strict=True):
-            own.lerp_(new.detach(), 1 - decay)
-        for own, new in zip(self.shadow.buffers(), model.buffers(), strict=True):
-            if own.is_floating_point():
-                own.lerp_(new, 1 - decay)
+        own = [*self.shadow.parameters(), *self.shadow.buffers()]
+        new = [*model.parameters(), *model.buffers()]
+        for average, value in zip(own, new, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.detach(), 1 - decay)
             else:
-                own.copy_(new)
+                average.copy_(value)

@@ -17,14 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from cellcount.errors import UsageError
 from cellcount.training import checkpoint
-from cellcount.training.distributed import Ranks, barrier, wrap
+from cellcount.training.distributed import Ranks, all_finite, barrier, gather, wrap
 from cellcount.training.ema import AveragedModel
 from cellcount.training.log import draw_curves, write_metrics
 from cellcount.training.schedule import build_optimizer, rate_factor
 from cellcount.training.settings import DetectorTraining
 
 Metrics = dict[str, float | int | None]
+_REPORT_EVERY = 20
 
 
 class Task(Protocol):
@@ -64,7 +66,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class LoopRun:
-    """Where the loop runs and to whom it reports."""
+    """Where the loop runs and to whom it reports.
+
+    Attributes:
+        out: folder of the run.
+        device: of the model.
+        ranks: this process among those of the training.
+        workers: processes that prepare batches.
+        resume: continue from the checkpoint in ``out``.
+        report: takes one line of text for the person who waits.
+    """
 
     out: Path
     device: torch.device
@@ -81,81 +92,144 @@ def epochs_of(settings: DetectorTraining, batches: int) -> int:
 
 def fit(model: nn.Module, task: Task, settings: DetectorTraining, run: LoopRun) -> Progress:
     """Trains ``model`` and leaves metrics, curves, checkpoint and export in ``run.out``."""
-    optimizer = build_optimizer(model, settings)
-    average = AveragedModel(model, settings.ema_decay)
-    progress = Progress()
-    if run.resume:
-        _restore(run, model, average, optimizer, progress)
-    trained = wrap(model, run.ranks, run.device)
-    batches = max(1, len(task.dataset) // (settings.batch_size * run.ranks.world))
-    epochs = epochs_of(settings, batches)
-    for epoch in range(progress.epoch, epochs):
-        started = time.perf_counter()
-        task.start_epoch(epoch, epochs)
-        row: Metrics = {"epoch": epoch + 1}
-        row.update(_train_epoch(trained, average, optimizer, task, settings, run, epoch, epochs))
-        row["seconds"] = round(time.perf_counter() - started, 1)
-        last_tenth = epoch + 1 > epochs - max(1, epochs // 10)
-        if run.ranks.is_first:
-            if last_tenth or (epoch + 1) % settings.validate_every == 0:
-                row.update(task.validate(average.shadow))
-            _finish_epoch(run, model, average, optimizer, task, progress, row)
-        else:
-            progress.epoch = epoch + 1
-        barrier(run.ranks)
-    return progress
+    return _Loop(model, task, settings, run).fit()
 
 
-def _train_epoch(
-    trained: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    task: Task,
-    settings: DetectorTraining,
-    run: LoopRun,
-    epoch: int,
-    epochs: int,
-) -> Metrics:
-    trained.train()
-    base = trained.module if hasattr(trained, "module") else trained
-    loader = _loader(task, settings, run, epoch)
-    totals: dict[str, float] = {}
-    for step, batch in enumerate(loader):
-        rate = settings.lr * rate_factor(
-            settings.schedule, settings.warmup, (epoch + step / len(loader)) / epochs
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(
-            run.device.type, torch.bfloat16, enabled=settings.precision == "bf16"
-        ):
-            losses = task.losses(trained, batch, run.device)
+class _Loop:
+    """One training: what changes during it, and the steps that change it."""
+
+    def __init__(
+        self, model: nn.Module, task: Task, settings: DetectorTraining, run: LoopRun
+    ) -> None:
+        self.model, self.task, self.settings, self.run = model, task, settings, run
+        self.optimizer = build_optimizer(model, settings)
+        self.average = AveragedModel(model, settings.ema_decay)
+        self.progress = Progress()
+        if run.resume:
+            self._restore()
+        self.trained = wrap(model, run.ranks, run.device)
+        batches = max(1, len(task.dataset) // (settings.batch_size * run.ranks.world))
+        self.epochs = epochs_of(settings, batches)
+
+    def fit(self) -> Progress:
+        """All epochs that are left."""
+        for epoch in range(self.progress.epoch, self.epochs):
+            started = time.perf_counter()
+            self.task.start_epoch(epoch, self.epochs)
+            row: Metrics = {"epoch": epoch + 1, **self._train_epoch(epoch)}
+            row["seconds"] = round(time.perf_counter() - started, 1)
+            if self.run.ranks.is_first and self._is_validated(epoch):
+                row.update(self.task.validate(self.average.shadow))
+            self._finish_epoch(row)
+            barrier(self.run.ranks)
+        return self.progress
+
+    def _is_validated(self, epoch: int) -> bool:
+        """Every few epochs, and each of the last tenth."""
+        last_tenth = epoch + 1 > self.epochs - max(1, self.epochs // 10)
+        return last_tenth or (epoch + 1) % self.settings.validate_every == 0
+
+    def _train_epoch(self, epoch: int) -> Metrics:
+        """One pass over the images; returns the mean of each loss."""
+        self.trained.train()
+        loader = _loader(self.task, self.settings, self.run, epoch)
+        totals: dict[str, float] = {}
+        for step, batch in enumerate(loader):
+            self._set_rate((epoch + step / len(loader)) / self.epochs)
+            losses = self._step(batch, f"epoch {epoch + 1}, step {step + 1}")
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach())
+            if (step + 1) % _REPORT_EVERY == 0:
+                mean = sum(totals.values()) / (step + 1)
+                where = f"epoch {epoch + 1}/{self.epochs} step {step + 1}/{len(loader)}"
+                self.run.report(f"{where} loss {mean:.3f}")
+        return {f"loss_{k.removeprefix('loss_')}": v / len(loader) for k, v in totals.items()}
+
+    def _set_rate(self, progress: float) -> None:
+        """Learning rate at ``progress`` (0 to 1) of the training."""
+        s = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.lr * rate_factor(s.schedule, s.warmup, progress)
+
+    def _step(self, batch: Any, where: str) -> dict[str, Tensor]:  # noqa: ANN401 -- the task's own
+        """One step of the optimizer and of the average, left out where the loss is not finite."""
+        device, settings = self.run.device, self.settings
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            losses = self.task.losses(self.trained, batch, device)
         loss = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        if torch.isfinite(loss):
-            loss.backward()  # type: ignore[no-untyped-call]
-            if settings.clip_norm:
-                nn.utils.clip_grad_norm_(trained.parameters(), settings.clip_norm)
-            optimizer.step()
-            average.update(base)
-        else:
-            run.report(f"epoch {epoch + 1}, step {step + 1}: loss is not finite, step left out")
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0.0) + float(value.detach())
-        if run.ranks.is_first and (step + 1) % 20 == 0:
-            mean = sum(totals.values()) / (step + 1)
-            run.report(f"epoch {epoch + 1}/{epochs} step {step + 1}/{len(loader)} loss {mean:.3f}")
-    return {f"loss_{k.removeprefix('loss_')}": v / len(loader) for k, v in totals.items()}
+        self.optimizer.zero_grad(set_to_none=True)
+        if not all_finite(loss, self.run.ranks):
+            self.run.report(f"{where}: loss is not finite, step left out")
+            return losses
+        loss.backward()  # type: ignore[no-untyped-call]
+        if settings.clip_norm:
+            nn.utils.clip_grad_norm_(self.trained.parameters(), settings.clip_norm)
+        self.optimizer.step()
+        self.average.update(self.model)
+        return losses
+
+    def _finish_epoch(self, row: Metrics) -> None:
+        """Keeps the best weights, writes the log, and last the checkpoint."""
+        run, progress = self.run, self.progress
+        progress.epoch += 1
+        random_states = self._random_states()  # of all processes, so all of them come here
+        if not run.ranks.is_first:
+            return
+        progress.rows.append(row)
+        ap = row.get("ap")
+        if ap is not None and ap > progress.best:
+            progress.best = ap
+            self.task.export(self.average.shadow, progress.rows)
+        write_metrics(run.out / "metrics.csv", progress.rows)
+        draw_curves(run.out / "curves.png", progress.rows)
+        run.report(
+            ", ".join(
+                f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
+            )
+        )
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.shadow.state_dict(),
+            "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": progress.epoch,
+            "best": progress.best,
+            "rows": progress.rows,
+        }
+        checkpoint.save(run.out, {**state, **random_states})
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """State of torch's generators in every process, (world, bytes)."""
+        states = {"rng": gather(torch.get_rng_state(), self.run.ranks)}
+        if self.run.device.type == "cuda":
+            states["rng_cuda"] = gather(torch.cuda.get_rng_state(self.run.device), self.run.ranks)
+        return states
+
+    def _restore(self) -> None:
+        """Everything as it was after the last finished epoch."""
+        run, state = self.run, checkpoint.load(self.run.out)
+        generators = state["rng"].reshape(-1, torch.get_rng_state().numel())  # (world, bytes)
+        if len(generators) != run.ranks.world:
+            raise UsageError(
+                f"--resume: {run.out} was trained by {len(generators)} processes, not by "
+                f"{run.ranks.world}; start as many again"
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.shadow.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(state["epoch"], state["best"], list(state["rows"]))
+        torch.set_rng_state(generators[run.ranks.rank])
+        if run.device.type == "cuda" and "rng_cuda" in state:
+            torch.cuda.set_rng_state(state["rng_cuda"][run.ranks.rank], run.device)
+        run.report(f"continuing after epoch {self.progress.epoch}")
 
 
-def _loader(
-    task: Task, settings: DetectorTraining, run: LoopRun, epoch: int
-) -> DataLoader[Any]:
-    """This rank's batches of the epoch; the order depends on seed and epoch alone."""
+def _loader(task: Task, settings: DetectorTraining, run: LoopRun, epoch: int) -> DataLoader[Any]:
+    """This process's batches of the epoch; the order depends on seed and epoch alone."""
     dataset: Dataset[Any] = task.dataset
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(task.dataset), generator=generator).tolist()
-    own = order[run.ranks.rank :: run.ranks.world]
+    own = run.ranks.share(torch.randperm(len(task.dataset), generator=generator).tolist())
     return DataLoader(
         dataset,
         batch_size=settings.batch_size,
@@ -172,58 +246,3 @@ def _loader(
 def _one_thread(worker: int) -> None:
     del worker
     torch.set_num_threads(1)
-
-
-def _finish_epoch(
-    run: LoopRun,
-    model: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    task: Task,
-    progress: Progress,
-    row: Metrics,
-) -> None:
-    progress.rows.append(row)
-    progress.epoch += 1
-    ap = row.get("ap")
-    if ap is not None and ap > progress.best:
-        progress.best = ap
-        task.export(average.shadow, progress.rows)
-    write_metrics(run.out / "metrics.csv", progress.rows)
-    draw_curves(run.out / "curves.png", progress.rows)
-    shown = ", ".join(
-        f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
-    )
-    run.report(shown)
-    checkpoint.save(
-        run.out,
-        {
-            "model": model.state_dict(),
-            "average": average.shadow.state_dict(),
-            "updates": average.updates,
-            "optimizer": optimizer.state_dict(),
-            "epoch": progress.epoch,
-            "best": progress.best,
-            "rows": progress.rows,
-            "rng": torch.get_rng_state(),
-        },
-    )
-
-
-def _restore(
-    run: LoopRun,
-    model: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-) -> None:
-    state = checkpoint.load(run.out)
-    model.load_state_dict(state["model"])
-    average.shadow.load_state_dict(state["average"])
-    average.updates = state["updates"]
-    optimizer.load_state_dict(state["optimizer"])
-    progress.epoch, progress.best = state["epoch"], state["best"]
-    progress.rows = list(state["rows"])
-    torch.set_rng_state(state["rng"])
-    run.report(f"continuing after epoch {progress.epoch}")
-

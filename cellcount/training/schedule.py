@@ -11,17 +11,21 @@ from cellcount.training.settings import DetectorTraining
 
 
 def rate_factor(schedule: str, warmup: float, progress: float) -> float:
-    """Share of the full learning rate at ``progress`` (0 to 1) of the training."""
+    """Share of the full learning rate at ``progress`` (0 to 1) of the training.
+
+    ``onecycle`` rises by itself, so it takes no ``warmup``.
+    """
+    if schedule == "onecycle":  # Smith 2018, arXiv:1803.09820: up for 30 %, then down to nothing
+        peak, start, end = 0.3, 0.04, 4e-6
+        if progress < peak:
+            return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * progress / peak))
+        rest = (progress - peak) / (1 - peak)
+        return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * rest))
     if progress < warmup:
         return max(progress / warmup, 1e-3)
-    rest = (progress - warmup) / max(1 - warmup, 1e-9)
     if schedule == "cosine":
+        rest = (progress - warmup) / max(1 - warmup, 1e-9)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * rest))
-    if schedule == "onecycle":  # Smith 2018, arXiv:1803.09820: up for 30 %, then down to nothing
-        peak = 0.3
-        if rest < peak:
-            return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * rest / peak))
-        return 0.5 * (1 + math.cos(math.pi * (rest - peak) / (1 - peak))) + 1e-4
     return 1.0 if progress < 2 / 3 else 0.1 if progress < 8 / 9 else 0.01
 
 

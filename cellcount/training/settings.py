@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cellcount.errors import UsageError
+from cellcount.models.plain_types import misfits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class DetectorTraining:
     split: str = "given"
 
     def __post_init__(self) -> None:
+        if wrong := misfits(DetectorTraining, dataclasses.asdict(self)):
+            raise UsageError(f"training setting {'; '.join(wrong)}")
         positive = ("epochs", "batch_size", "lr", "size_px", "pyramid_channels", "validate_every")
         for key in positive:
             if getattr(self, key) <= 0:
@@ -72,6 +75,20 @@ class DetectorTraining:
             raise UsageError(f"size_px is {self.size_px}, expected a multiple of 32")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay is {self.ema_decay}, expected 0 to below 1")
+        if not 8 <= self.rbc_diameter_px <= 512:
+            raise UsageError(f"rbc_diameter_px is {self.rbc_diameter_px}, expected 8 to 512")
+        if self.split != "given":
+            self.split_shares()
+
+    def split_shares(self) -> tuple[float, float]:
+        """Shares of train and val, adding up to 1."""
+        try:
+            train, val = (float(part) for part in self.split.split("/"))
+        except ValueError:
+            train = val = 0.0
+        if not (train > 0 and val > 0):
+            raise UsageError(f"split is {self.split!r}, expected given, or shares like 90/10")
+        return train / (train + val), val / (train + val)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,7 @@ class TrainRun:
     """Where and with what a training runs; never changes its outcome.
 
     Attributes:
-        data: annotated data sets, joined.
+        data: where the annotated data sets lie; their names are for the card.
         out: folder of the run.
         workers: processes that prepare crops.
         device: auto, cpu, cuda, cuda:N.
@@ -101,7 +118,7 @@ class TrainRun:
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     # The packaged blood model, see cellcount/weights/README.md.
-    "blood": {"name": "blood", "epochs": 30, "validate_every": 3, "settle": 0.15},
+    "blood": {"name": "blood", "epochs": 24, "validate_every": 4, "settle": 0.15},
     # Wang et al. 2021, BMC Bioinformatics 22:94: ResNet-50, FPN, SGD, 2 images x 30,000
     # iterations, 90/10 split, flips, long edge 800. Rate, decay and steps are not in the paper;
     # these are Detectron2's defaults for that schedule.

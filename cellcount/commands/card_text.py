@@ -1,0 +1,145 @@
+"""A model's card as text for people: the order in which one would ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from textwrap import TextWrapper
+from typing import TYPE_CHECKING, Any
+
+from cellcount.commands.wording import shown
+
+if TYPE_CHECKING:
+    from cellcount.models.card import Card
+    from cellcount.models.facts import WeightFacts
+
+_WIDTH = 96
+_LABEL_WIDTH = 15
+#: Told first of any data set, training or evaluation; a card keeps its keys in no order.
+_FIRST = ("name", "data", "source", "license", "split", "images", "date")
+_CONVENTION = (
+    "per 640x480 field at the model's scale; a multiply-add counts as two, RoIAlign and "
+    "suppression as nothing"
+)
+
+
+def card_text(facts: WeightFacts, operations: str) -> str:
+    """The whole card.
+
+    Args:
+        facts: of the weight file.
+        operations: floating-point operations of a field, or why they are unknown.
+    """
+    card = facts.card
+    cost = f"{operations} {_CONVENTION}" if operations.endswith("FLOP") else operations
+    lines = [
+        f"{card.name} {card.version}, a {card.task} for {_classes(card)}",
+        "",
+        *_entry("file", f"{facts.path}"),
+        *_entry("size", f"{facts.size_bytes / 1e6:.1f} MB"),
+        *_entry("sha256", facts.sha256),
+        *_entry("licence", card.license),
+        *_entry("parameters", f"{facts.parameters:,}"),
+        *_entry("operations", cost),
+        "",
+        *_counting(card),
+        *_architecture(card),
+        *_section("Training data", (_phrase(source) for source in card.data)),
+        *_section("Training", [_phrase(card.training)] if card.training else []),
+        *_section("Test evaluations", (_phrase(e) for e in card.evaluations)),
+        *_section("Notes", card.notes),
+    ]
+    return "\n".join(shown(line) for line in lines).rstrip()
+
+
+def _classes(card: Card) -> str:
+    names = [c.plural for c in card.classes]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _counting(card: Card) -> Iterator[str]:
+    yield "Counting"
+    for c in card.classes:
+        stated = "" if c.id in card.thresholds else " (not stated by the card)"
+        yield from _entry(c.id, f"{c.name}, counted from score {card.threshold_of(c.id):g}{stated}")
+    yield from _entry("scale", f"red cells are brought to {card.rbc_diameter_px:g} px")
+    if card.densest_field:
+        yield from _entry("densest field", f"{card.densest_field} cells seen in training")
+    yield ""
+
+
+def _architecture(card: Card) -> Iterator[str]:
+    model, before, after = card.architecture, card.preprocessing, card.inference
+    anchors = "; ".join(", ".join(f"{a:.3g}" for a in level) for level in model.anchor_sizes_px)
+    yield "Model"
+    yield from _entry("backbone", model.backbone + _options(model.backbone_options))
+    yield from _entry(
+        "pyramid",
+        f"{model.pyramid}, {model.pyramid_channels} channels, strides "
+        f"{', '.join(map(str, model.strides))}",
+    )
+    yield from _entry("anchors", f"{anchors} px; ratios {_numbers(model.anchor_ratios)}")
+    yield from _entry(
+        "box head", f"regions of {model.pool_size}x{model.pool_size}, {model.head_dim} wide"
+    )
+    balance = "background brought to white, " if before.white_balance else ""
+    yield from _entry(
+        "input",
+        f"RGB, {balance}resized {before.interpolation}, mean {_numbers(before.mean)}, "
+        f"std {_numbers(before.std)}",
+    )
+    yield from _entry(
+        "tiles",
+        f"up to {after.tile_px} px, overlapping by {after.margin_px} px, at most "
+        f"{after.max_detections} cells each",
+    )
+    yield ""
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return f" ({_phrase(options)})" if options else ""
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{v:g}" for v in values)
+
+
+def _section(title: str, entries: Iterable[str]) -> Iterator[str]:
+    """A titled list, with "none recorded" where it is empty."""
+    yield title
+    wrapper = TextWrapper(_WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    for entry in list(entries) or ["none recorded"]:
+        yield from wrapper.wrap(entry)
+    yield ""
+
+
+def _entry(label: str, text: str) -> list[str]:
+    start = f"  {label:<{_LABEL_WIDTH}} "
+    indent = " " * len(start)
+    wrapper = TextWrapper(
+        _WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False
+    )
+    return wrapper.wrap(text) or [start.rstrip()]
+
+
+def _phrase(values: Mapping[str, Any]) -> str:
+    """A mapping as ``key value, key value``; what is nested follows in brackets."""
+    parts = []
+    for key in sorted(values, key=lambda k: _FIRST.index(k) if k in _FIRST else len(_FIRST)):
+        value, name = values[key], str(key).replace("_", " ")
+        if isinstance(value, Mapping):
+            parts.append(f"{name} ({_phrase(value)})")
+        elif isinstance(value, list | tuple):
+            parts.append(f"{name} {' '.join(_value(v) for v in value)}")
+        else:
+            parts.append(f"{name} {_value(value)}")
+    return ", ".join(parts)
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 -- JSON values are of any type
+    if isinstance(value, Mapping):
+        return f"({_phrase(value)})"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

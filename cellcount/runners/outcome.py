@@ -1,0 +1,139 @@
+"""What a job came to: the numbers of its summary, its exit code and its run record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cellcount import __version__
+from cellcount.cells import count_by_class
+from cellcount.errors import (
+    EXIT_FAILURE_RATE,
+    EXIT_NOTHING_DONE,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+)
+from cellcount.outputs.manifest import NotDone
+from cellcount.records import CellClass, ImageResult
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
+
+
+class TooManyFailuresError(Exception):
+    """More images failed than the user allows."""
+
+
+class Tally:
+    """Counts what this call analyses, and ends it when too much fails.
+
+    Args:
+        total: images of the run.
+        max_failure_rate: share of them that may fail.
+    """
+
+    def __init__(self, total: int, max_failure_rate: float) -> None:
+        self.images = self.cells = self.failed = 0
+        self._most = max_failure_rate * total
+
+    def count(self, result: ImageResult) -> None:
+        """Counts one result; raises ``TooManyFailuresError`` where it is one too many."""
+        self.images += 1
+        self.cells += len(result.cells)
+        self.failed += result.status == "failed"
+        if self.failed > self._most:
+            raise TooManyFailuresError
+
+
+@dataclass
+class Totals:
+    """Sums over the results of a run.
+
+    Attributes:
+        finished: images with a result, failed ones included.
+        done, cells: analysed images and the cells on them.
+        counts: class id → cells.
+        not_done: failed and excluded images with reasons.
+        cautions: done images with a caution.
+    """
+
+    finished: int = 0
+    done: int = 0
+    cells: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    not_done: list[NotDone] = field(default_factory=list)
+    cautions: list[NotDone] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, results: Iterable[ImageResult], classes: Sequence[CellClass]) -> Totals:
+        """The sums over a stream of results."""
+        totals = cls(counts={c.id: 0 for c in classes})
+        for result in results:
+            totals.finished += 1
+            note = NotDone(result.ref.image, result.status, result.reason)
+            if result.status != "done":
+                totals.not_done.append(note)
+                continue
+            totals.done += 1
+            totals.cells += len(result.cells)
+            if result.reason:
+                totals.cautions.append(note)
+            numbers = count_by_class(result.cells, len(classes)).tolist()
+            for cell_class, number in zip(classes, numbers, strict=True):
+                totals.counts[cell_class.id] += number
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job came to.
+
+    Attributes:
+        images: images of the run.
+        totals: sums over all that are finished by now, in this call or an earlier one.
+        written: files and folders written.
+        seconds: time of the analysis, in which it analysed...
+        analyzed_now: ... so many images.
+        gave_up: the failure rate was exceeded.
+        interrupted: the interruption to re-raise once everything is safe, or None.
+    """
+
+    images: int
+    totals: Totals
+    written: tuple[Path, ...]
+    seconds: float
+    analyzed_now: int
+    gave_up: bool = False
+    interrupted: KeyboardInterrupt | None = None
+
+    @property
+    def failed(self) -> int:
+        """Images that could not be analysed."""
+        return sum(note.status == "failed" for note in self.totals.not_done)
+
+    @property
+    def left(self) -> int:
+        """Images without a result yet."""
+        return self.images - self.totals.finished
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some failed, 3 nothing done, 4 failure rate exceeded."""
+        if self.gave_up:
+            return EXIT_FAILURE_RATE
+        if self.failed and not self.totals.done:
+            return EXIT_NOTHING_DONE
+        return EXIT_SOME_FAILED if self.failed else EXIT_OK
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of cellcount, Python and the libraries that decide numbers."""
+    versions = {"cellcount": __version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            versions[library] = "unknown"
+    return versions

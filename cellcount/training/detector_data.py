@@ -1,0 +1,160 @@
+"""What a detector learns from: joined data sets, their split, their scale and their classes.
+
+Shapes: none; labelled images as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cellcount.data.augment import ColourSettings
+from cellcount.data.dataset import (
+    AugmentSettings,
+    read_pixels,
+    red_cell_diameter_px,
+    scale_factors,
+)
+from cellcount.engines.red_cells import SCALE_CLASS
+from cellcount.errors import AnnotationError, ImageError
+from cellcount.formats import random_split
+from cellcount.formats.annotated import AnnotatedSet
+from cellcount.records import CellClass, LabelledImage
+from cellcount.training.settings import DetectorTraining
+
+_NAMES = {
+    "rbc": ("red cell", "red cells"),
+    "wbc": ("white or nucleated cell", "white or nucleated cells"),
+    "platelet": ("platelet", "platelets"),
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrainingData:
+    """What a detector learns from and what chooses its checkpoint.
+
+    Attributes:
+        train, val: labelled images.
+        classes: class ids in label order.
+        sources: one entry per data set, for the card.
+    """
+
+    train: tuple[LabelledImage, ...]
+    val: tuple[LabelledImage, ...]
+    classes: tuple[str, ...]
+    sources: tuple[dict[str, Any], ...]
+
+
+def cell_classes(ids: Sequence[str]) -> tuple[CellClass, ...]:
+    """Classes with full names; ids without one are their own name."""
+    return tuple(CellClass(i, *_NAMES.get(i, (i, f"{i} cells"))) for i in ids)
+
+
+def prepare(
+    annotated: Sequence[AnnotatedSet],
+    settings: DetectorTraining,
+    names: Sequence[str],
+    report: Callable[[str], None],
+) -> TrainingData:
+    """Joins data sets and divides them into train and val.
+
+    ``given`` uses the sets' own train and val splits; images without a split go to train. Test
+    images are never touched. ``90/10`` draws the shares by seed. Images that cannot be decoded
+    are reported and left out.
+
+    Args:
+        annotated: the data sets.
+        settings: name the split and the seed.
+        names: what the card calls each data set.
+        report: takes one line per image left out.
+
+    Raises:
+        AnnotationError: nothing to train on, or nothing to validate on.
+    """
+    if settings.split != "given":
+        train_share, val_share = settings.split_shares()
+        fractions = {"train": train_share, "val": val_share}
+        annotated = [random_split(a, fractions, settings.seed) for a in annotated]
+    train, val, sources = [], [], []
+    for name, source in zip(names, annotated, strict=True):
+        parts = {
+            split: _decodable([i for i in source.images if i.split in wanted], report)
+            for split, wanted in (("train", ("train", "")), ("val", ("val",)))
+        }
+        train += parts["train"]
+        val += parts["val"]
+        counts = {split: len(images) for split, images in parts.items()}
+        sources.append({"name": name, "format": source.format, **counts})
+    if not train or not val:
+        raise AnnotationError(
+            f"{len(train)} training and {len(val)} validation images; both are needed. Give data "
+            "with splits, or let cellcount divide it: --set split=90/10"
+        )
+    classes = tuple(dict.fromkeys(c for a in annotated for c in a.classes))
+    return TrainingData(tuple(train), tuple(val), classes, tuple(sources))
+
+
+def _decodable(
+    images: Sequence[LabelledImage], report: Callable[[str], None]
+) -> list[LabelledImage]:
+    """Readers look at headers alone; here, hours would be lost to one truncated file."""
+    kept = []
+    for image in images:
+        try:
+            read_pixels(image)
+        except ImageError as error:
+            report(f"warning: {image.path} left out: {error}")
+        else:
+            kept.append(image)
+    return kept
+
+
+def field_factors(images: Sequence[LabelledImage], settings: DetectorTraining) -> list[float]:
+    """Factor per image to the model's scale.
+
+    Raises:
+        AnnotationError: no image shows red cells and no diameter is given.
+    """
+    if settings.resize == "long-edge":
+        return [settings.size_px / max(i.width_px, i.height_px) for i in images]
+    return scale_factors(
+        images,
+        scale_class=SCALE_CLASS,
+        target_px=settings.rbc_diameter_px,
+        given_px=settings.rbc_px,
+    )
+
+
+def model_diameter_px(data: TrainingData, settings: DetectorTraining) -> float:
+    """Red-cell diameter at the model's scale, which the card tells to whoever resizes fields.
+
+    With ``long-edge`` no diameter is aimed at, so the median of the training images is measured.
+    """
+    if settings.resize == "rbc":
+        return settings.rbc_diameter_px
+    measured = []
+    for image, factor in zip(data.train, field_factors(data.train, settings), strict=True):
+        diameter = settings.rbc_px or red_cell_diameter_px(image, SCALE_CLASS)
+        if diameter is not None:
+            measured.append(diameter * factor)
+    if not measured:
+        return settings.rbc_diameter_px
+    return round(float(np.clip(np.median(measured), 8, 512)), 1)
+
+
+def augment_settings(settings: DetectorTraining) -> AugmentSettings:
+    """Augmentation of a training: everything, or flips and turns alone."""
+    if settings.augment == "flips":
+        return AugmentSettings(
+            size_px=settings.size_px,
+            scale_range=(1.0, 1.0),
+            scale_core=(1.0, 1.0),
+            mosaic=0.0,
+            shear_share=0.0,
+            aspect=0.0,
+            colour=None,
+        )
+    return AugmentSettings(size_px=settings.size_px, colour=ColourSettings())

@@ -1,0 +1,78 @@
+"""A small tree of rendered slides, a toy detector that knows them, and the command itself."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cellcount import cli
+from cellcount.data.synthetic import FieldSpec, RenderedField, render_field
+
+WIDTH_PX, HEIGHT_PX, DIAMETER_PX = 160, 120, 24
+
+FIELDS = ("a/1.png", "a/2.jpg", "b/x/1.tif", "b/x.png", "c.bmp")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def toy(repo_root: Path) -> str:
+    """Weights of the golden tests: they find the cells of small rendered fields."""
+    return str(repo_root / "tests" / "golden" / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def rendered() -> dict[str, RenderedField]:
+    """The fields of ``slides`` with their truth."""
+    return {
+        name: render_field(FieldSpec(WIDTH_PX, HEIGHT_PX, seed, DIAMETER_PX, 0.3, 2, 3, debris=0))
+        for seed, name in enumerate(FIELDS, 1)
+    }
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory, rendered: dict[str, RenderedField]) -> Path:
+    root = tmp_path_factory.mktemp("pristine") / "slides"
+    for name, field in rendered.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(field.pixels).save(path)
+    return root
+
+
+@pytest.fixture
+def slides(tmp_path: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder ``slides`` of five fields on four slides, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pristine, tmp_path / "slides")
+    return Path("slides")
+
+
+@pytest.fixture
+def run(toy: str, capfd: pytest.CaptureFixture[str]) -> Run:
+    """``run("slides", "--out", "counts.csv", ...)`` → exit code, stdout, stderr."""
+
+    def analyze(*arguments: str | Path, detector: str = toy) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = cli.main(["analyze", *map(str, arguments), "--detector", detector])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return analyze
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[Path | str], list[dict[str, str]]]:
+    """``rows(path)``: the rows of a table as the file has them, escapes and all."""
+
+    def read(path: Path | str, separator: str = ",") -> list[dict[str, str]]:
+        with open(path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, delimiter=separator))
+
+    return read

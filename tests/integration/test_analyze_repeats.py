@@ -1,0 +1,158 @@
+"""The same command gives the same bytes: any workers, any order, after any interruption."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cellcount.outputs.schema import read_table
+
+Run = Callable[..., tuple[int, str, str]]
+Rows = Callable[..., list[dict[str, str]]]
+
+TABLES = ("counts.csv", "cells.csv", "coco.json")
+OUTPUTS = ("--out", "counts.csv", "--cells", "cells.csv", "--coco", "coco.json")
+
+
+def outputs(folder: Path = Path()) -> dict[str, bytes]:
+    """Every output but run.json, which holds times."""
+    drawn = sorted((folder / "drawn").rglob("*.png"))
+    files = [*(folder / name for name in TABLES), *drawn]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def many(slides: Path) -> Path:
+    """Thirty fields, of which the fifth cannot be read."""
+    for number in range(30):
+        source = sorted(path for path in slides.rglob("*.*") if path.is_file())[number % 5]
+        shutil.copy(source, Path("slides") / f"m{number:02d}{source.suffix}")
+    (slides / "m04-broken.png").write_bytes(b"")
+    return slides
+
+
+def run_to(folder: str, run: Run, *arguments: str | Path) -> dict[str, bytes]:
+    base = Path(folder)
+    named = [
+        "--out", base / "counts.csv", "--cells", base / "cells.csv", "--coco", base / "coco.json",
+        "--annotated", base / "drawn",
+    ]  # fmt: skip
+    code, _, err = run(*arguments, *named)
+    assert code == 0, err
+    return outputs(base)
+
+
+def test_workers_order_and_repetition_change_no_byte(slides: Path, run: Run) -> None:
+    first = run_to("one", run, slides / "a", slides / "b", "--workers", "1")
+    assert len(first) == len(TABLES) + 4
+    assert run_to("four", run, slides / "a", slides / "b", "--workers", "4") == first
+    assert run_to("turned", run, slides / "b", slides / "a") == first
+    assert run_to("one", run, slides / "a", slides / "b") == first  # again, from its journal
+    assert run_to("one", run, slides / "a", slides / "b", "--fresh") == first
+
+
+def test_a_pattern_and_a_manifest_name_the_same_images(slides: Path, run: Run) -> None:
+    whole = run_to("folder", run, slides)
+    assert run_to("pattern", run, "slides/**/*.*") == whole
+    names = sorted((p for p in slides.rglob("*.*") if p.is_file()), reverse=True)
+    lines = ["path,slide", *(f"{p.relative_to(slides)},{slide_of(p, slides)}" for p in names)]
+    (slides / "m.csv").write_text("\n".join(lines) + "\n")
+    assert run_to("manifest", run, slides / "m.csv") == whole
+
+
+def slide_of(path: Path, root: Path) -> str:
+    folder = path.parent.relative_to(root).as_posix()
+    return root.name if folder == "." else folder
+
+
+def test_another_batch_size_gives_the_same_cells(slides: Path, run: Run) -> None:
+    tables = []
+    for size in ("1", "3"):
+        run(slides, "--out", f"{size}.csv", "--cells", f"{size}c.csv", "--batch-size", size)
+        tables.append(read_table(Path(f"{size}c.csv")))
+    one, three = tables
+    assert len(one) == len(three) > 50
+    assert (one["label"] == three["label"]).all()
+    assert (one["score"] - three["score"]).abs().max() <= 1e-3
+    assert (one["x_min_px"] - three["x_min_px"]).abs().max() <= 0.05
+
+
+def interrupted(toy: str, how: signal.Signals) -> int:
+    """Starts the run in a process of its own and stops it at the broken field; its exit code."""
+    arguments = ["analyze", "slides", *OUTPUTS, "--annotated", "drawn", "--detector", toy]
+    command = [sys.executable, "-m", "cellcount", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("failed: m04-broken.png"):
+            process.send_signal(how)
+            break
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=["ctrl-c", "terminated", "killed"],
+)
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    many: Path, run: Run, rows: Rows, toy: str, how: signal.Signals, code: int
+) -> None:
+    assert interrupted(toy, how) == code
+    if how is not signal.SIGKILL:  # what was finished is in the tables already
+        partial = rows("counts.csv")
+        assert 4 <= len(partial) < 36
+        record = json.loads(Path("counts.run.json").read_text())
+        assert record["interrupted"] is True
+        assert record["outcomes"]["images"] == 36
+    ended, _, err = run(many, *OUTPUTS, "--annotated", "drawn")
+    assert ended == 1  # the broken field
+    assert "going on: " in err
+    resumed = outputs()
+    assert resumed["counts.csv"].count(b"\n") == 37
+    straight = Path("straight")
+    named = [option if option[0] == "-" else straight / option for option in OUTPUTS]
+    run(many, *named, "--annotated", straight / "drawn")
+    assert resumed == outputs(straight)
+
+
+def test_other_settings_are_refused_until_fresh(slides: Path, run: Run, rows: Rows) -> None:
+    run(slides, "--out", "o.csv")
+    before = Path("o.csv").read_bytes()
+    code, _, err = run(slides, "--out", "o.csv", "--min-score", "0.9")
+    assert code == 3
+    assert "min_score: null -> 0.9" in err
+    assert "--fresh" in err
+    assert Path("o.csv").read_bytes() == before
+    code, _, err = run(slides, "--out", "o.csv", "--min-score", "0.9", "--fresh")
+    assert code == 0
+    assert "going on" not in err
+    assert Path("o.csv").read_bytes() != before
+
+
+def test_failed_images_are_tried_again(slides: Path, run: Run, rows: Rows) -> None:
+    whole = (slides / "c.bmp").read_bytes()
+    (slides / "c.bmp").write_bytes(whole[:100])
+    assert run(slides, "--out", "o.csv")[0] == 1
+    (slides / "c.bmp").write_bytes(whole)
+    code, _, err = run(slides, "--out", "o.csv")
+    assert code == 0
+    assert "going on: 4 of 5 images were done before" in err
+    assert rows("o.csv")[-1]["status"] == "done"
+
+
+def test_two_runs_of_one_output_do_not_meet(slides: Path, run: Run, toy: str) -> None:
+    from cellcount.journal import Journal
+
+    with Journal.open(Path("o.journal.sqlite"), {}):
+        code, _, err = run(slides, "--out", "o.csv")
+    assert code == 3
+    assert "in use by process" in err

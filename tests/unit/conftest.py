@@ -1,0 +1,132 @@
+"""An engine that knows the answer, and fields for it: coloured discs on a white background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cellcount.models.card import Architecture, Card, Inference, Preprocessing
+from cellcount.records import CellClass, Detections
+
+BACKGROUND = 235
+COLOURS = np.array([[200, 90, 110], [90, 60, 170], [150, 170, 60]], np.float32)
+CARD = Card(
+    name="discs",
+    version="1",
+    classes=tuple(CellClass(i, i, f"{i}s") for i in ("rbc", "wbc", "platelet")),
+    rbc_diameter_px=64.0,
+    license="Apache-2.0",
+    architecture=Architecture(backbone="timm/test_resnet"),
+    preprocessing=Preprocessing(white_balance=False),
+    inference=Inference(tile_px=512, margin_px=96, max_detections=400),
+    thresholds={"rbc": 0.5, "wbc": 0.5, "platelet": 0.5},
+)
+
+
+class DiscEngine:
+    """An engine that finds discs by their colour: exact, and blind to sizes far from its own.
+
+    Args:
+        card: tells classes and scale.
+        seen: least and largest diameter it sees, as shares of the card's red cells.
+    """
+
+    name, device, precision, batch_size = "discs", "cpu", "fp32", 1
+
+    def __init__(self, card: Card = CARD, seen: tuple[float, float] = (0.0, 99.0)) -> None:
+        self.card = card
+        self.seen = seen
+        self.calls: list[list[tuple[int, ...]]] = []
+
+    def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """The discs of each tile."""
+        self.calls.append([t.shape for t in tiles])
+        return [self.find(t) for t in tiles]
+
+    def find(self, tile: NDArray[np.uint8]) -> Detections:
+        """The discs of one tile."""
+        spots, _ = ndimage.label(tile[..., 1] < BACKGROUND - 40)
+        low, high = (share * self.card.rbc_diameter_px for share in self.seen)
+        boxes: list[tuple[int, int, int, int]] = []
+        labels: list[int] = []
+        for rows, columns in ndimage.find_objects(spots):
+            x0, y0, x1, y1 = columns.start, rows.start, columns.stop, rows.stop
+            long, short = max(x1 - x0, y1 - y0), min(x1 - x0, y1 - y0)
+            cut = x0 == 0 or y0 == 0 or x1 == tile.shape[1] or y1 == tile.shape[0]
+            if not max(low, 3) <= long <= high or (long > 1.5 * short and not cut):
+                continue  # too small, too large, or several discs that run into one another
+            colour = tile[(y0 + y1) // 2, (x0 + x1) // 2].astype(np.float32)
+            boxes.append((x0, y0, x1, y1))
+            labels.append(int(np.abs(COLOURS - colour).sum(axis=1).argmin()))
+        return Detections(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.linspace(0.99, 0.9, len(boxes), dtype=np.float32),
+            np.array(labels, np.int64),
+        )
+
+
+class DiscField:
+    """A field of discs that do not touch, with its truth.
+
+    Attributes:
+        pixels: uint8 (H, W, 3).
+        boxes_xyxy: float32 (N, 4).
+        labels: int64 (N,).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        *,
+        diameters: tuple[float, float] = (56, 72),
+        count: int = 10_000,
+        kinds: int = 3,
+        whole: bool = True,
+        seed: int = 0,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self.pixels = np.full((height, width, 3), BACKGROUND, np.uint8)
+        pitch = 1.15 * diameters[1] + 6
+        corner = 0 if whole else -pitch / 2
+        boxes: list[NDArray[np.float64]] = []
+        labels: list[int] = []
+        for top in np.arange(corner, height - (pitch if whole else 0) + 1e-6, pitch):
+            for left in np.arange(corner, width - (pitch if whole else 0) + 1e-6, pitch):
+                radius = rng.uniform(*diameters) / 2
+                slack = (pitch - 4) / 2 - radius
+                x, y = (s + pitch / 2 + rng.uniform(-slack, slack) for s in (left, top))
+                kind = int(rng.integers(kinds))
+                if len(boxes) < count and self._paint(x, y, radius, kind):
+                    box = np.array([x - radius, y - radius, x + radius, y + radius])
+                    boxes.append(np.clip(box, 0, [width, height] * 2))
+                    labels.append(kind)
+        self.boxes_xyxy = np.array(boxes, np.float32).reshape(-1, 4)
+        self.labels = np.array(labels, np.int64)
+
+    def _paint(self, x: float, y: float, radius: float, kind: int) -> bool:
+        height, width = self.pixels.shape[:2]
+        x0, x1 = max(0, int(x - radius)), min(width, int(x + radius) + 2)
+        y0, y1 = max(0, int(y - radius)), min(height, int(y + radius) + 2)
+        if x1 - x0 < radius or y1 - y0 < radius:  # less than half of it would be visible
+            return False
+        rows, columns = np.mgrid[y0:y1, x0:x1]
+        distance = np.hypot(columns + 0.5 - x, rows + 0.5 - y)
+        share = np.clip(radius - distance + 0.5, 0, 1)[..., None]
+        part = self.pixels[y0:y1, x0:x1]
+        part[:] = np.round(part * (1 - share) + COLOURS[kind] * share).astype(np.uint8)
+        return True
+
+
+@pytest.fixture(scope="session")
+def disc_engine() -> type[DiscEngine]:
+    return DiscEngine
+
+
+@pytest.fixture(scope="session")
+def disc_field() -> type[DiscField]:
+    return DiscField
