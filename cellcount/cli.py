@@ -96,7 +96,6 @@ click.version_option(__version__, prog_name=PROGRAM)(cli)
 cli.add_command(_subgroup("train", "Train a model on annotated images.", "detector"))
 cli.add_command(_subgroup("evaluate", "Measure a model against annotated images.", "detector"))
 cli.add_command(_subgroup("datasets", "Make and look at annotated images.", "render"))
-cli.add_command(_subgroup("datasets", "Make annotated images with known truth.", "render"))
 cli.add_command(_subgroup("models", "List, show and check models.", "list", "show", "check"))
 
 

@@ -65,9 +65,7 @@ class AnalyzeSettings:
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels is {self.max_pixels}, expected 1 or more")
         if self.tile_px and (self.tile_px < 256 or self.tile_px % 32):
-            raise UsageError(
-                f"--tile-px is {self.tile_px}, expected a multiple of 32 from 256 on"
-            )
+            raise UsageError(f"--tile-px is {self.tile_px}, expected a multiple of 32 from 256 on")
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The settings as JSON-ready values, for the journal and run.json."""

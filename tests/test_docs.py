@@ -1,21 +1,33 @@
 """The documents say what the program does: generated where possible, compared everywhere else.
 
-``pytest --update-golden`` rewrites docs/commands.md and the column tables of the README.
+``pytest --update-golden`` rewrites docs/commands.md, the column tables of the README and the
+settings of docs/training.md.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from cellcount import cli, errors
+from cellcount.training.settings import RECIPES, DetectorTraining
 
 COLUMN_TABLES = ("counts", "cells")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/training.md",
+    "cellcount/weights/README.md",
+    "plugins/cellcount-tinynet/README.md",
+    "sample_data/README.md",
+)
 
 
 def leaves(group: click.Group, path: str = "cellcount") -> Iterator[tuple[str, click.Command]]:
@@ -36,8 +48,10 @@ def command_reference() -> str:
         "`cellcount COMMAND --help` shows what stands here. `--debug`, anywhere on the line, adds\n"
         "the full trace to an error; `cellcount --version` says which version this is.\n"
     ]
+    # As in a real call, -h too; click keeps the help option of the first context it sees.
+    names = cli.cli.context_settings["help_option_names"]
     for name, command in leaves(cli.cli):
-        context = click.Context(command, info_name=name, terminal_width=90)
+        context = click.Context(command, info_name=name, terminal_width=90, help_option_names=names)
         parts.append(f"\n## {name}\n\n```\n{command.get_help(context).rstrip()}\n```\n")
     return "".join(parts)
 
@@ -60,14 +74,52 @@ def column_table(table: str) -> str:
     return schema.markdown(columns).strip()
 
 
+def described_settings() -> list[tuple[list[str], str]]:
+    """Names and meaning of each entry of the settings' docstring."""
+    text = inspect.cleandoc(DetectorTraining.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^    (\w[^:]*): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return [
+        (names.split(", "), " ".join(meaning.split()).rstrip(".")) for names, meaning in entries
+    ]
+
+
+def settings_table() -> str:
+    defaults = {f.name: f.default for f in dataclasses.fields(DetectorTraining)}
+
+    def shown(name: str) -> str:
+        return "none" if defaults[name] is None else str(defaults[name]) or '""'
+
+    rows = [
+        f"| {', '.join(f'`{n}`' for n in names)} | {', '.join(map(shown, names))} "
+        f"| {meaning.replace('``', '`')} |"
+        for names, meaning in described_settings()
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+def recipes_table() -> str:
+    rows = [
+        f"| `{name}` | {', '.join(f'{k}={v}' for k, v in preset.items()) or 'the defaults'} |"
+        for name, preset in RECIPES.items()
+    ]
+    return "\n".join(["| `--recipe` | sets |", "|---|---|", *rows])
+
+
 def fenced_blocks(text: str) -> list[str]:
     return re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def marked_block(text: str, mark: str) -> str:
     found = re.search(rf"^<!-- {mark} -->\n(.*?)<!-- end -->$", text, re.DOTALL | re.MULTILINE)
-    assert found, f"README.md has no block <!-- {mark} --> … <!-- end -->"
+    assert found, f"the page has no block <!-- {mark} --> … <!-- end -->"
     return found[1].strip()
+
+
+def with_block(text: str, mark: str, block: str) -> str:
+    """The page with the content of one marked block replaced."""
+    start = text.index(f"<!-- {mark} -->") + len(f"<!-- {mark} -->")
+    end = text.index("<!-- end -->", start)
+    return f"{text[:start]}\n\n{block}\n\n{text[end:]}"
 
 
 @pytest.fixture
@@ -89,11 +141,28 @@ def test_column_tables_are_current(
 ) -> None:
     mark = f"columns: {table}"
     if update_golden:
-        start = readme.index(f"<!-- {mark} -->") + len(f"<!-- {mark} -->")
-        end = readme.index("<!-- end -->", start)
-        readme = f"{readme[:start]}\n\n{column_table(table)}\n\n{readme[end:]}"
+        readme = with_block(readme, mark, column_table(table))
         (repo_root / "README.md").write_text(readme, "utf-8")
     assert marked_block(readme, mark) == column_table(table), "run pytest --update-golden"
+
+
+@pytest.mark.parametrize(
+    ("mark", "table"), [("settings", settings_table), ("recipes", recipes_table)]
+)
+def test_training_tables_are_current(
+    repo_root: Path, mark: str, table: Callable[[], str], update_golden: bool
+) -> None:
+    path = repo_root / "docs" / "training.md"
+    page = path.read_text("utf-8")
+    if update_golden:
+        page = with_block(page, mark, table())
+        path.write_text(page, "utf-8")
+    assert marked_block(page, mark) == table(), "run pytest --update-golden"
+
+
+def test_every_training_setting_is_described() -> None:
+    described = [name for names, _ in described_settings() for name in names]
+    assert sorted(described) == sorted(f.name for f in dataclasses.fields(DetectorTraining))
 
 
 def test_every_command_stands_in_the_readme(readme: str) -> None:
@@ -101,20 +170,29 @@ def test_every_command_stands_in_the_readme(readme: str) -> None:
     assert missing == []
 
 
-def test_every_option_in_the_readme_exists(readme: str) -> None:
-    known = {"--debug", "--version", "--help"}.union(*(options(c) for _, c in leaves(cli.cli)))
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme))
+@pytest.mark.parametrize("page", [p for p in PAGES if p != "CONTRIBUTING.md"])
+def test_every_option_exists(repo_root: Path, page: str) -> None:
+    known = {"--debug", "--version", "--help", "--nproc-per-node"}  # the last one is torchrun's
+    known = known.union(*(options(c) for _, c in leaves(cli.cli)))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (repo_root / page).read_text("utf-8")))
     assert used - known == set()
 
 
-def test_every_command_line_in_the_readme_is_possible(readme: str) -> None:
+def command_lines(text: str) -> list[str]:
+    """Calls of cellcount in the fenced blocks, whatever stands before the command."""
+    lines = [line for block in fenced_blocks(text) for line in block.splitlines()]
+    found = (re.search(r"(?:^|/bin/|-m )(cellcount .*)", line) for line in lines)
+    return [match[1] for match in found if match]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_line_is_possible(repo_root: Path, page: str) -> None:
     commands = dict(leaves(cli.cli))
-    lines = [line for block in fenced_blocks(readme) for line in block.splitlines()]
-    calls = [line.split("/bin/")[-1] for line in lines if re.search(r"(^|/bin/)cellcount ", line)]
-    assert len(calls) >= 4
+    calls = command_lines((repo_root / page).read_text("utf-8"))
+    assert len(calls) >= {"README.md": 5, "docs/training.md": 4}.get(page, 0)
     for call in calls:
         (name,) = (name for name in commands if call.startswith(f"{name} "))
-        used = {word for word in shlex.split(call) if word.startswith("--")}
+        used = {word for word in shlex.split(call, comments=True) if word.startswith("--")}
         assert used - options(commands[name]) == set(), call
 
 
@@ -125,7 +203,7 @@ def test_exit_codes_are_those_of_the_program(readme: str) -> None:
 
 
 def test_links_lead_somewhere(repo_root: Path) -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "plugins/cellcount-tinynet/README.md"):
+    for page in PAGES:
         text = (repo_root / page).read_text("utf-8")
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (repo_root / page).parent.joinpath(target).exists(), f"{page}: {target}"

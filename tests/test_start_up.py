@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,3 +209,38 @@ def test_names_that_no_terminal_can_show_are_escaped() -> None:
     )
     result = run_python(code)
     assert (result.returncode, result.stdout) == (0, "smear\\udce9.png\n")
+
+
+def imported_packages(folder: Path) -> set[str]:
+    """Top-level names that the code of a folder imports, wherever in a file that stands."""
+    found: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_what_is_imported_is_installed_and_nothing_else(repo_root: Path) -> None:
+    """A fresh environment holds install_requires alone; every needless package slows it down."""
+    config = configparser.ConfigParser()
+    config.read(repo_root / "setup.cfg")
+    lines = config["options"]["install_requires"].split()
+    required = {re.split(r"[<>=!~\[]", line)[0] for line in lines}
+    ours = {"cellcount", "detectron2"}  # Detectron2 is in no registry and never required
+    imported = imported_packages(repo_root / "cellcount") - ours - sys.stdlib_module_names
+    module_of = {"pillow": "PIL", "faster-coco-eval": "faster_coco_eval"}
+    indirect = {"imagecodecs"}  # tifffile finds it by itself
+    assert {module_of.get(name, name) for name in required} - indirect == imported
+
+
+def test_every_file_of_the_package_is_installed(repo_root: Path) -> None:
+    config = configparser.ConfigParser()
+    config.read(repo_root / "setup.cfg")
+    patterns = config["options.package_data"]["cellcount"].split()
+    package = repo_root / "cellcount"
+    files = [p.relative_to(package) for p in package.rglob("*") if p.is_file()]
+    data = [f for f in files if f.suffix not in (".py", ".pyc")]
+    assert [str(f) for f in data if not any(f.match(pattern) for pattern in patterns)] == []

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellcount.commands import options as shared
 from cellcount.commands.wording import duration, number_of, shown
-from cellcount.settings import DEFAULT_DETECTOR, DEFAULT_MAX_PIXELS
+from cellcount.settings import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     from cellcount.runners.job import Job
@@ -32,36 +33,20 @@ _SHOWN = 10
     help="Draw all images, or only those with a caution (column reason).",
 )
 @click.option("--coco", type=_FILE, help="COCO file of all cells.")
-@click.option(
-    "--detector",
-    default=DEFAULT_DETECTOR,
-    show_default=True,
-    metavar="NAME|DIR",
-    help="Packaged model, weight file or training run.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "torchvision"]),
-    default="auto",
-    show_default=True,
-    help="What runs the detector.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    help="Arithmetic; auto is fp32 on the CPU.",
-)
+@shared.detector
+@shared.engine
+@shared.device
+@shared.precision
 @click.option(
     "--um-per-px",
     type=float,
+    metavar="NUMBER",
     help="Micrometres per pixel of all images; else from manifest or file, else estimated.",
 )
 @click.option(
     "--min-score",
     type=float,
+    metavar="NUMBER",
     help="One threshold for all classes, from 0 to 1; else the model's own per class.",
 )
 @click.option(
@@ -71,14 +56,23 @@ _SHOWN = 10
     show_default=True,
     help="Count all cells, or leave out those cut by the right and lower edge.",
 )
-@click.option("--batch-size", type=int, default=0, help="Tiles per model call; 0 chooses.")
 @click.option(
-    "--tile-px", type=int, default=0, help="Largest tile at the model's scale; 0 chooses."
+    "--batch-size", type=int, default=0, metavar="N", help="Tiles per model call; 0 chooses."
 )
-@click.option("--workers", type=int, default=0, help="Threads that read and draw; 0 chooses.")
+@click.option(
+    "--tile-px",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Largest tile at the model's scale; 0 chooses.",
+)
+@click.option(
+    "--workers", type=int, default=0, metavar="N", help="Threads that read and draw; 0 chooses."
+)
 @click.option(
     "--max-pixels",
     type=int,
+    metavar="N",
     default=DEFAULT_MAX_PIXELS,
     show_default=True,
     help="Largest image that is opened.",
@@ -86,6 +80,7 @@ _SHOWN = 10
 @click.option(
     "--max-failure-rate",
     type=float,
+    metavar="SHARE",
     default=1.0,
     show_default=True,
     help="Stop with exit code 4 when a larger share of the images fails.",
@@ -99,11 +94,7 @@ _SHOWN = 10
     show_default=True,
     help="Separator of the tables.",
 )
-@click.option(
-    "--plugins",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with backbone plugins; their code is run.",
-)
+@shared.plugins
 def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Count the cells of smear images.
 
@@ -113,8 +104,15 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
 
     An interrupted run goes on where it stopped when the same command is given again.
 
-    Exit codes: 0 all done; 1 some images failed, each has its row and reason; 2 wrong usage;
-    3 nothing could be done; 4 too many failed; 130 or 143 interrupted, what was finished is kept.
+    \b
+    Exit codes:
+      0    all done
+      1    some images failed; each has its row and reason
+      2    wrong usage
+      3    nothing could be done
+      4    more images failed than --max-failure-rate allows
+      130  interrupted (Ctrl-C); what was finished is kept
+      143  terminated; what was finished is kept
     """
     request = _request(options)
     from cellcount.runners.job import Job

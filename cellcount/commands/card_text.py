@@ -43,9 +43,9 @@ def card_text(facts: WeightFacts, operations: str) -> str:
         "",
         *_counting(card),
         *_architecture(card),
-        *_section("Training data", (_phrase(source) for source in card.data)),
+        *_section("Training data", (_item(source) for source in card.data)),
         *_section("Training", [_phrase(card.training)] if card.training else []),
-        *_section("Test evaluations", (_phrase(e) for e in card.evaluations)),
+        *_section("Test evaluations", (_item(e) for e in card.evaluations)),
         *_section("Notes", card.notes),
     ]
     return "\n".join(shown(line) for line in lines).rstrip()
@@ -106,7 +106,9 @@ def _numbers(values: Iterable[float]) -> str:
 def _section(title: str, entries: Iterable[str]) -> Iterator[str]:
     """A titled list, with "none recorded" where it is empty."""
     yield title
-    wrapper = TextWrapper(_WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    wrapper = TextWrapper(
+        _WIDTH, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+    )
     for entry in list(entries) or ["none recorded"]:
         yield from wrapper.wrap(entry)
     yield ""
@@ -119,6 +121,12 @@ def _entry(label: str, text: str) -> list[str]:
         _WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False
     )
     return wrapper.wrap(text) or [start.rstrip()]
+
+
+def _item(values: Mapping[str, Any]) -> str:
+    """One data set or evaluation, its name in front."""
+    rest = {key: value for key, value in values.items() if key != "name"}
+    return f"{values['name']}: {_phrase(rest)}" if "name" in values else _phrase(rest)
 
 
 def _phrase(values: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+_DENSEST = 0.95
+
 
 @click.command("render")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
@@ -46,9 +48,12 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
     try:
         width, height = (int(x) for x in size.lower().split("x"))
         low, high = (float(x) for x in density.split("-"))
+        if min(width, height) < 1 or not 0 <= low <= high <= _DENSEST:
+            raise ValueError
     except ValueError:
         raise UsageError(
-            f"--size {size!r} --density {density!r}: expected forms are 640x480 and 0.03-0.85"
+            f"--size {size!r} --density {density!r}: expected forms are 640x480 and 0.03-0.85 "
+            f"(shares up to {_DENSEST})"
         ) from None
     from PIL import Image
 

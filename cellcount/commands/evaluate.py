@@ -2,65 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellcount.settings import DEFAULT_DETECTOR
+from cellcount.commands import options as shared
+from cellcount.commands.wording import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.evaluation.detection import DetectionReport
+    from cellcount.records import LabelledImage
+
+_SHOWN = 10
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("detector")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--detector",
-    default=DEFAULT_DETECTOR,
-    show_default=True,
-    metavar="NAME|DIR",
-    help="Packaged model, weight file or training run.",
-)
+@shared.detector
 @click.option("--split", help="Evaluate these images alone: train, val or test.")
-@click.option("--format", "format_", default="auto", show_default=True, help="Annotation format.")
+@shared.annotation_format
+@shared.annotation_classes
 @click.option(
-    "--classes",
-    default="blood",
-    show_default=True,
-    help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.",
+    "--um-per-px",
+    type=click.FloatRange(0.005, 10),
+    help="Micrometres per pixel; else from the red cells.",
 )
-@click.option("--um-per-px", type=float, help="Micrometres per pixel; else from the red cells.")
-@click.option("--min-score", type=float, help="One working threshold for all classes.")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="One working threshold for all classes."
+)
 @click.option(
     "--robustness",
     is_flag=True,
     help="Also with the images resized 0.4–2.5x and under the shift suite.",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "torchvision"]),
-    default="auto",
-    show_default=True,
-    help="What runs the detector.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    help="Arithmetic; auto is fp32 on the CPU.",
-)
+@shared.engine
+@shared.device
+@shared.precision
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 @click.option("--csv", "csv_", type=_FILE, help="Write the class table as CSV.")
-@click.option(
-    "--plugins",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with backbone plugins (code!).",
-)
+@shared.plugins
 def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Measure a detector on annotated images.
 
@@ -68,44 +54,38 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     need), AP per class, precision and recall at the working thresholds, and counting error.
     Images pass through exactly the steps of analyze; each is scaled as a slide of its own.
     """
-    from rich.console import Console
-
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.field import FieldDetector
     from cellcount.evaluation.detector import ORIGINAL, evaluate_detector, robustness_variants
-    from cellcount.formats import blood_classes, read_annotations
     from cellcount.models.weights import resolve, sha256_of
+    from cellcount.outputs.atomic import check_writable
     from cellcount.pipeline import thresholds_of
 
-    annotated = read_annotations(options["data"], format=options["format_"], split=options["split"])
-    if options["classes"] == "blood":
-        annotated = blood_classes(annotated)
-    for problem in annotated.problems[:10]:
-        click.echo(f"warning: {problem}", err=True)
+    for path in (options["csv_"], options["json_"]):
+        if path is not None:
+            check_writable(path)
     weights = resolve(options["detector"])
     engine = load_engine(
         options["engine"],
         weights,
         EngineOptions(options["device"], options["precision"], 0, options["plugins"]),
     )
+    images = _images(options, [c.id for c in engine.card.classes])
     detector = FieldDetector(engine)
     thresholds = thresholds_of(engine.card, options["min_score"])
     variants = robustness_variants() if options["robustness"] else [ORIGINAL]
     reports = {}
     for variant in variants:
-        with _counter(variant.name, len(annotated.images)) as tick:
+        with _counter(variant.name, len(images)) as tick:
             reports[variant.name] = evaluate_detector(
-                annotated.images,
+                images,
                 detector,
                 thresholds=thresholds,
                 variant=variant,
                 um_per_px=options["um_per_px"],
                 on_image=tick,
             )
-    console = Console()
-    _show(console, reports[ORIGINAL.name])
-    if len(reports) > 1:
-        _show_variants(console, reports)
+    _show(reports, {c.id: c.plural for c in engine.card.classes} | {"all": "all cells"})
     if options["csv_"]:
         _write_csv(options["csv_"], reports[ORIGINAL.name].rows())
     if options["json_"]:
@@ -117,76 +97,67 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             "engine": engine.name,
             "device": engine.device,
             "precision": engine.precision,
+            "thresholds": thresholds,
+            "um_per_px": options["um_per_px"],
             "reports": {name: report.to_dict() for name, report in reports.items()},
         }
         _write_json(options["json_"], about)
 
 
-def _counter(name: str, total: int) -> Any:  # noqa: ANN401 -- a context manager giving a callable
-    """Progress over images on stderr: a bar on a terminal, silence in a batch job."""
-    from contextlib import contextmanager
+def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledImage]:
+    """The annotated images; what cannot be used of them is said."""
+    from cellcount.errors import AnnotationError
+    from cellcount.formats import blood_classes, read_annotations
 
-    @contextmanager
-    def counting() -> Any:  # noqa: ANN401
-        import sys
-
-        if not sys.stderr.isatty():
-            click.echo(f"{name}: {total} images", err=True)
-            yield lambda: None
-            return
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(name, total=total)
-            yield lambda: bar.advance(task)
-
-    return counting()
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _show(console: Any, report: DetectionReport) -> None:  # noqa: ANN401
-    from rich.table import Table
-
-    summary = Table(title=f"COCO average precision, {report.images} images", title_justify="left")
-    for column in ("metric", "IoU", "area", "detections", "value"):
-        summary.add_column(column, justify="right" if column == "value" else "left")
-    for row in report.coco_rows():
-        summary.add_row(
-            *(_text(row[k]) for k in ("metric", "iou", "area", "max_detections", "value"))
+    annotated = read_annotations(options["data"], format=options["format_"], split=options["split"])
+    if options["classes"] == "blood":
+        annotated = blood_classes(annotated)
+    for problem in annotated.problems[:_SHOWN]:
+        click.echo(f"warning: {shown(problem)}", err=True)
+    if len(annotated.problems) > _SHOWN:
+        click.echo(f"warning: {len(annotated.problems) - _SHOWN:,} more problems", err=True)
+    labels = Counter(label for image in annotated.images for label in image.labels)
+    strange = {label: count for label, count in labels.items() if label not in classes}
+    if labels and len(strange) == len(labels):
+        raise AnnotationError(
+            f"{options['data']} has boxes of {', '.join(sorted(strange))}, the detector knows "
+            f"{', '.join(classes)}: nothing can be compared; see --classes"
         )
-    console.print(summary)
-    rows = report.rows()
-    table = Table(title="Per class, at the working threshold and IoU 0.5", title_justify="left")
-    for key in rows[0]:
-        table.add_column(key.replace("_", " "), justify="left" if key == "class" else "right")
-    for row in rows:
-        table.add_row(*(_text(v) for v in row.values()))
-    console.print(table)
+    for label, count in sorted(strange.items()):
+        boxes = number_of(count, "box", "boxes")
+        click.echo(f"warning: {boxes} of {label!r} left out: no class of the detector", err=True)
+    return annotated.images
 
 
-def _show_variants(console: Any, reports: dict[str, DetectionReport]) -> None:  # noqa: ANN401
-    from rich.table import Table
+@contextmanager
+def _counter(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """Progress over images on stderr: a bar on a terminal, one line in a batch job."""
+    import sys
 
-    table = Table(title="Robustness: changes of the same images", title_justify="left")
-    table.add_column("images")
-    first = next(iter(reports.values()))
-    for key in ("AP", "AP50", "loss of AP50"):
-        table.add_column(key, justify="right")
-    for scores in first.classes:
-        table.add_column(f"{scores.name} count error", justify="right")
-    for name, report in reports.items():
-        ap, ap50 = report.crowded.ap, report.crowded.ap50
-        loss = None if ap50 is None else (first.crowded.ap50 or 0.0) - ap50
-        errors = [row["count_relative_error"] for row in report.rows()[:-1]]
-        shown = [f"{e:+.1%}" if isinstance(e, float) else "–" for e in errors]
-        table.add_row(name, _text(ap), _text(ap50), _text(loss), *shown)
-    console.print(table)
+    if not sys.stderr.isatty():
+        click.echo(f"{name}: {number_of(total, 'image')}", err=True)
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
+    """The tables on stdout, 100 columns wide where that is no terminal."""
+    import sys
+
+    from rich.console import Console
+
+    from cellcount.commands.report_tables import show_report, show_variants
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    show_report(console, next(iter(reports.values())), names)
+    if len(reports) > 1:
+        show_variants(console, reports, names)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

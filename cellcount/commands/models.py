@@ -7,26 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellcount.commands import options as shared
 from cellcount.commands.wording import number_of, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PLUGINS = click.option(
-    "--plugins",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with backbone plugins (code!).",
-)
 #: What a name may stand for besides the name of the entry point itself.
 _BACKBONE_NAMES = {"timm": "timm/NAME, any timm model with feature maps"}
 
 
 @click.command("list")
-@_PLUGINS
+@shared.plugins
 def models_list(plugins: Path | None) -> None:
-    """List packaged models and the backbones that a training can use.
+    """List packaged models and the backbones for a training.
 
-    Backbones are listed without running them; `cellcount models check NAME` does.
+    Listing runs no plugin's code; cellcount models check NAME does.
     """
     from rich.console import Console
 
@@ -82,7 +78,7 @@ def _backbones_table(folder: Path | None) -> Table:
 @click.command("show")
 @click.argument("model", metavar="NAME|DIR|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON and nothing else.")
-@_PLUGINS
+@shared.plugins
 def models_show(model: str, as_json: bool, plugins: Path | None) -> None:
     """Show a model's card: what it finds, how it was made, how good it is.
 
@@ -117,13 +113,18 @@ def _operations(path: Path, plugins: Path | None) -> str:
 
 @click.command("check")
 @click.argument("name", metavar="NAME|BACKBONE|DIR|FILE")
-@_PLUGINS
+@shared.plugins
 def models_check(name: str, plugins: Path | None) -> int:
     """Check that a model or a backbone keeps its contract.
 
     Weights are loaded strictly, their card is validated, and they look at an empty and a rendered
     field. A backbone (timm/NAME or a plugin) is built and tried out: shapes, gradients, batches.
-    Exit codes: 0 sound, 1 problems were found, 3 there is nothing of that name.
+
+    \b
+    Exit codes:
+      0  sound
+      1  problems were found, each is said
+      3  there is nothing of that name
     """
     from cellcount.errors import EXIT_OK, EXIT_SOME_FAILED
     from cellcount.testing import check_backbone, check_weights

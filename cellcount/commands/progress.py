@@ -39,7 +39,7 @@ class _Counts:
 
 
 def _going_on(total: int, already: int) -> str:
-    return f"going on: {already:,} of {number_of(total, 'image')} were done before"
+    return f"going on: {already:,} of {number_of(total, 'image')} done before"
 
 
 class PlainProgress:

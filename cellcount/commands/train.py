@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellcount.commands import options as shared
+
 if TYPE_CHECKING:
     from cellcount.formats import AnnotatedSet
 
@@ -36,6 +38,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
+@click.option("--init", metavar="NAME|DIR", help="Start from this model instead of random weights.")
 @click.option("--backbone", help="timm/NAME, or the name of a plugin.")
 @click.option("--pyramid", type=click.Choice(["none", "fpn", "bottom-up"]), help="Feature pyramid.")
 @click.option("--epochs", type=int, help="Passes over the training images.")
@@ -46,24 +49,15 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
 )
-@click.option("--format", "format_", default="auto", show_default=True, help="Annotation format.")
-@click.option(
-    "--classes",
-    default="blood",
-    show_default=True,
-    help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.",
-)
+@shared.annotation_format
+@shared.annotation_classes
 @click.option(
     "--pretrained",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Local timm .safetensors file for the backbone; nothing is downloaded.",
 )
-@click.option(
-    "--plugins",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with backbone plugins (code!).",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@shared.plugins
+@shared.device
 @click.option("--workers", default=1, show_default=True, help="Processes that prepare images.")
 @click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
 def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
@@ -78,7 +72,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun, from_recipe
 
-    named = ("backbone", "pyramid", "epochs", "batch_size", "lr", "seed", "rbc_px")
+    named = ("init", "backbone", "pyramid", "epochs", "batch_size", "lr", "seed", "rbc_px")
     overrides = {k: options[k] for k in named if options[k] is not None}
     overrides.update(parse_assignments(options["assignments"]))
     settings = from_recipe(options["recipe"], overrides)

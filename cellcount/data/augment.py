@@ -7,10 +7,13 @@ Shapes: images uint8 (3, H, W).
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -127,6 +130,30 @@ class SensorNoise(v2.Transform):
         return (inpt.float() + noise).clamp_(0, 255).to(torch.uint8)
 
 
+class JpegCompression(v2.Transform):
+    """A camera that stores JPEG, of a quality from ``low`` to ``high``.
+
+    NOTE: the same as ``v2.JPEG``, to the bit, through Pillow: torchvision gives its codecs up.
+    """
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        self._low, self._high = low, high
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draws the quality."""
+        del flat_inputs
+        return {"quality": int(torch.randint(self._low, self._high + 1, ()))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Compresses an image, leaves anything else alone."""
+        if not isinstance(inpt, Tensor):
+            return inpt
+        file = io.BytesIO()
+        Image.fromarray(inpt.permute(1, 2, 0).numpy()).save(file, "JPEG", **params)
+        return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+
+
 def camera_transform(settings: ColourSettings | None) -> v2.Transform:
     """What happens to one slide before the white balance: its stain, its lamp."""
     if settings is None:
@@ -151,6 +178,6 @@ def lens_transform(settings: ColourSettings | None) -> v2.Transform:
             v2.RandomApply([ColourCast(settings.cast / 4)], 0.5),
             v2.RandomApply([v2.GaussianBlur(9, (0.3, 2.6))], settings.blur),
             v2.RandomApply([SensorNoise()], settings.noise),
-            v2.RandomApply([v2.JPEG((35, 95))], settings.jpeg),
+            v2.RandomApply([JpegCompression(35, 95)], settings.jpeg),
         ]
     )

@@ -292,7 +292,7 @@ def _shear(pixels: Tensor, boxes: Tensor, degrees: float) -> tuple[Tensor, Tenso
     slope = math.tan(math.radians(angle))
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    x = centres[:, 0] + slope * (centres[:, 1] - height / 2)
+    x = centres[:, 0] - slope * (centres[:, 1] - height / 2)
     half_x = torch.sqrt(half[:, 0] ** 2 + (slope * half[:, 1]) ** 2)
     moved = torch.stack(
         [x - half_x, centres[:, 1] - half[:, 1], x + half_x, centres[:, 1] + half[:, 1]], dim=1

@@ -73,4 +73,4 @@ class FieldDetector:
         if len(part) < card.inference.max_detections:
             return False
         least = min(card.threshold_of(c.id) for c in card.classes)
-        return float(part.scores.min()) >= least
+        return bool(part.scores.min() >= np.float32(least))

@@ -45,7 +45,7 @@ def _box_loss(
     foreground = torch.where(label > 0)[0]
     chosen = label[foreground]
     predicted = heads.box_coder.decode_single(deltas[foreground], regions[foreground])
-    predicted = predicted.reshape(len(foreground), -1, 4)  # (F, K + 1, 4)
+    predicted = predicted.reshape(len(foreground), deltas.shape[1] // 4, 4)  # (F, K + 1, 4)
     truth = heads.box_coder.decode_single(torch.cat(wanted)[foreground], regions[foreground])
     own = predicted[torch.arange(len(foreground), device=chosen.device), chosen]
     loss: Tensor = generalized_box_iou_loss(own, truth.reshape(-1, 4), reduction="sum")

@@ -168,6 +168,7 @@ class FasterRCNN(nn.Module):
         architecture, inference = card.architecture, card.inference
         self.trunk = trunk or Trunk(architecture, plugin_folder)
         self.rpn = build_rpn(architecture, inference, self.trunk.channels)
+        self._proposing = len(architecture.anchor_sizes_px)  # the coarsest levels
         self.roi_heads = build_roi_heads(architecture, inference, self.trunk, len(card.classes))
         for name in ("mean", "std"):  # of RGB, from the card and so not among the weights
             rgb = getattr(card.preprocessing, name)
@@ -180,6 +181,10 @@ class FasterRCNN(nn.Module):
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         return OrderedDict((str(i), m) for i, m in enumerate(self.trunk(normalised)))
 
+    def _proposal_maps(self, maps: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
+        """The levels that anchors lie on."""
+        return OrderedDict(list(maps.items())[-self._proposing :])
+
     def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """The four losses of Faster R-CNN.
 
@@ -189,7 +194,9 @@ class FasterRCNN(nn.Module):
         """
         maps = self.features(images)
         shapes = [(int(images.shape[2]), int(images.shape[3]))] * len(images)
-        proposals, rpn_losses = self.rpn(ImageList(images, shapes), maps, targets)
+        proposals, rpn_losses = self.rpn(
+            ImageList(images, shapes), self._proposal_maps(maps), targets
+        )
         heads = cast(RoIHeads, self.roi_heads)
         return {**rpn_losses, **region_losses(heads, maps, proposals, shapes, targets)}
 
@@ -208,7 +215,7 @@ class FasterRCNN(nn.Module):
         """
         maps = self.features(images)
         full = shapes + [(1, 1)] * (len(images) - len(shapes))
-        proposals, _ = self.rpn(ImageList(images, full), maps)
+        proposals, _ = self.rpn(ImageList(images, full), self._proposal_maps(maps))
         results: list[dict[str, Tensor]] = []
         for i, shape in enumerate(shapes):
             own = OrderedDict((name, m[i : i + 1]) for name, m in maps.items())

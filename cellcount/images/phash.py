@@ -30,8 +30,11 @@ BITS = 255
 _COEFFICIENTS = 16
 _SAMPLES = 64
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-_FLAT = 1e-3  # a coefficient of a blank picture; below it the sign is noise
+_FLAT = 0.01  # grey levels; a blank picture has no coefficient above it, only rounding
 _POPCOUNT = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
+_MIXERS = np.array(  # odd multipliers: a collision costs one comparison, nothing else
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5], np.uint64
+)
 _PAIR_BUDGET = 1 << 19  # candidates compared at once; bounds the memory
 
 Words = NDArray[np.uint64]
@@ -79,7 +82,7 @@ def distance(first: Words, second: Words) -> int:
 def near_duplicates(hashes: Words, max_distance: int = MAX_DISTANCE) -> Duplicates:
     """All pairs of N hashes ``(N, 8, 4)`` that differ in at most ``max_distance`` bits.
 
-    Exact: the bits are cut into ``max_distance + 1`` pieces, so two hashes within the distance
+    Exact: the bits are dealt out to ``max_distance + 1`` pieces, so two hashes within the distance
     agree in at least one piece, and only those that do are compared; few do by chance. Memory
     grows with N and the number of pairs found, not with N².
     """
@@ -89,9 +92,8 @@ def near_duplicates(hashes: Words, max_distance: int = MAX_DISTANCE) -> Duplicat
         raise ValueError(f"hashes must have shape (N, 8, 4), got {hashes.shape}")
     count = len(hashes)
     found: dict[int, int] = {}
-    bits = np.unpackbits(hashes.view(np.uint8), axis=-1)  # (N, 8, 256)
-    for piece in np.array_split(np.arange(1, BITS + 1), max_distance + 1):
-        keys = _keys(bits[:, :, piece])  # (N, 8)
+    for piece in range(max_distance + 1):
+        keys = _keys(hashes, _mask(piece, max_distance + 1))  # (N, 8)
         for orientation in range(8):
             for left, right in _agreeing(keys[:, 0], keys[:, orientation]):
                 bits_apart = _differing(hashes[left, 0], hashes[right, orientation])
@@ -113,15 +115,19 @@ def _transform(length: int) -> NDArray[np.float32]:
     averaging = np.clip(covered, 0, None) * (_SAMPLES / length)  # (S, length)
     angle = np.pi * np.outer(np.arange(_COEFFICIENTS), np.arange(_SAMPLES) + 0.5) / _SAMPLES
     cosines = np.cos(angle) / _SAMPLES  # (D, S)
-    return (cosines @ averaging).astype(np.float32)
+    return np.asarray(cosines @ averaging, np.float32)
 
 
-def _keys(bits: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The last axis read as a whole number; a piece longer than 64 bits keeps its first 64."""
-    bits = bits[..., :64]
-    weights = np.uint64(1) << np.arange(bits.shape[-1], dtype=np.uint64)
-    keys: NDArray[np.uint64] = (bits * weights).sum(axis=-1, dtype=np.uint64)
-    return keys
+def _mask(piece: int, pieces: int) -> Words:
+    """``(4,)`` with every ``pieces``-th bit set, so that each piece has coarse and fine ones."""
+    bits = np.arange(BITS + 1) % pieces == piece
+    return np.packbits(bits).view(np.uint64)
+
+
+def _keys(hashes: Words, mask: Words) -> Words:
+    """The masked bits of hashes ``(..., 4)`` mixed into one word; equal bits give equal words."""
+    mixed: Words = np.bitwise_xor.reduce((hashes & mask) * _MIXERS, axis=-1)
+    return mixed
 
 
 def _differing(first: Words, second: Words) -> NDArray[np.int64]:
@@ -143,7 +149,12 @@ def _agreeing(
     total = int(ends[-1]) if len(ends) else 0
     for begin in range(0, total, _PAIR_BUDGET):
         number = np.arange(begin, min(begin + _PAIR_BUDGET, total))
-        left = np.searchsorted(ends, number, "right")
+        first_left, last_left = np.searchsorted(ends, number[[0, -1]], "right")
+        some = np.arange(first_left, last_left + 1)
+        inside = np.minimum(ends[some], number[-1] + 1) - np.maximum(
+            ends[some] - lengths[some], number[0]
+        )
+        left = np.repeat(some, inside)
         right = order[start[left] + number - (ends[left] - lengths[left])]
         rising = left < right
         yield left[rising], right[rising]

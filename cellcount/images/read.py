@@ -20,7 +20,14 @@ from cellcount.images.files import HEAD_BYTES, FileKind, file_kind, open_regular
 from cellcount.records import ImageRef, Picture
 
 _REASON_CHARS = 160
-_CUT_OFF_WORDS = ("truncat", "broken data stream", "premature", "unexpected end", "not enough data")
+_CUT_OFF_WORDS = (
+    "truncat",
+    "broken data stream",
+    "premature",
+    "unexpected end",
+    "not enough data",
+    "failed to read",
+)
 
 # What decoders stumble into when a header states nonsense; the texts speak of Python, not of it.
 _SENSELESS = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)

@@ -33,7 +33,9 @@ class Architecture:
         strides: pyramid levels taken from the backbone, in input pixels.
         pyramid: ``none``, ``fpn`` or ``bottom-up``.
         pyramid_channels: channels of every pyramid level.
-        anchor_sizes_px: per level, the side of the square anchors at the model's scale.
+        anchor_sizes_px: per level, the side of the square anchors at the model's scale. With
+            fewer entries than levels they belong to the coarsest ones: finer levels make no
+            proposals, regions are only pooled from them.
         anchor_ratios: height / width of the anchors, the same on every level.
         pool_size: side of the pooled region (RoIAlign, ``aligned=True``).
         head_dim: width of the two fully connected layers of the box head.
@@ -51,9 +53,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         levels = 1 if self.pyramid == "none" else len(self.strides)
-        if len(self.anchor_sizes_px) != levels:
+        if not 1 <= len(self.anchor_sizes_px) <= levels:
             raise WeightsError(
-                f"anchor_sizes_px has {len(self.anchor_sizes_px)} levels, expected {levels} "
+                f"anchor_sizes_px has {len(self.anchor_sizes_px)} levels, expected 1 to {levels} "
                 f"for pyramid {self.pyramid!r} over strides {self.strides}"
             )
         if len({len(sizes) for sizes in self.anchor_sizes_px}) != 1:

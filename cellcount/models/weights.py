@@ -117,7 +117,16 @@ def write_weights(
     if len(card_json) > MAX_CARD_BYTES:
         raise WeightsError(f"card has {len(card_json)} bytes, the limit is {MAX_CARD_BYTES}")
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata={"card": card_json, "format": "pt"}))
+        file.write(save(tensors, metadata={"card": card_json}))
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Replaces the card of a weight file; its tensors stay as they are, to the bit."""
+    _check_header(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with atomic_write(path) as output:
+        output.write(save(tensors, metadata={"card": card.to_json()}))
 
 
 def _stored(tensor: torch.Tensor, *, half: bool) -> torch.Tensor:

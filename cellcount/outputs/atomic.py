@@ -115,6 +115,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _output_error(path: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
+    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+    if blocked is not None:
+        reason = f"{blocked} is not a folder"
     return OutputError(
         f"cannot write {path}: {reason}; check the folder, its permissions and the free space, "
         "or name another place"

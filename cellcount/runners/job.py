@@ -133,7 +133,7 @@ class Job:
                 interrupted = signal
             except TooManyFailuresError:
                 gave_up = True
-            self._clock.lap("analyze")
+            self._clock.lap("draw")
             return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
 
     def _analyze(
@@ -152,7 +152,10 @@ class Job:
 
         watcher.start("Counting", total, total - len(pending))
         read = partial(load, max_pixels=settings.max_pixels)
-        run_local(pending, read, use, workers=self.request.run.workers)
+        try:
+            run_local(pending, read, use, workers=self.request.run.workers)
+        finally:
+            self._clock.lap("analyze")
 
     def _drawing(self, loaded: Loaded, result: ImageResult) -> Work | None:
         """The work of drawing one image, None where none is wanted."""
@@ -227,7 +230,7 @@ class Job:
             images=len(self.plan.refs),
             totals=totals,
             written=(*tables, *folders, record_path),
-            seconds=self._clock.stages["analyze"],
+            seconds=self._clock.stages.get("analyze", 0.0),
             analyzed_now=tally.images,
             gave_up=gave_up,
             interrupted=interrupted,

@@ -28,7 +28,7 @@ from cellcount.formats.annotated import AnnotatedSet
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.card import Architecture, Card, Preprocessing
 from cellcount.models.trunk import Trunk
-from cellcount.models.weights import write_weights
+from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.records import Detections
 from cellcount.training import checkpoint
 from cellcount.training.detector_data import (
@@ -46,6 +46,7 @@ from cellcount.training.settings import DetectorTraining, TrainRun
 # Anchors per level of strides 8, 16 and 32 for red cells of 72 px; they grow with the red cells.
 _ANCHORS_PX = ((18.0, 34.0), (60.0, 90.0), (135.0, 200.0))
 _ANCHORS_RBC_PX = 72.0
+_ANCHOR_STRIDES = (8, 16, 32)
 _SINGLE_STRIDE = 16
 WEIGHTS_FILE = "model.safetensors"
 
@@ -54,7 +55,7 @@ def build_architecture(settings: DetectorTraining, rbc_diameter_px: float) -> Ar
     """The detector's shape; without a pyramid all anchors sit on one level."""
     scale = rbc_diameter_px / _ANCHORS_RBC_PX
     anchors = tuple(tuple(s * scale for s in level) for level in _ANCHORS_PX)
-    strides = Architecture().strides
+    strides = tuple(s for s in (4, *_ANCHOR_STRIDES) if s >= settings.finest_stride)
     if settings.pyramid == "none":
         anchors = (tuple(s for level in anchors for s in level),)
         strides = (_SINGLE_STRIDE,)
@@ -108,8 +109,10 @@ class DetectorTask:
     ) -> None:
         self._settings, self._data, self._card = settings, data, card
         self._out, self._device = out, device
-        self._val_factors = field_factors(data.val, settings)
-        self._thresholds: dict[str, float] = {}
+        # Validation images with few red cells take their scale from the training images, too.
+        self._val_factors = field_factors((*data.train, *data.val), settings)[len(data.train) :]
+        self._thresholds: dict[str, float] = dict(card.thresholds)
+        self.validates = bool(data.val)
         self.dataset = FieldDataset(
             data.train,
             field_factors(data.train, settings),
@@ -215,13 +218,59 @@ def train_detector(
 def _build(
     settings: DetectorTraining, data: TrainingData, run: TrainRun
 ) -> tuple[Card, FasterRCNN]:
-    """The model and its card, whose mean and std are the backbone's own."""
+    """The model and its card: new, or grown from another model."""
+    if settings.init:
+        return _grow(settings, data, run)
     architecture = build_architecture(settings, model_diameter_px(data, settings))
     trunk = Trunk(architecture, run.plugins)
     card = build_card(settings, data, architecture, cast(Backbone, trunk.backbone))
     model = FasterRCNN(card, trunk=trunk)
     if run.pretrained:
         load_pretrained(trunk.backbone, run.pretrained)
+    return card, model
+
+
+def _grow(settings: DetectorTraining, data: TrainingData, run: TrainRun) -> tuple[Card, FasterRCNN]:
+    """The model that ``init`` names, as far as it fits the classes of the data.
+
+    Its architecture, scale, preprocessing and thresholds are kept; a layer whose shape depends on
+    other classes starts at random.
+
+    Raises:
+        UsageError: the settings ask for another scale.
+    """
+    weights = resolve(settings.init)
+    parent, state = read_weights(weights)
+    if settings.resize != "rbc" or settings.rbc_diameter_px != parent.rbc_diameter_px:
+        raise UsageError(
+            f"init {settings.init!r} works at red cells of {parent.rbc_diameter_px:g} px; "
+            f"set rbc_diameter_px={parent.rbc_diameter_px:g} and resize=rbc"
+        )
+    classes = cell_classes(data.classes)
+    ids = {c.id for c in classes}
+    card = dataclasses.replace(
+        parent,
+        name=settings.name,
+        version=__version__,
+        classes=classes,
+        thresholds={k: v for k, v in parent.thresholds.items() if k in ids},
+        densest_field=max(len(image.labels) for image in data.train),
+        data=(*parent.data, *data.sources),
+        training={
+            **dataclasses.asdict(settings),
+            "init": {"name": parent.name, "sha256": sha256_of(weights)},
+        },
+        evaluations=(),
+    )
+    model = FasterRCNN(card, run.plugins)
+    own = model.state_dict()
+    same_classes = [c.id for c in parent.classes] == [c.id for c in classes]
+    fitting = {
+        k: v
+        for k, v in state.items()
+        if k in own and own[k].shape == v.shape and (same_classes or "box_predictor" not in k)
+    }
+    model.load_state_dict(fitting, strict=False)
     return card, model
 
 
@@ -252,7 +301,8 @@ def claim_folder(settings: DetectorTraining, run: TrainRun) -> None:
         raise UsageError(
             f"--resume: no epoch of a training was finished in {run.out}; start without --resume"
         )
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    # A setting that an older version did not know has its default.
+    stored = {**dataclasses.asdict(DetectorTraining()), **json.loads(path.read_text("utf-8"))}
     changed = [k for k in own if own[k] != stored.get(k)]
     if changed:
         raise UsageError(

@@ -25,6 +25,19 @@ from cellcount.formats.annotated import AnnotatedSet
 from cellcount.records import CellClass, LabelledImage
 from cellcount.training.settings import DetectorTraining
 
+_MILD_COLOUR = ColourSettings(
+    cast=0.1,
+    stain=0.03,
+    hue=0.02,
+    saturation=0.15,
+    contrast=0.15,
+    glare=0.1,
+    gamma=0.12,
+    light=0.1,
+    blur=0.1,
+    jpeg=0.1,
+    noise=0.1,
+)
 _NAMES = {
     "rbc": ("red cell", "red cells"),
     "wbc": ("white or nucleated cell", "white or nucleated cells"),
@@ -62,8 +75,8 @@ def prepare(
     """Joins data sets and divides them into train and val.
 
     ``given`` uses the sets' own train and val splits; images without a split go to train. Test
-    images are never touched. ``90/10`` draws the shares by seed. Images that cannot be decoded
-    are reported and left out.
+    images are never touched. ``90/10`` draws the shares by seed; ``all`` learns from val too.
+    Images that cannot be decoded are reported and left out.
 
     Args:
         annotated: the data sets.
@@ -74,7 +87,8 @@ def prepare(
     Raises:
         AnnotationError: nothing to train on, or nothing to validate on.
     """
-    if settings.split != "given":
+    learn_all = settings.split == "all"
+    if settings.split not in ("given", "all"):
         train_share, val_share = settings.split_shares()
         fractions = {"train": train_share, "val": val_share}
         annotated = [random_split(a, fractions, settings.seed) for a in annotated]
@@ -82,19 +96,26 @@ def prepare(
     for name, source in zip(names, annotated, strict=True):
         parts = {
             split: _decodable([i for i in source.images if i.split in wanted], report)
-            for split, wanted in (("train", ("train", "")), ("val", ("val",)))
+            for split, wanted in _wanted_splits(learn_all=learn_all).items()
         }
         train += parts["train"]
         val += parts["val"]
         counts = {split: len(images) for split, images in parts.items()}
         sources.append({"name": name, "format": source.format, **counts})
-    if not train or not val:
+    if not train or not (val or learn_all):
         raise AnnotationError(
             f"{len(train)} training and {len(val)} validation images; both are needed. Give data "
             "with splits, or let cellcount divide it: --set split=90/10"
         )
     classes = tuple(dict.fromkeys(c for a in annotated for c in a.classes))
     return TrainingData(tuple(train), tuple(val), classes, tuple(sources))
+
+
+def _wanted_splits(*, learn_all: bool) -> dict[str, tuple[str, ...]]:
+    """Which of the data's own splits train and val are made of."""
+    if learn_all:
+        return {"train": ("train", "", "val"), "val": ()}
+    return {"train": ("train", ""), "val": ("val",)}
 
 
 def _decodable(
@@ -135,7 +156,7 @@ def model_diameter_px(data: TrainingData, settings: DetectorTraining) -> float:
     """
     if settings.resize == "rbc":
         return settings.rbc_diameter_px
-    measured = []
+    measured: list[float] = []
     for image, factor in zip(data.train, field_factors(data.train, settings), strict=True):
         diameter = settings.rbc_px or red_cell_diameter_px(image, SCALE_CLASS)
         if diameter is not None:
@@ -146,7 +167,7 @@ def model_diameter_px(data: TrainingData, settings: DetectorTraining) -> float:
 
 
 def augment_settings(settings: DetectorTraining) -> AugmentSettings:
-    """Augmentation of a training: everything, or flips and turns alone."""
+    """Augmentation of a training: everything, a little of it, or flips and turns alone."""
     if settings.augment == "flips":
         return AugmentSettings(
             size_px=settings.size_px,
@@ -156,5 +177,14 @@ def augment_settings(settings: DetectorTraining) -> AugmentSettings:
             shear_share=0.0,
             aspect=0.0,
             colour=None,
+        )
+    if settings.augment == "mild":
+        return AugmentSettings(
+            size_px=settings.size_px,
+            scale_range=(0.8, 1.25),
+            scale_core=(0.9, 1.1),
+            mosaic=0.2,
+            shear_share=0.0,
+            colour=_MILD_COLOUR,
         )
     return AugmentSettings(size_px=settings.size_px, colour=ColourSettings())

@@ -30,9 +30,15 @@ _REPORT_EVERY = 20
 
 
 class Task(Protocol):
-    """What the loop does not know."""
+    """What the loop does not know.
+
+    Attributes:
+        dataset: what batches are made of.
+        validates: there are images to choose the best weights by; else the last are kept.
+    """
 
     dataset: Any
+    validates: bool
 
     def collate(self, items: list[Any]) -> Any:  # noqa: ANN401
         """A batch of dataset items."""
@@ -126,6 +132,8 @@ class _Loop:
 
     def _is_validated(self, epoch: int) -> bool:
         """Every few epochs, and each of the last tenth."""
+        if not self.task.validates:
+            return False
         last_tenth = epoch + 1 > self.epochs - max(1, self.epochs // 10)
         return last_tenth or (epoch + 1) % self.settings.validate_every == 0
 
@@ -179,6 +187,7 @@ class _Loop:
         ap = row.get("ap")
         if ap is not None and ap > progress.best:
             progress.best = ap
+        if ap == progress.best or not self.task.validates:
             self.task.export(self.average.shadow, progress.rows)
         write_metrics(run.out / "metrics.csv", progress.rows)
         draw_curves(run.out / "curves.png", progress.rows)

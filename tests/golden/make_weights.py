@@ -44,7 +44,7 @@ CARD = Card(
         head_dim=48,
     ),
     inference=Inference(
-        tile_px=320, margin_px=80, rpn_pre_nms=300, rpn_post_nms=200, max_detections=200
+        tile_px=320, margin_px=80, rpn_pre_nms=600, rpn_post_nms=400, max_detections=200
     ),
     thresholds={"rbc": 0.5, "wbc": 0.5, "platelet": 0.5},
     data=({"name": "rendered fields", "license": "Apache-2.0", "images": FIELDS},),

@@ -215,7 +215,7 @@ def test_pictures_asked_for_later_are_drawn_without_detecting_again(slides: Path
     run(slides, "--out", "p.csv", "--annotated", "at-once")
     code, out, err = run(slides, "--out", "o.csv", "--annotated", "later")
     assert code == 0
-    assert "going on: 5 of 5 images were done before" in err
+    assert "going on: 5 of 5 images done before" in err
     assert "Drawing 5 images" in err
     assert "images/s" not in out  # nothing was analysed
     assert files_below(Path("later")) == files_below(Path("at-once"))
@@ -234,7 +234,7 @@ def test_a_growing_folder_analyses_only_the_new(slides: Path, run: Run, rows: Ro
     shutil.copy(slides / "a/1.png", slides / "a/0.png")
     (slides / "c.bmp").unlink()
     _, out, err = run(slides, "--out", "o.csv", "--cells", "c.csv")
-    assert "going on: 4 of 5 images were done before" in err
+    assert "going on: 4 of 5 images done before" in err
     assert "5 of 5 images done, 1 now in" in out
     after = rows("o.csv")
     assert [row["image"] for row in after] == ["a/0.png", *IN_ORDER[:-1]]

@@ -13,7 +13,7 @@ from cellcount.models.card import Architecture, Card, Inference, Preprocessing
 from cellcount.records import CellClass, Detections
 
 BACKGROUND = 235
-COLOURS = np.array([[200, 90, 110], [90, 60, 170], [150, 170, 60]], np.float32)
+COLOURS = np.array([[200, 90, 110], [90, 60, 170], [150, 120, 60]], np.float32)
 CARD = Card(
     name="discs",
     version="1",
@@ -49,7 +49,7 @@ class DiscEngine:
 
     def find(self, tile: NDArray[np.uint8]) -> Detections:
         """The discs of one tile."""
-        spots, _ = ndimage.label(tile[..., 1] < BACKGROUND - 40)
+        spots, _ = ndimage.label(tile[..., 1] < BACKGROUND - 80)
         low, high = (share * self.card.rbc_diameter_px for share in self.seen)
         boxes: list[tuple[int, int, int, int]] = []
         labels: list[int] = []
@@ -86,12 +86,13 @@ class DiscField:
         diameters: tuple[float, float] = (56, 72),
         count: int = 10_000,
         kinds: int = 3,
+        spacing: float = 1.15,
         whole: bool = True,
         seed: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
         self.pixels = np.full((height, width, 3), BACKGROUND, np.uint8)
-        pitch = 1.15 * diameters[1] + 6
+        pitch = spacing * diameters[1] + 6
         corner = 0 if whole else -pitch / 2
         boxes: list[NDArray[np.float64]] = []
         labels: list[int] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn, ones
 
 # Keras' defaults; its momentum counts the other way round (0.99).

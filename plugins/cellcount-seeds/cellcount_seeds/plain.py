@@ -1,23 +1,25 @@
-"""Convolutional networks that papers 001 and 003 took as they are: timm's, with a last layer of K classes.
+"""Networks that papers 001 and 003 took as they are: timm's, with a last layer of K classes.
 
 Shapes: N images of S x S px; (N, 3, S, S) -> logits (N, K).
 
 Neither paper states its normalisation, so it is that of timm's weights for the same network.
 NOTE: paper 001 names neither its MobileNetV3 nor its MobileViT. Nearest by parameters at 8 classes
 are the large MobileNetV3 (4.212 M against 4.304 M published) and MobileViT-XS (1.936 M against
-1.998 M). The latter is the XS of the reimplementation github.com/chinhsuanwu/mobilevit-pytorch,
-2,002,016 parameters, less the 4,416 of its layer norms, which the counter left out.
+1.998 M). What fits the latter is the XS of github.com/chinhsuanwu/mobilevit-pytorch, 2,002,016
+parameters, less the 4,416 of its layer norms, which the usual counters leave out.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import timm
+from timm.models import PretrainedCfg
 from torch import nn
 
-from cellcount_seeds.classifier import Preprocessing, SeedClassifier, check_request
+from cellcount_seeds.classifier import Preprocessing, Rgb, SeedClassifier, check_request
 from cellcount_seeds.pretrained import load_pretrained
 
 SMALLEST_PX = 32
@@ -38,14 +40,16 @@ def _build(
         image_size: height and width of the input, px; that of timm's weights if None.
         pretrained: safetensors file of timm's weights, or of this classifier.
     """
-    config = timm.get_pretrained_cfg(model)
+    config = cast(PretrainedCfg, timm.get_pretrained_cfg(model))
     side = config.input_size[-1] if image_size is None else image_size
     check_request(num_classes, side, SMALLEST_PX)
     base = timm.create_model(model, pretrained=False, num_classes=num_classes)
     classifier = SeedClassifier(
         base,
         nn.Identity(),
-        Preprocessing((side, side), config.mean, config.std, config.interpolation),
+        Preprocessing(
+            (side, side), cast(Rgb, config.mean), cast(Rgb, config.std), config.interpolation
+        ),
         head_name=f"base.{config.classifier}.",
     )
     if pretrained is not None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from timm.layers import Conv2dSame, create_pool2d
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.pool2d_same import MaxPool2dSame
 from torch import Tensor, nn
 
 from cellcount_seeds.classifier import Preprocessing, SeedClassifier, check_request
@@ -38,7 +39,7 @@ class ResidualBlock(nn.Module):
             nn.ReLU(),
             SeparableConv2d(outputs, outputs),
             norm2d(outputs),
-            create_pool2d("max", 3, stride=2, padding="same"),
+            MaxPool2dSame(3, stride=2),
         )
         self.shortcut = Conv2dSame(inputs, outputs, 1, stride=2)
 

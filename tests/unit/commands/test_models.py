@@ -99,7 +99,7 @@ def test_show_tells_everything_of_the_card(run: Run, tiny_weights: Path, tmp_pat
         "red cells are brought to 24 px",
         "321 cells",
         "timm/test_resnet",
-        "name Set One, license CC BY 4.0, images 17\n",
+        "Set One: license CC BY 4.0, images 17\n",
         "data Set Two, split test, ap50 0.9123, counts (rbc 2)\n",
         "epochs 5, lr 0.001",
         "Does not type white cells.",
@@ -208,4 +208,4 @@ def test_packaged_models_are_sound_small_and_say_where_they_come_from(name: str)
     assert path.stat().st_size <= 30e6
     assert card.evaluations
     for source in card.data:
-        assert {"name", "source", "license", "split"} <= source.keys()
+        assert {"name", "source", "license"} <= source.keys()

@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
 # Like a detector trained with scale jitter of 0.4 to 2.5.
 SEEN = (0.35, 2.7)
+SIZES = [(800, 640), (1600, 1200), (2800, 2100)]
 
 
 @pytest.mark.parametrize("diameter", [20, 32, 51, 74, 100, 129, 200, 300])
-@pytest.mark.parametrize("size", [(800, 640), (1600, 1200), (4000, 3000)])
+@pytest.mark.parametrize("size", SIZES)
 def test_the_diameter_is_measured(
     disc_engine: type[DiscEngine],
     disc_field: type[DiscField],
     diameter: float,
     size: tuple[int, int],
 ) -> None:
-    patch = disc_field(800, 800, diameters=(diameter, diameter), kinds=1).pixels
-    pixels = np.tile(patch, (4, 5, 1))[: size[1], : size[0]]
+    if diameter > 200 and size == SIZES[0]:
+        pytest.skip("three whole cells do not fit into this field")
+    patch = disc_field(960, 960, diameters=(diameter, diameter), kinds=1, spacing=1.5).pixels
+    pixels = np.tile(patch, (3, 4, 1))[: size[1], : size[0]]
     engine = disc_engine(seen=SEEN)
     measured = red_cell_diameter_px(engine, pixels)
     assert measured == pytest.approx(diameter, rel=0.06)
@@ -38,8 +41,8 @@ def test_the_diameter_is_measured(
 def test_a_huge_field_is_looked_at_in_its_middle(
     disc_engine: type[DiscEngine], disc_field: type[DiscField]
 ) -> None:
-    tile = disc_field(700, 700, diameters=(76, 76), kinds=1).pixels
-    huge = np.tile(tile, (8, 12, 1))  # 8,400 x 5,600 px
+    tile = disc_field(700, 700, diameters=(76, 76), kinds=1, spacing=1.5).pixels
+    huge = np.tile(tile, (6, 9, 1))  # 6,300 x 4,200 px
     engine = disc_engine(seen=SEEN)
     assert red_cell_diameter_px(engine, huge) == pytest.approx(76, rel=0.06)
     assert sum(len(call) for call in engine.calls) <= 8
@@ -53,7 +56,7 @@ def test_only_whole_red_cells_count(
     assert red_cell_diameter_px(disc_engine(), field.pixels) == pytest.approx(64, abs=1.5)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 900), (480, 640), (5000, 6000)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 900), (480, 640), (2500, 3000)])
 def test_no_red_cells_is_none(disc_engine: type[DiscEngine], shape: tuple[int, int]) -> None:
     engine = disc_engine()
     assert red_cell_diameter_px(engine, np.full((*shape, 3), 235, np.uint8)) is None

@@ -88,7 +88,7 @@ def test_a_stride_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize("option", ["pretrained", "checkpoint_path", "pretrained_cfg_overlay"])
 def test_options_of_a_card_never_load_or_download(option: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="are not allowed"):
-        timm_backbone("test_resnet", **{option: str(tmp_path / "model.pth")})
+        timm_backbone("test_resnet", (8,), **{option: str(tmp_path / "model.pth")})
 
 
 def test_an_unknown_option_is_a_message() -> None:

@@ -1,0 +1,290 @@
+"""Taxonomies of cell types, as data: which types there are, what they mean, how they translate.
+
+A taxonomy is a TOML file; those of the package lie in ``taxonomies/`` beside this module, and a
+laboratory may name its own by path. A type has the names that data sets use for it, a lineage,
+groups, the rows of a differential that it fills and its neighbours in maturation. Mappings lead
+from the types of one taxonomy to those of a coarser one; each type is mapped or named as dropped.
+
+Shapes: none; plain data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal, get_args
+
+from cellcount.errors import UsageError
+
+Profile = Literal["peripheral-blood", "bone-marrow"]
+Lineage = Literal[
+    "erythropoiesis", "granulopoiesis", "lymphopoiesis", "monopoiesis", "thrombopoiesis", "others"
+]
+PROFILES: tuple[str, ...] = get_args(Profile)
+LINEAGES: tuple[str, ...] = get_args(Lineage)
+
+#: Groups that a laboratory reports besides the types.
+GROUPS = ("blasts", "immature granulocytes", "neutrophils", "erythroid", "lymphoid")
+
+#: Rows of the nucleated differential count, in the order of ICSH 2008; blood has most of them.
+COUNTED_ROWS = (
+    "blasts", "promyelocytes", "myelocytes", "metamyelocytes", "band_forms",
+    "segmented_neutrophils", "eosinophils", "basophils", "mast_cells", "monocytes", "lymphocytes",
+    "plasma_cells", "erythroblasts",
+)  # fmt: skip
+#: Counted and listed, never part of a percentage.
+OUTSIDE_ROWS = (
+    "nucleated_red_cells", "platelets", "megakaryocytes", "macrophages", "osteoblasts",
+    "osteoclasts", "stromal_cells", "smudge_cells", "non_haemopoietic", "artefacts",
+    "not_identifiable", "other_cells",
+)  # fmt: skip
+ROWS = COUNTED_ROWS + OUTSIDE_ROWS
+
+_FOLDER = resources.files("cellcount.models") / "taxonomies"
+
+
+@dataclass(frozen=True, slots=True)
+class CellType:
+    """One type of cell.
+
+    Attributes:
+        id: short name used in column names, for example ``band_neutrophil``.
+        name, plural: full names.
+        abbreviation: the code of its data set, or the usual short form.
+        lineage: one of ``LINEAGES``.
+        groups: the ``GROUPS`` it counts towards.
+        rows: the row of a differential that it fills; several where it pools them, none where it
+            belongs to no row.
+        in_denominator: whether it enters the percentages of its taxonomy's profile.
+        neighbours: ids of the types next to it in maturation, which experts confuse too.
+        synonyms: further names that data sets use for it.
+        note: what a reader of its numbers must know, or "".
+    """
+
+    id: str
+    name: str
+    plural: str
+    abbreviation: str
+    lineage: str
+    groups: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    in_denominator: bool = True
+    neighbours: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
+    note: str = ""
+
+    def labels(self) -> tuple[str, ...]:
+        """Every name it goes by."""
+        return (self.id, self.abbreviation, self.name, self.plural, *self.synonyms)
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A set of cell types in the order of a classifier's outputs.
+
+    Attributes:
+        name: for example ``pbc-8``.
+        title: in words.
+        profile: the kind of smear it was made for.
+        source: where the types come from.
+        notes: what a reader of its numbers must know.
+        types: the types; the position is the class index.
+        mappings: the mappings that its file declares, by the name of the target.
+        subset_of: the taxonomy whose types it selects, or "".
+    """
+
+    name: str
+    title: str
+    profile: str
+    source: str
+    notes: tuple[str, ...]
+    types: tuple[CellType, ...]
+    mappings: Mapping[str, TypeMapping]
+    subset_of: str = ""
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The types' ids, in their order."""
+        return tuple(t.id for t in self.types)
+
+    def index(self, label: str) -> int:
+        """Position of the type called ``label``: id, name, code or synonym, in any case.
+
+        Raises UsageError with the nearest name where there is none.
+        """
+        try:
+            return self._index_of[normalised(label)]
+        except KeyError:
+            known = [name for t in self.types for name in (t.id, t.abbreviation, *t.synonyms)]
+            raise UsageError(
+                f"{label!r} is no type of {self.name}; {nearest(label, known)}"
+                f"its types are {', '.join(self.ids)}"
+            ) from None
+
+    def knows(self, label: str) -> bool:
+        """Whether some type is called ``label``."""
+        return normalised(label) in self._index_of
+
+    def neighbours(self) -> tuple[tuple[int, ...], ...]:
+        """For each type the positions of its neighbours in maturation, ascending."""
+        position = {name: i for i, name in enumerate(self.ids)}
+        return tuple(tuple(sorted(position[n] for n in t.neighbours)) for t in self.types)
+
+    def members(self, *, group: str = "", lineage: str = "") -> tuple[int, ...]:
+        """Positions of the types of a group, or of a lineage."""
+        return tuple(
+            i
+            for i, t in enumerate(self.types)
+            if (group and group in t.groups) or (lineage and lineage == t.lineage)
+        )
+
+    @cached_property
+    def _index_of(self) -> dict[str, int]:
+        return {normalised(name): i for i, t in enumerate(self.types) for name in t.labels()}
+
+
+@dataclass(frozen=True, slots=True)
+class TypeMapping:
+    """How the types of one taxonomy become those of another.
+
+    Attributes:
+        source, target: names of the taxonomies.
+        target_of: source id → target id; None where the type is dropped.
+        note: why, where it is not plain.
+    """
+
+    source: str
+    target: str
+    target_of: Mapping[str, str | None]
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """For example ``mll-21:lineage-5``."""
+        return f"{self.source}:{self.target}"
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Source types without a target; their cells are left out, and that must be said."""
+        return tuple(source for source, target in self.target_of.items() if target is None)
+
+    def sources_of(self, target: str) -> tuple[str, ...]:
+        """The source types that become ``target``; empty where nothing does."""
+        return tuple(source for source, mapped in self.target_of.items() if mapped == target)
+
+
+def taxonomies() -> tuple[str, ...]:
+    """Names of the packaged taxonomies, sorted."""
+    names = [entry.name for entry in _FOLDER.iterdir()]
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+@lru_cache(maxsize=64)
+def load_taxonomy(name: str) -> Taxonomy:
+    """A packaged taxonomy by name, or a laboratory's own by the path of its ``.toml`` file.
+
+    Raises UsageError: unknown, or the file is not a valid taxonomy; says where and what to do.
+    """
+    from cellcount.models.taxonomy_file import parse_taxonomy
+
+    if name.endswith(".toml"):
+        path = Path(name)
+        try:
+            return parse_taxonomy(path.stem, path.read_text("utf-8"), origin=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the taxonomy {path} cannot be read: {error}") from error
+    if name not in taxonomies():
+        raise UsageError(
+            f"there is no taxonomy {name!r}; {nearest(name, taxonomies())}known: "
+            f"{', '.join(taxonomies())}; or name your own file, which ends in .toml"
+        )
+    text = (_FOLDER / f"{name}.toml").read_text("utf-8")
+    return parse_taxonomy(name, text, origin=f"the packaged taxonomy {name}")
+
+
+def mapping(name: str) -> TypeMapping:
+    """The mapping ``SOURCE:TARGET``, for example ``mll-21:lineage-5``.
+
+    It is declared in the source's file, or both are selections of the same types.
+
+    Raises UsageError: not of that form, or no such mapping is declared.
+    """
+    source_name, colon, target_name = name.rpartition(":")
+    if not colon or not source_name or not target_name:
+        raise UsageError(f"{name!r} is no mapping, expected SOURCE:TARGET like mll-21:lineage-5")
+    source = load_taxonomy(source_name)
+    if target_name in source.mappings:
+        return source.mappings[target_name]
+    siblings = [load_taxonomy(other) for other in taxonomies() if other != source_name]
+    selections = {t.name: t for t in siblings if _family(t) == _family(source)}
+    if target_name not in selections:
+        declared = [*source.mappings, *selections]
+        known = ", ".join(f"{source_name}:{target}" for target in declared)
+        raise UsageError(
+            f"{source_name} has no mapping to {target_name!r}; "
+            f"{nearest(target_name, declared)}known: {known or 'none'}"
+        )
+    kept = selections[target_name].ids
+    target_of = {i: i if i in kept else None for i in source.ids}
+    return TypeMapping(source_name, target_name, target_of, "The same types, as far as selected.")
+
+
+def _family(taxonomy: Taxonomy) -> str:
+    return taxonomy.subset_of or taxonomy.name
+
+
+def fitting_taxonomies(labels: Iterable[str]) -> tuple[str, ...]:
+    """Packaged taxonomies with a type for each label, the best first.
+
+    The best tells the most of the labels apart; among equals, the one with the fewest types.
+    """
+    wanted = set(labels)
+    loaded = [load_taxonomy(name) for name in taxonomies()]
+    fitting = [t for t in loaded if wanted and all(t.knows(label) for label in wanted)]
+    told_apart = {t.name: len({t.index(label) for label in wanted}) for t in fitting}
+    return tuple(
+        t.name for t in sorted(fitting, key=lambda t: (-told_apart[t.name], len(t), t.name))
+    )
+
+
+def plain_taxonomy(name: str, labels: Iterable[str], profile: Profile) -> Taxonomy:
+    """A taxonomy of a laboratory's own labels, of which nothing but the name is known.
+
+    Such types fill no row and enter no denominator: their counts are only listed.
+    """
+    types = tuple(
+        CellType(_as_id(label), label, label, label, "others", in_denominator=False)
+        for label in dict.fromkeys(labels)
+    )
+    ids = [t.id for t in types]
+    if len(set(ids)) < len(ids) or "" in ids:
+        raise UsageError(
+            f"the labels {[t.name for t in types]} give the column names {ids}, expected each to "
+            "have letters or digits of its own; rename the folders or labels"
+        )
+    notes = ("Types known by name only: no lineage, group or row of a differential.",)
+    return Taxonomy(name, name, profile, "the training data's own labels", notes, types, {})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'? `` for an error message, "" where nothing is near."""
+    by_lower = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), list(by_lower), n=1)
+    return f"did you mean {by_lower[close[0]]!r}? " if close else ""
+
+
+def _as_id(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+
+
+def normalised(label: str) -> str:
+    """A label without regard to case and to how its words are joined."""
+    return re.sub(r"[\s_-]+", " ", label.strip().casefold())

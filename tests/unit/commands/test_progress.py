@@ -1,0 +1,48 @@
+"""Plain progress: a line now and then, with rate and time left that can be checked by hand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellcount.commands.progress import PlainProgress
+from cellcount.records import Cells, Detections, ImageRef, ImageResult
+
+
+def done(image: str, cells: int = 3) -> ImageResult:
+    boxes = np.zeros((cells, 4), np.float32)
+    found = Detections(boxes, np.ones(cells, np.float32), np.zeros(cells, np.int64))
+    ref = ImageRef(Path(image), image, "s")
+    return ImageResult(ref, "done", cells=Cells(found, np.zeros(cells, np.bool_)))
+
+
+def test_lines_come_at_intervals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    bar = PlainProgress()
+    bar.start("Counting", 100, 20)
+    for _ in range(40):  # 2 images a second
+        now += 0.5
+        bar.advance(done("a.png"))
+    assert capsys.readouterr().err.splitlines() == [
+        "going on: 20 of 100 images done before",
+        "Counting 80 images",
+        "50 of 100 images, 90 cells, 2.00 images/s, 25 s left",
+    ]
+
+
+def test_nothing_left_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainProgress().start("Counting", 1, 1)
+    assert capsys.readouterr().err == "going on: 1 of 1 image done before\n"
+
+
+def test_failures_are_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = PlainProgress()
+    bar.start("Counting", 2)
+    bar.advance(ImageResult(ImageRef(Path("x"), "x\n.png", "s"), "failed", "empty file"))
+    assert capsys.readouterr().err.splitlines()[-1] == "failed: x\\n.png: empty file"

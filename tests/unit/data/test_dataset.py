@@ -1,0 +1,254 @@
+"""Training crops: pure functions of (seed, epoch, index), and boxes that follow the pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch.utils.data import DataLoader
+
+from cellcount.data.dataset import (
+    AugmentSettings,
+    FieldDataset,
+    red_cell_diameter_px,
+    scale_factors,
+)
+from cellcount.errors import AnnotationError
+from cellcount.records import LabelledImage
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import DiscField
+
+Item = tuple[torch.Tensor, dict[str, torch.Tensor]]
+CLASSES = ("rbc", "wbc", "platelet")
+PLAIN = AugmentSettings(
+    size_px=128,
+    scale_range=(1, 1),
+    scale_core=(1, 1),
+    mosaic=0,
+    shear_share=0,
+    aspect=0,
+    min_visible=0.0,
+    colour=None,
+)
+
+
+@pytest.fixture(scope="module")
+def images(
+    tmp_path_factory: pytest.TempPathFactory, disc_field: type[DiscField]
+) -> list[LabelledImage]:
+    folder = tmp_path_factory.mktemp("discs")
+    made = []
+    for number in range(3):
+        field = disc_field(200, 160, diameters=(24, 30), spacing=1.5, seed=number)
+        path = folder / f"{number}.png"
+        Image.fromarray(field.pixels).save(path)
+        labels = tuple(CLASSES[i] for i in field.labels)
+        made.append(LabelledImage(path, field.boxes_xyxy, labels, 200, 160))
+    return made
+
+
+def dataset(
+    images: list[LabelledImage], augment: AugmentSettings, seed: int = 0, factor: float = 1.0
+) -> FieldDataset:
+    return FieldDataset(
+        images, [factor] * len(images), CLASSES, augment, seed=seed, white_balance=False
+    )
+
+
+def equal(one: Item, other: Item) -> bool:
+    return torch.equal(one[0], other[0]) and all(
+        torch.equal(one[1][k], other[1][k]) for k in ("boxes", "labels")
+    )
+
+
+def test_an_item_is_decided_by_seed_epoch_and_index(images: list[LabelledImage]) -> None:
+    full = AugmentSettings(size_px=96)
+    one, other = dataset(images, full), dataset(images, full)
+    torch.manual_seed(1)
+    first = [one[i] for i in (0, 1, 2)]
+    torch.manual_seed(99)
+    again = [other[i] for i in (2, 1, 0)][::-1]
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not equal(first[0], dataset(images, full, seed=1)[0])
+    other.start_epoch(1, settling=False)
+    assert not equal(first[0], other[0])
+
+
+def test_items_leave_the_global_generator_alone(images: list[LabelledImage]) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    dataset(images, AugmentSettings(size_px=96))[0]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_workers_change_nothing(images: list[LabelledImage]) -> None:
+    data = dataset(images, AugmentSettings(size_px=96))
+    direct = [data[i] for i in range(3)]
+    loaded = list(DataLoader(data, batch_size=None, num_workers=2))
+    assert all(equal(a, (b[0], b[1])) for a, b in zip(direct, loaded, strict=True))
+
+
+def extents(image: torch.Tensor) -> np.ndarray:
+    """Boxes of the discs as the pixels show them."""
+    spots, _ = ndimage.label(image[1].numpy() < 175)
+    found = [
+        (c.start, r.start, c.stop, r.stop)
+        for r, c in ndimage.find_objects(spots)
+        if c.stop - c.start > 3 and r.stop - r.start > 3
+    ]
+    return np.array(found, np.float32).reshape(-1, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "factor", "tolerance"),
+    [
+        ({}, 1.0, 1.3),  # crops, flips and turns alone
+        ({"aspect": 0.15}, 1.0, 1.6),
+        ({"scale_range": (0.7, 2.5), "scale_core": (0.7, 2.5)}, 1.0, 2.2),
+        ({}, 1.6, 1.8),
+        ({"shear_share": 1.0, "shear_deg": 12.0}, 1.0, 2.4),
+        ({"mosaic": 1.0, "scale_range": (0.8, 1.1), "scale_core": (0.8, 1.1)}, 1.0, 1.6),
+    ],
+    ids=["flips and turns", "aspect", "scale", "factor", "shear", "mosaic"],
+)
+def test_boxes_follow_the_pixels(
+    images: list[LabelledImage],
+    changes: dict[str, float | tuple[float, float]],
+    factor: float,
+    tolerance: float,
+) -> None:
+    import dataclasses
+
+    settings = dataclasses.replace(PLAIN, **changes)  # type: ignore[arg-type]
+    data = dataset(images, settings, factor=factor)
+    compared = 0
+    for epoch in range(12):
+        data.start_epoch(epoch, settling=False)
+        for index in range(3):
+            image, target = data[index]
+            boxes = target["boxes"].numpy()
+            # Cells cut by the crop, or by the seams of a mosaic, show less than their box.
+            seams = np.array([0, 43, 64, 85, 128] if "mosaic" in changes else [0, 128])
+            whole = boxes[(np.abs(boxes[..., None] - seams) > 3).all((1, 2))]
+            seen = extents(image)
+            for box in whole:
+                assert np.abs(seen - box).max(axis=1).min() <= tolerance, f"no disc at {box}"
+                compared += 1
+    assert compared > 30
+
+
+def test_labels_follow_the_boxes(images: list[LabelledImage]) -> None:
+    colours = np.array([[200, 90, 110], [90, 60, 170], [150, 120, 60]])
+    data = dataset(images, PLAIN)
+    for index in range(3):
+        image, target = data[index]
+        for box, label in zip(target["boxes"], target["labels"], strict=True):
+            x, y = (box[:2] + box[2:]).div(2).long().clamp(0, 127).tolist()
+            shown = np.abs(colours - image[:, y, x].numpy()).sum(1).argmin() + 1
+            assert int(label) == shown
+
+
+def test_the_scale_range_is_covered(images: list[LabelledImage]) -> None:
+    """At factor 1 discs of 24-30 px must be seen from 0.4 to 2.5 times their size."""
+    import dataclasses
+
+    settings = dataclasses.replace(
+        PLAIN, scale_range=(0.4, 2.5), scale_core=(0.75, 1.35), size_px=192
+    )
+    data = dataset(images, settings)
+    shares: list[float] = []
+    core = 0
+    for epoch in range(60):
+        data.start_epoch(epoch, settling=False)
+        for index in range(3):
+            boxes = data[index][1]["boxes"]
+            inside = boxes[(boxes.min(1).values > 2) & (boxes.max(1).values < 190)]
+            if len(inside):
+                side = float((inside[:, 2:] - inside[:, :2]).prod(1).sqrt().median()) / 27
+                shares.append(side)
+                core += 0.7 < side < 1.45
+    assert min(shares) < 0.5
+    assert max(shares) > 2.1
+    assert 0.55 < core / len(shares) < 0.9, "most crops stay near the model's scale"
+
+
+def test_settling_stays_near_the_scale_without_mosaics(images: list[LabelledImage]) -> None:
+    data = dataset(images, AugmentSettings(size_px=96, colour=None))
+    for epoch in range(10):
+        data.start_epoch(epoch, settling=True)
+        boxes = data[epoch % 3][1]["boxes"]
+        inside = boxes[(boxes.min(1).values > 2) & (boxes.max(1).values < 94)]
+        sides = (inside[:, 2:] - inside[:, :2]).prod(1).sqrt()
+        assert ((sides > 24 * 0.7) & (sides < 30 * 1.45)).all()
+
+
+def test_items_are_what_the_model_takes(images: list[LabelledImage]) -> None:
+    data = dataset(images, AugmentSettings(size_px=64))
+    for epoch in range(12):
+        data.start_epoch(epoch, settling=False)
+        image, target = data[epoch % 3]
+        boxes, labels = target["boxes"], target["labels"]
+        assert (image.shape, image.dtype) == ((3, 64, 64), torch.uint8)
+        assert (boxes.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert boxes.shape == (len(labels), 4)
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert (boxes >= 0).all()
+        assert (boxes <= 64).all()
+        assert ((labels >= 1) & (labels <= 3)).all()
+
+
+def test_other_classes_and_empty_images_are_no_trouble(
+    images: list[LabelledImage], tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 30), "white").save(tmp_path / "empty.png")
+    empty = LabelledImage(tmp_path / "empty.png", np.zeros((0, 4), np.float32), (), 40, 30)
+    only_wbc = FieldDataset(
+        [empty, images[0]], [5.0, 1.0], ("wbc",), PLAIN, seed=0, white_balance=True
+    )
+    image, target = only_wbc[0]
+    assert image.float().mean() > 230
+    assert target["boxes"].shape == (0, 4)
+    assert set(only_wbc[1][1]["labels"].tolist()) == {1}
+
+
+def labelled(diameters: list[float], size: tuple[int, int] = (500, 400)) -> LabelledImage:
+    boxes = [[10 + 90 * i, 20, 10 + 90 * i + d, 20 + d] for i, d in enumerate(diameters)]
+    stacked = np.array(boxes, np.float32).reshape(-1, 4)
+    return LabelledImage(Path("x.png"), stacked, ("rbc",) * len(boxes), *size)
+
+
+def test_red_cells_are_measured_by_their_median() -> None:
+    assert red_cell_diameter_px(labelled([50, 60, 80]), "rbc") == pytest.approx(60)
+    assert red_cell_diameter_px(labelled([50, 60]), "rbc") is None
+    assert red_cell_diameter_px(labelled([50, 60, 80]), "wbc") is None
+    # The third is cut by the right edge, so only two are whole.
+    assert red_cell_diameter_px(labelled([50, 60, 80], (230, 400)), "rbc") is None
+
+
+def test_factors_fall_back_on_images_of_the_same_size() -> None:
+    few_alike, few_other = labelled([50]), labelled([50], (900, 900))
+    images = [
+        labelled([40] * 3),
+        labelled([50] * 3),
+        few_alike,
+        labelled([80] * 3, (600, 600)),
+        few_other,
+    ]
+    factors = scale_factors(images, scale_class="rbc", target_px=80, given_px=None)
+    assert factors == pytest.approx([2.0, 1.6, 80 / 45, 1.0, 80 / 50])
+    given = scale_factors(images, scale_class="rbc", target_px=80, given_px=20)
+    assert given == [4.0] * 5
+
+
+def test_an_unknown_scale_is_asked_for() -> None:
+    with pytest.raises(
+        AnnotationError, match="state the red-cell diameter in pixels with --rbc-px"
+    ):
+        scale_factors([labelled([50])], scale_class="rbc", target_px=80, given_px=None)

@@ -1,0 +1,89 @@
+"""A packaged model is its training's export with a completed card and the very same tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from cellcount.errors import WeightsError
+from cellcount.models.release import main, release, with_facts
+from cellcount.models.weights import read_card, write_card
+
+SOURCES = ({"name": "fields", "format": "yolo", "train": 8, "val": 2}, {"name": "more"})
+FACTS: dict[str, Any] = {
+    "version": "1.2.3",
+    "notes": ["Not for diagnosis."],
+    "data": [
+        {"name": "fields", "source": "here", "license": "MIT"},
+        {"name": "more", "source": "there", "license": "CC BY 4.0"},
+    ],
+    "evaluations": [{"data": "fields", "split": "test", "ap50": 0.9}],
+}
+
+
+def raw_tensors(path: Path) -> dict[str, bytes]:
+    with safe_open(path, framework="np") as file:
+        return {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
+
+
+@pytest.fixture
+def export(tiny_weights: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(tiny_weights.read_bytes())
+    write_card(path, dataclasses.replace(read_card(path), data=SOURCES))
+    return path
+
+
+def test_the_card_is_completed_and_the_tensors_stay(export: Path, tmp_path: Path) -> None:
+    facts, target = tmp_path / "facts.json", tmp_path / "blood.safetensors"
+    facts.write_text(json.dumps(FACTS), "utf-8")
+    before = read_card(export)
+    main([str(export), str(facts), str(target)])
+    card = read_card(target)
+    assert card == dataclasses.replace(
+        before,
+        version="1.2.3",
+        notes=("Not for diagnosis.",),
+        data=(
+            {**SOURCES[0], "source": "here", "license": "MIT"},
+            {"name": "more", "source": "there", "license": "CC BY 4.0"},
+        ),
+        evaluations=({"data": "fields", "split": "test", "ap50": 0.9},),
+    )
+    assert raw_tensors(target) == raw_tensors(export)
+    assert read_card(export) == before
+
+
+def test_it_may_be_done_again_in_place(export: Path, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps(FACTS), "utf-8")
+    first = release(export, facts, export)
+    tensors = raw_tensors(export)
+    assert release(export, facts, export) == first == read_card(export)
+    assert raw_tensors(export) == tensors
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"licence": "MIT"}, r"facts name \['licence'\]"),
+        ({"data": FACTS["data"][:1]}, r"trained on \['more'\], of which the facts tell nothing"),
+    ],
+)
+def test_what_is_forgotten_or_misspelt_is_said(
+    export: Path, facts: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(WeightsError, match=expected):
+        with_facts(read_card(export), facts)
+
+
+def test_the_facts_of_every_packaged_model_fit_a_card(repo_root: Path, tiny_weights: Path) -> None:
+    for path in (repo_root / "cellcount" / "weights").glob("*.json"):
+        card = with_facts(read_card(tiny_weights), json.loads(path.read_text("utf-8")))
+        assert card.notes
+        assert all({"name", "source", "license"} <= source.keys() for source in card.data)

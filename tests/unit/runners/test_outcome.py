@@ -1,0 +1,86 @@
+"""Totals, the failure rate and the exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellcount.records import CellClass, Cells, Detections, ImageRef, ImageResult, Status
+from cellcount.runners.outcome import (
+    Outcome,
+    Tally,
+    TooManyFailuresError,
+    Totals,
+    library_versions,
+)
+
+CLASSES = (CellClass("rbc", "red cell", "red cells"), CellClass("wbc", "white cell", "white cells"))
+
+
+def result(image: str, status: Status = "done", reason: str = "", labels: str = "") -> ImageResult:
+    n = len(labels)
+    boxes = np.tile(np.array([0, 0, 5, 5], np.float32), (n, 1))
+    found = Detections(boxes, np.ones(n, np.float32), np.array([*map(int, labels)], np.int64))
+    ref = ImageRef(Path(image), image, "s")
+    return ImageResult(ref, status, reason, cells=Cells(found, np.zeros(n, np.bool_)))
+
+
+RESULTS = [
+    result("a", labels="0010"),
+    result("b", "failed", "empty file"),
+    result("c", reason="no cells found"),
+    result("d", "excluded", "blurred"),
+]
+
+
+def outcome(results: list[ImageResult], images: int = 4, *, gave_up: bool = False) -> Outcome:
+    return Outcome(images, Totals.of(results, CLASSES), (), 1.0, len(results), gave_up)
+
+
+def test_totals_are_sums_over_what_is_done() -> None:
+    totals = Totals.of(RESULTS, CLASSES)
+    assert (totals.finished, totals.done, totals.cells) == (4, 2, 4)
+    assert totals.counts == {"rbc": 3, "wbc": 1}
+    assert [(n.name, n.status, n.reason) for n in totals.not_done] == [
+        ("b", "failed", "empty file"),
+        ("d", "excluded", "blurred"),
+    ]
+    assert [n.name for n in totals.cautions] == ["c"]
+    assert Totals.of([], CLASSES).counts == {"rbc": 0, "wbc": 0}
+
+
+def test_exit_codes() -> None:
+    failed = result("x", "failed", "why")
+    assert outcome([RESULTS[0]]).exit_code == 0
+    assert outcome(RESULTS).exit_code == 1
+    assert outcome([failed]).exit_code == 3
+    assert outcome([failed], gave_up=True).exit_code == 4
+    assert outcome([RESULTS[3]]).exit_code == 0  # left out on purpose
+    assert outcome(RESULTS[:1]).left == 3
+
+
+@pytest.mark.parametrize(("rate", "allowed"), [(0.0, 0), (0.25, 1), (0.3, 1), (0.5, 2)])
+def test_the_run_ends_with_the_first_failure_too_many(rate: float, allowed: int) -> None:
+    tally = Tally(4, rate)
+    failed = result("x", "failed", "why")
+    for _ in range(allowed):
+        tally.count(failed)
+    tally.count(RESULTS[0])
+    assert (tally.images, tally.failed, tally.cells) == (allowed + 1, allowed, 4)
+    with pytest.raises(TooManyFailuresError):
+        tally.count(failed)
+
+
+def test_by_default_no_number_of_failures_ends_the_run() -> None:
+    tally = Tally(4, 1.0)
+    for _ in range(4):
+        tally.count(result("x", "failed", "why"))
+    assert tally.failed == 4
+
+
+def test_versions_name_what_decides_numbers() -> None:
+    versions = library_versions()
+    assert {"cellcount", "python", "torch", "torchvision", "numpy", "pillow"} <= set(versions)
+    assert "unknown" not in versions.values()

@@ -1,0 +1,254 @@
+"""One image through the pipeline: exact with an engine that knows the answer, whatever happens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cellcount.engines.field import FieldDetector
+from cellcount.journal import Journal, Json, key_of
+from cellcount.pipeline import (
+    CAP_CAUTION,
+    EMPTY_CAUTION,
+    SCALE_CAUTION,
+    Loaded,
+    Pipeline,
+    SlideScales,
+    fingerprint,
+    load,
+    thresholds_of,
+)
+from cellcount.records import Detections, ImageRef, Picture
+from cellcount.settings import AnalyzeSettings
+
+LARGE = 10**9
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.values: dict[str, Json] = {}
+
+    def get_value(self, name: str) -> Json:
+        return self.values.get(name)
+
+    def set_value(self, name: str, value: Json) -> None:
+        self.values[name] = value
+
+
+def save(folder: Path, name: str, pixels: NDArray[np.uint8]) -> ImageRef:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return ImageRef(path, name, path.parent.name)
+
+
+def pipeline_of(
+    engine: Any,  # noqa: ANN401 -- a fixture's class
+    refs: list[ImageRef],
+    settings: AnalyzeSettings | None = None,
+    store: Memory | None = None,
+) -> Pipeline:
+    settings = settings or AnalyzeSettings()
+    detector = FieldDetector(engine, settings.tile_px)
+    return Pipeline(detector, settings, SlideScales(refs, detector, store or Memory(), LARGE))
+
+
+@pytest.mark.parametrize("tile_px", [256, 320, 480, 640, 2048])
+def test_tile_size_never_changes_counts(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+    tile_px: int,
+) -> None:
+    field = disc_field(1300, 900, whole=False)
+    ref = replace(save(tmp_path, "a.png", field.pixels), um_per_px=7.5 / 64)
+    pipeline = pipeline_of(disc_engine(), [ref], AnalyzeSettings(tile_px=tile_px))
+    result = pipeline.analyze(load(ref, LARGE))
+    assert (result.status, result.reason, result.scale_factor) == ("done", "", 1.0)
+    found = np.bincount(result.cells.detections.labels, minlength=3)
+    assert found.tolist() == np.bincount(field.labels, minlength=3).tolist()
+    assert len(field.labels) > 150
+
+
+def test_scale_is_measured_once_a_slide_and_kept(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    """Discs of 32 px before a model of 64 px: twice the size, boxes back in original pixels."""
+    refs = [
+        save(tmp_path, f"s/{n}.png", disc_field(400, 300, diameters=(31, 33), seed=n).pixels)
+        for n in range(3)
+    ]
+    truth = disc_field(400, 300, diameters=(31, 33), seed=1)
+    engine, store = disc_engine(seen=(0.5, 2.0)), Memory()
+    pipeline = pipeline_of(engine, refs, store=store)
+    result = pipeline.analyze(load(refs[1], LARGE))
+    assert result.scale_factor == pytest.approx(2.0, rel=0.05)
+    assert result.um_per_px is None  # an estimate is no measurement
+    assert len(result.cells) == len(truth.labels)
+    assert list(store.values) == ["scale:s"]
+    assert store.values["scale:s"] == result.scale_factor
+
+    again = pipeline_of(engine, refs[:1], store=store)  # another sample, the same slide
+    assert again.analyze(load(refs[0], LARGE)).scale_factor == result.scale_factor
+
+
+def test_which_image_comes_first_does_not_matter(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    sizes = [20, 26, 32, 38, 44, 50, 56]
+    refs = [
+        save(tmp_path, f"s/{d}.png", disc_field(400, 300, diameters=(d, d)).pixels) for d in sizes
+    ]
+    factors = {
+        pipeline_of(disc_engine(seen=(0.5, 2.0)), refs).analyze(load(ref, LARGE)).scale_factor
+        for ref in refs
+    }
+    assert len(factors) == 1
+
+
+def test_a_slide_without_red_cells_is_analysed_as_it_is_and_looked_at_again(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    blank = np.full((300, 400, 3), 235, np.uint8)
+    ref, store = save(tmp_path, "s/a.png", blank), Memory()
+    result = pipeline_of(disc_engine(), [ref], store=store).analyze(load(ref, LARGE))
+    assert (result.status, result.scale_factor) == ("done", 1.0)
+    assert result.reason == f"{SCALE_CAUTION}; {EMPTY_CAUTION}"
+    assert store.values == {}  # more images may show more
+    more = save(tmp_path, "s/b.png", disc_field(400, 300, diameters=(31, 33)).pixels)
+    grown = pipeline_of(disc_engine(seen=(0.5, 2.0)), [ref, more], store=store)
+    assert grown.analyze(load(ref, LARGE)).scale_factor == pytest.approx(2.0, rel=0.05)
+
+
+def test_given_scale_goes_before_the_files_own(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    ref = save(tmp_path, "a.png", disc_field(300, 200).pixels)
+    pipeline = pipeline_of(disc_engine(), [ref])
+    picture = Picture(disc_field(300, 200).pixels, um_per_px=7.5 / 32)
+    own = pipeline.analyze(Loaded(ref, "", picture))
+    assert (own.um_per_px, own.scale_factor) == (7.5 / 32, 2.0)
+    given = replace(ref, um_per_px=7.5 / 64)
+    result = pipeline.analyze(Loaded(given, "", picture))
+    assert (result.um_per_px, result.scale_factor) == (7.5 / 64, 1.0)
+
+
+def test_the_cap_is_a_caution(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    engine = disc_engine()
+    engine.card = replace(engine.card, inference=replace(engine.card.inference, max_detections=10))
+    ref = replace(save(tmp_path, "a.png", disc_field(512, 400).pixels), um_per_px=7.5 / 64)
+    result = pipeline_of(engine, [ref]).analyze(load(ref, LARGE))
+    assert (result.status, result.reason) == ("done", CAP_CAUTION)
+
+
+def test_scores_and_thresholds_meet_in_float32(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+) -> None:
+    """0.7 as float64 lies above 0.7 as float32: such a cell must not be lost to rounding."""
+    engine = disc_engine()
+    score = np.float32(0.7)
+    assert float(score) < 0.7
+    box = np.array([[10, 10, 40, 40]], np.float32)
+    one = Detections(box, np.array([score]), np.zeros(1, np.int64))
+    engine.detect = lambda tiles: [one for _ in tiles]
+    ref = replace(save(tmp_path, "a.png", np.full((90, 90, 3), 235, np.uint8)), um_per_px=7.5 / 64)
+    result = pipeline_of(engine, [ref], AnalyzeSettings(min_score=0.7)).analyze(load(ref, LARGE))
+    assert len(result.cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("CUDA out of memory.\nTried …"), "unexpected RuntimeError: CUDA out of mem"),
+        (MemoryError(), "unexpected MemoryError: "),
+    ],
+)
+def test_an_unexpected_error_fails_one_image(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    error: Exception,
+    reason: str,
+) -> None:
+    engine = disc_engine()
+
+    def fail(tiles: object) -> None:
+        raise error
+
+    engine.detect = fail
+    ref = save(tmp_path, "a.png", np.full((90, 120, 3), 235, np.uint8))
+    result = pipeline_of(engine, [ref]).analyze(load(ref, LARGE))
+    assert result.status == "failed"
+    assert result.reason.startswith(reason)
+    assert "\n" not in result.reason
+    assert (result.width_px, result.height_px) == (120, 90)
+
+
+def test_an_interruption_is_no_failed_image(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+) -> None:
+    engine = disc_engine()
+
+    def stop(tiles: object) -> None:
+        raise KeyboardInterrupt
+
+    engine.detect = stop
+    ref = save(tmp_path, "a.png", np.full((90, 120, 3), 235, np.uint8))
+    with pytest.raises(KeyboardInterrupt):
+        pipeline_of(engine, [ref]).analyze(load(ref, LARGE))
+
+
+def test_what_cannot_be_read_says_why(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+) -> None:
+    ref = save(tmp_path, "a.png", np.zeros((4, 4, 3), np.uint8))
+    key = key_of(ref)
+    ref.path.write_bytes(b"")
+    loaded = load(ref, LARGE)
+    assert (loaded.picture, loaded.reason) == (None, "empty file")
+    assert loaded.file_key == key_of(ref) != key
+    result = pipeline_of(disc_engine(), [ref]).analyze(loaded)
+    assert (result.status, result.reason, result.scale_factor) == ("failed", "empty file", None)
+
+
+def test_the_fingerprint_holds_what_decides_the_numbers(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+) -> None:
+    detector = FieldDetector(disc_engine())
+    base = fingerprint(AnalyzeSettings(), detector, "abc")
+    assert base["thresholds"] == dict.fromkeys(("rbc", "wbc", "platelet"), 0.5)
+    assert base["batch_size"] == 1  # the engine's, not the 0 that was asked for
+    changed = [
+        fingerprint(AnalyzeSettings(min_score=0.4), detector, "abc"),
+        fingerprint(AnalyzeSettings(edge_rule="two-sides"), detector, "abc"),
+        fingerprint(AnalyzeSettings(um_per_px=0.1), detector, "abc"),
+        fingerprint(AnalyzeSettings(tile_px=512), detector, "abc"),
+        fingerprint(AnalyzeSettings(), detector, "abd"),
+    ]
+    assert all(other != base for other in changed)
+    with Journal.open(tmp_path / "j.sqlite", base):
+        pass  # it is JSON-ready
+    assert thresholds_of(detector.engine.card, 0.3) == dict.fromkeys(
+        ("rbc", "wbc", "platelet"), 0.3
+    )

@@ -1,0 +1,118 @@
+"""Joining, splitting and scaling of data sets, and what is left out with a word."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cellcount.errors import AnnotationError
+from cellcount.formats.annotated import AnnotatedSet
+from cellcount.records import LabelledImage
+from cellcount.training.detector_data import (
+    augment_settings,
+    cell_classes,
+    field_factors,
+    model_diameter_px,
+    prepare,
+)
+from cellcount.training.settings import DetectorTraining
+
+Tiny = Callable[..., DetectorTraining]
+
+
+def a_set(images: tuple[LabelledImage, ...], *splits: str) -> AnnotatedSet:
+    marked = [dataclasses.replace(i, split=s) for i, s in zip(images, splits, strict=True)]
+    return AnnotatedSet(tuple(marked), ("rbc", "wbc", "platelet"), format="made")
+
+
+def test_given_splits_are_kept_and_test_images_left_alone(
+    fields: tuple[LabelledImage, ...], tiny: Tiny
+) -> None:
+    sets = [a_set(fields, "train", "", "val", "test"), a_set(fields[:1], "val")]
+    data = prepare(sets, tiny(), ["one", "two"], print)
+    assert [i.path for i in data.train] == [fields[0].path, fields[1].path]
+    assert [i.path for i in data.val] == [fields[2].path, fields[0].path]
+    assert data.classes == ("rbc", "wbc", "platelet")
+    assert data.sources == (
+        {"name": "one", "format": "made", "train": 2, "val": 1},
+        {"name": "two", "format": "made", "train": 0, "val": 1},
+    )
+
+
+def test_shares_are_drawn_by_seed(fields: tuple[LabelledImage, ...], tiny: Tiny) -> None:
+    whole = a_set(fields, "train", "train", "train", "test")
+    drawn = {
+        prepare([whole], tiny(split="2/1", seed=seed), ["x"], print).val[0].path
+        for seed in range(12)
+    }
+    assert len(drawn) == 3, "each but the test image has been drawn"
+    data = prepare([whole], tiny(split="2/1", seed=5), ["x"], print)
+    assert (len(data.train), len(data.val)) == (2, 1)
+    again = prepare([whole], tiny(split="2/1", seed=5), ["x"], print)
+    assert data.val[0].path == again.val[0].path
+
+
+def test_all_learns_from_val_too(fields: tuple[LabelledImage, ...], tiny: Tiny) -> None:
+    data = prepare([a_set(fields, "train", "val", "", "test")], tiny(split="all"), ["x"], print)
+    assert (len(data.train), len(data.val)) == (3, 0)
+
+
+def test_nothing_to_validate_on_says_what_to_do(
+    fields: tuple[LabelledImage, ...], tiny: Tiny
+) -> None:
+    with pytest.raises(AnnotationError, match="4 training and 0 validation.*split=90/10"):
+        prepare([a_set(fields, "train", "train", "train", "")], tiny(), ["x"], print)
+    with pytest.raises(AnnotationError, match="0 training and 4 validation"):
+        prepare([a_set(fields, *["val"] * 4)], tiny(), ["x"], print)
+
+
+def test_images_that_cannot_be_decoded_are_named_and_left_out(
+    fields: tuple[LabelledImage, ...], tiny: Tiny, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(fields[0].path.read_bytes()[:2000])
+    images = (*fields[:3], dataclasses.replace(fields[3], path=broken))
+    said: list[str] = []
+    data = prepare([a_set(images, "train", "train", "val", "train")], tiny(), ["x"], said.append)
+    assert len(data.train) == 2
+    assert len(said) == 1
+    assert "broken.png left out" in said[0]
+
+
+def test_factors_bring_red_cells_or_the_long_edge_to_size(
+    fields: tuple[LabelledImage, ...], tiny: Tiny
+) -> None:
+    by_cells = field_factors(fields, tiny(rbc_diameter_px=72.0))
+    assert by_cells == pytest.approx([2.0] * 4, rel=0.15)
+    assert field_factors(fields, tiny(resize="long-edge")) == [128 / 160] * 4
+
+
+def test_the_long_edge_has_a_measured_diameter(
+    fields: tuple[LabelledImage, ...], tiny: Tiny
+) -> None:
+    data = prepare([a_set(fields, "train", "train", "train", "val")], tiny(), ["x"], print)
+    assert model_diameter_px(data, tiny()) == 36.0
+    assert model_diameter_px(data, tiny(resize="long-edge")) == pytest.approx(36 * 0.8, rel=0.15)
+    assert model_diameter_px(data, tiny(resize="long-edge", rbc_px=50.0)) == 40.0
+
+
+def test_strengths_of_augmentation(tiny: Tiny) -> None:
+    flips, mild, full = (augment_settings(tiny(augment=a)) for a in ("flips", "mild", "full"))
+    assert flips.colour is None
+    assert (flips.scale_range, flips.mosaic, flips.shear_share) == ((1.0, 1.0), 0.0, 0.0)
+    assert full.scale_range[0] <= 0.4
+    assert full.scale_range[1] >= 2.5
+    assert mild.colour is not None
+    assert full.colour is not None
+    assert all(
+        0 < getattr(mild.colour, f.name) < getattr(full.colour, f.name)
+        for f in dataclasses.fields(full.colour)
+    )
+
+
+def test_classes_have_full_names() -> None:
+    assert cell_classes(["rbc", "parasite"])[0].plural == "red cells"
+    assert cell_classes(["rbc", "parasite"])[1].plural == "parasite cells"
