@@ -118,7 +118,11 @@ def _entry(label: str, text: str) -> list[str]:
     start = f"  {label:<{_LABEL_WIDTH}} "
     indent = " " * len(start)
     wrapper = TextWrapper(
-        _WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False
+        _WIDTH,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return wrapper.wrap(text) or [start.rstrip()]
 

@@ -260,7 +260,10 @@ class TorchvisionEngine:
     def _detect_batch(
         self, tiles: list[NDArray[np.uint8]], shape: tuple[int, int]
     ) -> list[Detections]:
-        batch = np.zeros((self.batch_size, *shape, 3), np.uint8)
+        # The mean colour becomes zero, as a convolution pads: a border like that of the training
+        # crops. A black one would hide cells that the edge cuts.
+        mean = np.round(255 * np.asarray(self.card.preprocessing.mean)).astype(np.uint8)
+        batch = np.broadcast_to(mean, (self.batch_size, *shape, 3)).copy()
         for i, tile in enumerate(tiles):
             batch[i, : tile.shape[0], : tile.shape[1]] = tile
         images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
@@ -269,6 +272,9 @@ class TorchvisionEngine:
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, self._dtype, enabled=half),
+            # cuDNN would compute float32 convolutions with TF32's ten bits, and pick algorithms
+            # that do not repeat their result.
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
         ):
             try:
                 found = self._model.detect(images, shapes)

@@ -19,11 +19,13 @@ from cellcount.errors import AnnotationError, ImageError
 from cellcount.images.files import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
+    check_size,
     file_kind,
     has_image_name,
     open_regular,
     stranger,
 )
+from cellcount.settings import DEFAULT_MAX_PIXELS
 
 # A label file of one image; a JSON of LabelMe may carry the picture itself.
 MAX_LABEL_BYTES = 16 * 2**20
@@ -100,7 +102,7 @@ def relative_posix(path: Path, folder: Path) -> str:
 def displayed_size_px(path: Path) -> tuple[int, int]:
     """Width and height with the stated orientation applied, from the header alone.
 
-    Raises ImageError where the file is missing, unreadable or no image.
+    Raises ImageError where the file is missing, unreadable, no image, or too large to be opened.
     """
     with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
@@ -108,7 +110,9 @@ def displayed_size_px(path: Path) -> tuple[int, int]:
         if kind is None:
             raise ImageError(stranger(head))
         file.seek(0)
-        return _tiff_size_px(file) if kind == "TIFF" else _pillow_size_px(file)
+        size = _tiff_size_px(file) if kind == "TIFF" else _pillow_size_px(file)
+        check_size(*size, DEFAULT_MAX_PIXELS)
+        return size
 
 
 def _pillow_size_px(file: BinaryIO) -> tuple[int, int]:

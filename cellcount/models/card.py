@@ -77,7 +77,7 @@ class Preprocessing:
         white_balance: bring the background (``images.color``) to a fixed white before detection.
         mean, std: RGB statistics for values in 0–1.
         interpolation: how fields are resized.
-        pad_multiple: tiles are padded with black at the right and lower side to this multiple.
+        pad_multiple: tiles are padded with the mean colour, right and below, to this multiple.
     """
 
     white_balance: bool = True

@@ -211,7 +211,8 @@ def train_detector(
         loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
         progress: Progress = fit(model, task, settings, loop)
     weights = run.out / WEIGHTS_FILE
-    report(f"best validation AP {progress.best:.4f}; weights: {weights}")
+    best = f"best validation AP {progress.best:.4f}; " if task.validates else ""
+    report(f"{best}weights: {weights}")
     return weights
 
 

@@ -22,6 +22,7 @@ def write_metrics(path: Path, rows: Sequence[Mapping[str, float | int | None]]) 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
     """Loss and AP over epochs as a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, scores = figure.subplots(1, 2)
@@ -36,6 +37,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) ->
     scores.set(xlabel="epoch", ylabel="COCO AP", title="Validation", ylim=(0, 1))
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(fontsize=8)
     part = path.with_name(path.name + ".part")

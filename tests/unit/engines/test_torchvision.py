@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from cellcount.boxes import pairwise_iou
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
-from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine, load
+from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine, load
 from cellcount.records import Detections
 
 Tiles = list[NDArray[np.uint8]]
@@ -180,3 +181,27 @@ def test_the_limit_of_detections_is_the_cards_and_is_told(
 def test_statistics_come_from_the_card_and_are_no_weights(model: FasterRCNN) -> None:
     assert not {"mean", "std"} & set(model.state_dict())
     np.testing.assert_allclose(model.mean.flatten(), [0.485, 0.456, 0.406], rtol=1e-6)
+
+
+def test_a_finest_level_may_be_pooled_from_without_anchors(
+    tiny_weights: Path, tiles: Tiles
+) -> None:
+    """More strides than anchor sizes: the anchors belong to the coarsest levels."""
+    from cellcount.models.weights import read_card
+
+    card = read_card(tiny_weights)
+    fine = dataclasses.replace(card.architecture, strides=(4, 8, 16, 32))
+    model = FasterRCNN(dataclasses.replace(card, architecture=fine))
+    images = torch.from_numpy(np.stack(tiles[:2])).permute(0, 3, 1, 2)
+    maps = model.features(images)
+    assert [tuple(m.shape[2:]) for m in maps.values()] == [(24, 32), (12, 16), (6, 8), (3, 4)]
+    assert model._proposal_maps(maps)["1"] is maps["1"]
+    assert list(model._proposal_maps(maps)) == ["1", "2", "3"]
+    losses = model.train().losses(images, targets(3))
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    # Small boxes come from the finest level: 224 px belong to stride 16, so 56 px to stride 4.
+    pooler = cast(AlignedPooler, cast(Any, model.roi_heads).box_roi_pool)
+    sides = torch.tensor([20.0, 111.0, 113.0, 225.0, 500.0])
+    levels = pooler.level_of(torch.stack([sides * 0, sides * 0, sides, sides], dim=1))
+    assert levels.tolist() == [0, 0, 1, 2, 3]

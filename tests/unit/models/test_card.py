@@ -69,8 +69,8 @@ def test_defaults_fill_what_a_card_leaves_out() -> None:
         (lambda c: c["architecture"].update(strides=[8, 16.5, 32]), "strides is"),
         (lambda c: c["architecture"].update(strides=[8, 24, 32]), "ascending powers of two"),
         (lambda c: c["architecture"].update(strides=[16, 8, 32]), "ascending powers of two"),
-        (lambda c: c["architecture"].update(strides=[8, 16]), "has 3 levels, expected 2"),
-        (lambda c: c["architecture"].update(pyramid="none"), "has 3 levels, expected 1"),
+        (lambda c: c["architecture"].update(strides=[8, 16]), "has 3 levels, expected 1 to 2"),
+        (lambda c: c["architecture"].update(pyramid="none"), "has 3 levels, expected 1 to 1"),
         (
             lambda c: c["architecture"].update(anchor_sizes_px=[[8], [16, 24], [32]]),
             "same number of sizes on every level",
