@@ -49,6 +49,7 @@ class AugmentSettings:
         aspect: half range of the log stretch along each axis.
         min_visible: a cell cut by the crop keeps its box from this visible share on.
         colour: photometric strength, None leaves colours as they are.
+        settled_plain: share of the crops of settling epochs whose colours are left alone.
     """
 
     size_px: int = 384
@@ -61,6 +62,7 @@ class AugmentSettings:
     min_visible: float = 0.2
     aspect: float = 0.06
     colour: ColourSettings | None = field(default_factory=ColourSettings)
+    settled_plain: float = 0.5
 
 
 def red_cell_diameter_px(image: LabelledImage, scale_class: str) -> float | None:
@@ -124,6 +126,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         augment: strength of augmentation.
         seed: of everything random.
         white_balance: as in the card.
+        settle_on: how many of the images, from the first, the settling epochs use; None for all.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         *,
         seed: int,
         white_balance: bool = True,
+        settle_on: int | None = None,
     ) -> None:
         self._images = list(images)
         self._factors = list(factors)
@@ -144,6 +148,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self._lens = lens_transform(augment.colour)
         self._seed = seed
         self._white_balance = white_balance
+        self._settle_on = settle_on or len(self._images)
         self._epoch = 0
         self._settling = False
 
@@ -151,7 +156,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return len(self._images)
 
     def start_epoch(self, epoch: int, *, settling: bool) -> None:
-        """Draws anew; ``settling`` leaves mosaics out and stays near the model's scale."""
+        """Draws anew; ``settling`` epochs leave mosaics out and stay near the model's scale."""
         self._epoch, self._settling = epoch, settling
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -161,6 +166,9 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def _make(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         a = self._augment
+        if self._settling:
+            index %= self._settle_on
+        plain = self._settling and chance(a.settled_plain)
         jitter = self._scale_jitter()
         side = a.size_px
         grid = self._grid(index, jitter)
@@ -170,14 +178,16 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         for row in range(grid):
             for column in range(grid):
                 if row or column:
-                    index = int(torch.randint(len(self), ()))
+                    pool = self._settle_on if self._settling else len(self)
+                    index = int(torch.randint(pool, ()))
                 x, y = edges[column], edges[row]
                 size = (edges[column + 1] - x, edges[row + 1] - y)
-                part, part_boxes, part_labels = self._patch(index, jitter, size)
+                part, part_boxes, part_labels = self._patch(index, jitter, size, plain=plain)
                 canvas[:, y : y + size[1], x : x + size[0]] = part
                 boxes.append(part_boxes + torch.tensor([x, y, x, y]))
                 labels.append(part_labels)
-        return self._finish(canvas, torch.cat(boxes), torch.cat(labels))
+        image, target = self._turned(canvas, torch.cat(boxes), torch.cat(labels))
+        return (image if plain else self._lens(image)), target
 
     def _scale_jitter(self) -> float:
         a = self._augment
@@ -195,7 +205,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return max(1, min(grid, 3))
 
     def _patch(
-        self, index: int, jitter: float, size: tuple[int, int]
+        self, index: int, jitter: float, size: tuple[int, int], *, plain: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One image's part of the crop: pixels (3, h, w), boxes and labels in the patch."""
         image, (width, height) = self._images[index], size
@@ -214,7 +224,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         crop = F.resize(
             pixels[:, y0 : y0 + h, x0 : x0 + w], [max(out_h, 1), max(out_w, 1)], antialias=True
         )
-        crop = self._balanced(self._camera(crop))
+        crop = self._balanced(crop if plain else self._camera(crop))
         patch = torch.full((3, height, width), 235, dtype=torch.uint8)
         left, top = (
             int(uniform(0, width - crop.shape[2] + 1)),
@@ -237,10 +247,10 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         balanced = apply_gains(pixels, white_balance_gains(pixels))
         return torch.from_numpy(balanced).permute(2, 0, 1)
 
-    def _finish(
+    def _turned(
         self, image: Tensor, boxes: Tensor, labels: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Flips, right-angle turns and the camera's own faults."""
+        """Flips and right-angle turns."""
         side = image.shape[-1]
         if chance(0.5):
             image = image.flip(-1)
@@ -251,7 +261,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             boxes = torch.stack(
                 [boxes[:, 1], side - boxes[:, 2], boxes[:, 3], side - boxes[:, 0]], dim=1
             )
-        return self._lens(image.contiguous()), {"boxes": boxes, "labels": labels}
+        return image.contiguous(), {"boxes": boxes, "labels": labels}
 
 
 def _item_seed(seed: int, epoch: int, index: int) -> int:

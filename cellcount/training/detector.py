@@ -120,6 +120,7 @@ class DetectorTask:
             augment_settings(settings),
             seed=settings.seed,
             white_balance=card.preprocessing.white_balance,
+            settle_on=data.settle_on,
         )
 
     def collate(

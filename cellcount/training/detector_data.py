@@ -53,12 +53,14 @@ class TrainingData:
         train, val: labelled images.
         classes: class ids in label order.
         sources: one entry per data set, for the card.
+        settle_on: how many of ``train``, from the first, the settling epochs use.
     """
 
     train: tuple[LabelledImage, ...]
     val: tuple[LabelledImage, ...]
     classes: tuple[str, ...]
     sources: tuple[dict[str, Any], ...]
+    settle_on: int
 
 
 def cell_classes(ids: Sequence[str]) -> tuple[CellClass, ...]:
@@ -108,7 +110,8 @@ def prepare(
             "with splits, or let cellcount divide it: --set split=90/10"
         )
     classes = tuple(dict.fromkeys(c for a in annotated for c in a.classes))
-    return TrainingData(tuple(train), tuple(val), classes, tuple(sources))
+    settle_on = sum(source["train"] for source in sources[: settings.settle_sets or None])
+    return TrainingData(tuple(train), tuple(val), classes, tuple(sources), settle_on)
 
 
 def _wanted_splits(*, learn_all: bool) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 data=$1 run=$2
 [ -f "$run/rendered/truth.json" ] ||
-    cellcount datasets render --out "$run/rendered" --fields 240 --size 480x480 --density 0.15-0.85 --seed 1
+    cellcount datasets render --out "$run/rendered" --fields 160 --size 480x480 --density 0.15-0.85 --seed 1
 resume=()
 [ -f "$run/blood/last.checkpoint" ] && resume=(--resume)
 cellcount train detector "$data" "$run/rendered" --out "$run/blood" --recipe blood "${resume[@]}"
