@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.boxes import clip, touches_border
-from cellcount.records import Cells, Detections
+from cellcount.records import Cells, CellTypes, Detections
 from cellcount.settings import EdgeRule
 
 EDGE_TOLERANCE_PX = 1.0
@@ -69,6 +69,20 @@ def count_by_class(cells: Cells, num_classes: int) -> NDArray[np.int64]:
     if len(counts) != num_classes:
         raise ValueError(f"a label is {len(counts) - 1}, expected less than {num_classes}")
     return counts
+
+
+def count_by_type(types: CellTypes | None, num_types: int) -> NDArray[np.int64]:
+    """Number of cells of each type and, last, of unclassified ones, int64 ``(num_types + 1,)``.
+
+    Untyped cells are in none of them.
+    """
+    if types is None:
+        return np.zeros(num_types + 1, np.int64)
+    typed = types.best >= 0
+    counts = np.bincount(types.best[typed & types.accepted], minlength=num_types)
+    if len(counts) != num_types:
+        raise ValueError(f"a type is {len(counts) - 1}, expected less than {num_types}")
+    return np.append(counts, (typed & ~types.accepted).sum()).astype(np.int64)
 
 
 def _rounded(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

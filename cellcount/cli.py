@@ -75,7 +75,10 @@ def _subgroup(name: str, help_text: str, *commands: str, module: str = "") -> La
 
 cli = LazyGroup(
     PROGRAM,
-    lazy={"analyze": "cellcount.commands.analyze:analyze"},
+    lazy={
+        "analyze": "cellcount.commands.analyze:analyze",
+        "classify": "cellcount.commands.classify:classify",
+    },
     help=(
         "Counts blood cells in smear images: folders in, tables out, nothing leaves this "
         "machine.\n\n"
@@ -93,9 +96,15 @@ cli = LazyGroup(
     no_args_is_help=True,
 )
 click.version_option(__version__, prog_name=PROGRAM)(cli)
-cli.add_command(_subgroup("train", "Train a model on annotated images.", "detector"))
-cli.add_command(_subgroup("evaluate", "Measure a model against annotated images.", "detector"))
-cli.add_command(_subgroup("datasets", "Make and look at annotated images.", "render"))
+cli.add_command(_subgroup("train", "Train a model on annotated images.", "detector", "classifier"))
+cli.add_command(
+    _subgroup("evaluate", "Measure a model against annotated images.", "detector", "classifier")
+)
+cli.add_command(
+    _subgroup(
+        "datasets", "Make, look at and convert annotated images.", "inspect", "convert", "render"
+    )
+)
 cli.add_command(_subgroup("models", "List, show and check models.", "list", "show", "check"))
 
 

@@ -29,18 +29,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.errors import JournalError
-from cellcount.records import Cells, Detections, ImageRef, ImageResult, path_order
+from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, path_order
 
 Json = dict[str, Any] | list[Any] | str | float | None
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
 SCHEMA_VERSION = 1
 
-# The array names its own fields, so a later version can add typed columns to it.
+# The array names its own fields: those of the types are there where a classifier ran.
 _BOX_FIELDS = ("x0", "y0", "x1", "y1")
 _CELL_DTYPE = np.dtype(
     [*((name, "<f4") for name in (*_BOX_FIELDS, "score")), ("label", "<i2"), ("edge", "?")]
 )
+_TYPES = {"best": "<i2", "prob": "<f4", "second": "<i2", "second_prob": "<f4", "accepted": "?"}
+_TYPED_CELL_DTYPE = np.dtype([*_CELL_DTYPE.descr, *_TYPES.items()])
 
 # Names are kept as bytes: a file name may hold bytes that are no valid UTF-8. JSON escapes them.
 _TABLES = """
@@ -357,12 +359,15 @@ def _decode(data: bytes) -> str:
 
 
 def _pack(cells: Cells) -> bytes:
-    table = np.zeros(len(cells), _CELL_DTYPE)  # (N,)
+    dtype = _CELL_DTYPE if cells.types is None else _TYPED_CELL_DTYPE
+    table = np.zeros(len(cells), dtype)  # (N,)
     detections = cells.detections
     for index, name in enumerate(_BOX_FIELDS):
         table[name] = detections.boxes_xyxy[:, index]
     table["score"], table["label"] = detections.scores, detections.labels
     table["edge"] = cells.edge
+    for name in _TYPES if cells.types is not None else ():
+        table[name] = getattr(cells.types, name)
     buffer = io.BytesIO()
     np.save(buffer, table, allow_pickle=False)
     return zlib.compress(buffer.getvalue(), 1)  # smaller, and its checksum tells damage
@@ -372,7 +377,13 @@ def _unpack(data: bytes) -> Cells:
     table: NDArray[Any] = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
     boxes_xyxy = np.stack([table[name] for name in _BOX_FIELDS], axis=1)  # (N, 4)
     detections = Detections(boxes_xyxy, table["score"].copy(), table["label"].astype(np.int64))
-    return Cells(detections, table["edge"].copy())
+    return Cells(detections, table["edge"].copy(), _types_of(table))
+
+
+def _types_of(table: NDArray[Any]) -> CellTypes | None:
+    if "best" not in (table.dtype.names or ()):
+        return None
+    return CellTypes(**{n: table[n].astype(t.replace("i2", "i8")) for n, t in _TYPES.items()})
 
 
 def _record_of(result: ImageResult) -> str:

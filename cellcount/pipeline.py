@@ -1,4 +1,4 @@
-"""The pipeline: image → scale → tiles → detections → cells, for one image reference at a time.
+"""The pipeline: image → scale → tiles → detections → cells → types, one image at a time.
 
 Runners decide where it runs and in which order; a result depends on the image, its slide's scale
 and the settings alone.
@@ -9,8 +9,8 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from cellcount import __version__
 from cellcount.cells import cells_from_detections
+from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
-from cellcount.errors import CellcountError, ImageError
+from cellcount.errors import CellcountError
 from cellcount.images.read import read_image
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
 from cellcount.journal import Json, key_of
@@ -58,14 +59,14 @@ def load(ref: ImageRef, max_pixels: int) -> Loaded:
     file_key = key_of(ref)
     try:
         return Loaded(ref, file_key, read_image(ref, max_pixels=max_pixels))
-    except ImageError as error:
-        return Loaded(ref, file_key, None, str(error))
     except Exception as error:  # noqa: BLE001 -- one image never ends a batch
-        return Loaded(ref, file_key, None, _unexpected(error, ref))
+        return Loaded(ref, file_key, None, reason_of(error, ref))
 
 
-def _unexpected(error: Exception, ref: ImageRef) -> str:
-    """The reason of an image that met a defect of ours, or of the machine (memory, device)."""
+def reason_of(error: Exception, ref: ImageRef) -> str:
+    """Why an image failed: our own words, or a defect of ours or of the machine."""
+    if isinstance(error, CellcountError):
+        return str(error)
     logger.debug("%s", ref.image, exc_info=error)
     first_line = (str(error).splitlines() or [""])[0]
     return f"unexpected {type(error).__name__}: {first_line}"
@@ -77,9 +78,19 @@ def thresholds_of(card: Card, min_score: float | None) -> dict[str, float]:
 
 
 def fingerprint(
-    settings: AnalyzeSettings, detector: FieldDetector, weights_sha256: str
+    settings: AnalyzeSettings,
+    detector: FieldDetector,
+    weights_sha256: str,
+    classifier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All that decides the numbers, for the journal."""
+    """All that decides the numbers, for the journal.
+
+    Args:
+        settings: as asked.
+        detector: as loaded.
+        weights_sha256: of the detector's weight file.
+        classifier: all that decides the types, JSON-ready, None where cells stay untyped.
+    """
     engine = detector.engine
     fields = settings.fingerprint_fields()
     fields.update(
@@ -93,6 +104,8 @@ def fingerprint(
         thresholds=thresholds_of(engine.card, settings.min_score),
         version=__version__,
     )
+    if classifier is not None:
+        fields["classifier"] = dict(classifier)  # not the name or path that was asked for
     return fields
 
 
@@ -173,12 +186,18 @@ class Pipeline:
         detector: the model on whole fields.
         settings: what decides the numbers.
         scales: factors of slides without known µm/px.
+        typer: gives the cells their types, None where they stay untyped.
     """
 
     def __init__(
-        self, detector: FieldDetector, settings: AnalyzeSettings, scales: SlideScales
+        self,
+        detector: FieldDetector,
+        settings: AnalyzeSettings,
+        scales: SlideScales,
+        typer: CellTyper | None = None,
     ) -> None:
         self._detector, self._settings, self._scales = detector, settings, scales
+        self._typer = typer
         card = detector.engine.card
         chosen = thresholds_of(card, settings.min_score)
         self.classes: tuple[CellClass, ...] = card.classes
@@ -196,16 +215,17 @@ class Pipeline:
         try:
             factor = self.factor(loaded)
             found = self._detector.detect(picture.pixels, factor or 1.0)
-        except CellcountError as error:
-            return ImageResult(ref, "failed", str(error), *size, um_per_px)
+            cells = cells_from_detections(
+                found.detections,
+                *size,
+                thresholds=self._thresholds,
+                edge_rule=self._settings.edge_rule,
+            )
+            if self._typer is not None:
+                types = self._typer.type_cells(picture.pixels, cells, factor or 1.0)
+                cells = replace(cells, types=types)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
-            return ImageResult(ref, "failed", _unexpected(error, ref), *size, um_per_px)
-        cells = cells_from_detections(
-            found.detections,
-            *size,
-            thresholds=self._thresholds,
-            edge_rule=self._settings.edge_rule,
-        )
+            return ImageResult(ref, "failed", reason_of(error, ref), *size, um_per_px)
         cautions = [SCALE_CAUTION] if factor is None else []
         cautions += [CAP_CAUTION] if found.capped else []
         cautions += [] if len(cells) else [EMPTY_CAUTION]

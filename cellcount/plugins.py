@@ -28,7 +28,7 @@ FOLDER_FUNCTIONS = {BACKBONES: "build_backbone", CLASSIFIERS: "build_classifier"
 # Built-ins come through the same door, in the form of an installed package's entry points.
 BUILT_IN = {
     BACKBONES: {"timm": "cellcount.models.backbone:timm_backbone"},
-    CLASSIFIERS: {},
+    CLASSIFIERS: {"timm": "cellcount.models.classifier:timm_classifier"},
 }
 
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 Status = Literal["done", "failed", "excluded"]
 
+UNCLASSIFIED = "unclassified"
+"""What stands for the type of a cell whose classifier was not sure enough."""
+
 _PAGE = re.compile(r"(.*)#page=(\d{1,9})", re.DOTALL)
 
 
@@ -132,21 +135,67 @@ class Detections:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class CellTypes:
+    """What a classifier said of N cells; cells that it was not asked about are untyped.
+
+    Attributes:
+        best: int64 ``(N,)``, index of the likeliest type, -1 for an untyped cell.
+        prob: float32 ``(N,)``, probability of that type; means nothing for an untyped cell.
+        second: int64 ``(N,)``, index of the next likely type, -1 where there is none.
+        second_prob: float32 ``(N,)``, probability of that one.
+        accepted: bool ``(N,)``, sure enough to count; a typed cell that is not is unclassified.
+    """
+
+    best: NDArray[np.int64]
+    prob: NDArray[np.float32]
+    second: NDArray[np.int64]
+    second_prob: NDArray[np.float32]
+    accepted: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.best),)
+        for name in ("best", "prob", "second", "second_prob", "accepted"):
+            if (actual := getattr(self, name).shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {actual}")
+        for name in ("best", "second"):
+            values = getattr(self, name)
+            if len(values) and values.min() < -1:
+                raise ValueError(f"{name} is {values.min()}, expected -1 or an index of a type")
+        if (self.accepted & (self.best < 0)).any():
+            raise ValueError("a cell is accepted without a type")
+
+    def __len__(self) -> int:
+        return len(self.best)
+
+    @classmethod
+    def untyped(cls, count: int) -> CellTypes:
+        """``count`` cells that no classifier was asked about."""
+        nothing, zeros = np.full(count, -1, np.int64), np.zeros(count, np.float32)
+        return cls(nothing, zeros, nothing, zeros, np.zeros(count, np.bool_))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Cells:
     """The counted cells of one image, ranked by (y, x) of their upper left corner.
 
     Attributes:
         detections: boxes in pixels of the original image.
         edge: bool ``(N,)``, the cell is cut by the image's edge.
+        types: what a classifier said of the N cells, None where none was asked.
     """
 
     detections: Detections
     edge: NDArray[np.bool_]
+    types: CellTypes | None = None
 
     def __post_init__(self) -> None:
         if self.edge.shape != (len(self.detections),):
             raise ValueError(
                 f"edge must have shape ({len(self.detections)},), got {self.edge.shape}"
+            )
+        if self.types is not None and len(self.types) != len(self.detections):
+            raise ValueError(
+                f"types must be of {len(self.detections)} cells, got {len(self.types)}"
             )
 
     def __len__(self) -> int:
@@ -210,14 +259,18 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class CellClass:
-    """One class of a detector.
+    """One class of a detector, or one type of a classifier.
 
     Attributes:
         id: short lower-case name used in column names, for example ``rbc``.
         name: full name, for example ``red cell``.
         plural: full name of several, for example ``red cells``.
+        abbreviation: the usual short form, for example ``NEU``, or "".
+        lineage: of a type, for example ``granulopoiesis``, or "".
     """
 
     id: str
     name: str
     plural: str
+    abbreviation: str = ""
+    lineage: str = ""

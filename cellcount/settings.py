@@ -19,6 +19,9 @@ EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
 
 DEFAULT_DETECTOR = "blood"
+DEFAULT_CLASSIFIER = "none"
+NO_CLASSIFIER = "none"
+"""What ``--classifier`` is called with to leave cells untyped."""
 DEFAULT_MAX_PIXELS = 500_000_000
 
 
@@ -28,6 +31,8 @@ class AnalyzeSettings:
 
     Attributes:
         detector: packaged name or folder/file of weights.
+        classifier: likewise, or ``none``.
+        type_map: mapping of the classifier's types to coarser ones, ``SOURCE:TARGET``, or None.
         engine: which engine runs the detector.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: arithmetic of the model; auto is fp32 on the CPU.
@@ -35,12 +40,14 @@ class AnalyzeSettings:
         min_score: one threshold for all classes, or None for the card's per-class thresholds.
         edge_rule: ``all`` counts every cell; ``two-sides`` leaves out cells cut by the right and
             lower edge (the counting-chamber convention).
-        batch_size: tiles per model call, 0 for the device's default.
+        batch_size: tiles per call of the detector, 0 for the device's default.
         max_pixels: largest image that is decoded, in pixels.
         tile_px: side of a tile in pixels at the model's scale, 0 for the card's.
     """
 
     detector: str = DEFAULT_DETECTOR
+    classifier: str = DEFAULT_CLASSIFIER
+    type_map: str | None = None
     engine: EngineName = "auto"
     device: str = "auto"
     precision: Precision = "auto"
@@ -53,11 +60,12 @@ class AnalyzeSettings:
     plugins: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.um_per_px is not None and not 0.005 <= self.um_per_px <= 10:
+        if self.type_map is not None and self.classifier == NO_CLASSIFIER:
             raise UsageError(
-                f"--um-per-px is {self.um_per_px}, expected micrometres per pixel between "
-                "0.005 and 10 (a 100x objective gives about 0.06–0.12)"
+                f"--map {self.type_map} translates types, but there is no classifier to give "
+                "any; name one with --classifier, or leave out --map"
             )
+        _check_um_per_px(self.um_per_px)
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"--min-score is {self.min_score}, expected a number from 0 to 1")
         if self.batch_size < 0:
@@ -72,6 +80,14 @@ class AnalyzeSettings:
         values = dataclasses.asdict(self)
         values["plugins"] = None if self.plugins is None else str(self.plugins)
         return values
+
+
+def _check_um_per_px(um_per_px: float | None) -> None:
+    if um_per_px is not None and not 0.005 <= um_per_px <= 10:
+        raise UsageError(
+            f"--um-per-px is {um_per_px}, expected micrometres per pixel between "
+            "0.005 and 10 (a 100x objective gives about 0.06–0.12)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +153,58 @@ class AnalyzeRequest:
     analyze: AnalyzeSettings
     output: OutputSettings
     run: RunSettings = field(default_factory=RunSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyRequest:
+    """One ``cellcount classify`` call: pictures of single cells.
+
+    Attributes:
+        inputs: files, folders, patterns or manifests.
+        out: types.csv, one row per picture.
+        classifier: packaged name or folder/file of weights.
+        type_map: mapping of its types to coarser ones, ``SOURCE:TARGET``, or None.
+        rbc_px: red-cell diameter in the pictures' own pixels, or None.
+        um_per_px: their scale, or None (manifest, metadata, what the classifier's card assumes).
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: arithmetic of the model; auto is fp32 on the CPU.
+        batch_size: cells per model call, 0 for the device's default.
+        max_pixels: largest picture that is decoded, in pixels.
+        workers: threads that read, 0 for automatic.
+        csv_separator: ``,`` or ``;``.
+        plugins: folder of plugins that the user named.
+    """
+
+    inputs: tuple[str, ...]
+    out: Path
+    classifier: str = DEFAULT_CLASSIFIER
+    type_map: str | None = None
+    rbc_px: float | None = None
+    um_per_px: float | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    batch_size: int = 0
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    workers: int = 0
+    csv_separator: Literal[",", ";"] = ","
+    plugins: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.classifier == NO_CLASSIFIER:
+            raise UsageError(
+                "--classifier is none, but this command does nothing else than classify; name a "
+                "packaged classifier, a weight file or the folder of a training run"
+            )
+        _check_um_per_px(self.um_per_px)
+        if self.rbc_px is not None and not 2 <= self.rbc_px <= 4096:
+            raise UsageError(
+                f"--rbc-px is {self.rbc_px}, expected the diameter of a red cell in the "
+                "pictures' own pixels, from 2 to 4096"
+            )
+        if self.rbc_px is not None and self.um_per_px is not None:
+            raise UsageError("--rbc-px and --um-per-px both state the scale; give one of them")
+        for option, number in (("--batch-size", self.batch_size), ("--workers", self.workers)):
+            if number < 0:
+                raise UsageError(f"{option} is {number}, expected 0 (automatic) or more")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels is {self.max_pixels}, expected 1 or more")

@@ -103,3 +103,46 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     write_weights(path, card, model.state_dict())
     return path
+
+
+@pytest.fixture(scope="session")
+def classifier_plugins() -> Path:
+    """Plugin folder of the classifier ``colour``."""
+    return ROOT / "tests" / "classifiers"
+
+
+@pytest.fixture(scope="session")
+def colour_weights(tmp_path_factory: pytest.TempPathFactory, classifier_plugins: Path) -> Path:
+    """A weight file of a classifier that tests can predict; it needs ``classifier_plugins``.
+
+    Red cells are neutrophils, green ones lymphocytes, blue ones erythroblasts; grey ones are
+    left unclassified. It types rbc and wbc, in a window of one red-cell diameter.
+    """
+    from cellcount.models.classifier import create_classifier
+    from cellcount.models.classifier_card import (
+        ClassifierArchitecture,
+        ClassifierCard,
+        ClassifierPreprocessing,
+        CropRule,
+        types_of,
+    )
+    from cellcount.models.taxonomy import load_taxonomy
+    from cellcount.models.weights import write_weights
+
+    known = {t.id: t for t in types_of(load_taxonomy("pbc-8"))}
+    card = ClassifierCard(
+        name="colours",
+        version="1",
+        types=tuple(known[i] for i in ("neutrophil", "lymphocyte", "erythroblast")),
+        taxonomy="pbc-8",
+        license="Apache-2.0",
+        detector_classes=("rbc", "wbc"),
+        architecture=ClassifierArchitecture("colour"),
+        crop=CropRule(window_rbc=1.0),
+        preprocessing=ClassifierPreprocessing((32, 32), (0.0,) * 3, (1.0,) * 3),
+        review_below=0.6,
+    )
+    model = create_classifier("colour", 3, plugin_folder=classifier_plugins)
+    path = tmp_path_factory.mktemp("classifier") / "colours.safetensors"
+    write_weights(path, card, model.state_dict())
+    return path

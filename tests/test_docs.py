@@ -61,7 +61,7 @@ def options(command: click.Command) -> set[str]:
 
 
 def column_table(table: str) -> str:
-    """The table that outputs.schema declares, for the classes of the packaged blood model."""
+    """The table that outputs.schema declares, for the packaged blood model and any classifier."""
     from cellcount.outputs import schema
     from cellcount.records import CellClass
 
@@ -70,8 +70,12 @@ def column_table(table: str) -> str:
         CellClass("wbc", "white cell", "white cells"),
         CellClass("platelet", "platelet", "platelets"),
     )
-    columns = schema.counts_columns(blood) if table == "counts" else schema.CELLS_COLUMNS
-    return schema.markdown(columns).strip()
+    columns = {
+        "counts": schema.counts_columns(blood, (CellClass("TYPE", "TYPE", "TYPE"),)),
+        "cells": schema.TYPED_CELLS_COLUMNS,
+        "types": schema.PICTURE_TYPES_COLUMNS,
+    }
+    return schema.markdown(columns[table]).strip()
 
 
 def described_settings() -> list[tuple[list[str], str]]:

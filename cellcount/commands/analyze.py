@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellcount.commands import options as shared
-from cellcount.commands.wording import duration, number_of, shown
-from cellcount.settings import DEFAULT_MAX_PIXELS
+from cellcount.commands.wording import duration, number_of
 
 if TYPE_CHECKING:
     from cellcount.runners.job import Job
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_SHOWN = 10
 
 
 @click.command()
@@ -34,6 +32,8 @@ _SHOWN = 10
 )
 @click.option("--coco", type=_FILE, help="COCO file of all cells.")
 @shared.detector
+@shared.classifier
+@shared.type_map
 @shared.engine
 @shared.device
 @shared.precision
@@ -69,14 +69,7 @@ _SHOWN = 10
 @click.option(
     "--workers", type=int, default=0, metavar="N", help="Threads that read and draw; 0 chooses."
 )
-@click.option(
-    "--max-pixels",
-    type=int,
-    metavar="N",
-    default=DEFAULT_MAX_PIXELS,
-    show_default=True,
-    help="Largest image that is opened.",
-)
+@shared.max_pixels
 @click.option(
     "--max-failure-rate",
     type=float,
@@ -87,13 +80,7 @@ _SHOWN = 10
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan, with expected time and space.")
 @click.option("--fresh", is_flag=True, help="Start over: forget an earlier run of this --out.")
-@click.option(
-    "--csv-separator",
-    type=click.Choice([",", ";"]),
-    default=",",
-    show_default=True,
-    help="Separator of the tables.",
-)
+@shared.csv_separator
 @shared.plugins
 def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Count the cells of smear images.
@@ -115,18 +102,18 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       143  terminated; what was finished is kept
     """
     request = _request(options)
+    from cellcount.commands.summary import say_outcome, say_passed_over
     from cellcount.runners.job import Job
 
     job = Job(request)
-    _say_passed_over(job)
+    say_passed_over(job.plan)
     if options["dry_run"]:
         return _dry_run(job)
     from cellcount.commands.progress import progress
-    from cellcount.commands.summary import say_outcome
 
     with progress() as watcher:
         outcome = job.run(watcher)
-    say_outcome(outcome, job.card.classes)
+    say_outcome(outcome, job.card.classes, job.types)
     if outcome.interrupted is not None:
         raise outcome.interrupted
     return outcome.exit_code
@@ -149,14 +136,6 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
     )
 
 
-def _say_passed_over(job: Job) -> None:
-    for item in job.plan.passed_over[:_SHOWN]:
-        click.echo(f"passed over: {shown(item.path)}: {shown(item.reason)}", err=True)
-    more = len(job.plan.passed_over) - _SHOWN
-    if more > 0:
-        click.echo(f"passed over: {more:,} more", err=True)
-
-
 def _dry_run(job: Job) -> int:
     """Prints the plan, with time and space from a few fields that are really analysed."""
     from cellcount.runners.dry_run import expect
@@ -170,6 +149,9 @@ def _dry_run(job: Job) -> int:
         f"model        {card.name} {card.version} ({engine.name}, {engine.device}, "
         f"{engine.precision})"
     )
+    if job.classifier is not None:
+        typing = job.classifier.card
+        click.echo(f"classifier   {typing.name} {typing.version}, {len(job.types)} types")
     if expected is None:
         click.echo("time, space  unknown: none of the fields looked at could be read")
     else:

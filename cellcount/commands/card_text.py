@@ -10,16 +10,19 @@ from cellcount.commands.wording import shown
 
 if TYPE_CHECKING:
     from cellcount.models.card import Card
+    from cellcount.models.classifier_card import ClassifierCard
     from cellcount.models.facts import WeightFacts
+    from cellcount.records import CellClass
 
 _WIDTH = 96
 _LABEL_WIDTH = 15
 #: Told first of any data set, training or evaluation; a card keeps its keys in no order.
 _FIRST = ("name", "data", "source", "license", "split", "images", "date")
-_CONVENTION = (
+_PER_FIELD = (
     "per 640x480 field at the model's scale; a multiply-add counts as two, RoIAlign and "
     "suppression as nothing"
 )
+_PER_CELL = "per cell; a multiply-add counts as two"
 
 
 def card_text(facts: WeightFacts, operations: str) -> str:
@@ -27,12 +30,20 @@ def card_text(facts: WeightFacts, operations: str) -> str:
 
     Args:
         facts: of the weight file.
-        operations: floating-point operations of a field, or why they are unknown.
+        operations: floating-point operations of a field or a cell, or why they are unknown.
     """
+    from cellcount.models.card import Card
+
     card = facts.card
-    cost = f"{operations} {_CONVENTION}" if operations.endswith("FLOP") else operations
+    if isinstance(card, Card):
+        finds, per = f"for {_plurals(card.classes)}", _PER_FIELD
+        own = [*_counting(card), *_detector(card)]
+    else:
+        finds, per = f"of {_plurals(card.types)}", _PER_CELL
+        own = [*_typing(card), *_classifier(card)]
+    cost = f"{operations} {per}" if operations.endswith("FLOP") else operations
     lines = [
-        f"{card.name} {card.version}, a {card.task} for {_classes(card)}",
+        f"{card.name} {card.version}, a {card.task} {finds}",
         "",
         *_entry("file", f"{facts.path}"),
         *_entry("size", f"{facts.size_bytes / 1e6:.1f} MB"),
@@ -41,8 +52,7 @@ def card_text(facts: WeightFacts, operations: str) -> str:
         *_entry("parameters", f"{facts.parameters:,}"),
         *_entry("operations", cost),
         "",
-        *_counting(card),
-        *_architecture(card),
+        *own,
         *_section("Training data", (_item(source) for source in card.data)),
         *_section("Training", [_phrase(card.training)] if card.training else []),
         *_section("Test evaluations", (_item(e) for e in card.evaluations)),
@@ -51,8 +61,8 @@ def card_text(facts: WeightFacts, operations: str) -> str:
     return "\n".join(shown(line) for line in lines).rstrip()
 
 
-def _classes(card: Card) -> str:
-    names = [c.plural for c in card.classes]
+def _plurals(classes: Iterable[CellClass]) -> str:
+    names = [c.plural for c in classes]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -67,7 +77,7 @@ def _counting(card: Card) -> Iterator[str]:
     yield ""
 
 
-def _architecture(card: Card) -> Iterator[str]:
+def _detector(card: Card) -> Iterator[str]:
     model, before, after = card.architecture, card.preprocessing, card.inference
     anchors = "; ".join(", ".join(f"{a:.3g}" for a in level) for level in model.anchor_sizes_px)
     yield "Model"
@@ -91,6 +101,41 @@ def _architecture(card: Card) -> Iterator[str]:
         "tiles",
         f"up to {after.tile_px} px, overlapping by {after.margin_px} px, at most "
         f"{after.max_detections} cells each",
+    )
+    yield ""
+
+
+def _typing(card: ClassifierCard) -> Iterator[str]:
+    yield "Typing"
+    for t in card.types:
+        share = f", share {card.prior[t.id]:.3g} in its prior" if card.prior else ""
+        yield from _entry(t.id, f"{t.name}{share}")
+    yield from _entry("taxonomy", card.taxonomy or "its own")
+    yield from _entry("cells", f"of the detector's classes {', '.join(card.detector_classes)}")
+    yield from _entry("unclassified", f"below a probability of {card.review_below:g}")
+    yield from _entry(
+        "calibration",
+        f"temperature {card.temperature:.3g}, probabilities "
+        f"{'at the prior above' if card.prior else 'as trained'}",
+    )
+    yield ""
+
+
+def _classifier(card: ClassifierCard) -> Iterator[str]:
+    model, before, crop = card.architecture, card.preprocessing, card.crop
+    height, width = before.input_px
+    yield "Model"
+    scheme = "" if model.scheme == "softmax" else ", one network per type against the rest"
+    yield from _entry("network", model.name + _options(model.options) + scheme)
+    known = f", {crop.rbc_px:g} px in the training pictures" if crop.rbc_px else ""
+    window = f"{crop.window_rbc:g} red-cell diameters{known}" if crop.window_rbc else "the picture"
+    contour = ", after a crop to the centre-most contour" if crop.contour else ""
+    yield from _entry("window", window + contour)
+    balance = "background brought to white, " if before.white_balance else ""
+    yield from _entry(
+        "input",
+        f"RGB, {balance}resized {before.interpolation} to {width}x{height} px, mean "
+        f"{_numbers(before.mean)}, std {_numbers(before.std)}",
     )
     yield ""
 

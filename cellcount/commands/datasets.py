@@ -1,12 +1,18 @@
-"""``cellcount datasets``: make and look at annotated images."""
+"""``cellcount datasets``: make, look at and convert annotated images."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from cellcount.commands import options as shared
+from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
+from cellcount.commands.wording import number_of
+
 _DENSEST = 0.95
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("render")
@@ -68,3 +74,117 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
         images.append(LabelledImage(path, rendered.boxes_xyxy, rendered.labels, width, height))
     write_coco(out / "truth.json", images, BLOOD_CLASSES)
     click.echo(f"{fields} fields and truth.json written to {out}")
+
+
+@click.command("inspect")
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@shared.data_format
+@shared.fine
+@click.option("--picture", type=_FILE, help="Write the cells per class as a chart (PNG).")
+@click.option("--copies", type=_FILE, help="Write every pair of near-identical pictures as CSV.")
+@click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
+def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
+    """Look at a data set before training on it.
+
+    DATA are single cells (a folder per class, a table, LMU's or MLL's archive) or boxes in any
+    format that train detector reads. Every picture is decoded once. Pictures that show the same,
+    flipped and turned ones too, are found within and across splits: a copy of a training picture
+    in the test split makes a model look better than it is.
+
+    \b
+    Exit codes:
+      0  nothing is wrong
+      1  something is broken or there more than once; it is listed
+      3  nothing could be read
+    """
+    from cellcount.commands.inspection_tables import (
+        COPY_COLUMNS,
+        copy_rows,
+        inspection_dict,
+        show_inspection,
+    )
+    from cellcount.errors import EXIT_OK, EXIT_SOME_FAILED
+    from cellcount.formats import read_data
+    from cellcount.formats.inspection import inspect_data, picture_count
+    from cellcount.outputs.atomic import check_writable
+
+    for path in (options["picture"], options["copies"], options["json_"]):
+        if path is not None:
+            check_writable(path)
+    data = read_data(
+        options["data"], format=options["format_"], labels="code" if options["fine"] else "class"
+    )
+    with counter("looking", picture_count(data)) as tick:
+        found = inspect_data(data, on_picture=tick)
+    show_inspection(stdout_console(), found, options["data"])
+    if options["picture"]:
+        from cellcount.outputs.charts import draw_counts
+
+        draw_counts(options["picture"], found.counts, unit="cells", title=options["data"].name)
+    if options["copies"]:
+        write_csv(options["copies"], copy_rows(found), columns=COPY_COLUMNS)
+    if options["json_"]:
+        write_json(options["json_"], inspection_dict(found))
+    return EXIT_OK if found.is_clean else EXIT_SOME_FAILED
+
+
+@click.command("convert")
+@click.argument("source", metavar="SRC", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Choice(["coco", "voc", "yolo", "folders"]),
+    help="What to write; 'folders' is a folder per class of single cells.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder to write.")
+@shared.data_format
+@click.option("--split", help="Convert this split alone.")
+@click.option(
+    "--classes",
+    type=click.Choice(["blood", "as-is"]),
+    default="as-is",
+    show_default=True,
+    help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.",
+)
+@click.option(
+    "--window",
+    default=3.2,
+    show_default=True,
+    type=click.FloatRange(0.1, 50),
+    help="With folders: side of the cut window in red-cell diameters.",
+)
+@click.option(
+    "--rbc-px",
+    type=click.FloatRange(1, 4096),
+    help="With folders: red-cell diameter in the fields' pixels; else from their red-cell boxes.",
+)
+def datasets_convert(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
+    """Write a data set in another form.
+
+    SRC is whatever datasets inspect reads. COCO is one file, annotations.json, which points at the
+    pictures where they are; the other forms hold copies of them. With --to folders each box is cut
+    out in a window of the same size for all cells of a field, because the size of a cell is
+    diagnostic; splits.csv keeps splits and patients.
+    """
+    from cellcount.data.convert import convert_data
+    from cellcount.formats import AnnotatedSet, blood_classes, read_data
+
+    data = read_data(options["source"], format=options["format_"])
+    say_problems(data.problems)
+    if options["split"]:
+        data = data.subset(options["split"])
+    if options["classes"] == "blood" and isinstance(data, AnnotatedSet):
+        data = blood_classes(data)
+    cells = sum(len(i.labels) for i in data.images) if isinstance(data, AnnotatedSet) else len(data)
+    with counter("writing", cells, "cell") as tick:
+        problems = convert_data(
+            data,
+            options["target"],
+            options["out"],
+            window_rbc=options["window"],
+            rbc_px=options["rbc_px"],
+            on_cell=tick,
+        )
+    say_problems(problems)
+    click.echo(f"{number_of(cells, 'cell')} written to {options['out']}")

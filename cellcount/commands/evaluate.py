@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cellcount.commands import options as shared
+from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
 from cellcount.commands.wording import number_of, shown
 
 if TYPE_CHECKING:
+    from cellcount.evaluation.classifier import ClassifierScores
     from cellcount.evaluation.detection import DetectionReport
+    from cellcount.evaluation.true_types import TrueTypes
+    from cellcount.formats.crops import CropSet
+    from cellcount.models.classifier_card import ClassifierCard
     from cellcount.records import LabelledImage
-
-_SHOWN = 10
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -56,7 +58,8 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     """
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.field import FieldDetector
-    from cellcount.evaluation.detector import ORIGINAL, evaluate_detector, robustness_variants
+    from cellcount.evaluation.detector import evaluate_detector, robustness_variants
+    from cellcount.evaluation.variants import ORIGINAL
     from cellcount.models.weights import resolve, sha256_of
     from cellcount.outputs.atomic import check_writable
     from cellcount.pipeline import thresholds_of
@@ -76,7 +79,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     variants = robustness_variants() if options["robustness"] else [ORIGINAL]
     reports = {}
     for variant in variants:
-        with _counter(variant.name, len(images)) as tick:
+        with counter(variant.name, len(images)) as tick:
             reports[variant.name] = evaluate_detector(
                 images,
                 detector,
@@ -87,7 +90,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             )
     _show(reports, {c.id: c.plural for c in engine.card.classes} | {"all": "all cells"})
     if options["csv_"]:
-        _write_csv(options["csv_"], reports[ORIGINAL.name].rows())
+        write_csv(options["csv_"], reports[ORIGINAL.name].rows())
     if options["json_"]:
         about = {
             "detector": engine.card.name,
@@ -101,7 +104,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             "um_per_px": options["um_per_px"],
             "reports": {name: report.to_dict() for name, report in reports.items()},
         }
-        _write_json(options["json_"], about)
+        write_json(options["json_"], about)
 
 
 def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledImage]:
@@ -112,10 +115,7 @@ def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledIma
     annotated = read_annotations(options["data"], format=options["format_"], split=options["split"])
     if options["classes"] == "blood":
         annotated = blood_classes(annotated)
-    for problem in annotated.problems[:_SHOWN]:
-        click.echo(f"warning: {shown(problem)}", err=True)
-    if len(annotated.problems) > _SHOWN:
-        click.echo(f"warning: {len(annotated.problems) - _SHOWN:,} more problems", err=True)
+    say_problems(annotated.problems)
     labels = Counter(label for image in annotated.images for label in image.labels)
     strange = {label: count for label, count in labels.items() if label not in classes}
     if labels and len(strange) == len(labels):
@@ -129,55 +129,200 @@ def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledIma
     return annotated.images
 
 
-@contextmanager
-def _counter(name: str, total: int) -> Iterator[Callable[[], None]]:
-    """Progress over images on stderr: a bar on a terminal, one line in a batch job."""
-    import sys
-
-    if not sys.stderr.isatty():
-        click.echo(f"{name}: {number_of(total, 'image')}", err=True)
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda: bar.advance(task)
-
-
 def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
-    """The tables on stdout, 100 columns wide where that is no terminal."""
-    import sys
-
-    from rich.console import Console
-
+    """The tables on stdout."""
     from cellcount.commands.report_tables import show_report, show_variants
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = stdout_console()
     show_report(console, next(iter(reports.values())), names)
     if len(reports) > 1:
         show_variants(console, reports, names)
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    import csv
-    import io
+@click.command("classifier")
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@shared.classifier
+@click.option("--split", help="Evaluate these cells alone: train, val or test.")
+@shared.type_map
+@shared.crop_format
+@shared.fine
+@click.option(
+    "--rbc-px",
+    type=click.FloatRange(1, 4096),
+    help="Red-cell diameter in the pictures' pixels; else the card's.",
+)
+@click.option(
+    "--prior",
+    type=click.Choice(["card", "uniform", "profile"]),
+    default="card",
+    show_default=True,
+    help="Mixture of types that probabilities are stated at.",
+)
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Also with the pictures resized 0.5–2x and under the shift suite.",
+)
+@shared.device
+@shared.precision
+@click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
+@click.option("--csv", "csv_", type=_FILE, help="Write the scores as CSV.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for types.csv, confusion.csv and confusion.png.",
+)
+@shared.plugins
+def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
+    """Measure a classifier on labelled cells.
 
-    from cellcount.outputs.atomic import atomic_write
+    DATA are single cells as for train classifier, or boxes with types. Prints accuracy, balanced
+    accuracy, macro and weighted precision, recall and F1, MCC, kappa and calibration error, strict
+    and with neighbours in maturation counted as right, each type and the confusion matrix. Limits
+    take cells as independent: they are too narrow where patients have several cells each.
+    """
+    import numpy as np
 
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    from cellcount.engines.base import EngineOptions
+    from cellcount.engines.classifier import load_classifier
+    from cellcount.evaluation.classifier import RESIZES, score, type_labelled
+    from cellcount.evaluation.true_types import true_types
+    from cellcount.evaluation.variants import ORIGINAL, variants
+    from cellcount.models.weights import resolve, sha256_of
+
+    _check_places(options)
+    weights = resolve(options["classifier"])
+    classifier = load_classifier(
+        weights, EngineOptions(options["device"], options["precision"], 0, options["plugins"])
+    )
+    truth = true_types(_crops(options), classifier.card, options["type_map"])
+    _say_left_out(truth.left_out)
+    chosen = variants(RESIZES) if options["robustness"] else [ORIGINAL]
+    with counter("typing", len(truth.items), "cell") as tick:
+        typed = type_labelled(
+            truth.items, classifier, variants=chosen, rbc_px=options["rbc_px"], on_cell=tick
+        )
+    say_problems(typed.problems)
+    labels = np.asarray(truth.labels, np.int64)[typed.kept]
+    prior = _prior(options["prior"], classifier.card)
+    scores = {
+        name: score(logits, labels, truth, classifier.card, prior)
+        for name, logits in typed.logits.items()
+    }
+    _show_classifier(scores, truth, classifier.card, options)
+    about = {
+        "classifier": classifier.card.name,
+        "classifier_version": classifier.card.version,
+        "classifier_sha256": sha256_of(weights),
+        "data": options["data"].name,
+        "review_below": classifier.card.review_below,
+        "device": classifier.device,
+        "precision": classifier.precision,
+        "left_out": dict(truth.left_out),
+        **{k: options[k] for k in ("split", "type_map", "fine", "rbc_px", "prior")},
+    }
+    _write_classifier(scores, truth, about, options)
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    import json
+def _check_places(options: dict[str, Any]) -> None:
+    """Finds out before the work that its results can be written."""
+    from cellcount.outputs.atomic import check_folder_writable, check_writable
 
-    from cellcount.outputs.atomic import atomic_write
+    for path in (options["csv_"], options["json_"]):
+        if path is not None:
+            check_writable(path)
+    if options["out"] is not None:
+        check_folder_writable(options["out"])
 
-    with atomic_write(path) as file:
-        file.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+
+def _crops(options: dict[str, Any]) -> CropSet:
+    """The labelled cells; what cannot be used of them is said."""
+    from cellcount.formats.crops import read_crops
+
+    labels: Literal["code", "class"] = "code" if options["fine"] else "class"
+    crops = read_crops(options["data"], labels=labels, format=options["format_"])
+    say_problems(crops.problems)
+    if options["split"]:
+        return crops.subset(options["split"])
+    if "train" in crops.splits():
+        click.echo(
+            "warning: cells of the train split are among these; --split val leaves them out",
+            err=True,
+        )
+    return crops
+
+
+def _say_left_out(left_out: Counter[str]) -> None:
+    for label, count in sorted(left_out.items()):
+        cells = number_of(count, "cell")
+        text = f"{cells} of {shown(label)!r} left out: no type that is reported"
+        click.echo(f"warning: {text}", err=True)
+
+
+def _prior(name: str, card: ClassifierCard) -> dict[str, float] | None:
+    """Shares that probabilities are stated at; None for the card's own."""
+    if name == "card":
+        return None
+    ids = [t.id for t in card.types]
+    if name == "uniform":
+        return dict.fromkeys(ids, 1 / len(ids))
+    from cellcount.errors import UsageError
+    from cellcount.models.taxonomy import load_taxonomy, taxonomies
+    from cellcount.training.priors import profile_prior
+
+    if card.taxonomy not in taxonomies():
+        raise UsageError(
+            f"--prior profile needs to know the types, but those of {card.name!r} are of no "
+            "packaged taxonomy; use --prior uniform"
+        )
+    shares = profile_prior(load_taxonomy(card.taxonomy), ids)
+    return dict(zip(ids, shares.tolist(), strict=True))
+
+
+def _show_classifier(
+    scores: dict[str, ClassifierScores],
+    truth: TrueTypes,
+    card: ClassifierCard,
+    options: dict[str, Any],
+) -> None:
+    from cellcount.commands.classifier_tables import show_robustness, show_scores
+
+    console = stdout_console()
+    where = options["data"].name + (f", {options['split']}" if options["split"] else "")
+    mapped = f", reported as {options['type_map']}" if options["type_map"] else ""
+    console.print(f"{card.name} {card.version} on {where}{mapped}", markup=False)
+    console.print()
+    original = next(iter(scores.values()))
+    show_scores(console, original, _short_names(truth, original), card.review_below)
+    if len(scores) > 1:
+        show_robustness(console, scores)
+
+
+def _short_names(truth: TrueTypes, scores: ClassifierScores) -> list[str]:
+    """Abbreviations of the reported types, ids where there are none."""
+    short = {t.id: t.abbreviation or t.id for t in truth.reported.types}
+    return [short.get(name, name) for name in scores.report.types]
+
+
+def _write_classifier(
+    scores: dict[str, ClassifierScores],
+    truth: TrueTypes,
+    about: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    from cellcount.commands.classifier_tables import summary_csv_rows
+    from cellcount.outputs.charts import draw_confusion
+
+    original = next(iter(scores.values()))
+    if options["csv_"]:
+        write_csv(options["csv_"], summary_csv_rows(scores))
+    if options["json_"]:
+        reports = {name: one.to_dict() for name, one in scores.items()}
+        write_json(options["json_"], about | {"reports": reports})
+    if options["out"]:
+        report = original.report
+        write_csv(options["out"] / "types.csv", report.type_rows())
+        write_csv(options["out"] / "confusion.csv", report.confusion_rows())
+        title = f"{about['classifier']} on {about['data']}, {report.cells:,} cells"
+        names = _short_names(truth, original)
+        draw_confusion(options["out"] / "confusion.png", names, report.confusion, title)

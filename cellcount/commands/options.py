@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cellcount.settings import DEFAULT_DETECTOR
+from cellcount.settings import DEFAULT_CLASSIFIER, DEFAULT_DETECTOR, DEFAULT_MAX_PIXELS
 
 detector = click.option(
     "--detector",
@@ -14,6 +14,19 @@ detector = click.option(
     show_default=True,
     metavar="NAME|DIR",
     help="Packaged model, weight file or training run.",
+)
+classifier = click.option(
+    "--classifier",
+    default=DEFAULT_CLASSIFIER,
+    show_default=True,
+    metavar="NAME|DIR|none",
+    help="What types the cells: packaged model, weight file or training run.",
+)
+type_map = click.option(
+    "--map",
+    "type_map",
+    metavar="SOURCE:TARGET",
+    help="Report coarser types, for example mll-21:lineage-5.",
 )
 engine = click.option(
     "--engine",
@@ -36,10 +49,25 @@ precision = click.option(
     show_default=True,
     help="Arithmetic; auto is fp32 on the CPU.",
 )
+max_pixels = click.option(
+    "--max-pixels",
+    type=int,
+    metavar="N",
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    help="Largest image that is opened.",
+)
+csv_separator = click.option(
+    "--csv-separator",
+    type=click.Choice([",", ";"]),
+    default=",",
+    show_default=True,
+    help="Separator of the tables.",
+)
 plugins = click.option(
     "--plugins",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with backbone plugins; their code is run.",
+    help="Folder with plugins; their code is run.",
 )
 annotation_format = click.option(
     "--format", "format_", default="auto", show_default=True, help="Annotation format."
@@ -50,4 +78,20 @@ annotation_classes = click.option(
     default="blood",
     show_default=True,
     help="'blood' maps names to rbc, wbc, platelet; 'as-is' keeps the data's own.",
+)
+data_format = click.option(
+    "--format",
+    "format_",
+    default="auto",
+    show_default=True,
+    help="auto, table, lmu, folders, coco, voc, yolo, via, labelme or csv.",
+)
+fine = click.option("--fine", is_flag=True, help="Take the data's finer labels: PBC's codes.")
+crop_format = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", "table", "lmu", "boxes", "folders"]),
+    default="auto",
+    show_default=True,
+    help="How the labelled cells are stored.",
 )

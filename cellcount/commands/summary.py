@@ -3,28 +3,88 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from cellcount.commands.wording import duration, number_of, shown
 
 if TYPE_CHECKING:
+    from cellcount.images.find import Plan
     from cellcount.records import CellClass
     from cellcount.runners.outcome import Outcome
 
 _SHOWN = 10
 
 
-def say_outcome(outcome: Outcome, classes: Sequence[CellClass]) -> None:
-    """The summary on stdout; what is left to do on stderr."""
+class _Part(NamedTuple):
+    """Rows of a name and a number of cells; the heading says what they are, "" where all know."""
+
+    heading: str
+    rows: list[tuple[str, int]]
+
+
+def say_passed_over(plan: Plan) -> None:
+    """What lay in the INPUTs and gets no row, on stderr."""
+    for item in plan.passed_over[:_SHOWN]:
+        click.echo(f"passed over: {shown(item.path)}: {shown(item.reason)}", err=True)
+    more = len(plan.passed_over) - _SHOWN
+    if more > 0:
+        click.echo(f"passed over: {more:,} more", err=True)
+
+
+def say_outcome(
+    outcome: Outcome, classes: Sequence[CellClass], types: Sequence[CellClass] = ()
+) -> None:
+    """The summary of an analysis on stdout; what is left to do on stderr.
+
+    Args:
+        outcome: what the job came to.
+        classes: of the detector.
+        types: of the classifier; none where none ran.
+    """
+    totals = outcome.totals
+    parts = [
+        _Part("", [(c.plural, totals.counts[c.id]) for c in classes]),
+        _Part("", [("all cells", totals.cells)]),
+    ]
+    if types:
+        parts.append(_Part("by type", _typed(totals.types, types)))
+    _say(outcome, parts, images=totals.done)
+
+
+def say_typed(outcome: Outcome, types: Sequence[CellClass]) -> None:
+    """The summary of pictures of single cells: how many of each type and of each lineage."""
+    from cellcount.records import UNCLASSIFIED
+
+    totals = outcome.totals
+    parts = [_Part("by type", _typed(totals.types, types))]
+    if any(t.lineage for t in types):
+        lineages: dict[str, int] = {}
+        for cell_type in types:
+            name = cell_type.lineage or "others"
+            lineages[name] = lineages.get(name, 0) + totals.types[cell_type.id]
+        lineages[UNCLASSIFIED] = totals.types[UNCLASSIFIED]
+        parts.append(_Part("by lineage", list(lineages.items())))
+    parts.append(_Part("", [("all cells", totals.cells)]))
+    _say(outcome, parts)
+
+
+def _typed(counts: Mapping[str, int], types: Sequence[CellClass]) -> list[tuple[str, int]]:
+    from cellcount.records import UNCLASSIFIED
+
+    return [(t.plural, counts[t.id]) for t in types] + [(UNCLASSIFIED, counts[UNCLASSIFIED])]
+
+
+def _say(outcome: Outcome, parts: Sequence[_Part], images: int = 0) -> None:
+    """The whole summary; with a number of images each row says how many cells each has."""
     click.echo(_headline(outcome))
     if outcome.totals.done:
         if sys.stdout.isatty():
-            _table(outcome, classes)
+            _table(parts, images)
         else:
-            _lines(outcome, classes)
+            _lines(parts, images)
     _notes(outcome)
     click.echo("written: " + ", ".join(shown(path) for path in outcome.written))
     if outcome.gave_up:
@@ -49,17 +109,13 @@ def _headline(outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def _rows(outcome: Outcome, classes: Sequence[CellClass]) -> list[tuple[str, str, str]]:
-    """Name, cells and cells per image: one row a class, then all together."""
-    totals = outcome.totals
-    sums = [(c.plural, totals.counts[c.id]) for c in classes]
-    return [
-        (name, f"{cells:,}", f"{cells / totals.done:,.1f}")
-        for name, cells in [*sums, ("all cells", totals.cells)]
-    ]
+def _texts(row: tuple[str, int], images: int) -> tuple[str, str, str]:
+    """Name, cells and cells per image, the last empty where it would say nothing."""
+    name, cells = row
+    return name, f"{cells:,}", f"{cells / images:,.1f}" if images else ""
 
 
-def _table(outcome: Outcome, classes: Sequence[CellClass]) -> None:
+def _table(parts: Sequence[_Part], images: int) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -67,22 +123,27 @@ def _table(outcome: Outcome, classes: Sequence[CellClass]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("cells", justify="right", style="bold")
-    table.add_column("per image", justify="right")
-    *rows, whole = _rows(outcome, classes)
-    for row in rows:
-        table.add_row(*row)
-    table.add_section()
-    table.add_row(*whole)
+    if images:
+        table.add_column("per image", justify="right")
+    for part in parts:
+        table.add_section()
+        if part.heading:
+            table.add_row(f"[dim]{part.heading}[/dim]")
+        for row in part.rows:
+            table.add_row(*_texts(row, images)[: len(table.columns)])
     Console(highlight=False).print(table)
 
 
-def _lines(outcome: Outcome, classes: Sequence[CellClass]) -> None:
-    rows = _rows(outcome, classes)
-    name_width, cells_width, mean_width = (max(len(row[i]) for row in rows) for i in range(3))
-    for name, cells, mean in rows:
-        click.echo(
-            f"  {name:<{name_width}}  {cells:>{cells_width}}  {mean:>{mean_width}} per image"
-        )
+def _lines(parts: Sequence[_Part], images: int) -> None:
+    texts = [_texts(row, images) for part in parts for row in part.rows]
+    name_width, cells_width, mean_width = (max(len(text[i]) for text in texts) for i in range(3))
+    for part in parts:
+        if part.heading:
+            click.echo(f"  {part.heading}:")
+        for row in part.rows:
+            name, cells, mean = _texts(row, images)
+            line = f"  {name:<{name_width}}  {cells:>{cells_width}}"
+            click.echo(f"{line}  {mean:>{mean_width}} per image" if images else line)
 
 
 def _notes(outcome: Outcome) -> None:

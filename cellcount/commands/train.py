@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from cellcount.commands import options as shared
 
 if TYPE_CHECKING:
-    from cellcount.formats import AnnotatedSet
+    from cellcount.formats.annotated import Problem
 
 _SHOWN_PROBLEMS = 20
 
@@ -79,7 +80,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     annotated = [read_annotations(p, format=options["format_"]) for p in options["data"]]
     if announced_ranks().is_first:
         for source in annotated:
-            _say_problems(source)
+            _say_problems(source.problems)
     if options["classes"] == "blood":
         annotated = [blood_classes(a) for a in annotated]
     run = TrainRun(
@@ -94,9 +95,94 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     train(annotated, settings, run, click.echo)
 
 
-def _say_problems(source: AnnotatedSet) -> None:
-    for problem in source.problems[:_SHOWN_PROBLEMS]:
+@click.command("classifier")
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
+@click.option("--backbone", help="timm/NAME, or the name of a plugin.")
+@click.option(
+    "--scheme",
+    type=click.Choice(["softmax", "ovr"]),
+    help="One network, or one per type against the rest.",
+)
+@click.option(
+    "--balance",
+    metavar="KIND",
+    help="imbalanced-sampler, resample:N, class-weights or none.",
+)
+@click.option(
+    "--split", help="given, all, or shares at random: 64/16/20, 90/10, 80/20, 70/15/15, …"
+)
+@click.option(
+    "--group", type=click.Choice(["patient"]), help="Keep the cells of a patient together."
+)
+@click.option("--map", "type_map", metavar="SOURCE:TARGET", help="Learn coarser types.")
+@click.option("--taxonomy", metavar="NAME|FILE", help="Whose types the labels are.")
+@click.option("--fine", is_flag=True, default=None, help="Learn the finer codes of the labels.")
+@click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
+@click.option(
+    "--window",
+    "window_rbc",
+    type=float,
+    help="Side of the window in red-cell diameters; 0: the whole picture.",
+)
+@click.option(
+    "--contour", is_flag=True, default=None, help="Crop to the centre-most contour first."
+)
+@click.option(
+    "--prior",
+    type=click.Choice(["uniform", "profile"]),
+    help="Mixture of types that probabilities are stated at.",
+)
+@click.option("--epochs", type=int, help="Passes over the training cells.")
+@click.option("--batch-size", type=int, help="Cells per step (and process).")
+@click.option("--lr", type=float, help="Largest learning rate.")
+@click.option("--seed", type=int, help="Seed of everything random.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
+)
+@shared.data_format
+@click.option(
+    "--pretrained",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Local timm .safetensors file for the network; nothing is downloaded.",
+)
+@shared.plugins
+@shared.device
+@click.option("--workers", default=1, show_default=True, help="Processes that prepare cells.")
+@click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
+def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
+    """Train a classifier on labelled cells.
+
+    DATA are folders with one folder per class, tables (path,label[,split,patient]), the LMU and MLL
+    archives as they unpack, or boxes with types; several are joined. The run folder gets
+    model.safetensors (what --classifier takes), metrics.csv, curves.png and confusion.png.
+    """
+    from cellcount.training.classifier import train_classifier as train
+    from cellcount.training.classifier_data import read_training_crops
+    from cellcount.training.classifier_settings import classifier_recipe
+    from cellcount.training.distributed import announced_ranks
+    from cellcount.training.settings import TrainRun
+
+    overrides = {k: options[k] for k in _CLASSIFIER_SETTINGS if options[k] is not None}
+    overrides.update(parse_assignments(options["assignments"]))
+    settings = classifier_recipe(options["recipe"], overrides)
+    crops = read_training_crops(options["data"], fine=settings.fine, format=options["format_"])
+    if announced_ranks().is_first:
+        _say_problems(crops.problems)
+    where = ("data", "out", "workers", "device", "resume", "pretrained", "plugins")
+    train(crops, settings, TrainRun(**{k: options[k] for k in where}), click.echo)
+
+
+_CLASSIFIER_SETTINGS = (
+    "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine", "rbc_px",
+    "window_rbc", "contour", "prior", "epochs", "batch_size", "lr", "seed",
+)  # fmt: skip
+
+
+def _say_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems[:_SHOWN_PROBLEMS]:
         click.echo(f"warning: {problem}", err=True)
-    more = len(source.problems) - _SHOWN_PROBLEMS
+    more = len(problems) - _SHOWN_PROBLEMS
     if more > 0:
         click.echo(f"warning: and {more} more problems", err=True)

@@ -29,7 +29,10 @@ class ColourSettings:
         glare: largest share of veiling glare, which lifts black and flattens contrast.
         gamma: half range of the log exponent.
         light: share of light lost across the field, different per channel.
+        light_share: probability of that.
+        tint: how much the channels differ in it; from 0.5 on the light may fall from the edge too.
         blur, jpeg, noise: probability of each.
+        blur_px: largest standard deviation of the blur.
     """
 
     cast: float = 0.45
@@ -40,9 +43,18 @@ class ColourSettings:
     glare: float = 0.5
     gamma: float = 0.35
     light: float = 0.45
+    light_share: float = 0.4
+    tint: float = 0.4
     blur: float = 0.3
     jpeg: float = 0.3
     noise: float = 0.3
+    blur_px: float = 2.6
+
+
+#: The harder half of a training: fields out of focus, in fog, under light of several colours.
+HARD_COLOUR = ColourSettings(
+    hue=0.09, glare=0.6, light=0.9, light_share=0.6, tint=1.0, blur=0.45, blur_px=4.5
+)
 
 
 def uniform(low: float, high: float) -> float:
@@ -93,7 +105,7 @@ class SmearLook(v2.Transform):
         return {
             "mixing": mixing,
             "gamma": float(torch.exp(torch.tensor(uniform(-s.gamma, s.gamma)))),
-            "light": _light_field(height, width, s.light if chance(0.4) else 0.0),
+            "light": _light_field(height, width, s.light if chance(s.light_share) else 0.0, s.tint),
             "glare": uniform(0, s.glare) if chance(0.3) else 0.0,
         }
 
@@ -108,14 +120,17 @@ class SmearLook(v2.Transform):
         return (light * 256 - 1).clamp_(0, 255).to(torch.uint8)
 
 
-def _light_field(height: int, width: int, strength: float) -> Tensor:
-    """Relative light (3, H, W): a vignette around a random centre, tinted."""
+def _light_field(height: int, width: int, strength: float, tint: float) -> Tensor:
+    """Relative light (3, H, W): a vignette around a random centre, or a shadow there, tinted."""
     if strength == 0.0:
         return torch.ones(3, 1, 1)
     y = torch.linspace(-1, 1, height)[:, None] - uniform(-0.6, 0.6)
     x = torch.linspace(-1, 1, width)[None] - uniform(-0.6, 0.6)
-    loss = strength * uniform(0, 1) * (0.6 + 0.4 * torch.rand(3, 1, 1))
-    return 1 - loss * (x**2 + y**2).clamp(max=2) / 2
+    loss = strength * uniform(0, 1) * (1 - tint + tint * torch.rand(3, 1, 1))
+    distance = (x**2 + y**2).clamp(max=2) / 2
+    if tint >= 0.5 and chance(0.4):
+        distance = 1 - distance
+    return 1 - loss * distance
 
 
 class SensorNoise(v2.Transform):
@@ -169,6 +184,10 @@ def camera_transform(settings: ColourSettings | None) -> v2.Transform:
     )
 
 
+def _blur(largest_px: float) -> v2.Transform:
+    return v2.GaussianBlur(2 * round(1.5 * largest_px) + 1, (0.3, max(largest_px, 0.3)))
+
+
 def lens_transform(settings: ColourSettings | None) -> v2.Transform:
     """What happens to a field after it: residual cast, focus, noise, compression."""
     if settings is None:
@@ -176,7 +195,7 @@ def lens_transform(settings: ColourSettings | None) -> v2.Transform:
     return v2.Compose(
         [
             v2.RandomApply([ColourCast(settings.cast / 4)], 0.5),
-            v2.RandomApply([v2.GaussianBlur(9, (0.3, 2.6))], settings.blur),
+            v2.RandomApply([_blur(settings.blur_px)], settings.blur),
             v2.RandomApply([SensorNoise()], settings.noise),
             v2.RandomApply([JpegCompression(35, 95)], settings.jpeg),
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,18 +20,21 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
 from cellcount.data.augment import (
+    HARD_COLOUR,
     ColourSettings,
     camera_transform,
     chance,
     lens_transform,
     uniform,
 )
+from cellcount.data.small_copy import with_small_copy
 from cellcount.errors import AnnotationError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.read import read_image
 from cellcount.records import ImageRef, LabelledImage
 
 _MAX_PIXELS = 200_000_000
+_COPIED_CLASS = "wbc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class AugmentSettings:
         min_visible: a cell cut by the crop keeps its box from this visible share on.
         colour: photometric strength, None leaves colours as they are.
         settled_plain: share of the crops of settling epochs whose colours are left alone.
+        small_copies: share of the images to which a white cell of their own is copied, smaller.
     """
 
     size_px: int = 384
@@ -63,6 +67,11 @@ class AugmentSettings:
     aspect: float = 0.06
     colour: ColourSettings | None = field(default_factory=ColourSettings)
     settled_plain: float = 0.5
+    small_copies: float = 0.0
+
+    def hardened(self) -> AugmentSettings:
+        """The same with worse focus and light, and small white cells."""
+        return replace(self, colour=HARD_COLOUR, small_copies=0.3)
 
 
 def red_cell_diameter_px(image: LabelledImage, scale_class: str) -> float | None:
@@ -143,9 +152,8 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self._images = list(images)
         self._factors = list(factors)
         self._label_of = {name: i + 1 for i, name in enumerate(classes)}
-        self._augment = augment
-        self._camera = camera_transform(augment.colour)
-        self._lens = lens_transform(augment.colour)
+        self._mild = augment
+        self._use(augment)
         self._seed = seed
         self._white_balance = white_balance
         self._settle_on = settle_on or len(self._images)
@@ -155,9 +163,21 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def start_epoch(self, epoch: int, *, settling: bool) -> None:
-        """Draws anew; ``settling`` epochs leave mosaics out and stay near the model's scale."""
+    def start_epoch(self, epoch: int, *, settling: bool, hard: bool = False) -> None:
+        """Draws anew.
+
+        Args:
+            epoch: decides the draws, with the seed.
+            settling: mosaics are left out and scales stay near the model's.
+            hard: focus and light are worse, and some white cells small.
+        """
         self._epoch, self._settling = epoch, settling
+        self._use(self._mild.hardened() if hard else self._mild)
+
+    def _use(self, augment: AugmentSettings) -> None:
+        self._augment = augment
+        self._camera = camera_transform(augment.colour)
+        self._lens = lens_transform(augment.colour)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.random.fork_rng(devices=[]):
@@ -214,6 +234,11 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         factors = [factor * math.exp(uniform(-aspect, aspect)) for _ in range(2)]
         pixels = torch.from_numpy(read_pixels(image)).permute(2, 0, 1)
         boxes = torch.from_numpy(image.boxes_xyxy.copy())
+        names = [self._label_of.get(name, 0) for name in image.labels]
+        labels = torch.tensor(names, dtype=torch.int64)
+        if self._augment.small_copies and chance(self._augment.small_copies):
+            white = self._label_of.get(_COPIED_CLASS, -1)
+            pixels, boxes, labels = with_small_copy(pixels, boxes, labels, white)
         if chance(self._augment.shear_share):
             pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
         (x0, w), (y0, h) = (
@@ -235,8 +260,6 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         scale, shift = torch.tensor([sx, sy, sx, sy]), torch.tensor([x0, y0, x0, y0])
         full = (boxes - shift) * scale
         kept, visible = _visible(full, crop.shape[2], crop.shape[1], self._augment.min_visible)
-        names = [self._label_of.get(name, 0) for name in image.labels]
-        labels = torch.tensor(names, dtype=torch.int64)
         keep = visible & (labels > 0)
         return patch, kept[keep] + torch.tensor([left, top, left, top]), labels[keep]
 

@@ -11,20 +11,29 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.errors import UsageError
+from cellcount.errors import CellcountError, UsageError
 from cellcount.records import Detections
 
 if TYPE_CHECKING:
+    from cellcount.engines.detector import Detector
     from cellcount.models.card import Card
+    from cellcount.models.trunk import Trunk
 
 ENGINES = {
-    "torchvision": "cellcount.engines.torchvision:load",
+    "torchvision": "cellcount.engines.torchvision",
+    "detectron2": "cellcount.engines.detectron2",
 }
+#: What is said of Detectron2 in the README, and where it is asked for without being there.
+DETECTRON2_IS_EXTRA = (
+    "The engine detectron2 runs the same weight files as a Detectron2 model, for those who work "
+    "with Detectron2 already; Detectron2 is in no package registry and is installed by its own "
+    "instructions (https://detectron2.readthedocs.io/tutorials/install.html)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +70,64 @@ class Engine(Protocol):
         ...
 
 
+class EngineModule(Protocol):
+    """What the module of an engine offers."""
+
+    def load(self, weights: Path, options: EngineOptions) -> Engine:
+        """The engine of a weight file."""
+        ...
+
+    def build_model(
+        self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+    ) -> Detector:
+        """The model of a card, untrained, around a trunk that is there already if one is given."""
+        ...
+
+    def engine_of(self, model: Any, card: Card, options: EngineOptions) -> Engine:  # noqa: ANN401
+        """The engine of a model that ``build_model`` made."""
+        ...
+
+
+def has_detectron2() -> bool:
+    """Whether Detectron2 is installed; it is not imported."""
+    spec = importlib.util.find_spec("detectron2")
+    return spec is not None and spec.origin is not None  # a mere folder of that name has none
+
+
 def choose_engine(name: str) -> str:
-    """The engine that ``auto`` stands for, or the named one."""
+    """The named engine; ``auto`` is Detectron2 where it is installed, torchvision otherwise.
+
+    Raises:
+        UsageError: no such engine, or Detectron2 is not installed.
+    """
     if name == "auto":
-        return "torchvision"
+        return "detectron2" if has_detectron2() else "torchvision"
     if name not in ENGINES:
         raise UsageError(f"--engine is {name!r}, expected auto or one of {', '.join(ENGINES)}")
+    if name == "detectron2" and not has_detectron2():
+        raise UsageError(DETECTRON2_IS_EXTRA)
     return name
+
+
+def engine_module(name: str) -> EngineModule:
+    """The module of the engine of that name, imported now.
+
+    Raises:
+        UsageError: no such engine, or Detectron2 is not installed.
+        CellcountError: it is installed, but not in working order.
+    """
+    chosen = choose_engine(name)
+    try:
+        return cast(EngineModule, importlib.import_module(ENGINES[chosen]))
+    except ImportError as error:
+        if chosen != "detectron2":
+            raise
+        raise CellcountError(
+            f"Detectron2 is installed, but importing it fails ({error}); "
+            "repair it, or use --engine torchvision"
+        ) from error
 
 
 def load_engine(name: str, weights: Path, options: EngineOptions) -> Engine:
     """Loads the engine of that name with a weight file."""
-    module, _, function = ENGINES[choose_engine(name)].partition(":")
-    loader = getattr(importlib.import_module(module), function)
-    engine: Engine = loader(weights, options)
-    return engine
+    return engine_module(name).load(weights, options)

@@ -1,15 +1,19 @@
-"""What a detector costs: floating-point operations of one field, by one stated convention.
+"""What a model costs: floating-point operations of a field or a cell, by one stated convention.
 
 A multiplication with its addition counts as two operations. Convolutions and matrix products are
-counted; RoIAlign, suppression and everything element by element count as nothing.
+counted; RoIAlign, suppression and everything element by element count as nothing. Attention is
+computed by its matrix products, since a fused one would count as nothing too.
 
-Shapes: pixels uint8 (H, W, 3) RGB.
+Shapes: pixels uint8 (H, W, 3) RGB; a classifier's input float (1, 3, H, W).
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cellcount.data.synthetic import FieldSpec, render_field
@@ -35,4 +39,16 @@ def flops_of(engine: Engine, tile: NDArray[np.uint8]) -> int:
     counter = FlopCounterMode(display=False)
     with counter:
         engine.detect([tile])
+    return int(counter.get_total_flops())
+
+
+def flops_of_module(module: nn.Module, input_px: tuple[int, int]) -> int:
+    """Operations of a classifier on one cell of that height and width; its mode is kept."""
+    device = next(module.parameters()).device
+    was_training = module.training
+    counter = FlopCounterMode(display=False)
+    # no_grad and not inference mode: the counter must see attention taken apart.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        module.eval()(torch.zeros(1, 3, *input_px, device=device))
+    module.train(was_training)
     return int(counter.get_total_flops())

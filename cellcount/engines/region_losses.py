@@ -15,6 +15,8 @@ from torch.nn import functional as F  # noqa: N812 -- torch's own idiom
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import generalized_box_iou_loss
 
+from cellcount.engines.second_look import placed_boxes
+
 #: Weight of the box loss, which is a sum over foreground divided by all sampled regions.
 BOX_WEIGHT = 6.0
 
@@ -25,16 +27,23 @@ def region_losses(
     proposals: list[Tensor],
     shapes: list[tuple[int, int]],
     targets: list[dict[str, Tensor]],
-) -> dict[str, Tensor]:
-    """Samples regions as torchvision does and returns ``loss_classifier`` and ``loss_box_reg``."""
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Samples regions as torchvision does.
+
+    Returns:
+        ``loss_classifier`` and ``loss_box_reg``, and per image where the head put the sampled
+        regions: (R, 4), without gradient.
+    """
     sampled, _, labels, wanted = heads.select_training_samples(proposals, targets)
     features = heads.box_head(heads.box_roi_pool(maps, sampled, shapes))
     logits, deltas = heads.box_predictor(features)
     label = torch.cat(labels)  # (R,)
-    return {
+    losses = {
         "loss_classifier": F.cross_entropy(logits, label),
         "loss_box_reg": BOX_WEIGHT * _box_loss(heads, deltas, label, wanted, sampled),
     }
+    placed = heads.box_coder.decode(deltas.detach(), sampled)[:, 1:]  # (R, K, 4)
+    return losses, placed_boxes(placed, logits.detach()[:, 1:], [len(s) for s in sampled], shapes)
 
 
 def _box_loss(

@@ -11,13 +11,12 @@ Ren et al. 2015, arXiv:1506.01497; RoIAlign: He et al. 2017, arXiv:1703.06870.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -26,14 +25,23 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import roi_align
 
+from cellcount.engines import samples
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.devices import DEFAULT_BATCH, choose_device, choose_precision
-from cellcount.engines.region_losses import region_losses
-from cellcount.errors import CellcountError
+from cellcount.engines.batches import BatchedEngine
+from cellcount.engines.detector import Detector, Parts
+from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
+from cellcount.engines.second_look import (
+    Describe,
+    Field,
+    Seen,
+    look_again,
+    second_look_losses,
+)
+from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Architecture, Card, Inference
+from cellcount.models.refinement_losses import Policy
 from cellcount.models.trunk import Trunk
-from cellcount.models.weights import load_state, read_weights
-from cellcount.records import Detections
+from cellcount.models.weights import read_weights
 
 # Level assignment of Lin et al. 2017, equation 1: a 224 px region belongs to stride 16.
 _CANONICAL_SIZE_PX, _CANONICAL_LEVEL = 224.0, 4
@@ -77,7 +85,14 @@ class AlignedPooler(nn.Module):
         pooled = levels[0].new_zeros(len(rois), levels[0].shape[1], *self.output_size)
         for i, (features, stride) in enumerate(zip(levels, self.strides, strict=True)):
             chosen = torch.where(level == i)[0]
-            part = roi_align(features, rois[chosen], self.output_size, 1 / stride, 2, aligned=True)
+            part = roi_align(
+                features,
+                rois[chosen],
+                self.output_size,
+                1 / stride,
+                samples.POOL_SAMPLES,
+                aligned=True,
+            )
             pooled[chosen] = part.to(pooled.dtype)
         return pooled
 
@@ -119,13 +134,14 @@ def build_rpn(
     return RegionProposalNetwork(
         anchors,
         Float32RPNHead(channels, per_place),
-        fg_iou_thresh=0.7,
-        bg_iou_thresh=0.3,
-        batch_size_per_image=256,
-        positive_fraction=0.5,
-        pre_nms_top_n={"training": 1000, "testing": inference.rpn_pre_nms},
-        post_nms_top_n={"training": 400, "testing": inference.rpn_post_nms},
+        fg_iou_thresh=samples.ANCHOR_IOU,
+        bg_iou_thresh=samples.NO_ANCHOR_IOU,
+        batch_size_per_image=samples.ANCHORS,
+        positive_fraction=samples.ANCHORS_ON_CELLS,
+        pre_nms_top_n={"training": samples.PROPOSALS_BEFORE, "testing": inference.rpn_pre_nms},
+        post_nms_top_n={"training": samples.PROPOSALS_AFTER, "testing": inference.rpn_post_nms},
         nms_thresh=inference.rpn_nms_iou,
+        score_thresh=inference.rpn_score_floor,
     )
 
 
@@ -138,10 +154,10 @@ def build_roi_heads(
         AlignedPooler(trunk.strides, architecture.pool_size),
         TwoMLPHead(pooled, architecture.head_dim),
         Float32Predictor(architecture.head_dim, num_classes + 1),
-        fg_iou_thresh=0.5,
-        bg_iou_thresh=0.5,
-        batch_size_per_image=112,
-        positive_fraction=0.4,
+        fg_iou_thresh=samples.REGION_IOU,
+        bg_iou_thresh=samples.REGION_IOU,
+        batch_size_per_image=samples.REGIONS,
+        positive_fraction=samples.REGIONS_ON_CELLS,
         bbox_reg_weights=None,
         score_thresh=inference.score_floor,
         nms_thresh=inference.nms_iou,
@@ -149,7 +165,7 @@ def build_roi_heads(
     )
 
 
-class FasterRCNN(nn.Module):
+class FasterRCNN(Detector):
     """Trunk, proposals and region heads; uint8 images in, losses or detections out.
 
     Args:
@@ -164,16 +180,38 @@ class FasterRCNN(nn.Module):
     def __init__(
         self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(card)
         architecture, inference = card.architecture, card.inference
         self.trunk = trunk or Trunk(architecture, plugin_folder)
         self.rpn = build_rpn(architecture, inference, self.trunk.channels)
         self._proposing = len(architecture.anchor_sizes_px)  # the coarsest levels
         self.roi_heads = build_roi_heads(architecture, inference, self.trunk, len(card.classes))
+        self.refinement = self._build_refinement(card) if card.refinement.steps else None
+        self.policy: Policy | None = None  # of a training by rewards
         for name in ("mean", "std"):  # of RGB, from the card and so not among the weights
             rgb = getattr(card.preprocessing, name)
             values = torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
+
+    def parts(self) -> Parts:
+        """The parts that can be frozen."""
+        return Parts(self.trunk, (self.rpn, self.roi_heads))
+
+    def learn_by_rewards(self) -> None:
+        """From now on the second look learns from rewards."""
+        self.policy = Policy(self.card.refinement.hidden)
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that a weight file holds, under its names, which are those of this model."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("policy.")}
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Loads tensors; what is not given stays as it is."""
+        self.load_state_dict(dict(weights), strict=False)
+
+    def _build_refinement(self, card: Card) -> AttentionRefinement:
+        channels, width = self.trunk.channels, card.architecture.head_dim
+        return AttentionRefinement(card.refinement, channels, width, len(card.classes))
 
     def features(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Pyramid maps of uint8 images (N, 3, H, W)."""
@@ -198,15 +236,29 @@ class FasterRCNN(nn.Module):
             ImageList(images, shapes), self._proposal_maps(maps), targets
         )
         heads = cast(RoIHeads, self.roi_heads)
-        return {**rpn_losses, **region_losses(heads, maps, proposals, shapes, targets)}
+        losses, placed = region_losses(heads, maps, proposals, shapes, targets)
+        if self.refinement is not None:
+            field = Field(list(maps.values()), self.trunk.strides, shapes)
+            losses |= second_look_losses(
+                self.refinement,
+                field,
+                placed,
+                targets,
+                self._describe(maps, shapes),
+                box_weight=BOX_WEIGHT,
+                policy=self.policy,
+            )
+        return {**rpn_losses, **losses}
 
-    def forward(
-        self, images: Tensor, shapes: list[tuple[int, int]] | list[dict[str, Tensor]]
-    ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
-        """Losses in training mode (``shapes`` are targets), detections in evaluation mode."""
-        if self.training:
-            return self.losses(images, cast(list[dict[str, Tensor]], shapes))
-        return self.detect(images, cast(list[tuple[int, int]], shapes))
+    def _describe(self, maps: OrderedDict[str, Tensor], shapes: list[tuple[int, int]]) -> Describe:
+        """How this engine sees boxes: features of the box head, and class logits."""
+        heads = cast(RoIHeads, self.roi_heads)
+
+        def describe(boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+            features = heads.box_head(heads.box_roi_pool(maps, boxes, shapes))
+            return features, heads.box_predictor(features)[0]
+
+        return describe
 
     def detect(self, images: Tensor, shapes: list[tuple[int, int]]) -> list[dict[str, Tensor]]:
         """Detections of the first ``len(shapes)`` images; the others only fill the batch.
@@ -220,83 +272,48 @@ class FasterRCNN(nn.Module):
         for i, shape in enumerate(shapes):
             own = OrderedDict((name, m[i : i + 1]) for name, m in maps.items())
             found, _ = self.roi_heads(own, [proposals[i]], [shape])
-            results.extend(found)
+            results.append(self._looked_again(own, found[0], shape))
         return results
 
+    def _looked_again(
+        self, maps: OrderedDict[str, Tensor], found: dict[str, Tensor], shape: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Detections of one image after the second look, where the card asks for one."""
+        if self.refinement is None:
+            return found
+        heads = cast(RoIHeads, self.roi_heads)
+        seen = look_again(
+            self.refinement,
+            Field(list(maps.values()), self.trunk.strides, [shape]),
+            Seen(found["boxes"], found["scores"], found["labels"]),
+            self._describe(maps, [shape]),
+            score_floor=heads.score_thresh,
+            nms_iou=heads.nms_thresh,
+        )
+        return seen._asdict()
 
-class TorchvisionEngine:
+
+class TorchvisionEngine(BatchedEngine):
     """The default engine; installs from the package registry alone."""
 
     name = "torchvision"
 
-    def __init__(self, model: FasterRCNN, card: Card, options: EngineOptions) -> None:
-        device = choose_device(options.device)
-        self.card = card
-        self.device = str(device)
-        self.precision, self._dtype = choose_precision(options.precision, device)
-        self.batch_size = options.batch_size or DEFAULT_BATCH[device.type]
-        self._device = device
-        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
 
-    def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One ``Detections`` per tile; tiles of equal padded shape share batches of fixed size."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, tile in enumerate(tiles):
-            groups.setdefault(self._padded(tile.shape), []).append(index)
-        results: list[Detections | None] = [None] * len(tiles)
-        for shape, members in groups.items():
-            for start in range(0, len(members), self.batch_size):
-                chosen = members[start : start + self.batch_size]
-                for index, found in zip(
-                    chosen, self._detect_batch([tiles[i] for i in chosen], shape), strict=True
-                ):
-                    results[index] = found
-        return [r for r in results if r is not None]
-
-    def _padded(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        multiple = self.card.preprocessing.pad_multiple
-        return (-(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple)
-
-    def _detect_batch(
-        self, tiles: list[NDArray[np.uint8]], shape: tuple[int, int]
-    ) -> list[Detections]:
-        # The mean colour becomes zero, as a convolution pads: a border like that of the training
-        # crops. A black one would hide cells that the edge cuts.
-        mean = np.round(255 * np.asarray(self.card.preprocessing.mean)).astype(np.uint8)
-        batch = np.broadcast_to(mean, (self.batch_size, *shape, 3)).copy()
-        for i, tile in enumerate(tiles):
-            batch[i, : tile.shape[0], : tile.shape[1]] = tile
-        images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
-        shapes = [(t.shape[0], t.shape[1]) for t in tiles]
-        half = self._dtype != torch.float32
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._device.type, self._dtype, enabled=half),
-            # cuDNN would compute float32 convolutions with TF32's ten bits, and pick algorithms
-            # that do not repeat their result.
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-        ):
-            try:
-                found = self._model.detect(images, shapes)
-            except torch.OutOfMemoryError:
-                raise CellcountError(
-                    f"{self.device} has too little memory for {self.batch_size} tiles of "
-                    f"{shape[1]}x{shape[0]} px; use a smaller --batch-size or --tile-px"
-                ) from None
-        return [_to_detections(f) for f in found]
+def build_model(
+    card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+) -> FasterRCNN:
+    """The model of a card, untrained."""
+    return FasterRCNN(card, plugin_folder, trunk)
 
 
-def _to_detections(found: dict[str, Tensor]) -> Detections:
-    return Detections(
-        found["boxes"].float().cpu().numpy(),
-        found["scores"].float().cpu().numpy(),
-        found["labels"].cpu().numpy().astype(np.int64) - 1,
-    )
+def engine_of(model: FasterRCNN, card: Card, options: EngineOptions) -> TorchvisionEngine:
+    """The engine of a model that is there already."""
+    return TorchvisionEngine(model, card, options)
 
 
 def load(weights: Path, options: EngineOptions) -> TorchvisionEngine:
     """The engine of a weight file."""
     card, state = read_weights(weights)
-    model = FasterRCNN(card, options.plugin_folder)
-    load_state(model, state, source=weights)
-    return TorchvisionEngine(model, card, options)
+    model = build_model(card, options.plugin_folder)
+    model.take_file(state, weights)
+    return engine_of(model, card, options)

@@ -12,6 +12,7 @@ Shapes: N cells, K types; logits and probabilities ``(N, K)``, priors ``(K,)``, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,9 +101,25 @@ def calibrated_probs(
         raise ValueError(
             f"logits must have shape (N, {len(calibration.prior)}), got {logits.shape}"
         )
-    shift = np.log(calibration.prior) - np.log(calibration.source_prior)
-    scores = logits.astype(np.float64) / calibration.temperature + shift
-    scores -= scores.max(axis=1, keepdims=True)
+    return probs_at(logits, calibration.temperature, calibration.prior, calibration.source_prior)
+
+
+def probs_at(
+    logits: NDArray[np.floating[Any]],
+    temperature: float,
+    prior: Sequence[float],
+    source_prior: Sequence[float],
+) -> NDArray[np.float64]:
+    """Probabilities ``(N, K)`` at a mixture of types ``(K,)``.
+
+    Args:
+        logits: ``(N, K)``.
+        temperature: divides them.
+        prior: mixture that the probabilities are stated at; shares above 0.
+        source_prior: mixture that the network takes for granted.
+    """
+    scores = logits.astype(np.float64) / temperature + np.log(prior) - np.log(source_prior)
+    scores -= scores.max(axis=1, keepdims=True, initial=-np.inf)
     odds = np.exp(scores)
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
 

@@ -6,50 +6,24 @@ Shapes: pixels uint8 (H, W, 3); boxes (N, 4) xyxy in pixels of the image that is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.data.dataset import read_pixels
-from cellcount.data.shift import SHIFTS, resized
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_detections
+from cellcount.evaluation.variants import ORIGINAL, Variant, variants
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px
 from cellcount.records import Detections, LabelledImage
 
 RESIZES = (0.4, 0.6, 1.5, 2.5)
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One way of changing the images before they are evaluated.
-
-    Attributes:
-        name: shown in tables.
-        factor: resize of image and boxes.
-        change: photometric change, or None.
-    """
-
-    name: str
-    factor: float = 1.0
-    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
-
-    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The changed image."""
-        if self.factor != 1.0:
-            pixels = resized(pixels, self.factor)
-        return pixels if self.change is None else self.change(pixels)
-
-
-ORIGINAL = Variant("original")
-
-
 def robustness_variants() -> list[Variant]:
     """The original, the resized and the ``shift`` suite."""
-    sizes = [Variant(f"{factor:g}x size", factor) for factor in RESIZES]
-    return [ORIGINAL, *sizes, *(Variant(name, change=change) for name, change in SHIFTS.items())]
+    return variants(RESIZES)
 
 
 def truth_of(

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.formats import coco, csv_boxes, labelme, via, voc, yolo
 from cellcount.formats.annotated import AnnotatedSet, Problem, random_split
 from cellcount.formats.classes import BLOOD_CLASSES, BLOOD_SYNONYMS, blood_classes, map_labels
+from cellcount.formats.crops import CropFormat, CropSet, Labels, crop_format, read_crops
 from cellcount.formats.writers import write_coco, write_voc, write_yolo
 
 __all__ = [
     "BLOOD_CLASSES",
     "BLOOD_SYNONYMS",
+    "DATA_FORMATS",
     "FORMATS",
     "AnnotatedSet",
     "Problem",
@@ -25,6 +28,7 @@ __all__ = [
     "map_labels",
     "random_split",
     "read_annotations",
+    "read_data",
     "write_coco",
     "write_voc",
     "write_yolo",
@@ -40,6 +44,9 @@ _READERS: dict[str, ModuleType] = {
 }
 
 FORMATS = ("auto", *_READERS)
+_CROPS = ("table", "lmu", "folders")
+#: Of ``read_data``: single cells, or boxes.
+DATA_FORMATS = ("auto", *_CROPS, *_READERS)
 
 
 def read_annotations(
@@ -70,6 +77,32 @@ def read_annotations(
             f"{reasons or 'no image was found'}"
         )
     return annotated if split is None else annotated.subset(split)
+
+
+def read_data(
+    source: Path, *, format: str = "auto", labels: Labels = "class"
+) -> CropSet | AnnotatedSet:
+    """Reads whatever data set this is: one cell per picture, or boxes in fields.
+
+    Args:
+        source: folder, table or annotation file.
+        format: one of ``DATA_FORMATS``.
+        labels: of single cells, as for ``read_crops``.
+
+    Raises:
+        AnnotationError: nothing fits, or nothing is usable.
+        UsageError: there is no such format.
+    """
+    if format not in DATA_FORMATS:
+        raise UsageError(
+            f"there is no format {format!r}, expected one of {', '.join(DATA_FORMATS)}"
+        )
+    source = Path(source)
+    exists = source.exists()
+    kind = crop_format(source) if format == "auto" and exists else format
+    if kind in _CROPS:
+        return read_crops(source, labels=labels, format=cast(CropFormat, kind))
+    return read_annotations(source, format="auto" if kind == "boxes" else kind)
 
 
 def _sniffed(source: Path) -> str:

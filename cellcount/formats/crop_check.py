@@ -1,4 +1,4 @@
-"""Whole check of a single-cell data set: every picture is decoded once.
+"""Whole check of a data set's pictures: each is decoded once.
 
 Reading a data set looks at headers only; a file that was cut off shows when its pixels are read.
 """
@@ -6,7 +6,7 @@ Reading a data set looks at headers only; a file that was cut off shows when its
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cellcount.errors import ImageError
@@ -29,17 +29,26 @@ def decoded(
         max_pixels: largest picture that is decoded.
         look: called with each picture that could be, so that sizes and hashes cost no second read.
     """
-    broken: dict[Path, str] = {}
-    for path in dict.fromkeys(item.path for item in crops.items):
+    broken = decode_all((item.path for item in crops.items), max_pixels=max_pixels, look=look)
+    lost = {problem.path for problem in broken}
+    items = tuple(item for item in crops.items if item.path not in lost)
+    return dataclasses.replace(crops, items=items, problems=crops.problems + broken)
+
+
+def decode_all(
+    paths: Iterable[Path], *, max_pixels: int, look: Callable[[Path, Picture], None] | None = None
+) -> tuple[Problem, ...]:
+    """Decodes each picture once, however often it is named; a problem per broken one.
+
+    Args: as for ``decoded``.
+    """
+    broken: list[Problem] = []
+    for path in dict.fromkeys(paths):
         try:
             picture = read_image(ImageRef(path, path.name, ""), max_pixels=max_pixels)
         except ImageError as error:
-            broken[path] = str(error)
+            broken.append(Problem(path, f"cannot be decoded ({error}); left out"))
             continue
         if look is not None:
             look(path, picture)
-    problems = tuple(
-        Problem(path, f"cannot be decoded ({why}); left out") for path, why in broken.items()
-    )
-    items = tuple(item for item in crops.items if item.path not in broken)
-    return dataclasses.replace(crops, items=items, problems=crops.problems + problems)
+    return tuple(broken)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cellcount.errors import AnnotationError, ImageError, UsageError
-from cellcount.formats.annotated import Problem, clean_label
+from cellcount.formats.annotated import AnnotatedSet, Problem, clean_label
 from cellcount.formats.sources import (
     MAX_SET_BYTES,
     ImageFinder,
@@ -159,7 +159,7 @@ def read_crops(source: Path, *, labels: Labels = "class", format: CropFormat = "
     source = Path(source)
     if not source.exists():
         raise AnnotationError(f"{source} does not exist, expected a data set's folder or file")
-    kind = _sniffed(source) if format == "auto" else format
+    kind = crop_format(source) if format == "auto" else format
     crops = _READERS[kind](source)
     if not crops.items:
         reasons = "; ".join(str(problem) for problem in crops.problems[:3])
@@ -170,7 +170,8 @@ def read_crops(source: Path, *, labels: Labels = "class", format: CropFormat = "
     return _by_code(crops, source) if labels == "code" else crops
 
 
-def _sniffed(source: Path) -> str:
+def crop_format(source: Path) -> str:
+    """The one of ``CROP_FORMATS`` that fits; raises AnnotationError where none does."""
     if _table_of(source) is not None:
         return "table"
     if _lmu_file(source) is not None:
@@ -362,7 +363,11 @@ def _unwrapped(folder: Path) -> Path:
 def _read_boxes(source: Path) -> CropSet:
     from cellcount.formats import read_annotations
 
-    annotated = read_annotations(source)
+    return boxes_as_crops(read_annotations(source))
+
+
+def boxes_as_crops(annotated: AnnotatedSet) -> CropSet:
+    """The boxes as cells, those of a field in the order of their corners."""
     items = tuple(
         LabelledCrop(image.path, label, image.split, box_xyxy=(box[0], box[1], box[2], box[3]))
         for image in annotated.images

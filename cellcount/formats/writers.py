@@ -62,7 +62,7 @@ def write_voc(folder: Path, images: Sequence[LabelledImage], classes: Sequence[s
     VOC has no list of classes; ``classes`` only checks the labels.
     """
     _check(images, classes)
-    _new_folder(folder)
+    new_folder(folder)
     (folder / "Annotations").mkdir()
     lists: dict[str, list[str]] = {}
     for image, name in _with_names(images):
@@ -82,7 +82,7 @@ def write_voc(folder: Path, images: Sequence[LabelledImage], classes: Sequence[s
 def write_yolo(folder: Path, images: Sequence[LabelledImage], classes: Sequence[str]) -> None:
     """Writes a YOLO folder: images and labels, below their split if they have one; data.yaml."""
     _check(images, classes)
-    _new_folder(folder)
+    new_folder(folder)
     for image, name in _with_names(images):
         _copy(image.path, folder / "images" / image.split / name)
         label_path = folder / "labels" / image.split / f"{Path(name).stem}.txt"
@@ -152,15 +152,20 @@ def _check(images: Sequence[LabelledImage], classes: Sequence[str]) -> None:
     unknown = {label for image in images for label in image.labels} - set(classes)
     if unknown:
         raise OutputError(f"labels {sorted(unknown)} are not among the classes {list(classes)}")
-    odd = {image.split for image in images if image.split and not image.split.isidentifier()}
+    check_splits({image.split for image in images})
+
+
+def check_splits(splits: set[str]) -> None:
+    """Raises OutputError for splits that are no plain folder name; "" stands for none."""
+    odd = {split for split in splits if split and not split.isidentifier()}
     if odd:
         raise OutputError(
             f"the splits {sorted(odd)} cannot name files, expected names such as train, val, test"
         )
 
 
-def _new_folder(folder: Path) -> None:
-    """Makes the folder; labels of an older data set must not mix in."""
+def new_folder(folder: Path) -> None:
+    """Makes the folder; raises OutputError where it holds an older data set: they must not mix."""
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty; name a new folder for the data set")
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ input float (N, 3, H, W), output one (N, C_i, H / s_i, W / s_i) per level.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -19,7 +20,7 @@ from cellcount.errors import CellcountError, PluginError, UsageError
 
 # What timm.create_model would load, unpickle or download files for. Options come from cards, and a
 # card may come from anywhere.
-_REFUSED_OPTIONS = {
+REFUSED_OPTIONS = {
     "cache_dir",
     "checkpoint_path",
     "features_only",
@@ -79,6 +80,20 @@ class TimmBackbone(nn.Module):
 
 def _timm_features(model: str, **options: Any) -> Any:  # noqa: ANN401 -- timm wraps in several ways
     """timm's feature extractor of an architecture, with random weights."""
+    try:
+        return timm_model(model, features_only=True, **options)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"timm cannot build a feature backbone from {model!r}: {error}; choose another model"
+        ) from None
+
+
+def timm_model(model: str, **options: Any) -> Any:  # noqa: ANN401 -- timm has no common type
+    """A timm model with random weights; nothing is downloaded or read.
+
+    Raises:
+        UsageError: timm has no model of that name.
+    """
     import timm
 
     # Names like hf-hub:… and local-dir:… make timm download or read foreign files.
@@ -89,12 +104,7 @@ def _timm_features(model: str, **options: Any) -> Any:  # noqa: ANN401 -- timm w
             f"timm has no model {model!r}; {hint}"
             "expected timm/NAME with a name of timm.list_models(), for example timm/resnet18"
         )
-    try:
-        return timm.create_model(model, features_only=True, pretrained=False, **options)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"timm cannot build a feature backbone from {model!r}: {error}; choose another model"
-        ) from None
+    return timm.create_model(model, pretrained=False, **options)
 
 
 def timm_backbone(
@@ -103,7 +113,7 @@ def timm_backbone(
     **options: Any,  # noqa: ANN401 -- timm's own options
 ) -> nn.Module:
     """The built-in behind names of the form ``timm/<model>``."""
-    if refused := _REFUSED_OPTIONS & set(options):
+    if refused := REFUSED_OPTIONS & set(options):
         raise UsageError(
             f"backbone timm/{model}: options {sorted(refused)} are not allowed; weights come from "
             "a weight file or --pretrained, never from an option"
@@ -161,7 +171,9 @@ def check_contract(name: str, module: object) -> None:
 
 
 def load_pretrained(module: nn.Module, path: Path) -> list[str]:
-    """Loads a local timm safetensors file into a ``TimmBackbone``; returns what stayed untouched.
+    """Loads a local timm safetensors file into a timm model; returns what stayed untouched.
+
+    The model may be a ``TimmBackbone``, a ``TimmClassifier``, or a plugin's ``body`` or ``base``.
 
     The classifier head of the file is ignored. Nothing is ever downloaded.
     """
@@ -175,8 +187,9 @@ def load_pretrained(module: nn.Module, path: Path) -> list[str]:
     except (SafetensorError, OSError, ValueError) as error:
         raise UsageError(f"--pretrained {path} cannot be read as safetensors: {error}") from None
     target = module.state_dict()
-    # timm's feature wrapper may flatten "stages.0" to "stages_0"; compare without that.
-    by_plain = {k.replace("body.", "", 1).replace("_", "."): k for k in target}
+    # timm's feature wrapper may flatten "stages.0" to "stages_0", and classifiers of plugins keep
+    # timm's model as their base; compare without either.
+    by_plain = {re.sub(r"^(body|base)\.", "", k).replace("_", "."): k for k in target}
     loaded: dict[str, Tensor] = {}
     for key, value in source.items():
         own = by_plain.get(key.replace("_", "."))

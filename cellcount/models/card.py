@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 from cellcount.errors import WeightsError
-from cellcount.models.plain_types import misfits
+from cellcount.models.card_json import SCHEMA, build, check_identity, check_range, read_object
 from cellcount.records import CellClass
-
-SCHEMA = 1
-MAX_CARD_BYTES = 1_000_000
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +60,8 @@ class Architecture:
         ):
             raise WeightsError(f"strides are {self.strides}, expected ascending powers of two")
         # Bounds, so that a card cannot ask for more memory than there is.
-        _check_range(self, ("pyramid_channels", 1, 4096), ("pool_size", 1, 64))
-        _check_range(self, ("head_dim", 1, 65536))
+        check_range(self, ("pyramid_channels", 1, 4096), ("pool_size", 1, 64))
+        check_range(self, ("head_dim", 1, 65536))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ class Preprocessing:
     pad_multiple: int = 32
 
     def __post_init__(self) -> None:
-        _check_range(self, ("pad_multiple", 1, 1024))
+        check_range(self, ("pad_multiple", 1, 1024))
         if min(self.std) <= 0:
             raise WeightsError(f"std is {self.std}, expected numbers above 0")
 
@@ -100,6 +95,7 @@ class Inference:
         tile_px: side of the largest tile at the model's scale.
         margin_px: overlap between a tile's core and its border, at least the largest cell.
         rpn_pre_nms, rpn_post_nms: proposals per level before and per tile after suppression.
+        rpn_score_floor: proposals with less objectness are not looked at again.
         rpn_nms_iou, nms_iou: overlap above which a proposal or a detection of one class is a twin.
         dedupe_iou: overlap above which detections of different classes are one cell.
         score_floor: detections below are never returned.
@@ -110,6 +106,7 @@ class Inference:
     margin_px: int = 256
     rpn_pre_nms: int = 600
     rpn_post_nms: int = 500
+    rpn_score_floor: float = 0.0
     rpn_nms_iou: float = 0.7
     nms_iou: float = 0.5
     dedupe_iou: float = 0.7
@@ -117,9 +114,44 @@ class Inference:
     max_detections: int = 400
 
     def __post_init__(self) -> None:
-        _check_range(self, ("tile_px", 64, 8192), ("margin_px", 0, 4096))
-        _check_range(self, ("rpn_pre_nms", 1, 100_000), ("rpn_post_nms", 1, 100_000))
-        _check_range(self, ("max_detections", 1, 100_000))
+        check_range(self, ("tile_px", 64, 8192), ("margin_px", 0, 4096))
+        check_range(self, ("rpn_pre_nms", 1, 100_000), ("rpn_post_nms", 1, 100_000))
+        check_range(self, ("max_detections", 1, 100_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """How regions look again (``models.attention``); off with no steps.
+
+    Attributes:
+        steps: looks at every region.
+        context: ``window`` around the region, or the whole ``image``.
+        state: recurrent state, ``gru`` or ``lstm``.
+        attention: ``softmax`` with the box's prior added in log space, ``literal`` (equations 1-2
+            of the paper as printed), or ``mean``, which weighs all places alike (for comparison).
+        hidden, heads: width of the state, divided among so many attention heads.
+        grid: places looked at along each side of the window.
+        enlarge: side of the window over that of the region.
+        beta: temperature of ``literal``.
+    """
+
+    steps: int = 0
+    context: Literal["window", "image"] = "window"
+    state: Literal["gru", "lstm"] = "gru"
+    attention: Literal["softmax", "literal", "mean"] = "softmax"
+    hidden: int = 128
+    heads: int = 8
+    grid: int = 9
+    enlarge: float = 1.5
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range(self, ("steps", 0, 32), ("hidden", 1, 4096), ("heads", 1, 64))
+        check_range(self, ("grid", 2, 64), ("enlarge", 1.0, 16.0))
+        if self.hidden % self.heads:
+            raise WeightsError(
+                f"hidden is {self.hidden}, expected a multiple of heads {self.heads}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +179,7 @@ class Card:
     architecture: Architecture = field(default_factory=Architecture)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     inference: Inference = field(default_factory=Inference)
+    refinement: Refinement = field(default_factory=Refinement)
     thresholds: dict[str, float] = field(default_factory=dict)
     densest_field: int = 0
     data: tuple[dict[str, Any], ...] = ()
@@ -157,13 +190,7 @@ class Card:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise WeightsError(
-                f"card schema is {self.schema}, this cellcount reads {SCHEMA}; "
-                "use the cellcount version that wrote the weights, or a newer one"
-            )
-        if not self.license:
-            raise WeightsError(f"card of {self.name!r} names no license; weights need one")
+        check_identity(self.name, self.license, self.schema)
         if not self.classes:
             raise WeightsError(f"card of {self.name!r} lists no classes")
         if not 8 <= self.rbc_diameter_px <= 512:
@@ -195,55 +222,17 @@ class Card:
         Raises:
             WeightsError: not JSON, unknown or missing keys, wrong types or values.
         """
-        if len(text) > MAX_CARD_BYTES:
-            raise WeightsError(f"card has {len(text)} bytes, the limit is {MAX_CARD_BYTES}")
-        try:
-            raw = json.loads(text)
-        except ValueError as error:
-            raise WeightsError(f"card is not JSON: {error}") from None
-        if not isinstance(raw, dict):
-            raise WeightsError(f"card must be a JSON object, got {type(raw).__name__}")
+        raw = read_object(text)
         for key, kind in _PARTS.items():
-            raw[key] = _build(kind, raw.get(key, {}))
+            raw[key] = build(kind, raw.get(key, {}), f"card's {key}")
         if isinstance(raw.get("classes"), list):
-            raw["classes"] = tuple(_build(CellClass, c) for c in raw["classes"])
-        return _build(cls, raw)
+            raw["classes"] = tuple(build(CellClass, c, "card's class") for c in raw["classes"])
+        return build(cls, raw)
 
 
 _PARTS: dict[str, type] = {
     "architecture": Architecture,
     "preprocessing": Preprocessing,
     "inference": Inference,
+    "refinement": Refinement,
 }
-
-
-def _tuples(value: Any) -> Any:  # noqa: ANN401 -- JSON values are of any type
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _build(kind: type[Kind], raw: object) -> Kind:
-    """``kind`` from a JSON object, every key and type checked."""
-    what = "card" if kind is Card else f"card's {kind.__name__.lower()}"
-    if not isinstance(raw, Mapping):
-        raise WeightsError(f"{what} must be a JSON object, got {type(raw).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = set(raw) - set(fields)
-    if unknown:
-        raise WeightsError(f"{what} has unknown keys {sorted(unknown)}; known are {list(fields)}")
-    missing = [
-        name
-        for name, f in fields.items()
-        if f.default is f.default_factory is dataclasses.MISSING and name not in raw
-    ]
-    if missing:
-        raise WeightsError(f"{what} lacks {', '.join(missing)}")
-    values = {key: _tuples(value) for key, value in raw.items()}
-    if wrong := misfits(kind, values):
-        raise WeightsError(f"{what}: {'; '.join(wrong)}")
-    return kind(**values)
-
-
-def _check_range(part: object, *bounds: tuple[str, int, int]) -> None:
-    for name, low, high in bounds:
-        if not low <= getattr(part, name) <= high:
-            raise WeightsError(f"{name} is {getattr(part, name)}, expected {low} to {high}")

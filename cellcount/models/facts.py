@@ -12,8 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from cellcount.errors import WeightsError
-from cellcount.models.card import Card
-from cellcount.models.weights import read_card, sha256_of
+from cellcount.models.weights import AnyCard, read_any_card, sha256_of
 
 #: Batch normalisation keeps these beside what it has learned.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -32,7 +31,7 @@ class WeightFacts:
     """
 
     path: Path
-    card: Card
+    card: AnyCard
     size_bytes: int
     sha256: str
     parameters: int
@@ -44,7 +43,7 @@ def facts_of(path: Path) -> WeightFacts:
     Raises:
         WeightsError: it is no weight file, or its card is unusable.
     """
-    card = read_card(path)
+    card = read_any_card(path)
     return WeightFacts(path, card, path.stat().st_size, sha256_of(path), _parameters(path))
 
 

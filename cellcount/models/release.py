@@ -4,7 +4,8 @@
 
 FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` (a list: all data
 sets, each with its name as in the card, its source and licence) and ``evaluations`` (a list: every
-test evaluation ever made of these weights). It is kept beside the weights, so that each change of
+test evaluation ever made of these weights) and ``inference`` (an object: numbers of a detector's
+``Inference`` that were chosen on validation images after the training). It is kept beside the weights, so that each change of
 a card is seen in the project's history. Tensors stay as they are, to the bit.
 
 Shapes: none.
@@ -22,12 +23,12 @@ from typing import Any
 
 from cellcount.errors import UsageError, WeightsError
 from cellcount.models.card import Card
-from cellcount.models.weights import read_card, write_card
+from cellcount.models.weights import AnyCard, read_any_card, write_card
 
-_KEYS = {"version", "license", "notes", "data", "evaluations"}
+_KEYS = {"version", "license", "notes", "data", "evaluations", "inference"}
 
 
-def with_facts(card: Card, facts: dict[str, Any]) -> Card:
+def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
     """The card with the facts added.
 
     Raises:
@@ -39,6 +40,11 @@ def with_facts(card: Card, facts: dict[str, Any]) -> Card:
     told = facts.get("data", card.data)
     if untold := sorted(set(known) - {source["name"] for source in told}):
         raise WeightsError(f"the model was trained on {untold}, of which the facts tell nothing")
+    if "inference" in facts:
+        if not isinstance(card, Card):
+            raise WeightsError("facts name inference, which only a detector's card has")
+        chosen = dataclasses.replace(card.inference, **facts["inference"])
+        card = dataclasses.replace(card, inference=chosen)
     return dataclasses.replace(
         card,
         version=facts.get("version", card.version),
@@ -49,9 +55,9 @@ def with_facts(card: Card, facts: dict[str, Any]) -> Card:
     )
 
 
-def release(weights: Path, facts: Path, target: Path) -> Card:
+def release(weights: Path, facts: Path, target: Path) -> AnyCard:
     """Writes ``target``: the tensors of ``weights`` with the completed card, which is returned."""
-    card = with_facts(read_card(weights), json.loads(facts.read_text("utf-8")))
+    card = with_facts(read_any_card(weights), json.loads(facts.read_text("utf-8")))
     if weights.resolve() != target.resolve():
         shutil.copyfile(weights, target)
     write_card(target, card)

@@ -17,11 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from cellcount.errors import WeightsError
-from cellcount.models.card import MAX_CARD_BYTES, Card
+from cellcount.models.card import Card
+from cellcount.models.card_json import MAX_CARD_BYTES, read_object
+from cellcount.models.classifier_card import ClassifierCard
 from cellcount.outputs.atomic import atomic_write
 
 MAX_HEADER_BYTES = 20_000_000
 WEIGHTS_SUFFIX = ".safetensors"
+AnyCard = Card | ClassifierCard
 PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
 
 
@@ -84,8 +87,12 @@ def _check_header(path: Path) -> None:
         )
 
 
-def read_card(path: Path) -> Card:
-    """The card of a weight file, without loading tensors."""
+def read_any_card(path: Path) -> AnyCard:
+    """The card of a weight file, without loading tensors.
+
+    Raises:
+        WeightsError: the file or its card is unusable.
+    """
     _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -94,22 +101,51 @@ def read_card(path: Path) -> Card:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
     if "card" not in metadata:
         raise WeightsError(f"{path} carries no cellcount card, so its preprocessing is unknown")
-    return Card.from_json(metadata["card"])
+    text = metadata["card"]
+    is_classifier = read_object(text).get("task") == "classifier"
+    return ClassifierCard.from_json(text) if is_classifier else Card.from_json(text)
+
+
+def read_card(path: Path) -> Card:
+    """The card of a detector's weight file; a classifier's is refused."""
+    card = read_any_card(path)
+    if not isinstance(card, Card):
+        raise WeightsError(
+            f"{path} is the classifier {card.name!r}, expected a detector; "
+            "classifiers are named with --classifier"
+        )
+    return card
+
+
+def read_classifier_card(path: Path) -> ClassifierCard:
+    """The card of a classifier's weight file; a detector's is refused."""
+    card = read_any_card(path)
+    if not isinstance(card, ClassifierCard):
+        raise WeightsError(
+            f"{path} is the detector {card.name!r}, expected a classifier; "
+            "detectors are named with --detector"
+        )
+    return card
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weight file, float ones as float32."""
+    tensors = _stored_tensors(path)
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def read_weights(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
-    """Card and float32 tensors of a weight file."""
-    card = read_card(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
-    return card, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    """Card and float32 tensors of a detector."""
+    return read_card(path), read_tensors(path)
+
+
+def read_classifier_weights(path: Path) -> tuple[ClassifierCard, dict[str, torch.Tensor]]:
+    """Card and float32 tensors of a classifier."""
+    return read_classifier_card(path), read_tensors(path)
 
 
 def write_weights(
-    path: Path, card: Card, state: Mapping[str, torch.Tensor], *, half: bool = True
+    path: Path, card: AnyCard, state: Mapping[str, torch.Tensor], *, half: bool = True
 ) -> None:
     """Writes tensors (float16 when ``half``) with their card, atomically."""
     tensors = {key: _stored(value.detach().cpu(), half=half) for key, value in state.items()}
@@ -120,13 +156,21 @@ def write_weights(
         file.write(save(tensors, metadata={"card": card_json}))
 
 
-def write_card(path: Path, card: Card) -> None:
+def write_card(path: Path, card: AnyCard) -> None:
     """Replaces the card of a weight file; its tensors stay as they are, to the bit."""
-    _check_header(path)
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    tensors = _stored_tensors(path)
     with atomic_write(path) as output:
         output.write(save(tensors, metadata={"card": card.to_json()}))
+
+
+def _stored_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors as they lie in the file."""
+    _check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
 
 
 def _stored(tensor: torch.Tensor, *, half: bool) -> torch.Tensor:
@@ -144,7 +188,19 @@ def load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, so
     Raises:
         WeightsError: missing, unexpected or wrongly shaped tensors, named.
     """
-    expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    check_state(module.state_dict(), state, source=source)
+    module.load_state_dict(dict(state))
+
+
+def check_state(
+    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], *, source: Path
+) -> None:
+    """Compares the tensors of a file with those of the model its card describes.
+
+    Raises:
+        WeightsError: missing, unexpected or wrongly shaped tensors, named.
+    """
+    expected = {k: tuple(v.shape) for k, v in own.items()}
     actual = {k: tuple(v.shape) for k, v in state.items()}
     missing = sorted(set(expected) - set(actual))
     extra = sorted(set(actual) - set(expected))
@@ -152,4 +208,3 @@ def load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, so
     if missing or extra or wrong:
         detail = {"missing": missing[:3], "unexpected": extra[:3], "wrong shape": wrong[:3]}
         raise WeightsError(f"{source} does not fit its own card: {json.dumps(detail)}")
-    module.load_state_dict(dict(state))

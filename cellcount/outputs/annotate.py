@@ -1,8 +1,9 @@
 """Annotated pictures: every counted cell outlined, nothing covered, a legend with the counts.
 
 Classes differ in colour and in shape of the outline; cells cut by the image's edge are dashed.
-Labels are written only for classes that are rare in the picture. Small pictures are enlarged
-and huge ones reduced, and the strip below says so.
+Labels are written only for classes that are rare in the picture, and for every typed cell: it
+carries its type's abbreviation, or a question mark on a white plate where it is unclassified. Small
+pictures are enlarged and huge ones reduced, and the strip below says so.
 
 Shapes: N cells; boxes are float ``(N, 4)`` xyxy in pixels of the original image until they are
 multiplied by the view's zoom.
@@ -13,18 +14,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cellcount.cells import count_by_class
+from cellcount.cells import count_by_class, count_by_type
 from cellcount.images.files import DRAWN_MARK
 from cellcount.outputs.atomic import atomic_write, check_folder_writable
 from cellcount.outputs.legend import Entry, draw_strip
 from cellcount.outputs.outlines import (
     INK,
+    WHITE,
     Box,
     Look,
     draw_outline,
@@ -33,7 +37,7 @@ from cellcount.outputs.outlines import (
     printable,
     rectangle,
 )
-from cellcount.records import CellClass, Cells, Picture
+from cellcount.records import UNCLASSIFIED, CellClass, Cells, CellTypes, Picture
 
 RARE = 12
 """A class is labelled in a picture that holds at most so many of its cells, unless it is the
@@ -42,12 +46,17 @@ commonest of several: labels are for what stands out."""
 _SMALL_PX, _LARGEST_ZOOM, _HUGE_PX = 480, 4, 6000
 _MIN_STRIP_PX = 420
 _SMOOTH_BELOW_PX = 2400  # lines are drawn twice as large and reduced, where memory allows
+_DOUBT = "?"
 _SURROUND = (236, 236, 238)
 _MAX_NAME_BYTES = 255
 
 
 def annotate(
-    picture: Picture, cells: Cells, classes: Sequence[CellClass], title: str
+    picture: Picture,
+    cells: Cells,
+    classes: Sequence[CellClass],
+    title: str,
+    types: Sequence[CellClass] = (),
 ) -> Image.Image:
     """The picture with its cells outlined and a strip with title, legend and counts below it.
 
@@ -56,6 +65,7 @@ def annotate(
         cells: its counted cells.
         classes: the detector's classes, in the order of the labels.
         title: name of the image.
+        types: the classifier's types, in the order of their indices; none where none ran.
     """
     zoom = _zoom(picture)
     size = (max(1, round(picture.width_px * zoom)), max(1, round(picture.height_px * zoom)))
@@ -70,12 +80,14 @@ def annotate(
         chosen = cells.detections.labels == label
         _draw_class(view, boxes_xyxy[chosen], cells.edge[chosen], look_of(label), width)
     font_px = max(12, round(max(size) / 48))
-    _draw_labels(view, boxes_xyxy, cells, classes, font_px)
+    labels = _labels(cells, classes, types)
+    _draw_labels(view, boxes_xyxy, cells.detections.labels, labels, font_px)
     note = f"{picture.width_px} x {picture.height_px} px"
     if zoom != 1:
         note += f", shown at {zoom:.0%}"
     strip_width = max(size[0], _MIN_STRIP_PX)
-    strip = draw_strip(strip_width, font_px, title, note, _entries(cells, counts, classes))
+    entries = [*_class_entries(cells, counts, classes), *_type_entries(cells, types)]
+    strip = draw_strip(strip_width, font_px, title, note, entries)
     page = Image.new("RGB", (strip_width, size[1] + strip.height), _SURROUND)
     page.paste(view, (0, 0))
     page.paste(strip, (0, size[1]))
@@ -83,14 +95,19 @@ def annotate(
 
 
 def write_annotated(
-    path: Path, picture: Picture, cells: Cells, classes: Sequence[CellClass], title: str
+    path: Path,
+    picture: Picture,
+    cells: Cells,
+    classes: Sequence[CellClass],
+    title: str,
+    types: Sequence[CellClass] = (),
 ) -> None:
     """Write the annotated picture as PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    page = annotate(picture, cells, classes, title)
+    page = annotate(picture, cells, classes, title, types)
     with atomic_write(path) as file:
         page.save(file, "PNG", compress_level=3)  # half the time of the default, 5 % larger
 
@@ -170,33 +187,60 @@ def _draw_class(
         view.paste(color, mask=mask.reduce(smooth) if smooth > 1 else mask)
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """What is written beside the cell with this index: its class, its type, or that in doubt."""
+
+    index: int
+    text: str
+    tells: Literal["class", "type", "doubt"]
+
+
+def _labels(cells: Cells, classes: Sequence[CellClass], types: Sequence[CellClass]) -> list[_Label]:
+    """Type and its probability of all typed cells, then class and score of other rare ones."""
+    detections = cells.detections
+    said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
+    rare = _labelled_classes(count_by_class(cells, len(classes)))
+    typed, others = list[_Label](), list[_Label]()
+    for index in np.argsort(-detections.scores, kind="stable").tolist():
+        best, label = int(said.best[index]), int(detections.labels[index])
+        if best >= 0 and not said.accepted[index]:
+            typed.append(_Label(index, _DOUBT, "doubt"))
+        elif best >= 0:
+            short = types[best].abbreviation or types[best].name
+            typed.append(_Label(index, f"{printable(short)} {said.prob[index]:.2f}", "type"))
+        elif label in rare:
+            text = f"{printable(classes[label].name)} {detections.scores[index]:.2f}"
+            others.append(_Label(index, text, "class"))
+    return typed + others
+
+
 def _draw_labels(
     view: Image.Image,
     boxes_xyxy: NDArray[np.float64],
-    cells: Cells,
-    classes: Sequence[CellClass],
+    classes_of: NDArray[np.int64],
+    labels: Sequence[_Label],
     font_px: int,
 ) -> None:
-    """Name and score beside the cells of rare classes, wherever there is room for them."""
-    labelled = _labelled_classes(count_by_class(cells, len(classes)))
+    """Labels beside their cells, wherever there is room for them."""
     draw = ImageDraw.Draw(view)
     font = font_of(max(12, round(0.85 * font_px)))
-    best_first = np.argsort(-cells.detections.scores, kind="stable")
-    chosen = [i for i in best_first if int(cells.detections.labels[i]) in labelled]
-    taken = [_box(boxes_xyxy[index]) for index in chosen]  # rare cells stay in sight
-    for index in chosen:
-        label = int(cells.detections.labels[index])
-        text = f"{printable(classes[label].name)} {cells.detections.scores[index]:.2f}"
-        left, top, right, bottom = draw.textbbox((0, 0), text, font)
-        size = (right - left + 0.5 * font_px, bottom - top + 0.4 * font_px)
-        plate = _free_plate(_box(boxes_xyxy[index]), size, view.size, taken)
+    cells = [_box(boxes_xyxy[label.index]) for label in labels]  # such cells stay in sight
+    plates: list[Box] = []
+    for label, cell in zip(labels, cells, strict=True):
+        left, top, right, bottom = draw.textbbox((0, 0), label.text, font)
+        size = (max(right - left, font_px) + 0.5 * font_px, bottom - top + 0.4 * font_px)
+        plate = _free_plate(cell, size, view.size, [*cells, *plates])
+        if plate is None and label.tells != "class":
+            plate = _plate_inside(cell, size, plates)
         if plate is None:
             continue
-        taken.append(plate)
-        look = look_of(label)
-        draw.rectangle(plate, fill=look.color)
+        plates.append(plate)
+        look = look_of(int(classes_of[label.index]))
+        fill, ink = (WHITE, INK) if label.tells == "doubt" else (look.color, look.contrast)
+        draw.rectangle(plate, fill=fill, outline=look.color, width=max(1, font_px // 8))
         middle = ((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2)
-        draw.text(middle, text, look.contrast, font, anchor="mm")
+        draw.text(middle, label.text, ink, font, anchor="mm")
 
 
 def _labelled_classes(counts: NDArray[np.int64]) -> set[int]:
@@ -221,11 +265,27 @@ def _free_plate(
     return None
 
 
+def _plate_inside(box_xyxy: Box, size: tuple[float, float], taken: Sequence[Box]) -> Box | None:
+    """In a corner of the box, where a cell seldom is, as long as it takes a quarter at most."""
+    width, height = size
+    x_min, y_min, x_max, y_max = box_xyxy
+    if width * height > 0.25 * (x_max - x_min) * (y_max - y_min) or width > x_max - x_min:
+        return None
+    for top in (y_min, y_max - height):
+        for left in (x_min, x_max - width):
+            plate = (left, top, left + width, top + height)
+            if not any(_overlap(plate, other) for other in taken):
+                return plate
+    return None
+
+
 def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _entries(cells: Cells, counts: NDArray[np.int64], classes: Sequence[CellClass]) -> list[Entry]:
+def _class_entries(
+    cells: Cells, counts: NDArray[np.int64], classes: Sequence[CellClass]
+) -> list[Entry]:
     entries = []
     for label, (cell_class, count) in enumerate(zip(classes, counts, strict=True)):
         name = cell_class.name if count == 1 else cell_class.plural
@@ -233,6 +293,20 @@ def _entries(cells: Cells, counts: NDArray[np.int64], classes: Sequence[CellClas
     if cells.edge.any():
         dashed = Look((110, 110, 115), INK, rectangle)
         entries.append(Entry(f"{cells.edge.sum():,} cut by the edge", dashed, dashed=True))
+    return entries
+
+
+def _type_entries(cells: Cells, types: Sequence[CellClass]) -> list[Entry]:
+    """The types there are, each with the abbreviation that its cells carry."""
+    *counts, doubtful = count_by_type(cells.types, len(types)).tolist()
+    entries = []
+    for cell_type, count in zip(types, counts, strict=True):
+        name = cell_type.name if count == 1 else cell_type.plural
+        short = f" ({cell_type.abbreviation})" if cell_type.abbreviation else ""
+        if count:
+            entries.append(Entry(printable(f"{count:,} {name}{short}")))
+    if doubtful:
+        entries.append(Entry(f"{doubtful:,} {UNCLASSIFIED} ({_DOUBT})"))
     return entries
 
 

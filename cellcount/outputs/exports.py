@@ -1,6 +1,6 @@
 """Cells for other programs: COCO today; each further form is one function of the same shape.
 
-Such a function takes ``(path, results, classes)``, streams, and writes atomically.
+Such a function takes ``(path, results, classes, types)``, streams, and writes atomically.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cellcount.outputs.atomic import atomic_write
-from cellcount.records import CellClass, ImageResult
+from cellcount.outputs.typed import type_values
+from cellcount.records import CellClass, CellTypes, ImageResult
 
 
-def write_coco(path: Path, results: Iterable[ImageResult], classes: Sequence[CellClass]) -> None:
+def write_coco(
+    path: Path,
+    results: Iterable[ImageResult],
+    classes: Sequence[CellClass],
+    types: Sequence[CellClass] = (),
+) -> None:
     """Write a COCO file of all images that are done, with their cells as annotations.
 
     Ids count from 1, categories in the order of ``classes``; ``bbox`` is x, y, width, height in
-    pixels of the original image; ``score`` and ``edge`` are added to what COCO asks for.
+    pixels of the original image; ``score`` and ``edge`` are added to what COCO asks for, and for
+    cells with a type ``attributes``, named like the columns of cells.csv.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
@@ -32,7 +39,7 @@ def write_coco(path: Path, results: Iterable[ImageResult], classes: Sequence[Cel
         done = (result for result in results if result.status == "done")
         for image_id, result in enumerate(done, 1):
             _write_item(file, image_id, _image(image_id, result))
-            for annotation in _annotations(image_id, result):
+            for annotation in _annotations(image_id, result, types):
                 annotation_id += 1
                 _write_item(waiting, annotation_id, {"id": annotation_id, **annotation})
         file.write(b'],\n"annotations": [')
@@ -53,13 +60,16 @@ def _image(image_id: int, result: ImageResult) -> dict[str, Any]:
     }
 
 
-def _annotations(image_id: int, result: ImageResult) -> Iterator[dict[str, Any]]:
+def _annotations(
+    image_id: int, result: ImageResult, types: Sequence[CellClass]
+) -> Iterator[dict[str, Any]]:
     detections = result.cells.detections
-    for box_xyxy, score, label, edge in zip(
+    for box_xyxy, score, label, edge, attributes in zip(
         detections.boxes_xyxy.tolist(),
         detections.scores.tolist(),
         detections.labels.tolist(),
         result.cells.edge.tolist(),
+        _attributes(result.cells.types, len(detections), types),
         strict=True,
     ):
         x_min, y_min, x_max, y_max = box_xyxy
@@ -72,7 +82,22 @@ def _annotations(image_id: int, result: ImageResult) -> Iterator[dict[str, Any]]
             "iscrowd": 0,
             "score": round(score, 4),
             "edge": edge,
+            **attributes,
         }
+
+
+def _attributes(
+    said: CellTypes | None, count: int, types: Sequence[CellClass]
+) -> Iterator[dict[str, Any]]:
+    """For each of the cells its type, as far as a classifier gave any."""
+    if said is None:
+        yield from ({} for _ in range(count))
+        return
+    columns = type_values(said, types)
+    for row in zip(*columns.values(), strict=True):
+        known = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+        rounded = {n: round(v, 4) if isinstance(v, float) else v for n, v in known.items()}
+        yield {"attributes": rounded} if rounded else {}
 
 
 def _category(category_id: int, cell_class: CellClass) -> dict[str, Any]:

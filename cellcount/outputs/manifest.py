@@ -40,6 +40,8 @@ class RunRecord:
         engine, device, precision: what really ran, not what was asked ("auto").
         weights: name of the weights to SHA-256 of their file.
         thresholds: class id to least score.
+        classifier: what typed the cells, JSON-ready: name, sha256, thresholds and so on; None
+            where nothing did.
         settings: all settings, JSON-ready.
         inputs: the INPUT arguments.
         passed_over: what lay in the inputs and got no row.
@@ -61,6 +63,7 @@ class RunRecord:
     precision: str
     weights: Mapping[str, str]
     thresholds: Mapping[str, float]
+    classifier: Mapping[str, Any] | None = None
     settings: Mapping[str, Any]
     inputs: Sequence[str]
     passed_over: Sequence[NotDone]
@@ -113,6 +116,7 @@ def _document(record: RunRecord) -> dict[str, Any]:
         "precision": record.precision,
         "weights_sha256": dict(record.weights),
         "thresholds": dict(record.thresholds),
+        "classifier": None if record.classifier is None else dict(record.classifier),
         "settings": dict(record.settings),
         "inputs": list(record.inputs),
         "passed_over": [{"path": e.name, "reason": e.reason} for e in record.passed_over],

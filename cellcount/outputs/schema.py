@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellcount.errors import OutputError
-from cellcount.records import CellClass
+from cellcount.records import UNCLASSIFIED, CellClass
 
 if TYPE_CHECKING:
     import pandas
@@ -97,20 +97,23 @@ _IMAGE = Column(
     "image", "text", "", "path of the image relative to its INPUT; pages end in `#page=2`"
 )
 
+_STATUS = Column(
+    "status",
+    "text",
+    "",
+    "`done`, `failed` (could not be analysed) or `excluded` (left out on purpose)",
+    choices=("done", "failed", "excluded"),
+)
+_REASON = Column(
+    "reason", "text", "", "why it failed or was excluded, or what to mind about a done image"
+)
+
 _COUNTS_COLUMNS = (
     _IMAGE,
     Column("slide", "text", "", "slide, from the manifest, else the folder"),
     Column("specimen", "text", "", "specimen named in the manifest"),
-    Column(
-        "status",
-        "text",
-        "",
-        "`done`, `failed` (could not be analysed) or `excluded` (left out on purpose)",
-        choices=("done", "failed", "excluded"),
-    ),
-    Column(
-        "reason", "text", "", "why it failed or was excluded, or what to mind about a done image"
-    ),
+    _STATUS,
+    _REASON,
     Column("width_px", "int", "px", "width of the image"),
     Column("height_px", "int", "px", "height of the image"),
     Column(
@@ -143,18 +146,54 @@ CELLS_COLUMNS = (
 )
 """cells.csv, one row per cell. Coordinates count from the upper left corner of the image."""
 
+TYPE_COLUMNS = (
+    Column(
+        "type",
+        "text",
+        "",
+        f"type that the classifier gave, `{UNCLASSIFIED}` where it was not sure enough; empty for "
+        "cells it does not type; this column and the next four are there where a classifier runs",
+    ),
+    Column("type_prob", "float", "", "its probability of that type, 0 to 1", ".4f"),
+    Column(
+        "type_2",
+        "text",
+        "",
+        f"the likeliest type besides that one; of `{UNCLASSIFIED}` cells the likeliest of all",
+    ),
+    Column("type_2_prob", "float", "", "its probability of `type_2`", ".4f"),
+    Column("needs_review", "bool", "", "a person should look at this cell's type"),
+)
+"""What a classifier adds to cells.csv, last."""
+
+TYPED_CELLS_COLUMNS = (*CELLS_COLUMNS, *TYPE_COLUMNS)
+"""cells.csv where a classifier ran."""
+
+PICTURE_TYPES_COLUMNS = (_IMAGE, _STATUS, _REASON, *TYPE_COLUMNS)
+"""types.csv, one row per picture of a single cell."""
+
 RESERVED_CELLS_COLUMNS = (
-    Column("type", "text", "", "reserved: cell type that the classifier gave"),
-    Column("type_prob", "float", "", "reserved: the classifier's probability of that type", ".4f"),
     Column("reviewed_type", "text", "", "reserved: cell type that a reviewer gave"),
     Column("reviewer", "text", "", "reserved: who reviewed it"),
 )
 """Names kept free in cells.csv; not written yet."""
 
 
-def counts_columns(classes: Sequence[CellClass]) -> tuple[Column, ...]:
-    """counts.csv, one row per image: the fixed columns, then one count per class."""
-    return (*_COUNTS_COLUMNS, *(_count_column(c.id, c.plural) for c in classes))
+def counts_columns(
+    classes: Sequence[CellClass], types: Sequence[CellClass] = ()
+) -> tuple[Column, ...]:
+    """counts.csv, one row per image: the fixed columns, a count per class, and one per type.
+
+    Args:
+        classes: of the detector.
+        types: of the classifier; none where none runs.
+    """
+    return (
+        *_COUNTS_COLUMNS,
+        *(_count_column(c.id, c.plural) for c in classes),
+        *(_type_count_column(t.id, t.plural) for t in types),
+        *((_type_count_column(UNCLASSIFIED, ""),) if types else ()),
+    )
 
 
 def _count_column(class_id: str, plural: str) -> Column:
@@ -162,6 +201,13 @@ def _count_column(class_id: str, plural: str) -> Column:
     if class_id == "wbc":
         meaning = f"nucleated objects counted; they are {plural} only once they are typed"
     return Column(f"n_{class_id}", "int", "cells", f"{meaning}; empty unless done")
+
+
+def _type_count_column(type_id: str, plural: str) -> Column:
+    meaning = f"cells typed as {plural}, where a classifier runs"
+    if type_id == UNCLASSIFIED:
+        meaning = "cells of which the classifier was not sure enough, where one runs"
+    return Column(f"type_{type_id}", "int", "cells", f"{meaning}; empty unless done")
 
 
 def escape_text(text: str) -> str:
@@ -259,10 +305,15 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[st
 
 
 def _column_named(name: str) -> Column:
-    known = {c.name: c for c in (*_COUNTS_COLUMNS, *CELLS_COLUMNS, *RESERVED_CELLS_COLUMNS)}
+    fixed = (*_COUNTS_COLUMNS, *TYPED_CELLS_COLUMNS, *RESERVED_CELLS_COLUMNS)
+    known = {c.name: c for c in fixed}
+    if name in known:
+        return known[name]
     if name.startswith("n_"):
         return _count_column(name[2:], name[2:])
-    return known.get(name) or Column(name, "text", "", "")
+    if name.startswith("type_"):
+        return _type_count_column(name[5:], name[5:])
+    return Column(name, "text", "", "")
 
 
 def _wrong_header(path: Path, header: list[str], columns: Sequence[Column]) -> str:

@@ -1,14 +1,26 @@
-"""counts.csv and cells.csv: pure functions of the results, streamed, the same bytes every time."""
+"""The tables: pure functions of the results, streamed, the same bytes every time.
+
+counts.csv has a row per image, cells.csv a row per cell, types.csv a row per picture of one cell.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cellcount.cells import count_by_class
+from cellcount.cells import count_by_class, count_by_type
 from cellcount.outputs.atomic import atomic_write
-from cellcount.outputs.schema import CELLS_COLUMNS, Column, Separator, Value, counts_columns
-from cellcount.records import CellClass, ImageResult
+from cellcount.outputs.schema import (
+    CELLS_COLUMNS,
+    PICTURE_TYPES_COLUMNS,
+    TYPED_CELLS_COLUMNS,
+    Column,
+    Separator,
+    Value,
+    counts_columns,
+)
+from cellcount.outputs.typed import type_values
+from cellcount.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult
 
 
 def write_counts(
@@ -16,14 +28,22 @@ def write_counts(
     results: Iterable[ImageResult],
     classes: Sequence[CellClass],
     separator: Separator = ",",
+    types: Sequence[CellClass] = (),
 ) -> None:
     """Write one row per image; a failed or excluded image has empty counts, never zeros.
+
+    Args:
+        path: the table.
+        results: the images, in the order of the rows.
+        classes: of the detector.
+        separator: of the columns.
+        types: of the classifier; none where none ran, and no columns for them then.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    columns = counts_columns(classes)
-    rows = (_counts_row(result, classes, columns) for result in results)
+    columns = counts_columns(classes, types)
+    rows = (_counts_row(result, classes, types, columns) for result in results)
     _write(path, columns, rows, separator)
 
 
@@ -32,14 +52,33 @@ def write_cells(
     results: Iterable[ImageResult],
     classes: Sequence[CellClass],
     separator: Separator = ",",
+    types: Sequence[CellClass] = (),
 ) -> None:
     """Write one row per cell, in the order of images and of cells within them.
+
+    Arguments are those of `write_counts`.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    rows = (row for result in results for row in _cell_rows(result, classes))
-    _write(path, CELLS_COLUMNS, rows, separator)
+    columns = TYPED_CELLS_COLUMNS if types else CELLS_COLUMNS
+    rows = (row for result in results for row in _cell_rows(result, classes, types, columns))
+    _write(path, columns, rows, separator)
+
+
+def write_picture_types(
+    path: Path,
+    results: Iterable[ImageResult],
+    types: Sequence[CellClass],
+    separator: Separator = ",",
+) -> None:
+    """Write one row per picture of a single cell, which is the only cell of its result.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
+    rows = (_picture_row(result, types) for result in results)
+    _write(path, PICTURE_TYPES_COLUMNS, rows, separator)
 
 
 def _write(
@@ -52,7 +91,10 @@ def _write(
 
 
 def _counts_row(
-    result: ImageResult, classes: Sequence[CellClass], columns: Sequence[Column]
+    result: ImageResult,
+    classes: Sequence[CellClass],
+    types: Sequence[CellClass],
+    columns: Sequence[Column],
 ) -> list[str]:
     ref = result.ref
     values: dict[str, Value] = {
@@ -70,10 +112,29 @@ def _counts_row(
         values["cells"] = len(result.cells)
         counts = count_by_class(result.cells, len(classes))
         values |= {f"n_{c.id}": int(n) for c, n in zip(classes, counts, strict=True)}
+        typed = count_by_type(result.cells.types, len(types)).tolist()
+        ids = [*(t.id for t in types), UNCLASSIFIED]
+        values |= {f"type_{i}": n for i, n in zip(ids, typed, strict=True)}
     return [column.write(values.get(column.name)) for column in columns]
 
 
-def _cell_rows(result: ImageResult, classes: Sequence[CellClass]) -> Iterator[tuple[str, ...]]:
+def _picture_row(result: ImageResult, types: Sequence[CellClass]) -> list[str]:
+    values: dict[str, Value] = {
+        "image": result.ref.image,
+        "status": result.status,
+        "reason": result.reason,
+    }
+    if result.cells.types is not None:
+        values |= {name: v for name, (v,) in type_values(result.cells.types, types).items()}
+    return [column.write(values.get(column.name)) for column in PICTURE_TYPES_COLUMNS]
+
+
+def _cell_rows(
+    result: ImageResult,
+    classes: Sequence[CellClass],
+    types: Sequence[CellClass],
+    columns: Sequence[Column],
+) -> Iterator[tuple[str, ...]]:
     """Columnwise, because a run may hold millions of cells."""
     cells = result.cells
     x_min, y_min, x_max, y_max = cells.detections.boxes_xyxy.T.tolist()
@@ -88,5 +149,8 @@ def _cell_rows(result: ImageResult, classes: Sequence[CellClass]) -> Iterator[tu
         "score": cells.detections.scores.tolist(),
         "edge": cells.edge.tolist(),
     }
-    texts = ([column.write(v) for v in values[column.name]] for column in CELLS_COLUMNS)
+    if types:
+        said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
+        values |= type_values(said, types)
+    texts = ([column.write(v) for v in values[column.name]] for column in columns)
     return zip(*texts, strict=True)

@@ -50,7 +50,7 @@ def expect(job: Job) -> Expected | None:
     """Extrapolates from a few evenly spread fields; None where none of them can be read."""
     settings, refs = job.request.analyze, job.plan.refs
     scales = SlideScales(refs, job.detector, _Memory(), settings.max_pixels)
-    pipeline = Pipeline(job.detector, settings, scales)
+    pipeline = Pipeline(job.detector, settings, scales, job.typer)
     image_s, image_bytes, slide_s = list[float](), list[int](), list[float]()
     for index in sample_evenly(len(refs), _SAMPLED):
         started = time.perf_counter()
@@ -85,6 +85,6 @@ def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:
     if output.annotated and output.annotate == "all" and loaded.picture is not None:
         drawn = io.BytesIO()
         title = result.ref.image
-        annotate(loaded.picture, cells, job.card.classes, title).save(drawn, "PNG")
+        annotate(loaded.picture, cells, job.card.classes, title, job.types).save(drawn, "PNG")
         size += drawn.tell()
     return size

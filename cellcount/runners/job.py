@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
+from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.field import FieldDetector
-from cellcount.errors import CellcountError, UsageError
-from cellcount.images.find import Plan, find_images
+from cellcount.errors import UsageError
+from cellcount.images.find import Plan
 from cellcount.journal import Journal, journal_path
 from cellcount.models.weights import resolve, sha256_of
 from cellcount.outputs.annotate import annotated_path, prepare_folder, write_annotated
@@ -37,7 +38,9 @@ from cellcount.pipeline import (
     load,
     thresholds_of,
 )
-from cellcount.records import ImageRef, ImageResult
+from cellcount.records import CellClass, ImageRef, ImageResult
+from cellcount.runners.inputs import plan_of
+from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.runners.local import Work, default_workers, run_local
 from cellcount.runners.outcome import (
     Outcome,
@@ -46,7 +49,7 @@ from cellcount.runners.outcome import (
     Totals,
     library_versions,
 )
-from cellcount.settings import AnalyzeRequest, OutputSettings
+from cellcount.settings import NO_CLASSIFIER, AnalyzeRequest, OutputSettings
 
 
 class Watcher(Protocol):
@@ -88,16 +91,12 @@ class Job:
         self.request = request
         self._clock = _Clock()
         output, settings = request.output, request.analyze
-        files = _files_of(output)
-        self.plan: Plan = find_images(
+        self.plan: Plan = plan_of(
             request.inputs,
+            _files_of(output),
             um_per_px=settings.um_per_px,
-            own_files=files,
             annotated=output.annotated,
         )
-        if not self.plan.refs:
-            raise CellcountError(_nothing_found(request.inputs, self.plan))
-        _refuse_overwriting(files, request.inputs, self.plan)
         self.weights = resolve(settings.detector)
         options = EngineOptions(
             settings.device, settings.precision, settings.batch_size, settings.plugins
@@ -106,7 +105,21 @@ class Job:
         self.detector = FieldDetector(engine, settings.tile_px)
         self.card = engine.card
         self._weights_sha256 = sha256_of(self.weights)
+        self.classifier: LoadedClassifier | None = None
+        self.typer: CellTyper | None = None
+        if settings.classifier != NO_CLASSIFIER:
+            # --batch-size is a number of tiles; cells have the classifier's own default.
+            loaded = LoadedClassifier.of(
+                settings.classifier, settings.type_map, replace(options, batch_size=0)
+            )
+            self.classifier = loaded
+            self.typer = CellTyper(loaded.classifier, self.card, loaded.type_map)
         self._clock.lap("prepare")
+
+    @property
+    def types(self) -> tuple[CellClass, ...]:
+        """The types that cells are given, none where no classifier runs."""
+        return () if self.classifier is None else self.classifier.types
 
     def run(self, watcher: Watcher) -> Outcome:
         """Analyses what is not done yet, then writes every output.
@@ -118,7 +131,8 @@ class Job:
         output, refs = self.request.output, self.plan.refs
         for path in _files_of(output):
             check_writable(path)
-        own = fingerprint(self.request.analyze, self.detector, self._weights_sha256)
+        typing = None if self.classifier is None else self.classifier.facts()
+        own = fingerprint(self.request.analyze, self.detector, self._weights_sha256, typing)
         path = journal_path(output.out)
         with Journal.open(path, own, fresh=self.request.run.fresh) as journal:
             if output.annotated is not None:
@@ -141,7 +155,7 @@ class Job:
     ) -> None:
         settings, total = self.request.analyze, len(self.plan.refs)
         scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
-        pipeline = Pipeline(self.detector, settings, scales)
+        pipeline = Pipeline(self.detector, settings, scales, self.typer)
 
         def use(loaded: Loaded) -> Work | None:
             result = pipeline.analyze(loaded)
@@ -173,6 +187,7 @@ class Job:
             result.cells,
             self.card.classes,
             result.ref.image,
+            self.types,
         )
 
     def _draw_missing(self, journal: Journal, analyzed: list[ImageRef], watcher: Watcher) -> None:
@@ -209,20 +224,20 @@ class Job:
         gave_up: bool,
         interrupted: KeyboardInterrupt | None,
     ) -> Outcome:
-        output, classes = self.request.output, self.card.classes
+        output, classes, types = self.request.output, self.card.classes, self.types
 
         def results() -> Iterator[ImageResult]:
             return journal.results(self.plan.refs)
 
         tables = [output.out]
-        write_counts(output.out, results(), classes, output.csv_separator)
+        write_counts(output.out, results(), classes, output.csv_separator, types)
         if output.cells is not None:
-            write_cells(output.cells, results(), classes, output.csv_separator)
+            write_cells(output.cells, results(), classes, output.csv_separator, types)
             tables.append(output.cells)
         if output.coco is not None:
-            write_coco(output.coco, results(), classes)
+            write_coco(output.coco, results(), classes, types)
             tables.append(output.coco)
-        totals = Totals.of(results(), classes)
+        totals = Totals.of(results(), classes, types)
         self._clock.lap("write")
         record_path = run_manifest_path(output.out)
         folders = [] if output.annotated is None else [output.annotated]
@@ -257,6 +272,7 @@ class Job:
             precision=engine.precision,
             weights={self.card.name: self._weights_sha256},
             thresholds=thresholds_of(self.card, request.analyze.min_score),
+            classifier=None if self.classifier is None else self.classifier.facts(),
             settings={
                 **request.analyze.fingerprint_fields(),
                 "batch_size": engine.batch_size,
@@ -288,20 +304,6 @@ def _files_of(output: OutputSettings) -> list[Path]:
                 f"{path} is where this run keeps its own notes beside --out; name another file"
             )
     return [*files, record, journal, journal.with_name(journal.name + ".lock")]
-
-
-def _refuse_overwriting(files: list[Path], inputs: tuple[str, ...], plan: Plan) -> None:
-    read = {ref.path.resolve() for ref in plan.refs} | {Path(text).resolve() for text in inputs}
-    for path in files:
-        if path.resolve() in read:
-            raise UsageError(f"{path} is both an input and an output; name another output")
-
-
-def _nothing_found(inputs: tuple[str, ...], plan: Plan) -> str:
-    text = f"no image found in {', '.join(inputs)}; JPEG, PNG, BMP, WebP and TIFF are read"
-    for item in plan.passed_over[:5]:
-        text += f"\n  passed over: {item.path}: {item.reason}"
-    return text
 
 
 def _is_drawn(output: OutputSettings, result: ImageResult) -> bool:

@@ -11,12 +11,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from cellcount.pipeline import Loaded
 from cellcount.records import ImageRef
 
 Work: TypeAlias = Callable[[], None]
+Read = TypeVar("Read")
 
 
 def default_workers() -> int:
@@ -26,12 +27,12 @@ def default_workers() -> int:
 
 def read_ahead(
     pool: ThreadPoolExecutor,
-    read: Callable[[ImageRef], Loaded],
+    read: Callable[[ImageRef], Read],
     refs: Sequence[ImageRef],
     ahead: int,
-) -> Iterator[Loaded]:
+) -> Iterator[Read]:
     """The images in order, ``ahead`` of them being read while one is used."""
-    waiting: deque[Future[Loaded]] = deque()
+    waiting: deque[Future[Read]] = deque()
     for ref in refs:
         waiting.append(pool.submit(read, ref))
         if len(waiting) > ahead:

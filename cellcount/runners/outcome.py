@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cellcount import __version__
-from cellcount.cells import count_by_class
+from cellcount.cells import count_by_class, count_by_type
 from cellcount.errors import (
     EXIT_FAILURE_RATE,
     EXIT_NOTHING_DONE,
@@ -17,7 +20,7 @@ from cellcount.errors import (
     EXIT_SOME_FAILED,
 )
 from cellcount.outputs.manifest import NotDone
-from cellcount.records import CellClass, ImageResult
+from cellcount.records import UNCLASSIFIED, CellClass, ImageResult
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
 
@@ -55,6 +58,7 @@ class Totals:
         finished: images with a result, failed ones included.
         done, cells: analysed images and the cells on them.
         counts: class id → cells.
+        types: type id → cells, ``unclassified`` last; empty where no classifier ran.
         not_done: failed and excluded images with reasons.
         cautions: done images with a caution.
     """
@@ -63,27 +67,54 @@ class Totals:
     done: int = 0
     cells: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
     not_done: list[NotDone] = field(default_factory=list)
     cautions: list[NotDone] = field(default_factory=list)
 
     @classmethod
-    def of(cls, results: Iterable[ImageResult], classes: Sequence[CellClass]) -> Totals:
+    def empty(cls, classes: Sequence[CellClass], types: Sequence[CellClass] = ()) -> Totals:
+        """Sums over nothing yet.
+
+        Args:
+            classes: of the detector; none where there is none.
+            types: of the classifier; likewise.
+        """
+        ids = [*(t.id for t in types), UNCLASSIFIED] if types else []
+        return cls(counts={c.id: 0 for c in classes}, types=dict.fromkeys(ids, 0))
+
+    @classmethod
+    def of(
+        cls,
+        results: Iterable[ImageResult],
+        classes: Sequence[CellClass],
+        types: Sequence[CellClass] = (),
+    ) -> Totals:
         """The sums over a stream of results."""
-        totals = cls(counts={c.id: 0 for c in classes})
+        totals = cls.empty(classes, types)
         for result in results:
-            totals.finished += 1
-            note = NotDone(result.ref.image, result.status, result.reason)
-            if result.status != "done":
-                totals.not_done.append(note)
-                continue
-            totals.done += 1
-            totals.cells += len(result.cells)
-            if result.reason:
-                totals.cautions.append(note)
-            numbers = count_by_class(result.cells, len(classes)).tolist()
-            for cell_class, number in zip(classes, numbers, strict=True):
-                totals.counts[cell_class.id] += number
+            totals.add(result)
         return totals
+
+    def add(self, result: ImageResult) -> None:
+        """One more result."""
+        self.finished += 1
+        note = NotDone(result.ref.image, result.status, result.reason)
+        if result.status != "done":
+            self.not_done.append(note)
+            return
+        self.done += 1
+        self.cells += len(result.cells)
+        if result.reason:
+            self.cautions.append(note)
+        if self.counts:
+            _add(self.counts, count_by_class(result.cells, len(self.counts)))
+        if self.types:
+            _add(self.types, count_by_type(result.cells.types, len(self.types) - 1))
+
+
+def _add(sums: dict[str, int], counts: NDArray[np.int64]) -> None:
+    for name, count in zip(sums, counts.tolist(), strict=True):
+        sums[name] += count
 
 
 @dataclass(frozen=True, slots=True)

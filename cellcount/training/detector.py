@@ -26,7 +26,8 @@ from cellcount.evaluation.detector import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.formats.annotated import AnnotatedSet
 from cellcount.models.backbone import Backbone, load_pretrained
-from cellcount.models.card import Architecture, Card, Preprocessing
+from cellcount.models.card import Architecture, Card, Preprocessing, Refinement
+from cellcount.models.refinement_losses import Policy
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.records import Detections
@@ -68,6 +69,16 @@ def build_architecture(settings: DetectorTraining, rbc_diameter_px: float) -> Ar
     )
 
 
+def build_refinement(settings: DetectorTraining) -> Refinement:
+    """The second look that the settings ask for."""
+    return Refinement(
+        steps=settings.refine_steps,
+        context=settings.refine_context,
+        state=settings.refine_state,
+        attention=settings.refine_attention,
+    )
+
+
 def build_card(
     settings: DetectorTraining, data: TrainingData, architecture: Architecture, backbone: Backbone
 ) -> Card:
@@ -79,6 +90,7 @@ def build_card(
         rbc_diameter_px=model_diameter_px(data, settings),
         license="Apache-2.0",
         architecture=architecture,
+        refinement=build_refinement(settings),
         preprocessing=Preprocessing(
             white_balance=settings.augment == "full", mean=backbone.mean, std=backbone.std
         ),
@@ -142,9 +154,11 @@ class DetectorTask:
         return losses
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
-        """The last epochs settle on whole images near the model's scale."""
-        settling = epoch >= round(epochs * (1 - self._settings.settle))
-        self.dataset.start_epoch(epoch, settling=settling)
+        """After a while images get harder; the last epochs settle near the model's scale."""
+        settings = self._settings
+        settling = epoch >= round(epochs * (1 - settings.settle))
+        hard = settings.augment == "full" and epoch >= round(epochs * settings.harden)
+        self.dataset.start_epoch(epoch, settling=settling, hard=hard)
 
     def detect_all(self, model: nn.Module) -> tuple[list[Truth], list[Detections]]:
         """Truth and detections of the validation images, each at its own labelled scale."""
@@ -171,7 +185,8 @@ class DetectorTask:
         """Weights and card of the best model so far."""
         training = {**self._card.training, "epochs_done": len(rows), "validation": dict(rows[-1])}
         card = dataclasses.replace(self._card, thresholds=self._thresholds, training=training)
-        write_weights(self._out / WEIGHTS_FILE, card, model.state_dict())
+        state = {k: v for k, v in model.state_dict().items() if not k.startswith("policy.")}
+        write_weights(self._out / WEIGHTS_FILE, card, state)
 
 
 def train_detector(
@@ -206,6 +221,7 @@ def train_detector(
     with process_group(ranks, device):
         torch.manual_seed(settings.seed)
         card, model = _build(settings, data, run)
+        _choose_learned(model, settings)
         model = model.to(device).to(memory_format=torch.channels_last)
         torch.manual_seed(settings.seed + 1000 * ranks.rank)
         task = DetectorTask(settings, data, card, run.out, device)
@@ -236,7 +252,7 @@ def _grow(settings: DetectorTraining, data: TrainingData, run: TrainRun) -> tupl
     """The model that ``init`` names, as far as it fits the classes of the data.
 
     Its architecture, scale, preprocessing and thresholds are kept; a layer whose shape depends on
-    other classes starts at random.
+    other classes, and a second look that it did not have, start at random.
 
     Raises:
         UsageError: the settings ask for another scale.
@@ -255,6 +271,7 @@ def _grow(settings: DetectorTraining, data: TrainingData, run: TrainRun) -> tupl
         name=settings.name,
         version=__version__,
         classes=classes,
+        refinement=build_refinement(settings) if settings.refine_steps else parent.refinement,
         thresholds={k: v for k, v in parent.thresholds.items() if k in ids},
         densest_field=max(len(image.labels) for image in data.train),
         data=(*parent.data, *data.sources),
@@ -274,6 +291,17 @@ def _grow(settings: DetectorTraining, data: TrainingData, run: TrainRun) -> tupl
     }
     model.load_state_dict(fitting, strict=False)
     return card, model
+
+
+def _choose_learned(model: FasterRCNN, settings: DetectorTraining) -> None:
+    """Leaves the rest as it is, statistics of normalisation included."""
+    if settings.refine_objective == "actor-critic":
+        model.policy = Policy(model.card.refinement.hidden)
+    if settings.learn != "all":
+        model.freeze_trunk()
+    if settings.learn == "refinement":
+        for part in (model.rpn, model.roi_heads):
+            part.requires_grad_(requires_grad=False)
 
 
 def _say_nothing(line: str) -> None:

@@ -95,6 +95,7 @@ def prepare(
         fractions = {"train": train_share, "val": val_share}
         annotated = [random_split(a, fractions, settings.seed) for a in annotated]
     train, val, sources = [], [], []
+    settled: list[int] = []
     for name, source in zip(names, annotated, strict=True):
         parts = {
             split: _decodable([i for i in source.images if i.split in wanted], report)
@@ -102,6 +103,7 @@ def prepare(
         }
         train += parts["train"]
         val += parts["val"]
+        settled.append(len(parts["train"]))
         counts = {split: len(images) for split, images in parts.items()}
         sources.append({"name": name, "format": source.format, **counts})
     if not train or not (val or learn_all):
@@ -110,7 +112,7 @@ def prepare(
             "with splits, or let cellcount divide it: --set split=90/10"
         )
     classes = tuple(dict.fromkeys(c for a in annotated for c in a.classes))
-    settle_on = sum(source["train"] for source in sources[: settings.settle_sets or None])
+    settle_on = sum(settled[: settings.settle_sets or None])
     return TrainingData(tuple(train), tuple(val), classes, tuple(sources), settle_on)
 
 

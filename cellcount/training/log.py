@@ -6,8 +6,17 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+#: Columns of metrics.csv that are drawn as scores, and what a person calls them.
+_SCORES = {
+    "ap": "COCO AP, validation",
+    "ap50": "AP50, validation",
+    "accuracy_train": "accuracy, training",
+    "accuracy": "accuracy, held-out cells",
+    "accuracy_augmented": "accuracy, held-out cells augmented",
+}
 
-def write_metrics(path: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
+
+def write_metrics(path: Path, rows: Sequence[Mapping[str, str | float | int | None]]) -> None:
     """Writes all rows anew (atomically), so that a resumed run leaves one clean table."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     part = path.with_name(path.name + ".part")
@@ -20,7 +29,7 @@ def write_metrics(path: Path, rows: Sequence[Mapping[str, float | int | None]]) 
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
-    """Loss and AP over epochs as a PNG."""
+    """Losses and scores over epochs as a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -29,12 +38,12 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) ->
     for key in dict.fromkeys(k for row in rows for k in row if k.startswith("loss")):
         points = [(r["epoch"], r[key]) for r in rows if r.get(key) is not None]
         losses.plot(*zip(*points, strict=True), label=key.removeprefix("loss_"), linewidth=1.4)
-    for key in ("ap", "ap50"):
+    for key, label in _SCORES.items():
         points = [(r["epoch"], r[key]) for r in rows if r.get(key) is not None]
         if points:
-            scores.plot(*zip(*points, strict=True), "o-", label=key.upper(), markersize=3)
-    losses.set(xlabel="epoch", ylabel="loss", title="Training loss")
-    scores.set(xlabel="epoch", ylabel="COCO AP", title="Validation", ylim=(0, 1))
+            scores.plot(*zip(*points, strict=True), "o-", label=label, markersize=3)
+    losses.set(xlabel="epoch", ylabel="loss", title="Loss")
+    scores.set(xlabel="epoch", title="Scores", ylim=(0, 1))
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -23,7 +23,7 @@ from cellcount.training.distributed import Ranks, all_finite, barrier, gather, w
 from cellcount.training.ema import AveragedModel
 from cellcount.training.log import draw_curves, write_metrics
 from cellcount.training.schedule import build_optimizer, rate_factor
-from cellcount.training.settings import DetectorTraining
+from cellcount.training.settings import LoopSettings
 
 Metrics = dict[str, float | int | None]
 _REPORT_EVERY = 20
@@ -53,7 +53,7 @@ class Task(Protocol):
         ...
 
     def validate(self, model: nn.Module) -> Metrics:
-        """Metrics of the averaged model; ``ap`` decides which weights are kept."""
+        """Metrics of the averaged model; one of them decides which weights are kept."""
         ...
 
     def export(self, model: nn.Module, rows: list[Metrics]) -> None:
@@ -91,22 +91,28 @@ class LoopRun:
     report: Callable[[str], None]
 
 
-def epochs_of(settings: DetectorTraining, batches: int) -> int:
+def epochs_of(settings: LoopSettings, batches: int) -> int:
     """Number of epochs: as set, or as many as the iterations need."""
     return math.ceil(settings.iterations / batches) if settings.iterations else settings.epochs
 
 
-def fit(model: nn.Module, task: Task, settings: DetectorTraining, run: LoopRun) -> Progress:
-    """Trains ``model`` and leaves metrics, curves, checkpoint and export in ``run.out``."""
-    return _Loop(model, task, settings, run).fit()
+def fit(
+    model: nn.Module, task: Task, settings: LoopSettings, run: LoopRun, *, score: str = "ap"
+) -> Progress:
+    """Trains ``model`` and leaves metrics, curves, checkpoint and export in ``run.out``.
+
+    ``score`` is the metric of the validation that decides which weights are kept.
+    """
+    return _Loop(model, task, settings, run, score).fit()
 
 
 class _Loop:
     """One training: what changes during it, and the steps that change it."""
 
     def __init__(
-        self, model: nn.Module, task: Task, settings: DetectorTraining, run: LoopRun
+        self, model: nn.Module, task: Task, settings: LoopSettings, run: LoopRun, score: str
     ) -> None:
+        self.score = score
         self.model, self.task, self.settings, self.run = model, task, settings, run
         self.optimizer = build_optimizer(model, settings)
         self.average = AveragedModel(model, settings.ema_decay)
@@ -184,10 +190,10 @@ class _Loop:
         if not run.ranks.is_first:
             return
         progress.rows.append(row)
-        ap = row.get("ap")
-        if ap is not None and ap > progress.best:
-            progress.best = ap
-        if ap == progress.best or not self.task.validates:
+        score = row.get(self.score)
+        if score is not None and score > progress.best:
+            progress.best = score
+        if score == progress.best or not self.task.validates:
             self.task.export(self.average.shadow, progress.rows)
         write_metrics(run.out / "metrics.csv", progress.rows)
         draw_curves(run.out / "curves.png", progress.rows)
@@ -234,7 +240,7 @@ class _Loop:
         run.report(f"continuing after epoch {self.progress.epoch}")
 
 
-def _loader(task: Task, settings: DetectorTraining, run: LoopRun, epoch: int) -> DataLoader[Any]:
+def _loader(task: Task, settings: LoopSettings, run: LoopRun, epoch: int) -> DataLoader[Any]:
     """This process's batches of the epoch; the order depends on seed and epoch alone."""
     dataset: Dataset[Any] = task.dataset
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)

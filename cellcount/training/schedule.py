@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from cellcount.training.settings import DetectorTraining
+from cellcount.training.settings import LoopSettings
 
 
 def rate_factor(schedule: str, warmup: float, progress: float) -> float:
@@ -26,11 +26,13 @@ def rate_factor(schedule: str, warmup: float, progress: float) -> float:
     if schedule == "cosine":
         rest = (progress - warmup) / max(1 - warmup, 1e-9)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * rest))
+    if schedule == "constant":
+        return 1.0
     return 1.0 if progress < 2 / 3 else 0.1 if progress < 8 / 9 else 0.01
 
 
-def build_optimizer(model: nn.Module, settings: DetectorTraining) -> torch.optim.Optimizer:
-    """AdamW or SGD; biases and normalisation parameters are not decayed."""
+def build_optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW, Adam or SGD; biases and normalisation parameters are not decayed."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [
@@ -39,4 +41,6 @@ def build_optimizer(model: nn.Module, settings: DetectorTraining) -> torch.optim
     ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=settings.lr)
     return torch.optim.AdamW(groups, lr=settings.lr)

@@ -1,15 +1,55 @@
-"""Settings of a detector training, and the named recipes that preset them. No heavy imports."""
+"""Settings of trainings, and the named recipes that preset a detector's. No heavy imports."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from cellcount.errors import UsageError
 from cellcount.models.plain_types import misfits
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class LoopSettings(Protocol):
+    """What the training loop and its optimizer read of any training's settings."""
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102 -- the settings classes say what each one is
+    @property
+    def iterations(self) -> int: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def optimizer(self) -> str: ...  # noqa: D102
+    @property
+    def lr(self) -> float: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def momentum(self) -> float: ...  # noqa: D102
+    @property
+    def schedule(self) -> str: ...  # noqa: D102
+    @property
+    def warmup(self) -> float: ...  # noqa: D102
+    @property
+    def clip_norm(self) -> float: ...  # noqa: D102
+    @property
+    def ema_decay(self) -> float: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def validate_every(self) -> int: ...  # noqa: D102
+
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +63,11 @@ class DetectorTraining:
         backbone, pyramid, pyramid_channels: architecture.
         finest_stride: finest level that regions are pooled from: 4 places small cells better, 8
             is faster. Proposals always come from strides 8, 16 and 32.
+        refine_steps: looks of attention refinement at every region, 0 for none.
+        refine_context, refine_state, refine_attention: as in the card's ``Refinement``.
+        refine_objective: ``supervised``, or ``actor-critic`` (rewards; start from supervised
+            weights with ``init``).
+        learn: ``all``, ``heads`` (backbone and pyramid stay as they are) or ``refinement`` alone.
         resize: ``rbc`` brings red cells to ``rbc_diameter_px``; ``long-edge`` brings the longer
             side of every image to ``size_px``, as the seed paper does.
         rbc_diameter_px: red-cell diameter at the model's scale.
@@ -35,6 +80,8 @@ class DetectorTraining:
         clip_norm: largest gradient norm, 0 for none.
         ema_decay: of the averaged weights that are evaluated and exported, 0 for none.
         augment: full (any laboratory), mild (images like the training images), or flips alone.
+        harden: share of the epochs after which focus and light get worse and some white cells are
+            small, with ``augment`` full; 1 for never.
         settle: share of the last epochs that are nearer to real fields: no mosaics, little scale
             jitter, half of the crops in their own colours.
         settle_sets: how many of the data sets, from the first, those epochs use; 0 for all. Put
@@ -52,6 +99,12 @@ class DetectorTraining:
     pyramid: str = "fpn"
     pyramid_channels: int = 96
     finest_stride: Literal[4, 8] = 8
+    refine_steps: int = 0
+    refine_context: Literal["window", "image"] = "window"
+    refine_state: Literal["gru", "lstm"] = "gru"
+    refine_attention: Literal["softmax", "literal", "mean"] = "softmax"
+    refine_objective: Literal["supervised", "actor-critic"] = "supervised"
+    learn: Literal["all", "heads", "refinement"] = "all"
     resize: Literal["rbc", "long-edge"] = "rbc"
     rbc_diameter_px: float = 80.0
     rbc_px: float | None = None
@@ -68,6 +121,7 @@ class DetectorTraining:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     augment: Literal["full", "mild", "flips"] = "full"
+    harden: float = 1.0
     settle: float = 0.12
     settle_sets: int = 0
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -88,6 +142,15 @@ class DetectorTraining:
             raise UsageError(f"ema_decay is {self.ema_decay}, expected 0 to below 1")
         if not 8 <= self.rbc_diameter_px <= 512:
             raise UsageError(f"rbc_diameter_px is {self.rbc_diameter_px}, expected 8 to 512")
+        if self.refine_steps < 0:
+            raise UsageError(f"refine_steps is {self.refine_steps}, expected 0 or more")
+        if not self.refine_steps and (
+            self.refine_objective == "actor-critic" or self.learn == "refinement"
+        ):
+            raise UsageError(
+                "refine_steps is 0, so there is no second look to train; set refine_steps=2, or "
+                "leave refine_objective and learn as they are"
+            )
         if self.split not in ("given", "all"):
             self.split_shares()
 
@@ -135,6 +198,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pyramid_channels": 64,
         "epochs": 40,
         "validate_every": 8,
+        "harden": 0.35,
         "settle": 0.2,
         "settle_sets": 1,
     },
@@ -178,17 +242,31 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def from_recipe(recipe: str, overrides: dict[str, Any]) -> DetectorTraining:
-    """The settings of a recipe with single values replaced.
+    """The settings of a detector's recipe with single values replaced.
 
     Raises:
         UsageError: unknown recipe or key, with the nearest known name.
     """
-    if recipe not in RECIPES:
-        raise UsageError(f"--recipe is {recipe!r}, expected one of {', '.join(RECIPES)}")
-    known = [f.name for f in dataclasses.fields(DetectorTraining)]
+    return build_settings(DetectorTraining, RECIPES, recipe, overrides)
+
+
+def build_settings(
+    kind: type[Settings],
+    recipes: Mapping[str, Mapping[str, Any]],
+    recipe: str,
+    overrides: Mapping[str, Any],
+) -> Settings:
+    """Settings of ``kind``: its defaults, the recipe over them, single values over that.
+
+    Raises:
+        UsageError: unknown recipe or key, with the nearest known name.
+    """
+    if recipe not in recipes:
+        raise UsageError(f"--recipe is {recipe!r}, expected one of {', '.join(recipes)}")
+    known = [f.name for f in dataclasses.fields(kind)]
     for key in overrides:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
             raise UsageError(f"unknown training setting {key!r}{hint}")
-    return DetectorTraining(**{**RECIPES[recipe], **overrides})
+    return kind(**{**recipes[recipe], **overrides})

@@ -60,7 +60,9 @@ def run(toy: str, capfd: pytest.CaptureFixture[str]) -> Run:
 
     def analyze(*arguments: str | Path, detector: str = toy) -> tuple[int, str, str]:
         capfd.readouterr()
-        code = cli.main(["analyze", *map(str, arguments), "--detector", detector])
+        # Whatever the default is; a later --classifier goes before it.
+        models = ["--detector", detector, "--classifier", "none"]
+        code = cli.main(["analyze", *models, *map(str, arguments)])
         out, err = capfd.readouterr()
         return code, out, err
 

@@ -18,7 +18,8 @@ Offer = Callable[..., Path]
 def test_the_built_in_comes_through_the_same_door() -> None:
     assert available(BACKBONES)["timm"] == "cellcount"
     assert find(BACKBONES, "timm").__name__ == "timm_backbone"
-    assert available(CLASSIFIERS) == {}
+    assert available(CLASSIFIERS)["timm"] == "cellcount"
+    assert find(CLASSIFIERS, "timm").__name__ == "timm_classifier"
 
 
 def test_an_installed_plugin_is_imported_only_when_asked_for(offer: Offer) -> None:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellcount.models.card import Architecture, Card, Inference, Preprocessing
+from cellcount.models.classifier import build_classifier
+from cellcount.models.classifier_card import (
+    ClassifierArchitecture,
+    ClassifierCard,
+    ClassifierPreprocessing,
+    CropRule,
+    types_of,
+)
+from cellcount.models.taxonomy import load_taxonomy
+from cellcount.models.weights import write_weights
 from cellcount.records import CellClass, Detections
 
 BACKGROUND = 235
+TYPES = ("neutrophil", "lymphocyte", "ig", "erythroblast")
 COLOURS = np.array([[200, 90, 110], [90, 60, 170], [150, 120, 60]], np.float32)
 CARD = Card(
     name="discs",
@@ -131,3 +144,33 @@ def disc_engine() -> type[DiscEngine]:
 @pytest.fixture(scope="session")
 def disc_field() -> type[DiscField]:
     return DiscField
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of a tiny, randomly initialised classifier of four types; same by seed.
+
+    Its probabilities are spread and mean nothing.
+    """
+    types = tuple(t for t in types_of(load_taxonomy("pbc-8")) if t.id in TYPES)
+    card = ClassifierCard(
+        name="tiny-types",
+        version="1",
+        types=types,
+        taxonomy="pbc-8",
+        license="Apache-2.0",
+        architecture=ClassifierArchitecture("timm/test_resnet", {"input_px": [32, 32]}),
+        crop=CropRule(window_rbc=3.0, rbc_px=20.0),
+        preprocessing=ClassifierPreprocessing(input_px=(32, 32)),
+        temperature=1.5,
+        data=({"name": "none"},),
+        training={"epochs": 0},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = build_classifier(card)
+        with torch.no_grad():  # a fresh last layer gives all types the same
+            list(model.parameters())[-2].mul_(60)
+    path = tmp_path_factory.mktemp("classifier") / "tiny-types.safetensors"
+    write_weights(path, card, model.state_dict())
+    return path

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cellcount.errors import JournalError
 from cellcount.journal import Journal, journal_path, key_of
-from cellcount.records import Cells, Detections, ImageRef, ImageResult, path_order
+from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, path_order
 
 FINGERPRINT = {"min_score": 0.5, "weights": {"blood": "abc"}, "classes": ["rbc", "wbc"]}
 
@@ -75,6 +75,36 @@ def test_results_come_back_as_they_went_in(tmp_path: Path, image_file: Path) -> 
         assert journal.get_value("scales") == {"slide 1": 1.25}
         assert journal.get_value("never set") is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "counts.journal.sqlite"]
+
+
+def test_types_come_back_and_untyped_cells_have_none(tmp_path: Path, image_file: Path) -> None:
+    plain = result_of(image_file, "a.png", 4)
+    types = CellTypes(
+        np.array([-1, 0, 20, 3]),
+        np.array([0, 0.9, 0.1, 1], np.float32),
+        np.array([-1, 1, 2, -1]),
+        np.array([0, 0.1, 0.09, 0], np.float32),
+        np.array([False, True, False, True]),
+    )
+    typed = replace(plain, ref=replace(plain.ref, image="b.png"))
+    typed = replace(typed, cells=replace(plain.cells, types=types))
+    none = ImageResult(
+        replace(plain.ref, image="c.png"), "done", cells=replace(Cells.empty(), types=None)
+    )
+    empty = replace(none, ref=replace(plain.ref, image="d.png"))
+    empty = replace(empty, cells=replace(Cells.empty(), types=CellTypes.untyped(0)))
+    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
+        for result in (plain, typed, none, empty):
+            journal.add(result)
+        found = [r.cells.types for r in journal.results()]
+    assert found[0] is found[2] is None
+    assert found[1] is not None
+    for name in ("best", "prob", "second", "second_prob", "accepted"):
+        actual, expected = getattr(found[1], name), getattr(types, name)
+        assert actual.dtype == expected.dtype
+        np.testing.assert_array_equal(actual, expected)
+    assert found[3] is not None
+    assert len(found[3]) == 0
 
 
 @settings(

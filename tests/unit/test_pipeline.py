@@ -11,6 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.cell_types import CellTyper
+from cellcount.engines.classifier import load_classifier
 from cellcount.engines.field import FieldDetector
 from cellcount.journal import Journal, Json, key_of
 from cellcount.pipeline import (
@@ -53,10 +56,18 @@ def pipeline_of(
     refs: list[ImageRef],
     settings: AnalyzeSettings | None = None,
     store: Memory | None = None,
+    typer: CellTyper | None = None,
 ) -> Pipeline:
     settings = settings or AnalyzeSettings()
     detector = FieldDetector(engine, settings.tile_px)
-    return Pipeline(detector, settings, SlideScales(refs, detector, store or Memory(), LARGE))
+    scales = SlideScales(refs, detector, store or Memory(), LARGE)
+    return Pipeline(detector, settings, scales, typer)
+
+
+@pytest.fixture(scope="session")
+def typer(disc_engine: Any, colour_weights: Path, classifier_plugins: Path) -> CellTyper:  # noqa: ANN401
+    options = EngineOptions("cpu", "fp32", plugin_folder=classifier_plugins)
+    return CellTyper(load_classifier(colour_weights, options), disc_engine().card)
 
 
 @pytest.mark.parametrize("tile_px", [256, 320, 480, 640, 2048])
@@ -130,6 +141,74 @@ def test_a_slide_without_red_cells_is_analysed_as_it_is_and_looked_at_again(
     more = save(tmp_path, "s/b.png", disc_field(400, 300, diameters=(31, 33)).pixels)
     grown = pipeline_of(disc_engine(seen=(0.5, 2.0)), [ref, more], store=store)
     assert grown.analyze(load(ref, LARGE)).scale_factor == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("um_per_px", [7.5 / 64, 7.5 / 32, None])
+def test_cells_are_typed_from_the_original_pixels_at_any_scale(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+    typer: CellTyper,
+    um_per_px: float | None,
+) -> None:
+    """Red and blue discs are typed by their colour, the third class is not asked about."""
+    diameter = 7.5 / um_per_px if um_per_px else 64
+    field = disc_field(900, 700, diameters=(0.9 * diameter, 1.1 * diameter))
+    ref = replace(save(tmp_path, "a.png", field.pixels), um_per_px=um_per_px)
+    result = pipeline_of(disc_engine(), [ref], typer=typer).analyze(load(ref, LARGE))
+    assert (result.status, result.reason) == ("done", "")
+    cells, types = result.cells, result.cells.types
+    assert types is not None
+    assert len(cells) == len(field.labels) > 40
+    expected = {0: "neutrophil", 1: "erythroblast", 2: None}
+    names = [typer.types[best].id if best >= 0 else None for best in types.best]
+    assert names == [expected[label] for label in cells.detections.labels.tolist()]
+    assert types.accepted.tolist() == [name is not None for name in names]
+    assert (types.prob[types.accepted] > 0.9).all()
+    plain = pipeline_of(disc_engine(), [ref]).analyze(load(ref, LARGE))
+    assert plain.cells.types is None
+    np.testing.assert_array_equal(plain.cells.detections.labels, cells.detections.labels)
+
+
+def test_a_field_without_a_scale_is_typed_as_it_is_with_its_caution(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    typer: CellTyper,
+) -> None:
+    engine = disc_engine()
+    box = np.array([[40, 40, 104, 104]], np.float32)
+    white = Detections(box, np.ones(1, np.float32), np.ones(1, np.int64))
+    engine.detect = lambda tiles: [white for _ in tiles]
+    pixels = np.full((150, 150, 3), 235, np.uint8)
+    pixels[40:104, 40:104] = (90, 60, 170)
+    ref = save(tmp_path, "a.png", pixels)
+    result = pipeline_of(engine, [ref], typer=typer).analyze(load(ref, LARGE))
+    assert (result.reason, result.scale_factor) == (SCALE_CAUTION, 1.0)
+    assert result.cells.types is not None
+    assert [typer.types[i].id for i in result.cells.types.best] == ["erythroblast"]
+
+
+def test_an_empty_field_has_no_types_and_a_failing_classifier_fails_one_image(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    typer: CellTyper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blank = np.full((300, 400, 3), 235, np.uint8)
+    ref = replace(save(tmp_path, "a.png", blank), um_per_px=7.5 / 64)
+    pipeline = pipeline_of(disc_engine(), [ref], typer=typer)
+    result = pipeline.analyze(load(ref, LARGE))
+    assert result.reason == EMPTY_CAUTION
+    assert result.cells.types is not None
+    assert len(result.cells.types) == 0
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(CellTyper, "type_cells", fail)
+    result = pipeline.analyze(load(ref, LARGE))
+    assert (result.status, result.reason) == ("failed", "unexpected MemoryError: no room")
+    assert len(result.cells) == 0
 
 
 def test_given_scale_goes_before_the_files_own(
@@ -245,6 +324,7 @@ def test_the_fingerprint_holds_what_decides_the_numbers(
         fingerprint(AnalyzeSettings(um_per_px=0.1), detector, "abc"),
         fingerprint(AnalyzeSettings(tile_px=512), detector, "abc"),
         fingerprint(AnalyzeSettings(), detector, "abd"),
+        fingerprint(AnalyzeSettings(), detector, "abc", {"sha256": "1", "review_below": 0.5}),
     ]
     assert all(other != base for other in changed)
     with Journal.open(tmp_path / "j.sqlite", base):

@@ -1,4 +1,4 @@
-"""check_backbone finds each way to break the contract, and says it in words."""
+"""The contract checks find each way to break a contract, and say it in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellcount.testing import check_backbone
+from cellcount.testing import check_backbone, check_classifier
 
 
 class Sound(nn.Module):
@@ -137,4 +137,108 @@ def test_state_that_no_weight_file_would_hold_is_found(tmp_path: Path) -> None:
         "build_backbone = Forgetful\n"
     )
     (problem,) = check_backbone("forgetful", plugins=tmp_path)
-    assert "built again and loaded with its own state_dict it gives other features" in problem
+    assert "built again and loaded with its own state_dict it gives other values" in problem
+
+
+class Typing(nn.Module):
+    """The mean colour decides."""
+
+    input_size: Any = (20, 24)
+    mean: Any = (0.5, 0.5, 0.5)
+    std: Any = (0.25, 0.25, 0.25)
+    interpolation: Any = "bicubic"
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(3, num_classes)
+
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401 -- broken ones return anything
+        assert images.shape[2:] == (20, 24)
+        return self.last(images.mean((2, 3)))
+
+
+class NeverOne(Typing):
+    """Softmax's habit of two outputs for a yes or no."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(max(num_classes, 2))
+
+
+class Listing(Typing):
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+        return [super().forward(images)]
+
+
+class Infinite(Typing):
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+        return super().forward(images) / 0
+
+
+class Noisy(Typing):
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+        return nn.functional.dropout(super().forward(images), 0.5)
+
+
+class Comparing(Typing):
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+        return super().forward(images - images.mean())
+
+
+class Unused(Typing):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.spare = nn.Linear(2, 2)
+
+
+class Forgetful(Typing):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.scale = torch.rand(1)
+
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401
+        return super().forward(images) * self.scale
+
+
+def classifier_with(name: str, value: object) -> Callable[[int], nn.Module]:
+    def build(num_classes: int) -> nn.Module:
+        module = Typing(num_classes)
+        setattr(module, name, value)
+        return module
+
+    return build
+
+
+def test_a_sound_classifier_has_no_problems() -> None:
+    assert check_classifier(Typing) == []
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (NeverOne, "two cells give logits of (2, 2), expected (2, 1)"),
+        (Listing, "forward returns a list, expected a tensor"),
+        (Infinite, "values that are not finite"),
+        (Noisy, "two calls in eval mode differ"),
+        (Comparing, "depend on the other images of its batch"),
+        (Unused, "parameter spare.weight gets no gradient"),
+        (Forgetful, "loaded with its own state_dict it gives other values"),
+        (lambda classes: classes, "it is a int, expected a torch.nn.Module"),
+        (classifier_with("input_size", 224), "input_size is 224, expected (height, width)"),
+        (classifier_with("input_size", (224.0, 224)), "input_size is (224.0, 224)"),
+        (classifier_with("input_size", (24, 20)), "checking its shapes gave AssertionError"),
+        (classifier_with("mean", (124, 116, 104)), "mean is (124, 116, 104), expected three"),
+        (classifier_with("std", None), "std is None"),
+        (classifier_with("interpolation", "lanczos"), "interpolation is 'lanczos', expected bil"),
+    ],
+)
+def test_each_break_of_a_classifier_is_said(build: Callable[[int], Any], expected: str) -> None:
+    assert any(expected in problem for problem in check_classifier(build))
+
+
+def test_classifiers_go_through_the_doors(tmp_path: Path) -> None:
+    assert check_classifier("timm/test_resnet", input_px=32) == []
+    (problem,) = check_classifier("nowhere")
+    assert "no classifier 'nowhere'" in problem
+    (tmp_path / "bad.py").write_text("def build_classifier(num_classes): raise ValueError('no')\n")
+    (problem,) = check_classifier("bad", plugins=tmp_path)
+    assert "cannot be built: ValueError: no" in problem

@@ -16,7 +16,15 @@ from cellcount import cli
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.card import Card
 from cellcount.models.facts import facts_of
-from cellcount.models.weights import packaged_weights, read_card, read_weights, write_weights
+from cellcount.models.weights import (
+    packaged_weights,
+    read_any_card,
+    read_card,
+    read_classifier_card,
+    read_classifier_weights,
+    read_weights,
+    write_weights,
+)
 from cellcount.testing import check_weights
 
 Run = Callable[..., tuple[int, str, str]]
@@ -58,19 +66,22 @@ def changed(source: Path, target: Path, change: Change | None = None, **card: ob
 
 def test_list_shows_models_and_backbones_without_running_them(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("1 / 0\ndef build_backbone(**options): ...\n")
+    (tmp_path / "typer.py").write_text("1 / 0\ndef build_classifier(num_classes): ...\n")
     code, out, _ = run("models", "list", "--plugins", tmp_path)
     assert code == 0
-    assert "timm/NAME" in out
-    assert "mine" in out
+    assert out.count("timm/NAME") == 2
+    backbones, classifiers = out[out.index("Backbones") :].split("Classifiers")
+    assert "mine" in backbones
+    assert "typer" in classifiers
     for name, path in packaged_weights().items():
         (line,) = (row for row in out.splitlines() if row.startswith(f"│ {name} "))
         assert f"{path.stat().st_size / 1e6:.1f} MB" in line
-        assert read_card(path).license in line
+        assert read_any_card(path).license in line
 
 
 def test_facts_are_those_of_the_loaded_model(tiny_weights: Path) -> None:
     facts = facts_of(tiny_weights)
-    model = FasterRCNN(facts.card)
+    model = FasterRCNN(read_card(tiny_weights))
     assert facts.parameters == sum(p.numel() for p in model.parameters())
     assert facts.size_bytes == len(tiny_weights.read_bytes())
     assert facts.sha256 == hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
@@ -184,7 +195,8 @@ def test_check_of_a_truncated_file_is_a_problem(run: Run, sound: Path) -> None:
 
 
 def test_check_of_backbones(run: Run, tmp_path: Path) -> None:
-    assert run("models", "check", "timm/test_resnet") == (0, "backbone timm/test_resnet: ok\n", "")
+    said = "backbone timm/test_resnet: ok\n"
+    assert run("models", "check", "timm/test_resnet", "--as", "backbone") == (0, said, "")
     (tmp_path / "mine.py").write_text("def build_backbone(**options): return 7\n")
     code, out, _ = run("models", "check", "mine", "--plugins", tmp_path)
     assert code == 1
@@ -192,17 +204,91 @@ def test_check_of_backbones(run: Run, tmp_path: Path) -> None:
     assert "backbone mine: 1 problem\n" in out
 
 
+def test_show_tells_everything_of_a_classifiers_card(
+    run: Run, tiny_classifier: Path, tmp_path: Path
+) -> None:
+    card, tensors = read_classifier_weights(tiny_classifier)
+    weights = tmp_path / "told.safetensors"
+    prior = {"neutrophil": 0.6, "lymphocyte": 0.3, "ig": 0.02, "erythroblast": 0.08}
+    told = dataclasses.replace(card, prior=prior, review_below=0.55, notes=("Knows no blasts.",))
+    write_weights(weights, told, tensors)
+    code, out, _ = run("models", "show", weights)
+    assert code == 0
+    for part in (
+        "tiny-types 1, a classifier of neutrophils, lymphocytes, immature granulocytes and eryth",
+        f"{facts_of(weights).parameters:,}",
+        "MFLOP per cell",
+        "immature granulocyte, share 0.02 in its prior",
+        "pbc-8",
+        "of the detector's classes wbc",
+        "below a probability of 0.55",
+        "temperature 1.5, probabilities at the prior above",
+        "timm/test_resnet (input px 32 32)",
+        "3 red-cell diameters, 20 px in the training pictures",
+        "background brought to white, resized bilinear to 32x32 px",
+        "Knows no blasts.",
+    ):
+        assert part in out
+    code, out, _ = run("models", "show", weights, "--json")
+    assert json.loads(out) == json.loads(told.to_json())
+    assert read_classifier_card(weights) == told
+
+
+def test_show_of_a_classifier_without_its_plugin(
+    run: Run, tiny_classifier: Path, tmp_path: Path
+) -> None:
+    card, tensors = read_classifier_weights(tiny_classifier)
+    architecture = dataclasses.replace(card.architecture, name="gone", scheme="ovr")
+    weights = tmp_path / "w.safetensors"
+    write_weights(weights, dataclasses.replace(card, architecture=architecture), tensors)
+    code, out, _ = run("models", "show", weights)
+    assert code == 0
+    assert "unknown: no classifier 'gone'" in " ".join(out.split())
+    assert "one network per type against the rest" in out
+
+
+def test_check_of_classifier_weights(run: Run, tiny_classifier: Path, tmp_path: Path) -> None:
+    said = f"model {tiny_classifier}: ok\n"
+    assert run("models", "check", tiny_classifier) == (0, said, "")
+    card, tensors = read_classifier_weights(tiny_classifier)
+    weights = tmp_path / "bad.safetensors"
+    write_weights(weights, dataclasses.replace(card, data=(), taxonomy="wbc-5"), tensors)
+    code, out, _ = run("models", "check", weights)
+    assert code == 1
+    assert "names no training data" in out
+    assert "the types ig, erythroblast are not of the card's taxonomy wbc-5" in out
+    tensors["body.fc.bias"].fill_(torch.nan)
+    write_weights(weights, card, tensors)
+    out = run("models", "check", weights)[1]
+    assert "tensor body.fc.bias holds values that are not finite" in out
+    assert "probabilities are not finite" in out
+
+
+def test_check_of_a_name_that_is_both(run: Run) -> None:
+    code, out, _ = run("models", "check", "timm/test_resnet")
+    assert code == 0
+    assert out == "backbone timm/test_resnet: ok\nclassifier timm/test_resnet: ok\n"
+
+
+def test_check_of_a_classifier_plugin(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def build_classifier(num_classes): return num_classes\n")
+    code, out, _ = run("models", "check", "mine", "--plugins", tmp_path)
+    assert code == 1
+    assert "built a int, expected a torch.nn.Module" in out
+    assert "classifier mine: 1 problem\n" in out
+
+
 def test_check_of_nothing_says_what_there_is(run: Run) -> None:
     code, _, error = run("models", "check", "timn")
     assert code == 3
-    assert "no model, backbone or file named 'timn'" in error
+    assert "no model, backbone, classifier or file named 'timn'" in error
     assert "timm/NAME" in error
 
 
 @pytest.mark.parametrize("name", packaged_weights())
 def test_packaged_models_are_sound_small_and_say_where_they_come_from(name: str) -> None:
     path = packaged_weights()[name]
-    card = read_card(path)
+    card = read_any_card(path)
     assert check_weights(path) == []
     assert card.name == name
     assert path.stat().st_size <= 30e6

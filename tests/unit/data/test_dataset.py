@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 from torch.utils.data import DataLoader
 
+from cellcount.data.augment import ColourSettings
 from cellcount.data.dataset import (
     AugmentSettings,
     FieldDataset,
@@ -187,6 +189,51 @@ def test_settling_stays_near_the_scale_without_mosaics(images: list[LabelledImag
         inside = boxes[(boxes.min(1).values > 2) & (boxes.max(1).values < 94)]
         sides = (inside[:, 2:] - inside[:, :2]).prod(1).sqrt()
         assert ((sides > 24 * 0.7) & (sides < 30 * 1.45)).all()
+
+
+def test_settling_uses_the_first_images_alone_and_half_of_them_in_their_own_colours(
+    images: list[LabelledImage],
+) -> None:
+    class_of = {1: "rbc", 2: "wbc", 3: "platelet"}
+    relabelled = [
+        dataclasses.replace(image, labels=(class_of[number],) * len(image.labels))
+        for number, image in enumerate(images, start=1)
+    ]
+    augment = dataclasses.replace(PLAIN, colour=ColourSettings(cast=0.6))
+    data = FieldDataset(
+        relabelled, [1.0] * 3, CLASSES, augment, seed=0, white_balance=False, settle_on=2
+    )
+    own = np.median(np.asarray(Image.open(images[0].path)), axis=(0, 1)).tolist()
+    seen, own_colours = set(), 0
+    for epoch in range(40):
+        data.start_epoch(epoch, settling=True)
+        image, target = data[2]
+        seen |= set(target["labels"].tolist())
+        background = image.flatten(1).median(dim=1).values
+        own_colours += background.tolist() == own
+    assert seen == {1}, "image 2 stands for image 0 of the first two"
+    assert 10 <= own_colours <= 30
+    data.start_epoch(0, settling=False)
+    assert set(data[2][1]["labels"].tolist()) == {3}
+
+
+def test_hard_epochs_have_worse_light_and_small_white_cells(images: list[LabelledImage]) -> None:
+    data = dataset(images, dataclasses.replace(PLAIN, colour=ColourSettings()))
+    cells, spread = {}, {}
+    for hard in (False, True):
+        items = []
+        for epoch in range(25):
+            data.start_epoch(epoch, settling=False, hard=hard)
+            items += [data[i] for i in range(3)]
+        cells[hard] = sum(int((t["labels"] == 2).sum()) for _, t in items)
+        tints = [(i[0].float() - i[2].float()).reshape(2, -1).mean(1) for i, _ in items]
+        spread[hard] = np.mean([float((upper - lower).abs()) for upper, lower in tints])
+    assert cells[True] > cells[False]
+    assert spread[True] > 1.2 * spread[False], "the light's colour changes across the field"
+    data.start_epoch(0, settling=False)
+    again = data[0]
+    data.start_epoch(0, settling=False, hard=False)
+    assert equal(again, data[0])
 
 
 def test_items_are_what_the_model_takes(images: list[LabelledImage]) -> None:

@@ -11,7 +11,12 @@ import torch
 from torch import nn
 
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cost import REFERENCE_SIZE_PX, flops_of, reference_field
+from cellcount.engines.cost import (
+    REFERENCE_SIZE_PX,
+    flops_of,
+    flops_of_module,
+    reference_field,
+)
 from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine
 from cellcount.models.weights import load_state, read_weights
 
@@ -49,3 +54,23 @@ def test_operations_are_those_of_every_convolution_and_product(
             module.register_forward_hook(count)
     counted = flops_of(engine, tile)
     assert counted == by_hand > 0
+
+
+class Attention(nn.Module):
+    """Scaled dot products of 16 places with 8 channels, as timm fuses them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 24, 8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.first(images).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=-1)
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_fused_attention_is_counted_by_its_products() -> None:
+    module = Attention()
+    convolution = 2 * (3 * 64) * 24 * 16
+    products = 2 * (16 * 8 * 16) * 2  # queries with keys, weights with values
+    assert flops_of_module(module, (32, 32)) == convolution + products
+    assert module.training  # as it was

@@ -16,6 +16,7 @@ from cellcount.boxes import pairwise_iou
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine, load
+from cellcount.models.weights import read_weights, write_weights
 from cellcount.records import Detections
 
 Tiles = list[NDArray[np.uint8]]
@@ -65,6 +66,19 @@ def test_batch_size_changes_no_cell_and_hardly_a_score(tiny_weights: Path, tiles
         assert differences.max() < 1e-3
 
 
+def test_proposals_below_the_floor_are_not_looked_at_again(
+    tiny_weights: Path, tiles: Tiles, tmp_path: Path
+) -> None:
+    card, state = read_weights(tiny_weights)
+    floored = dataclasses.replace(
+        card, inference=dataclasses.replace(card.inference, rpn_score_floor=0.999)
+    )
+    write_weights(tmp_path / "floored.safetensors", floored, state)
+    options = EngineOptions("cpu")
+    assert len(load(tiny_weights, options).detect(tiles[:1])[0]) > 0
+    assert len(load(tmp_path / "floored.safetensors", options).detect(tiles[:1])[0]) == 0
+
+
 def test_padding_finds_nothing(tiny_weights: Path, tiles: Tiles) -> None:
     """A tile of odd size is padded at the right and lower side, and cells end at its own edge."""
     engine = load(tiny_weights, EngineOptions("cpu"))
@@ -98,9 +112,9 @@ def test_bf16_is_close_to_fp32(tiny_weights: Path, tiles: Tiles) -> None:
     assert (whole.precision, half.precision) == ("fp32", "bf16")
     images = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        exact = whole._model.features(images)
+        exact = whole._model.features(images)  # type: ignore[operator]
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = half._model.features(images)
+            rounded = half._model.features(images)  # type: ignore[operator]
     for name, maps in exact.items():
         error = (rounded[name].float() - maps).norm() / maps.norm()
         assert 0 < error < 0.05, "rounded to 8 bits, not to something else"

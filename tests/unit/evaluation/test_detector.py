@@ -13,13 +13,13 @@ from cellcount.data.shift import SHIFTS
 from cellcount.engines.field import FieldDetector
 from cellcount.evaluation.detector import (
     RESIZES,
-    Variant,
     detect_set,
     evaluate_detector,
     field_factor,
     robustness_variants,
     truth_of,
 )
+from cellcount.evaluation.variants import Variant
 from cellcount.records import LabelledImage
 
 if TYPE_CHECKING:

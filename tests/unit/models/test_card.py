@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cellcount.errors import WeightsError
-from cellcount.models.card import MAX_CARD_BYTES, Architecture, Card, Inference, Preprocessing
+from cellcount.models.card import Architecture, Card, Inference, Preprocessing
+from cellcount.models.card_json import MAX_CARD_BYTES
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -47,8 +48,8 @@ def test_defaults_fill_what_a_card_leaves_out() -> None:
     [
         (lambda c: c.update(colour="red"), r"unknown keys \['colour'\]"),
         (lambda c: c["architecture"].update(depth=3), "architecture has unknown keys"),
-        (lambda c: c["classes"][0].update(rank=1), "cellclass has unknown keys"),
-        (lambda c: c["classes"][0].pop("name"), "cellclass lacks name"),
+        (lambda c: c["classes"][0].update(rank=1), "class has unknown keys"),
+        (lambda c: c["classes"][0].pop("name"), "class lacks name"),
         (lambda c: c.pop("classes"), "card lacks classes"),
         (lambda c: c.update(classes=[]), "lists no classes"),
         (lambda c: c.update(classes=[c["classes"][0]] * 2), "lists a class twice"),
@@ -60,7 +61,7 @@ def test_defaults_fill_what_a_card_leaves_out() -> None:
         (lambda c: c.update(rbc_diameter_px=float("nan")), "rbc_diameter_px is nan"),
         (lambda c: c.update(rbc_diameter_px=4), "expected 8 to 512"),
         (lambda c: c.update(classes="rbc"), "classes is 'rbc'"),
-        (lambda c: c.update(classes=[3]), "cellclass must be a JSON object, got int"),
+        (lambda c: c.update(classes=[3]), "class must be a JSON object, got int"),
         (lambda c: c.update(architecture=[]), "architecture must be a JSON object"),
         (lambda c: c.update(name=None), "name is None, expected text"),
         (lambda c: c.update(thresholds={"rbc": "high"}), "thresholds is"),

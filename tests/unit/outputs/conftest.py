@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.records import CellClass, Cells, Detections, ImageRef, ImageResult
+from cellcount.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 
@@ -20,6 +20,27 @@ def blood() -> list[CellClass]:
         CellClass("wbc", "white cell", "white cells"),
         CellClass("platelet", "platelet", "platelets"),
     ]
+
+
+@pytest.fixture(scope="session")
+def types() -> list[CellClass]:
+    return [
+        CellClass("neutrophil", "neutrophil", "neutrophils", "NEU"),
+        CellClass("monocyte", "monocyte", "monocytes", "MON"),
+        CellClass("band_cell", "band cell", "band cells"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def said() -> CellTypes:
+    """Of five cells: untyped, sure, unsure, sure without a second, sure."""
+    return CellTypes(
+        best=np.array([-1, 0, 1, 2, 0]),
+        prob=np.array([0, 0.9, 0.4, 1, 0.75], np.float32),
+        second=np.array([-1, 1, 0, -1, 2]),
+        second_prob=np.array([0, 0.0625, 0.35, 0, 0.25], np.float32),
+        accepted=np.array([False, True, False, True, True]),
+    )
 
 
 @pytest.fixture(scope="session")

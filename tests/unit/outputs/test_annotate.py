@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellcount.outputs.annotate import RARE, annotate, annotated_path, write_annotated
+from cellcount.outputs.annotate import (
+    RARE,
+    _type_entries,
+    annotate,
+    annotated_path,
+    write_annotated,
+)
 from cellcount.outputs.legend import fitted
 from cellcount.outputs.outlines import font_of, look_of, printable
-from cellcount.records import CellClass, Cells, Detections, ImageResult, Picture
+from cellcount.records import CellClass, Cells, CellTypes, Detections, ImageResult, Picture
 
 MakeResult = Callable[..., ImageResult]
 Color = tuple[int, int, int]
@@ -121,6 +128,67 @@ def test_the_commonest_of_several_classes_is_not_labelled(blood: list[CellClass]
     above = (slice(80, 97), slice(100, 190))
     assert has_color(alone, look_of(0).color)[above].any()
     assert not has_color(mixed, look_of(0).color)[above].any()
+
+
+def typed_as(best: list[int], accepted: list[bool]) -> CellTypes:
+    n = len(best)
+    prob, second = np.full(n, 0.8, np.float32), np.full(n, -1, np.int64)
+    return CellTypes(np.array(best, np.int64), prob, second, prob, np.array(accepted))
+
+
+def test_every_typed_cell_is_labelled_and_an_unclassified_one_differs(
+    blood: list[CellClass], types: list[CellClass]
+) -> None:
+    """Twenty white cells are too many to be labelled, unless they have types."""
+    corners = [(60 + 110 * (i % 5), 60 + 100 * (i // 5)) for i in range(20)]
+    cells = cells_at(*[(x, y, x + 30, y + 30, 1, False) for x, y in corners])
+    plain_page = annotate(plain(640, 480), cells, blood, "a", types)
+    sure = typed_as([0] * 20, [True] * 20)
+    doubtful = replace(sure, accepted=np.array([True] * 19 + [False]))
+    pages = [
+        annotate(plain(640, 480), replace(cells, types=said), blood, "a", types)
+        for said in (sure, doubtful)
+    ]
+
+    def plate(page: Image.Image, index: int, color: Color) -> int:
+        x, y = corners[index]
+        return int(has_color(page, color)[y - 20 : y - 2, x : x + 60].sum())
+
+    own, white = look_of(1).color, (255, 255, 255)
+    for index in range(20):
+        assert plate(plain_page, index, own) == 0
+        assert plate(pages[0], index, own) > 300
+    assert plate(pages[1], 18, own) > 300
+    assert plate(pages[1], 19, white) > 60
+    assert plate(pages[0], 19, white) < plate(pages[1], 19, white)
+    assert pages[1].height >= plain_page.height
+
+
+def test_a_type_without_room_beside_its_cell_stands_in_a_corner_of_it(
+    blood: list[CellClass], types: list[CellClass]
+) -> None:
+    """Typed cells on all sides: the middle one's label goes inside, the others' beside them."""
+    around = [(260, 20, 380, 139), (139, 140, 259, 260), (381, 140, 501, 260), (260, 261, 380, 381)]
+    rows = [(*box, 1, False) for box in [(260, 140, 380, 260), *around]]
+    cells = replace(cells_at(*rows), types=typed_as([0] * 5, [True] * 5))
+    pixels = has_color(annotate(plain(640, 480), cells, blood, "a", types), look_of(1).color)
+    assert pixels[142:154, 262:314].mean() > 0.5
+    assert not pixels[160:230, 275:365].any()  # the rest of it stays in sight
+    untyped = annotate(plain(640, 480), replace(cells, types=None), blood, "a")
+    assert has_color(untyped, look_of(1).color)[142:154, 262:314].mean() < 0.2
+
+
+def test_the_legend_names_the_types_there_are(
+    blood: list[CellClass], types: list[CellClass]
+) -> None:
+    cells = cells_at(*[(60, 60, 90, 90, 1, False)] * 5)
+    cells = replace(cells, types=typed_as([0, 0, 2, 1, -1], [True, True, True, False, False]))
+    assert [e.text for e in _type_entries(cells, types)] == [
+        "2 neutrophils (NEU)",
+        "1 band cell",
+        "1 unclassified (?)",
+    ]
+    assert _type_entries(Cells.empty(), types) == []
 
 
 def test_wrong_labels_are_an_error(blood: list[CellClass]) -> None:

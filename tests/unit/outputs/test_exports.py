@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pycocotools.coco import COCO
 
 from cellcount.outputs.exports import write_coco
-from cellcount.records import CellClass, ImageRef, ImageResult
+from cellcount.records import CellClass, CellTypes, ImageRef, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 
@@ -46,6 +47,43 @@ def test_pycocotools_finds_every_cell(
             width, height = annotation["bbox"][2:]
             assert abs(annotation["area"] - width * height) < 1e-3
             assert annotation["iscrowd"] == 0
+
+
+def test_typed_cells_have_attributes(
+    tmp_path: Path,
+    blood: list[CellClass],
+    types: list[CellClass],
+    said: CellTypes,
+    make_result: MakeResult,
+) -> None:
+    result = make_result("a.png", 5)
+    typed = replace(result, cells=replace(result.cells, types=said))
+    write_coco(tmp_path / "typed.json", iter([typed]), blood, types)
+    write_coco(tmp_path / "plain.json", iter([result]), blood)
+    with_types, plain = (
+        json.loads((tmp_path / name).read_text("utf-8"))["annotations"]
+        for name in ("typed.json", "plain.json")
+    )
+    assert [a.pop("attributes", None) for a in with_types] == [
+        None,
+        {
+            "type": "neutrophil",
+            "type_prob": 0.9,
+            "type_2": "monocyte",
+            "type_2_prob": 0.0625,
+            "needs_review": False,
+        },
+        {"type": "unclassified", "type_2": "monocyte", "type_2_prob": 0.4, "needs_review": True},
+        {"type": "band_cell", "type_prob": 1.0, "needs_review": False},
+        {
+            "type": "neutrophil",
+            "type_prob": 0.75,
+            "type_2": "band_cell",
+            "type_2_prob": 0.25,
+            "needs_review": False,
+        },
+    ]
+    assert with_types == plain
 
 
 def test_nothing_done_is_a_valid_file(tmp_path: Path, blood: list[CellClass]) -> None:

@@ -79,9 +79,17 @@ def test_everything_is_told(tmp_path: Path, record: RunRecord) -> None:
     }
     assert document["timings_s"] == {"read": 1.235}
     assert document["weights_sha256"] == {"blood": "ab" * 32}
+    assert document["classifier"] is None
     assert document["settings"] == {"min_score": None, "csv_separator": ","}
     for name in ("versions", "engine", "device", "precision", "thresholds", "inputs"):
         assert document[name] == getattr(record, name)
+
+
+def test_the_classifier_is_told(tmp_path: Path, record: RunRecord) -> None:
+    facts = {"name": "blood-types", "sha256": "cd" * 32, "review_below": 0.6, "types": ["ig"]}
+    write_run_manifest(tmp_path / "run.json", dataclasses.replace(record, classifier=facts))
+    document = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert document["classifier"] == facts
 
 
 def test_outputs_have_size_and_hash(tmp_path: Path, record: RunRecord) -> None:

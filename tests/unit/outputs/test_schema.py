@@ -14,6 +14,7 @@ from cellcount.errors import OutputError
 from cellcount.outputs.schema import (
     CELLS_COLUMNS,
     RESERVED_CELLS_COLUMNS,
+    TYPED_CELLS_COLUMNS,
     Column,
     check_table,
     counts_columns,
@@ -148,9 +149,29 @@ def test_columns_are_those_promised(blood: list[CellClass]) -> None:
     assert ",".join(c.name for c in CELLS_COLUMNS) == (
         "image,cell,x_min_px,y_min_px,x_max_px,y_max_px,label,score,edge"
     )
-    assert [c.name for c in RESERVED_CELLS_COLUMNS] == [
-        *("type", "type_prob", "reviewed_type", "reviewer")
+    assert [c.name for c in RESERVED_CELLS_COLUMNS] == ["reviewed_type", "reviewer"]
+
+
+def test_a_classifier_adds_columns_at_the_end(
+    tmp_path: Path, blood: list[CellClass], types: list[CellClass]
+) -> None:
+    columns = counts_columns(blood, types)
+    assert columns[: -len(types) - 1] == counts_columns(blood)
+    assert [c.name for c in columns[-4:]] == [
+        *("type_neutrophil", "type_monocyte", "type_band_cell", "type_unclassified")
     ]
+    assert columns[-2].meaning.startswith("cells typed as band cells, ")
+    assert TYPED_CELLS_COLUMNS[: len(CELLS_COLUMNS)] == CELLS_COLUMNS
+    assert [c.name for c in TYPED_CELLS_COLUMNS[len(CELLS_COLUMNS) :]] == [
+        *("type", "type_prob", "type_2", "type_2_prob", "needs_review")
+    ]
+    path = tmp_path / "t.csv"
+    path.write_text("type,type_2,type_2_prob,needs_review,type_ig\na,,,,\nb,c,0.5,true,3\n")
+    table = read_table(path)  # by name: type_2 is a text, type_ig a number
+    assert table["type_2"].tolist() == ["", "c"]
+    assert table["type_2_prob"].iloc[1] == 0.5
+    assert table["needs_review"].tolist() == [pd.NA, True]
+    assert table["type_ig"].dtype == pd.Int64Dtype()
 
 
 def test_markdown_has_a_row_per_column() -> None:

@@ -12,9 +12,16 @@ import pandas as pd
 import pytest
 
 from cellcount.errors import OutputError
-from cellcount.outputs.schema import CELLS_COLUMNS, check_table, counts_columns, read_table
-from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.records import CellClass, Cells, Detections, ImageRef, ImageResult
+from cellcount.outputs.schema import (
+    CELLS_COLUMNS,
+    PICTURE_TYPES_COLUMNS,
+    TYPED_CELLS_COLUMNS,
+    check_table,
+    counts_columns,
+    read_table,
+)
+from cellcount.outputs.tables import write_cells, write_counts, write_picture_types
+from cellcount.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 NAME = '=é, "x"\n.png'
@@ -64,6 +71,71 @@ def test_cells_to_the_byte(
         f"{name};1;0.00;1.50;10.25;20.00;wbc;0.9877;true\n"
         f"{name};2;639.99;2.00;640.00;480.00;rbc;0.5000;false\n"
     )
+
+
+@pytest.fixture
+def typed(make_result: MakeResult, said: CellTypes) -> list[ImageResult]:
+    """A result of five cells with types, and others that none were asked of."""
+    done = make_result("a.png", 5)
+    done = replace(done, cells=replace(done.cells, types=said))
+    empty = replace(make_result("b.png", 0), cells=replace(Cells.empty(), types=None))
+    return [done, empty, ImageResult(replace(done.ref, image="c.png"), "failed", "gone")]
+
+
+def test_types_of_cells_to_the_byte(
+    tmp_path: Path, typed: list[ImageResult], blood: list[CellClass], types: list[CellClass]
+) -> None:
+    path = tmp_path / "cells.csv"
+    write_cells(path, iter(typed), blood, ",", types)
+    header, *rows = path.read_text("utf-8").splitlines()
+    assert header.split(",") == [c.name for c in TYPED_CELLS_COLUMNS]
+    assert [row.split(",", 9)[9] for row in rows] == [
+        ",,,,",
+        "neutrophil,0.9000,monocyte,0.0625,false",
+        "unclassified,,monocyte,0.4000,true",  # not asserted, nor hidden
+        "band_cell,1.0000,,,false",
+        "neutrophil,0.7500,band_cell,0.2500,false",
+    ]
+    write_cells(tmp_path / "plain.csv", iter(typed), blood)
+    plain = (tmp_path / "plain.csv").read_text("utf-8").splitlines()
+    assert plain[1:] == [row.rsplit(",", 5)[0] for row in rows]
+
+
+def test_counts_of_types_to_the_byte(
+    tmp_path: Path, typed: list[ImageResult], blood: list[CellClass], types: list[CellClass]
+) -> None:
+    path = tmp_path / "counts.csv"
+    write_counts(path, iter(typed), blood, ",", types)
+    assert check_table(path, counts_columns(blood, types)) == []
+    rows = [line.split(",")[10:] for line in path.read_text("utf-8").splitlines()[1:]]
+    assert rows == [
+        ["2", "2", "1", "2", "0", "1", "1"],
+        ["0", "0", "0", "0", "0", "0", "0"],
+        ["", "", "", "", "", "", ""],
+    ]
+
+
+def test_pictures_of_single_cells_to_the_byte(
+    tmp_path: Path, types: list[CellClass], said: CellTypes, make_result: MakeResult
+) -> None:
+    def picture(image: str, index: int) -> ImageResult:
+        one = slice(index, index + 1)
+        row = CellTypes(
+            *(getattr(said, n)[one] for n in ("best", "prob", "second", "second_prob", "accepted"))
+        )
+        result = make_result(image, 1)
+        return replace(result, cells=replace(result.cells, types=row))
+
+    failed = ImageResult(ImageRef(Path("x"), "c,1.png", "s"), "failed", "empty file")
+    path = tmp_path / "types.csv"
+    write_picture_types(path, iter([picture("a.png", 1), picture("b.png", 2), failed]), types, ";")
+    assert path.read_text("utf-8") == (
+        "image;status;reason;type;type_prob;type_2;type_2_prob;needs_review\n"
+        "a.png;done;;neutrophil;0.9000;monocyte;0.0625;false\n"
+        "b.png;done;;unclassified;;monocyte;0.4000;true\n"
+        '"c,1.png";failed;empty file;;;;;\n'
+    )
+    assert check_table(path, PICTURE_TYPES_COLUMNS) == []
 
 
 @pytest.mark.parametrize("separator", [",", ";"])

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cellcount.records import CellClass, Cells, Detections, ImageRef, ImageResult, Status
+from cellcount.records import (
+    CellClass,
+    Cells,
+    CellTypes,
+    Detections,
+    ImageRef,
+    ImageResult,
+    Status,
+)
 from cellcount.runners.outcome import (
     Outcome,
     Tally,
@@ -49,6 +58,20 @@ def test_totals_are_sums_over_what_is_done() -> None:
     ]
     assert [n.name for n in totals.cautions] == ["c"]
     assert Totals.of([], CLASSES).counts == {"rbc": 0, "wbc": 0}
+
+
+def test_totals_of_types_count_what_is_accepted() -> None:
+    types = (CellClass("neu", "n", "ns"), CellClass("mon", "m", "ms"))
+    zeros, nothing = np.zeros(4, np.float32), np.full(4, -1)
+    said = CellTypes(
+        np.array([-1, 1, 1, 0]), zeros, nothing, zeros, np.array([False, True, False, True])
+    )
+    typed = replace(RESULTS[0], cells=replace(RESULTS[0].cells, types=said))
+    totals = Totals.of([typed, typed, *RESULTS[1:]], CLASSES, types)
+    assert totals.types == {"neu": 2, "mon": 2, "unclassified": 2}
+    assert totals.counts == {"rbc": 6, "wbc": 2}
+    assert Totals.of(RESULTS, CLASSES).types == {}
+    assert Totals.of([typed], (), types).counts == {}
 
 
 def test_exit_codes() -> None:

@@ -42,6 +42,16 @@ def test_given_splits_are_kept_and_test_images_left_alone(
     )
 
 
+def test_the_last_epochs_may_settle_on_the_first_sets(
+    fields: tuple[LabelledImage, ...], tiny: Tiny
+) -> None:
+    sets = [a_set(fields, "train", "val", "train", "test"), a_set(fields[:1], "train")]
+    on = {n: prepare(sets, tiny(settle_sets=n), ["a", "b"], print).settle_on for n in (0, 1, 2)}
+    assert on == {0: 3, 1: 2, 2: 3}
+    learn_all = prepare(sets, tiny(settle_sets=1, split="all"), ["a", "b"], print)
+    assert (learn_all.settle_on, len(learn_all.train)) == (3, 4)
+
+
 def test_shares_are_drawn_by_seed(fields: tuple[LabelledImage, ...], tiny: Tiny) -> None:
     whole = a_set(fields, "train", "train", "train", "test")
     drawn = {

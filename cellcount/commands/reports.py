@@ -1,0 +1,81 @@
+"""What commands that report share: the console, progress, warnings, CSV and JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellcount.commands.wording import number_of, shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cellcount.formats import Problem
+
+_SHOWN = 10
+_WIDTH = 100
+
+
+def stdout_console() -> Console:
+    """Where tables go: as wide as the terminal, 100 columns where there is none."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+@contextmanager
+def counter(name: str, total: int, unit: str = "image") -> Iterator[Callable[[], None]]:
+    """Progress on stderr: a bar on a terminal, one line in a batch job."""
+    import sys
+
+    if not sys.stderr.isatty():
+        click.echo(f"{name}: {number_of(total, unit)}", err=True)
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)
+
+
+def say_problems(problems: Sequence[Problem]) -> None:
+    """What was wrong in a data set and survived, on stderr."""
+    for problem in problems[:_SHOWN]:
+        click.echo(f"warning: {shown(problem)}", err=True)
+    if len(problems) > _SHOWN:
+        click.echo(f"warning: {len(problems) - _SHOWN:,} more problems", err=True)
+
+
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """Rows as CSV, None as an empty field; the columns of the first row unless they are named."""
+    import csv
+    import io
+
+    from cellcount.outputs.atomic import atomic_write
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if columns is None else columns)
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """A document as indented JSON."""
+    import json
+
+    from cellcount.outputs.atomic import atomic_write
+
+    with atomic_write(path) as file:
+        file.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,195 @@
+"""Training crops of single cells: each read once, then another window of it in every epoch.
+
+An item is a pure function of (seed, epoch, cell, copy), so results do not depend on worker count
+and a resumed training sees exactly what an uninterrupted one would have seen.
+
+Of every cell a canvas is kept in memory: the window and as much around it as augmentation may show,
+at little more than the resolution of the network's input. Decoding costs more than augmentation.
+
+Shapes: canvas uint8 (3, C, C); items uint8 (3, H, W) with the class index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cellcount.data.crop_augment import CropAugment, CropTransform
+from cellcount.data.sampling import Draw
+from cellcount.errors import AnnotationError, ImageError
+from cellcount.formats.crops import LabelledCrop
+from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.crops import Interpolation, contour_crop, window
+from cellcount.images.read import read_image
+from cellcount.records import ImageRef
+
+_MAX_PIXELS = 200_000_000
+_CANVAS = 1.6  # sides of the canvas per side of the window, at most
+_DENSITY = 1.25  # canvas pixels per input pixel, at most
+_MEMORY_BYTES = 3_000_000_000  # above, canvases are read anew each time
+
+
+@dataclass(frozen=True, slots=True)
+class CropWindow:
+    """What of a picture a classifier looks at, and how large that becomes.
+
+    Attributes:
+        input_px: height and width of the network's input.
+        window_rbc: side of the window in red-cell diameters; 0: the whole picture, or the box.
+        rbc_px: red-cell diameter in pixels of the pictures, None where unknown.
+        contour: crop to the centre-most contour first.
+        white_balance: bring the background of the whole picture to a fixed white first.
+    """
+
+    input_px: tuple[int, int]
+    window_rbc: float = 3.2
+    rbc_px: float | None = None
+    contour: bool = False
+    white_balance: bool = True
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PlacedCell:
+    """A cell in its picture.
+
+    Attributes:
+        pixels: the picture, white-balanced if asked for.
+        centre_xy: centre of the window.
+        side_px: side of the window in the picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    centre_xy: tuple[float, float]
+    side_px: float
+
+    @property
+    def sides_shown(self) -> float:
+        """Side of the smallest square about the centre that shows the picture, in windows."""
+        (x, y), (height, width) = self.centre_xy, self.pixels.shape[:2]
+        return float(2 * max(x, width - x, y, height - y) / self.side_px)
+
+    def crop(
+        self,
+        out_px: tuple[int, int],
+        interpolation: Interpolation = "bilinear",
+        *,
+        sides: float = 1.0,
+    ) -> NDArray[np.uint8]:
+        """The window, enlarged to ``sides`` times its side, as uint8 (h, w, 3)."""
+        return window(self.pixels, self.centre_xy, self.side_px * sides, out_px, interpolation)
+
+
+def placed_cells(
+    items: Sequence[LabelledCrop], look: CropWindow
+) -> Iterator[PlacedCell | ImageError]:
+    """Each item's cell in its picture, or why the picture cannot be read.
+
+    Neighbouring items of one picture share its decoding.
+
+    Raises:
+        AnnotationError: boxes need a window of known size, and the red-cell diameter is missing.
+    """
+    for path, group in groupby(items, key=lambda item: item.path):
+        try:
+            pixels = read_image(ImageRef(path, path.name, ""), max_pixels=_MAX_PIXELS).pixels
+        except ImageError as error:
+            yield from (error for _ in group)
+            continue
+        if look.white_balance:
+            pixels = apply_gains(pixels, white_balance_gains(pixels))
+        for item in group:
+            yield _placed(pixels, item, look)
+
+
+def _placed(pixels: NDArray[np.uint8], item: LabelledCrop, look: CropWindow) -> PlacedCell:
+    side = look.window_rbc * look.rbc_px if look.rbc_px else 0.0
+    if item.box_xyxy is None:
+        if look.contour:
+            pixels = contour_crop(pixels)
+        height, width = pixels.shape[:2]
+        return PlacedCell(pixels, (width / 2, height / 2), side or max(height, width))
+    x0, y0, x1, y1 = item.box_xyxy
+    if not side and look.window_rbc:
+        raise AnnotationError(
+            f"{item.path.name} has boxes, and a window of {look.window_rbc:g} red-cell diameters "
+            "about each needs the size of red cells; state it in pixels with --rbc-px, or use the "
+            "boxes themselves with --window 0"
+        )
+    centre = ((x0 + x1) / 2, (y0 + y1) / 2)
+    return PlacedCell(pixels, centre, side or max(x1 - x0, y1 - y0))
+
+
+class CropDataset(Dataset[tuple[Tensor, int]]):
+    """Windows of labelled cells, as many and as often as ``start_epoch`` says.
+
+    The cells' pictures are read now, all of them if they fit in memory.
+
+    Args:
+        items: the cells.
+        labels: class index of each.
+        look: what of a picture is looked at.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[LabelledCrop],
+        labels: Sequence[int],
+        look: CropWindow,
+        seed: int,
+    ) -> None:
+        self._items, self._labels, self._look, self._seed = list(items), list(labels), look, seed
+        self._augment: CropAugment | None = None
+        self._transform = CropTransform(None, look.input_px, white_balance=look.white_balance)
+        self._epoch = 0
+        self._draws = [Draw(i, 0) for i in range(len(self._items))]
+        self._canvases: list[tuple[Tensor, float]] = []
+        size = next(self._read(self._items))[0].nbytes if items else 0
+        if size * len(self._items) <= _MEMORY_BYTES:
+            self._canvases = list(self._read(self._items))
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def start_epoch(self, epoch: int, draws: Sequence[Draw], augment: CropAugment | None) -> None:
+        """Draws anew: which cells, how often, and with what strength."""
+        self._epoch, self._draws = epoch, list(draws)
+        if augment != self._augment:
+            self._augment = augment
+            self._transform = CropTransform(
+                augment, self._look.input_px, white_balance=self._look.white_balance
+            )
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        draw = self._draws[position]
+        canvas, side = (
+            self._canvases[draw.index]
+            if self._canvases
+            else next(self._read([self._items[draw.index]]))
+        )
+        plain = self._augment is None or (self._augment.first_plain and draw.copy == 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_item_seed(self._seed, self._epoch, draw))
+            return self._transform(canvas, side, plain=plain), self._labels[draw.index]
+
+    def _read(self, items: Sequence[LabelledCrop]) -> Iterator[tuple[Tensor, float]]:
+        """Canvas of each cell and the side of the window in it."""
+        for item, cell in zip(items, placed_cells(items, self._look), strict=True):
+            if isinstance(cell, ImageError):
+                raise AnnotationError(f"{item.path} cannot be read any more: {cell}")
+            density = min(_DENSITY, max(cell.side_px / max(self._look.input_px), 0.25))
+            sides = min(_CANVAS, cell.sides_shown)
+            pixels = max(8, round(sides * density * max(self._look.input_px)))
+            canvas = cell.crop((pixels, pixels), sides=sides)
+            yield torch.from_numpy(canvas.copy()).permute(2, 0, 1).contiguous(), pixels / sides
+
+
+def _item_seed(seed: int, epoch: int, draw: Draw) -> int:
+    return int(np.random.SeedSequence([seed, epoch, draw.index, draw.copy]).generate_state(1)[0])

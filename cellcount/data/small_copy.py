@@ -1,0 +1,75 @@
+"""Small white cells: a copy of a field's own white cell, shrunk and set among the red ones.
+
+Where white cells are always larger than red ones, a model learns their size, and overlooks the
+small lymphocytes of another laboratory. A copy from the same field has the field's own colours.
+Ghiasi et al. 2021, arXiv:2012.07177.
+
+Shapes: pixels uint8 (3, H, W); boxes float32 (R, 4) xyxy; labels int64 (R,).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
+
+from cellcount.data.augment import uniform
+
+_SHRINK = (0.45, 0.9)
+_SMALLEST_PX = 12
+_FEATHER = 0.12
+_TRIES = 8
+#: A cell that the copy covers beyond this share is gone.
+_COVERED = 0.5
+
+
+def with_small_copy(
+    pixels: Tensor, boxes: Tensor, labels: Tensor, copied: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The field with one more cell of class ``copied``; as it was where there is none, or no room.
+
+    The copy never covers another cell of its class.
+    """
+    height, width = pixels.shape[-2:]
+    limits = torch.tensor([width, height])
+    whole = (boxes[:, :2] >= 1).all(1) & (boxes[:, 2:] <= limits - 1).all(1)
+    candidates = torch.where((labels == copied) & whole)[0]
+    if not len(candidates):
+        return pixels, boxes, labels
+    source = boxes[candidates[int(torch.randint(len(candidates), ()))]].round().long()
+    cell = pixels[:, source[1] : source[3], source[0] : source[2]]
+    shrink = uniform(*_SHRINK)
+    h, w = round(cell.shape[1] * shrink), round(cell.shape[2] * shrink)
+    if min(h, w) < _SMALLEST_PX or h >= height or w >= width:
+        return pixels, boxes, labels
+    for _ in range(_TRIES):
+        x, y = int(uniform(0, width - w)), int(uniform(0, height - h))
+        place = torch.tensor([x, y, x + w, y + h], dtype=boxes.dtype)
+        covered = _covered(boxes, place)
+        if (covered[labels == copied] > 0.02).any():
+            continue
+        copy = F.resize(cell, [h, w], antialias=True).rot90(2 * int(torch.randint(2, ())), (1, 2))
+        pixels = pixels.clone()
+        window = pixels[:, y : y + h, x : x + w]
+        mask = _ellipse(h, w)
+        pixels[:, y : y + h, x : x + w] = (
+            (window * (1 - mask) + copy * mask).round().to(torch.uint8)
+        )
+        kept = covered < _COVERED
+        own = torch.tensor([copied], dtype=labels.dtype)
+        return pixels, torch.cat([boxes[kept], place[None]]), torch.cat([labels[kept], own])
+    return pixels, boxes, labels
+
+
+def _covered(boxes: Tensor, place: Tensor) -> Tensor:
+    """Share of each box that lies under the place."""
+    shared = torch.minimum(boxes[:, 2:], place[2:]) - torch.maximum(boxes[:, :2], place[:2])
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1e-6)
+    return shared.clamp(min=0).prod(1) / area
+
+
+def _ellipse(height: int, width: int) -> Tensor:
+    """1 inside the largest ellipse, falling to 0 at its border, (H, W)."""
+    y = torch.linspace(-1, 1, height)[:, None]
+    x = torch.linspace(-1, 1, width)[None]
+    return ((1 - (x**2 + y**2).sqrt()) / _FEATHER).clamp(0, 1)

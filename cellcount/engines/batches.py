@@ -1,0 +1,91 @@
+"""Tiles to batches of fixed size and back: what every engine does around its model.
+
+Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and below; boxes
+(R, 4) xyxy in pixels of the tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.detector import Detector
+from cellcount.engines.devices import DEFAULT_BATCH, choose_device, choose_precision
+from cellcount.errors import CellcountError
+from cellcount.models.card import Card
+from cellcount.records import Detections
+
+
+class BatchedEngine:
+    """An engine around a detector; a subclass has only a name to add."""
+
+    name = ""
+
+    def __init__(self, model: Detector, card: Card, options: EngineOptions) -> None:
+        device = choose_device(options.device)
+        self.card = card
+        self.device = str(device)
+        self.precision, self._dtype = choose_precision(options.precision, device)
+        self.batch_size = options.batch_size or DEFAULT_BATCH[device.type]
+        self._device = device
+        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+
+    def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """One ``Detections`` per tile; tiles of equal padded shape share batches of fixed size."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, tile in enumerate(tiles):
+            groups.setdefault(self._padded(tile.shape), []).append(index)
+        results: list[Detections | None] = [None] * len(tiles)
+        for shape, members in groups.items():
+            for start in range(0, len(members), self.batch_size):
+                chosen = members[start : start + self.batch_size]
+                for index, found in zip(
+                    chosen, self._detect_batch([tiles[i] for i in chosen], shape), strict=True
+                ):
+                    results[index] = found
+        return [r for r in results if r is not None]
+
+    def _padded(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        multiple = self.card.preprocessing.pad_multiple
+        return (-(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple)
+
+    def _detect_batch(
+        self, tiles: list[NDArray[np.uint8]], shape: tuple[int, int]
+    ) -> list[Detections]:
+        # The mean colour becomes zero, as a convolution pads: a border like that of the training
+        # crops. A black one would hide cells that the edge cuts.
+        mean = np.round(255 * np.asarray(self.card.preprocessing.mean)).astype(np.uint8)
+        batch = np.broadcast_to(mean, (self.batch_size, *shape, 3)).copy()
+        for i, tile in enumerate(tiles):
+            batch[i, : tile.shape[0], : tile.shape[1]] = tile
+        images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
+        shapes = [(t.shape[0], t.shape[1]) for t in tiles]
+        half = self._dtype != torch.float32
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, self._dtype, enabled=half),
+            # cuDNN would compute float32 convolutions with TF32's ten bits, and pick algorithms
+            # that do not repeat their result.
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            try:
+                found = self._model.detect(images, shapes)
+            except torch.OutOfMemoryError:
+                raise CellcountError(
+                    f"{self.device} has too little memory for {self.batch_size} tiles of "
+                    f"{shape[1]}x{shape[0]} px; use a smaller --batch-size or --tile-px"
+                ) from None
+        return [_to_detections(f) for f in found]
+
+
+def _to_detections(found: dict[str, Tensor]) -> Detections:
+    return Detections(
+        found["boxes"].float().cpu().numpy(),
+        found["scores"].float().cpu().numpy(),
+        found["labels"].cpu().numpy().astype(np.int64) - 1,
+    )

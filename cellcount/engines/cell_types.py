@@ -1,0 +1,127 @@
+"""From the counted cells of a field to their types.
+
+Shapes: N cells, M reported types; pixels uint8 (H, W, 3) RGB of the whole original field.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
+from cellcount.errors import UsageError
+from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.crops import window
+from cellcount.models.card import Card
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.records import Cells, CellTypes
+
+
+class CellTyper:
+    """Types the cells that a detector has found.
+
+    Args:
+        classifier: the loaded classifier.
+        detector_card: of the detector that finds the cells.
+        type_map: to the reported types; None for the classifier's own.
+
+    Attributes:
+        types: the reported types; ``CellTypes.best`` is a place among them.
+
+    Raises:
+        UsageError: the classifier looks at whole pictures, or at no class of the detector.
+    """
+
+    def __init__(
+        self, classifier: CropClassifier, detector_card: Card, type_map: TypeMap | None = None
+    ) -> None:
+        card = classifier.card
+        if card.crop.window_rbc == 0:
+            raise UsageError(
+                f"the classifier {card.name!r} looks at whole pictures of single cells, so it "
+                "cannot type the cells of a field; type such pictures with cellcount classify, or "
+                "train one with a window of red-cell diameters"
+            )
+        typed = [c.id in card.detector_classes for c in detector_card.classes]
+        if not any(typed):
+            raise UsageError(
+                f"the classifier {card.name!r} types {', '.join(card.detector_classes)}, but the "
+                f"detector {detector_card.name!r} finds "
+                f"{', '.join(c.id for c in detector_card.classes)}; choose another of the two, "
+                "or --classifier none"
+            )
+        self._classifier = classifier
+        self._map = type_map or TypeMap.unchanged(card)
+        self._is_typed = np.array(typed)
+        self._rbc_px = detector_card.rbc_diameter_px
+        self.types = self._map.types
+
+    def type_cells(self, pixels: NDArray[np.uint8], cells: Cells, factor: float) -> CellTypes:
+        """The type of each cell; those of other detector classes stay untyped.
+
+        Args:
+            pixels: the whole field as it was read.
+            cells: what was counted on it.
+            factor: original pixels times this were the detector's pixels.
+        """
+        chosen = np.flatnonzero(self._is_typed[cells.detections.labels])
+        probs = np.zeros((len(cells), len(self.types)), np.float32)
+        if len(chosen):
+            card, boxes_xyxy = self._classifier.card, cells.detections.boxes_xyxy[chosen]
+            side = card.crop.window_rbc * self._rbc_px / factor
+            crops = field_crops(pixels, boxes_xyxy, card, side)
+            probs[chosen] = self._map.apply(self._classifier.probs(crops))
+        is_chosen = np.isin(np.arange(len(cells)), chosen)
+        return cell_types(probs, is_chosen, self._classifier.card.review_below)
+
+
+def field_crops(
+    pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32], card: ClassifierCard, side_px: float
+) -> list[NDArray[np.uint8]]:
+    """The classifier's input for each box of a field, cut from the field's own pixels.
+
+    Args:
+        pixels: the whole field as it was read.
+        boxes_xyxy: of the cells, (N, 4) in pixels of the field.
+        card: says how a cell becomes an input.
+        side_px: side of the window in pixels of the field.
+    """
+    before = card.preprocessing
+    if before.white_balance:
+        pixels = apply_gains(pixels, white_balance_gains(pixels))
+    centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    places = [(float(x), float(y)) for x, y in centres]
+    if not card.crop.contour:
+        return [
+            window(pixels, place, side_px, before.input_px, before.interpolation)
+            for place in places
+        ]
+    whole = (ceil(side_px), ceil(side_px))
+    return [central_crop(window(pixels, place, side_px, whole), card, side_px) for place in places]
+
+
+def cell_types(
+    probs: NDArray[np.float32], is_typed: NDArray[np.bool_], review_below: float
+) -> CellTypes:
+    """The best two types of each cell and whether the best is certain enough to be reported.
+
+    Args:
+        probs: of each reported type, (N, M).
+        is_typed: (N,), False for cells that the classifier does not look at.
+        review_below: least probability of an accepted type.
+    """
+    rows = np.arange(len(probs))
+    order = np.argsort(-probs, axis=1, kind="stable")  # (N, M); equals in the order of the types
+    best = order[:, 0]
+    second = order[:, 1] if probs.shape[1] > 1 else np.full(len(probs), -1)
+    prob = probs[rows, best]
+    second_prob = np.where(second >= 0, probs[rows, second], np.float32(0))
+    return CellTypes(
+        best=np.where(is_typed, best, -1).astype(np.int64),
+        prob=np.where(is_typed, prob, 0).astype(np.float32),
+        second=np.where(is_typed, second, -1).astype(np.int64),
+        second_prob=np.where(is_typed, second_prob, 0).astype(np.float32),
+        accepted=is_typed & (prob >= np.float32(review_below)),
+    )

@@ -1,0 +1,197 @@
+"""Typing crops of single cells: pixels in, probability of each type out.
+
+Shapes: N crops uint8 (h, w, 3) RGB of the card's input size, K types of the classifier, M types
+after mapping; logits and probabilities float32 (N, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.devices import choose_device, choose_precision
+from cellcount.errors import CellcountError, UsageError
+from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.crops import contour_crop, window
+from cellcount.models.classifier import build_classifier
+from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
+from cellcount.models.weights import load_state, read_classifier_weights
+from cellcount.records import CellClass
+
+#: Small on a CPU: a field has few white cells, and the rest of a batch is padding.
+_DEFAULT_BATCH = {"cpu": 4, "cuda": 64, "mps": 32}
+
+
+class CropClassifier:
+    """A loaded classifier. Stateless between calls.
+
+    Attributes:
+        card: what it says about itself.
+        device, precision, batch_size: where and how it computes.
+    """
+
+    def __init__(self, model: nn.Module, card: ClassifierCard, options: EngineOptions) -> None:
+        device = choose_device(options.device)
+        self.card = card
+        self.device = str(device)
+        self.precision, self._dtype = choose_precision(options.precision, device)
+        self.batch_size = options.batch_size or _DEFAULT_BATCH[device.type]
+        self._device = device
+        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+        mean, std = (
+            torch.tensor(rgb, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+            for rgb in (card.preprocessing.mean, card.preprocessing.std)
+        )
+        self._mean, self._std = mean, std
+        self._prior_shift = _prior_shift(card)
+
+    def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Logits (N, K); a crop's depend on its pixels alone, not on the others of the call."""
+        parts = [
+            self._batch_logits(crops[start : start + self.batch_size])
+            for start in range(0, len(crops), self.batch_size)
+        ]
+        if not parts:
+            return np.zeros((0, len(self.card.types)), np.float32)
+        return np.concatenate(parts)
+
+    def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""
+        scaled = torch.from_numpy(self.logits(crops)) / self.card.temperature
+        return (scaled + self._prior_shift).softmax(dim=1).numpy()
+
+    def _batch_logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Logits of at most a batch; it is always computed in full size."""
+        shape = (*self.card.preprocessing.input_px, 3)
+        batch = np.zeros((self.batch_size, *shape), np.uint8)
+        for i, crop in enumerate(crops):
+            if crop.shape != shape or crop.dtype != np.uint8:
+                raise ValueError(f"a crop must be uint8 {shape}, got {crop.dtype} {crop.shape}")
+            batch[i] = crop
+        images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32),
+            # As in the detector: no ten-bit products in float32, and results that repeat.
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            try:
+                logits: Tensor = self._model((images.float() / 255 - self._mean) / self._std)
+            except torch.OutOfMemoryError:
+                raise CellcountError(
+                    f"{self.device} has too little memory for {self.batch_size} cells of "
+                    f"{shape[1]}x{shape[0]} px; use a smaller --batch-size"
+                ) from None
+        values: NDArray[np.float32] = logits.float().cpu().numpy()[: len(crops)]
+        return values
+
+
+def _prior_shift(card: ClassifierCard) -> Tensor:
+    """What moves log probabilities (K,) from the mixture trained on to the one stated at."""
+    if not card.prior:
+        return torch.zeros(len(card.types))
+    shares = [card.prior[t.id] / card.trained_prior.get(t.id, 1.0) for t in card.types]
+    return torch.tensor(shares).log()
+
+
+def load_classifier(weights: Path, options: EngineOptions) -> CropClassifier:
+    """The classifier of a weight file."""
+    card, state = read_classifier_weights(weights)
+    model = build_classifier(card, options.plugin_folder)
+    load_state(model, state, source=weights)
+    return CropClassifier(model, card, options)
+
+
+def prepare_picture(
+    pixels: NDArray[np.uint8], card: ClassifierCard, rbc_px: float | None = None
+) -> NDArray[np.uint8]:
+    """The classifier's input from a picture of a single cell.
+
+    Args:
+        pixels: the picture, uint8 (H, W, 3) of any size.
+        card: says how a cell becomes an input.
+        rbc_px: red-cell diameter in the picture; the card's where it is not known.
+    """
+    if card.preprocessing.white_balance:
+        pixels = apply_gains(pixels, white_balance_gains(pixels))
+    diameter = rbc_px or card.crop.rbc_px
+    side = card.crop.window_rbc * diameter if diameter else 0.0
+    return central_crop(pixels, card, side)
+
+
+def central_crop(
+    pixels: NDArray[np.uint8], card: ClassifierCard, side_px: float
+) -> NDArray[np.uint8]:
+    """The window about the centre, after the contour where the card asks for it.
+
+    Args:
+        pixels: white-balanced picture of a single cell.
+        card: says how a cell becomes an input.
+        side_px: side of the window, 0 for the whole picture, made square with white.
+    """
+    if card.crop.contour:
+        pixels = contour_crop(pixels)
+    height, width = pixels.shape[:2]
+    before = card.preprocessing
+    side = side_px or max(height, width)
+    return window(pixels, (width / 2, height / 2), side, before.input_px, before.interpolation)
+
+
+@dataclass(frozen=True, eq=False)
+class TypeMap:
+    """From the types of a classifier to those that are reported.
+
+    Attributes:
+        types: reported types, M.
+        sums: float32 (K, M), 1 where a source type becomes the reported one.
+    """
+
+    types: tuple[CellClass, ...]
+    sums: NDArray[np.float32]
+
+    @classmethod
+    def unchanged(cls, card: ClassifierCard) -> TypeMap:
+        """The classifier's own types."""
+        return cls(card.types, np.eye(len(card.types), dtype=np.float32))
+
+    def apply(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (N, M) of reported types from those of the classifier's (N, K).
+
+        What a dropped type had is left out and the rest not raised, so that a cell which is most
+        likely none of the reported types stays below the threshold.
+        """
+        return probs @ self.sums
+
+
+def type_map(card: ClassifierCard, map_name: str | None) -> TypeMap:
+    """The map of that name (``SOURCE:TARGET``) for a classifier; None changes nothing.
+
+    Raises:
+        UsageError: no such mapping, or it does not start from the classifier's types.
+    """
+    if map_name is None:
+        return TypeMap.unchanged(card)
+    chosen = mapping(map_name)
+    _check_source(card, chosen)
+    reached = {chosen.target_of[t.id] for t in card.types}
+    types = tuple(t for t in types_of(load_taxonomy(chosen.target)) if t.id in reached)
+    sums = [[float(chosen.target_of[s.id] == t.id) for t in types] for s in card.types]
+    return TypeMap(types, np.array(sums, np.float32))
+
+
+def _check_source(card: ClassifierCard, chosen: TypeMapping) -> None:
+    unknown = [t.id for t in card.types if t.id not in chosen.target_of]
+    if unknown:
+        raise UsageError(
+            f"--map {chosen.name} starts from the types of {chosen.source}, but the classifier "
+            f"{card.name!r} ({card.taxonomy or 'its own types'}) also knows {', '.join(unknown)}; "
+            f"name a mapping from its own taxonomy"
+        )

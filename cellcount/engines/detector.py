@@ -1,0 +1,99 @@
+"""What the model of every engine can do, whatever it is built from.
+
+Shapes: N images uint8 (N, 3, H, W); R boxes (R, 4) xyxy, labels (R,) from 1 on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Self, cast
+
+from torch import Tensor, nn
+
+from cellcount.models.card import Card
+from cellcount.models.weights import check_state
+
+
+class Parts(NamedTuple):
+    """What can be kept from learning: backbone with pyramid, and all that makes the first look."""
+
+    trunk: nn.Module
+    first_look: tuple[nn.Module, ...]
+
+
+class Detector(nn.Module, ABC):
+    """Images in, losses or detections out.
+
+    Args:
+        card: states everything that decides the model.
+    """
+
+    def __init__(self, card: Card) -> None:
+        super().__init__()
+        self.card = card
+        self._trunk_is_frozen = False
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """The parts that can be frozen."""
+
+    @abstractmethod
+    def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Named losses; their sum is minimised.
+
+        Args:
+            images: uint8 (N, 3, H, W).
+            targets: per image ``boxes`` (R, 4) xyxy and ``labels`` (R,) from 1 on.
+        """
+
+    @abstractmethod
+    def detect(self, images: Tensor, shapes: list[tuple[int, int]]) -> list[dict[str, Tensor]]:
+        """``boxes``, ``scores`` and ``labels`` of the first ``len(shapes)`` images.
+
+        The others only fill the batch; ``shapes`` are (height, width) without padding.
+        """
+
+    @abstractmethod
+    def learn_by_rewards(self) -> None:
+        """From now on the second look learns from rewards."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """All that a weight file holds, under its names."""
+
+    @abstractmethod
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Loads tensors under the names of a weight file; what is not given stays as it is."""
+
+    def take_file(self, weights: Mapping[str, Tensor], source: Path) -> None:
+        """Loads all tensors of a weight file, every name and shape checked."""
+        check_state(self.weights(), weights, source=source)
+        self.take_weights(weights)
+
+    def freeze_trunk(self) -> None:
+        """Backbone and pyramid learn nothing from now on, their statistics stay as they are."""
+        self.parts().trunk.requires_grad_(requires_grad=False)
+        self._trunk_is_frozen = True
+        self.train(self.training)
+
+    def freeze_first_look(self) -> None:
+        """Proposals and region heads learn nothing from now on."""
+        for part in self.parts().first_look:
+            part.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's own form
+        """Training or evaluation mode; a frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        if self._trunk_is_frozen:
+            self.parts().trunk.eval()
+        return self
+
+    def forward(
+        self, images: Tensor, shapes: list[tuple[int, int]] | list[dict[str, Tensor]]
+    ) -> list[dict[str, Tensor]] | dict[str, Tensor]:
+        """Losses in training mode (``shapes`` are targets), detections in evaluation mode."""
+        if self.training:
+            return self.losses(images, cast(list[dict[str, Tensor]], shapes))
+        return self.detect(images, cast(list[tuple[int, int]], shapes))

@@ -1,0 +1,167 @@
+"""The same detector as a Detectron2 model: same weight file, same cells.
+
+Importing this module registers our parts in Detectron2's registries; ``add_config`` adds the node
+that they read to a config, ``config_of`` fills a config from a card.
+
+Shapes: N images uint8 (N, 3, H, W); boxes (R, 4) xyxy, labels (R,) from 1 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model as build_from_config
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from torch import Tensor
+
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.batches import BatchedEngine
+from cellcount.engines.detector import Detector, Parts
+from cellcount.engines.detectron2_config import add_config, config_of, settings_of
+from cellcount.engines.detectron2_parts import CellCountRCNN
+from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
+from cellcount.models.card import Card
+from cellcount.models.refinement_losses import Policy
+from cellcount.models.trunk import Trunk
+from cellcount.models.weights import read_weights
+from cellcount.outputs.atomic import atomic_write
+
+__all__ = ["Detectron2Detector", "Detectron2Engine", "add_config", "config_of", "export"]
+
+#: Detectron2's names of the losses -> those of every training log.
+_LOSSES = {
+    "loss_rpn_cls": "loss_objectness",
+    "loss_rpn_loc": "loss_rpn_box_reg",
+    "loss_cls": "loss_classifier",
+}
+_POLICY = "roi_heads.policy."
+CONFIG_FILE, CHECKPOINT_FILE = "config.yaml", "model.pth"
+
+
+class Detectron2Detector(Detector):
+    """Detectron2's model behind the interface that all engines share.
+
+    Args:
+        card: states everything that decides the model.
+        plugin_folder: folder of backbone plugins that the user named.
+        trunk: already built from the card's architecture, or None.
+    """
+
+    def __init__(
+        self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+    ) -> None:
+        super().__init__(card)
+        self.rcnn: CellCountRCNN = build_from_config(config_of(card, plugin_folder))
+        if trunk is not None:
+            self.rcnn.backbone.trunk = trunk
+
+    def parts(self) -> Parts:
+        """The parts that can be frozen."""
+        heads = self.rcnn.roi_heads
+        first_look = (self.rcnn.proposal_generator, heads.box_head, heads.box_predictor)
+        return Parts(self.rcnn.backbone, first_look)
+
+    def learn_by_rewards(self) -> None:
+        """From now on the second look learns from rewards."""
+        self.rcnn.roi_heads.policy = Policy(self.card.refinement.hidden)
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that a weight file holds, under its names."""
+        state = self.rcnn.state_dict()
+        own = {k: v for k, v in state.items() if not k.startswith(_POLICY)}
+        return from_detectron2(own, self.card.architecture)
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Loads tensors under the names of a weight file; what is not given stays as it is."""
+        self.rcnn.load_state_dict(to_detectron2(weights, self.card.architecture), strict=False)
+
+    def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Detectron2's losses under the names of our training logs."""
+        shape = (int(images.shape[2]), int(images.shape[3]))
+        batch = [
+            {
+                "image": image,
+                "instances": Instances(
+                    shape, gt_boxes=Boxes(target["boxes"]), gt_classes=target["labels"] - 1
+                ),
+            }
+            for image, target in zip(images, targets, strict=True)
+        ]
+        with EventStorage():  # Detectron2 counts samples there
+            losses: dict[str, Tensor] = self.rcnn(batch)
+        return {_LOSSES.get(name, name): loss for name, loss in losses.items()}
+
+    def detect(self, images: Tensor, shapes: list[tuple[int, int]]) -> list[dict[str, Tensor]]:
+        """Detections of the first ``len(shapes)`` images; the others only fill the batch."""
+        full = shapes + [(1, 1)] * (len(images) - len(shapes))
+        batch = self.rcnn.normalised(images, full)
+        maps = self.rcnn.backbone(batch.tensor)
+        proposals, _ = self.rcnn.proposal_generator(batch, maps)
+        found, _ = self.rcnn.roi_heads(batch, maps, proposals[: len(shapes)])
+        return [
+            {"boxes": f.pred_boxes.tensor, "scores": f.scores, "labels": f.pred_classes + 1}
+            for f in found
+        ]
+
+
+class Detectron2Engine(BatchedEngine):
+    """The engine for those who work with Detectron2."""
+
+    name = "detectron2"
+
+
+def build_model(
+    card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+) -> Detectron2Detector:
+    """The model of a card, untrained."""
+    return Detectron2Detector(card, plugin_folder, trunk)
+
+
+def engine_of(model: Detectron2Detector, card: Card, options: EngineOptions) -> Detectron2Engine:
+    """The engine of a model that is there already."""
+    return Detectron2Engine(model, card, options)
+
+
+def load(weights: Path, options: EngineOptions) -> Detectron2Engine:
+    """The engine of a weight file."""
+    card, state = read_weights(weights)
+    model = build_model(card, options.plugin_folder)
+    model.take_file(state, weights)
+    return engine_of(model, card, options)
+
+
+def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple[Path, Path]:
+    """Writes a weight file as config and checkpoint for Detectron2's ``DefaultPredictor``.
+
+    Returns:
+        The two files in the folder ``out``.
+    """
+    card, state = read_weights(weights)
+    model = build_model(card, plugin_folder)
+    model.take_file(state, weights)
+    out.mkdir(parents=True, exist_ok=True)
+    config, checkpoint = out / CONFIG_FILE, out / CHECKPOINT_FILE
+    with atomic_write(checkpoint) as file:
+        torch.save({"model": model.rcnn.state_dict()}, file)
+    settings = settings_of(card, plugin_folder)
+    settings["MODEL"]["WEIGHTS"] = str(checkpoint.resolve())
+    with atomic_write(config) as file:
+        file.write((_usage(card) + CfgNode(settings).dump()).encode())
+    return config, checkpoint
+
+
+def _usage(card: Card) -> str:
+    """What stands above the settings: how to use them."""
+    return f"""\
+# {card.name} {card.version}, exported by cellcount for Detectron2:
+#   from cellcount.engines.detectron2 import add_config  # registers the parts named below
+#   cfg = get_cfg(); add_config(cfg); cfg.merge_from_file("{CONFIG_FILE}")
+#   found = DefaultPredictor(cfg)(image_bgr)["instances"]
+# Images are expected at the model's scale, red cells {card.rbc_diameter_px:g} px across, and
+# {"white-balanced" if card.preprocessing.white_balance else "in their own colours"}; \
+MODEL.DEVICE "cuda" uses a GPU.
+"""

@@ -1,0 +1,171 @@
+"""The second look: what attention refinement does to detections, and what it learns from.
+
+Both engines call these functions; they differ only in how a region is described (their own
+pooler, box head and predictor).
+
+Shapes: N images, R regions of all images, K classes without background; boxes (R, 4) xyxy in
+pixels of the model's input; labels from 1 on, 0 is background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+
+from cellcount.models.attention import AttentionRefinement, Refined
+from cellcount.models.refinement_losses import (
+    ActorCritic,
+    Policy,
+    actor_critic_losses,
+    rewards_of,
+    supervised_losses,
+)
+
+#: Boxes per image (R, 4), one tensor each -> features (R, F) and class logits (R, K + 1).
+Describe = Callable[[list[Tensor]], tuple[Tensor, Tensor]]
+
+_WORTH_A_LOOK = 0.05
+_MATCH_IOU = 0.5
+_SAMPLED_PER_IMAGE = 64
+_FOREGROUND_SHARE = 0.6
+
+
+class Seen(NamedTuple):
+    """Detections of one image: boxes (R, 4), scores (R,), labels (R,) from 1 on."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class Field(NamedTuple):
+    """What regions lie on: pyramid maps (N, C, H_i, W_i), their strides, (height, width) each."""
+
+    maps: Sequence[Tensor]
+    strides: Sequence[int]
+    shapes: list[tuple[int, int]]
+
+
+def refine(
+    module: AttentionRefinement,
+    field: Field,
+    boxes: list[Tensor],
+    describe: Describe,
+    explore: Callable[[Tensor], Tensor] | None = None,
+) -> Refined:
+    """Looks again at the boxes of every image."""
+    rois = torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
+    sizes = torch.cat(
+        [
+            b.new_tensor((w, h)).expand(len(b), 2)
+            for b, (h, w) in zip(boxes, field.shapes, strict=True)
+        ]
+    )
+    features, logits = describe(boxes)
+    tokens = module.tokens(field.maps, field.strides, rois)
+    refined: Refined = module(tokens, rois[:, 1:], sizes, features, logits, explore)
+    return refined
+
+
+def look_again(
+    module: AttentionRefinement,
+    field: Field,
+    found: Seen,
+    describe: Describe,
+    *,
+    score_floor: float,
+    nms_iou: float,
+) -> Seen:
+    """Detections of one image with corrected boxes, classes and scores, best score first.
+
+    What scores below ``_WORTH_A_LOOK`` stays as it is: it is most of the list, and never counted.
+    """
+    worth = found.scores >= _WORTH_A_LOOK
+    if not worth.any() or not module.settings.steps:
+        return found
+    refined = refine(module, field, [found.boxes[worth]], describe)
+    scores, labels = torch.softmax(refined.logits, dim=1)[:, 1:].max(dim=1)
+    boxes = torch.cat([refined.boxes[-1], found.boxes[~worth]])
+    boxes = clip_boxes_to_image(boxes, field.shapes[0])
+    scores = torch.cat([scores, found.scores[~worth]])
+    labels = torch.cat([labels + 1, found.labels[~worth]])
+    sound = (scores >= score_floor) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
+    boxes, scores, labels = boxes[sound], scores[sound], labels[sound]
+    kept = batched_nms(boxes, scores, labels, nms_iou)
+    return Seen(boxes[kept], scores[kept], labels[kept])
+
+
+def placed_boxes(
+    boxes: Tensor, logits: Tensor, counts: list[int], shapes: list[tuple[int, int]]
+) -> list[Tensor]:
+    """Per image, each region's box for the class it looks most like, background aside.
+
+    Args:
+        boxes: where the box head puts each region for each class, (R, K, 4).
+        logits: of the classes, (R, K).
+        counts: regions of each image.
+        shapes: (height, width) of each image.
+    """
+    best = logits.argmax(dim=1)
+    own = boxes[torch.arange(len(best), device=best.device), best]
+    placed = [
+        clip_boxes_to_image(b, s) for b, s in zip(torch.split(own, counts), shapes, strict=True)
+    ]
+    return [b[((b[:, 2:] - b[:, :2]) >= 1).all(dim=1)] for b in placed]
+
+
+def second_look_losses(
+    module: AttentionRefinement,
+    field: Field,
+    boxes: list[Tensor],
+    targets: list[dict[str, Tensor]],
+    describe: Describe,
+    *,
+    box_weight: float,
+    policy: Policy | None = None,
+) -> dict[str, Tensor]:
+    """What the second look learns on boxes of the first.
+
+    Args:
+        module: in training.
+        field: maps of all images of the batch.
+        boxes: where the first look put its regions, per image; without gradient.
+        targets: per image ``boxes`` and ``labels``.
+        describe: of the engine.
+        box_weight: weight of the box loss beside cross-entropy.
+        policy: learns from rewards where one is given, else supervised.
+    """
+    drawn = [_sampled(b, t) for b, t in zip(boxes, targets, strict=True)]
+    labels, wanted = (torch.cat([d[i] for d in drawn]) for i in (1, 2))
+    starts = [d[0] for d in drawn]
+    if policy is None:
+        refined = refine(module, field, starts, describe)
+        return supervised_losses(refined, labels, wanted, box_weight)
+    policy.drawn.clear()
+    refined = refine(module, field, starts, describe, policy.draw)
+    settings = ActorCritic()
+    rewards = rewards_of(refined, torch.cat(starts), labels, wanted, settings)
+    foreground = labels > 0
+    losses = actor_critic_losses(refined, policy, rewards * foreground, settings)
+    # The class has no reward of its own before the last step: it stays supervised.
+    classes = supervised_losses(refined, labels, wanted, box_weight)["loss_refined_class"]
+    return {**losses, "loss_refined_class": classes}
+
+
+def _sampled(boxes: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """A share of the boxes (R, 4), their labels (R,) and true boxes (R, 4)."""
+    truth, classes = target["boxes"].to(boxes.dtype), target["labels"]
+    if not len(truth):
+        chosen = torch.randperm(len(boxes), device=boxes.device)[:_SAMPLED_PER_IMAGE]
+        return boxes[chosen], classes.new_zeros(len(chosen)), boxes[chosen]
+    overlap, match = box_iou(boxes, truth).max(dim=1)
+    labels = torch.where(overlap >= _MATCH_IOU, classes[match], 0)
+    order = torch.randperm(len(boxes), device=boxes.device)
+    foreground, rest = order[labels[order] > 0], order[labels[order] == 0]
+    foreground = foreground[: round(_SAMPLED_PER_IMAGE * _FOREGROUND_SHARE)]
+    chosen = torch.cat([foreground, rest[: _SAMPLED_PER_IMAGE - len(foreground)]])
+    return boxes[chosen], labels[chosen], truth[match[chosen]]

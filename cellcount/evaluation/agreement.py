@@ -1,0 +1,260 @@
+"""Two methods counting the same specimens: how far they agree, and in which way they do not.
+
+Shapes: N specimens; x from the reference method, y from the one under test, float (N,).
+
+Bland and Altman 1999, Stat Methods Med Res 8:135. Passing and Bablok 1983, J Clin Chem Clin Biochem
+21:709. Deming: Linnet 1993, Clin Chem 39:424. Intraclass correlation: Shrout and Fleiss 1979,
+Psychol Bull 86:420. Rümke 1985: limits of a differential's percentages from the binomial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from cellcount.counting import Limits, share_limits
+
+Values = NDArray[np.float64]
+_BOTH = 0.975  # upper quantile of two-sided 95 %
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A fitted line y = intercept + slope x with 95 % limits."""
+
+    slope: float
+    intercept: float
+    slope_limits: Limits
+    intercept_limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class BlandAltman:
+    """Differences y - x.
+
+    Attributes:
+        bias: their mean.
+        bias_limits: 95 % limits of the mean (t).
+        sd: standard deviation of the differences.
+        low, high: limits of agreement, bias ± 1.96 sd.
+        low_limits, high_limits: 95 % limits of these.
+    """
+
+    bias: float
+    bias_limits: Limits
+    sd: float
+    low: float
+    high: float
+    low_limits: Limits
+    high_limits: Limits
+
+
+def bland_altman(x: Values, y: Values) -> BlandAltman | None:
+    """Bias and limits of agreement; None of fewer than three specimens."""
+    n = len(x)
+    if n < 3:
+        return None
+    difference = y - x
+    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
+    t, z = float(stats.t.ppf(_BOTH, n - 1)), float(stats.norm.ppf(_BOTH))
+    of_bias = t * sd / np.sqrt(n)
+    of_limit = t * sd * np.sqrt(1 / n + z * z / (2 * (n - 1)))
+
+    def around(value: float, half: float) -> Limits:
+        return Limits(float(value - half), float(value + half))
+
+    low, high = bias - z * sd, bias + z * sd
+    return BlandAltman(
+        bias,
+        around(bias, of_bias),
+        sd,
+        low,
+        high,
+        around(low, of_limit),
+        around(high, of_limit),
+    )
+
+
+def passing_bablok(x: Values, y: Values) -> Line | None:
+    """The line that does not care about outliers, nor about which method is called x.
+
+    Slopes of all pairs of points; those of exactly -1 and of equal points are left out, and the
+    median is shifted by the number of slopes below -1. None where no slope is left or there are
+    fewer than three specimens.
+    """
+    n = len(x)
+    if n < 3:
+        return None
+    i, j = np.triu_indices(n, 1)
+    dx, dy = x[j] - x[i], y[j] - y[i]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.where(dx != 0, dy / np.where(dx != 0, dx, 1), np.sign(dy) * np.inf)
+    slopes = np.sort(slopes[((dx != 0) | (dy != 0)) & (slopes != -1)])
+    count, shift = len(slopes), int((slopes < -1).sum())
+    if not count:
+        return None
+    spread = float(stats.norm.ppf(_BOTH)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    first = round((count - spread) / 2)
+    slope = _shifted_median(slopes, shift)
+    low = slopes[int(np.clip(first + shift - 1, 0, count - 1))]
+    high = slopes[int(np.clip(count - first + shift, 0, count - 1))]
+    if not np.isfinite([slope, low, high]).all():
+        return None
+    return Line(
+        float(slope),
+        float(np.median(y - slope * x)),
+        Limits(float(low), float(high)),
+        Limits(float(np.median(y - high * x)), float(np.median(y - low * x))),
+    )
+
+
+def _shifted_median(slopes: Values, shift: int) -> float:
+    count = len(slopes)
+    if count % 2:
+        return float(slopes[min((count - 1) // 2 + shift, count - 1)])
+    upper = min(count // 2 + shift, count - 1)
+    return float((slopes[upper - 1] + slopes[upper]) / 2)
+
+
+def deming(x: Values, y: Values, error_ratio: float = 1.0) -> Line | None:
+    """The line for errors in both methods, with limits by the jackknife.
+
+    Args:
+        x, y: the methods.
+        error_ratio: λ, variance of the errors of x over that of y; 1 is orthogonal regression.
+
+    Returns:
+        None with fewer than three specimens or no spread.
+    """
+    n = len(x)
+    whole = _deming(x, y, error_ratio) if n >= 3 else None
+    if whole is None:
+        return None
+    kept = ~np.eye(n, dtype=bool)
+    parts = [_deming(x[keep], y[keep], error_ratio) for keep in kept]
+    if any(part is None for part in parts):
+        return None
+    pseudo = n * np.array(whole) - (n - 1) * np.array(parts, float)  # (N, 2)
+    half = stats.t.ppf(_BOTH, n - 2) * pseudo.std(axis=0, ddof=1) / np.sqrt(n)
+    slope, intercept = whole
+    return Line(
+        slope,
+        intercept,
+        Limits(float(slope - half[0]), float(slope + half[0])),
+        Limits(float(intercept - half[1]), float(intercept + half[1])),
+    )
+
+
+def _deming(x: Values, y: Values, error_ratio: float) -> tuple[float, float] | None:
+    u, q = float(((x - x.mean()) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
+    p = float(((x - x.mean()) * (y - y.mean())).sum())
+    if p == 0:
+        return None
+    gap = error_ratio * q - u
+    slope = (gap + np.sqrt(gap * gap + 4 * error_ratio * p * p)) / (2 * error_ratio * p)
+    return float(slope), float(y.mean() - slope * x.mean())
+
+
+def pearson_r(x: Values, y: Values) -> float | None:
+    """Pearson's correlation; None without spread."""
+    if len(x) < 2 or x.std() == 0 or y.std() == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def rmse(x: Values, y: Values) -> float | None:
+    """Root of the mean squared difference."""
+    return float(np.sqrt(((y - x) ** 2).mean())) if len(x) else None
+
+
+def icc_2_1(ratings: Values) -> float | None:
+    """ICC(2,1): absolute agreement of single ratings, raters drawn at random.
+
+    Args:
+        ratings: (N, raters).
+    """
+    n, k = ratings.shape
+    if n < 2 or k < 2:
+        return None
+    grand = ratings.mean()
+    rows = k * ((ratings.mean(axis=1) - grand) ** 2).sum() / (n - 1)
+    columns = n * ((ratings.mean(axis=0) - grand) ** 2).sum() / (k - 1)
+    total = ((ratings - grand) ** 2).sum()
+    error = (total - rows * (n - 1) - columns * (k - 1)) / ((n - 1) * (k - 1))
+    denominator = rows + (k - 1) * error + k * (columns - error) / n
+    return float((rows - error) / denominator) if denominator else None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Both methods on one side of a threshold or not: counts, shares with limits, Cohen's kappa.
+
+    Attributes:
+        both, only_x, only_y, neither: specimens at or above the threshold.
+        overall, positive, negative: shares of agreement: of all, of those positive by x, of those
+            negative by x; None of none.
+        kappa: Cohen's; None where both methods put all specimens on one side.
+    """
+
+    both: int
+    only_x: int
+    only_y: int
+    neither: int
+    overall: tuple[float, Limits] | None
+    positive: tuple[float, Limits] | None
+    negative: tuple[float, Limits] | None
+    kappa: float | None
+
+
+def agreement_at(x: Values, y: Values, threshold: float) -> Agreement:
+    """Agreement on which specimens are at or above the threshold."""
+    above_x, above_y = x >= threshold, y >= threshold
+    both, neither = int((above_x & above_y).sum()), int((~above_x & ~above_y).sum())
+    only_x, only_y = int((above_x & ~above_y).sum()), int((~above_x & above_y).sum())
+    n = len(x)
+    chance = 0.0
+    if n:
+        chance = (
+            (both + only_x) * (both + only_y) + (neither + only_y) * (neither + only_x)
+        ) / n**2
+    kappa = ((both + neither) / n - chance) / (1 - chance) if n and chance < 1 else None
+    return Agreement(
+        both,
+        only_x,
+        only_y,
+        neither,
+        _share(both + neither, n),
+        _share(both, both + only_x),
+        _share(neither, neither + only_y),
+        kappa,
+    )
+
+
+def _share(count: int, total: int) -> tuple[float, Limits] | None:
+    limits = share_limits(count, total)
+    return None if limits is None else (count / total, limits)
+
+
+def rumke_passes(count: int, total: int, percent: float) -> bool | None:
+    """Whether a percentage lies within the 95 % binomial limits of a manual count; None of none."""
+    limits = share_limits(count, total, method="clopper-pearson")
+    if limits is None or limits.high is None:
+        return None
+    return limits.low <= percent / 100 <= limits.high
+
+
+def difference_limits(count_x: int, total_x: int, count_y: int, total_y: int) -> Limits | None:
+    """95 % limits of share y minus share x from both samples' sizes.
+
+    Newcombe 1998, Stat Med 17:873, method 10: square and add the distances to Wilson's limits.
+    """
+    x, y = share_limits(count_x, total_x), share_limits(count_y, total_y)
+    if x is None or y is None or x.high is None or y.high is None:
+        return None
+    p, q = count_x / total_x, count_y / total_y
+    below = np.hypot(q - y.low, x.high - p)
+    above = np.hypot(y.high - q, p - x.low)
+    return Limits(float(q - p - below), float(q - p + above))

@@ -1,0 +1,127 @@
+"""From the labels of a data set to the types that a classifier reports.
+
+Shapes: M reported types.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cellcount.engines.classifier import TypeMap, type_map
+from cellcount.errors import AnnotationError
+from cellcount.formats.crops import CropSet, LabelledCrop
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.taxonomy import (
+    Taxonomy,
+    TypeMapping,
+    load_taxonomy,
+    mapping,
+    normalised,
+)
+
+#: Outcome of a cell that is most likely of a type which the mapping drops.
+DROPPED = "dropped"
+
+TypeOf = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrueTypes:
+    """The cells of a data set that a classifier can be measured on.
+
+    Attributes:
+        items: the cells.
+        labels: position of the true type of each among the reported types.
+        reported: from the classifier's types to the reported ones, M.
+        neighbours: positions of each reported type's neighbours in maturation; empty where no
+            taxonomy tells.
+        left_out: label → cells whose type the classifier does not report.
+    """
+
+    items: tuple[LabelledCrop, ...]
+    labels: tuple[int, ...]
+    reported: TypeMap
+    neighbours: tuple[tuple[int, ...], ...]
+    left_out: Counter[str]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The reported types."""
+        return tuple(t.id for t in self.reported.types)
+
+
+def true_types(crops: CropSet, card: ClassifierCard, map_name: str | None) -> TrueTypes:
+    """Finds the reported type of every cell.
+
+    A mapping names the types that are reported. It is applied to the classifier's types where it
+    starts from them, and to the labels as far as they are of its source. Without one, labels are
+    read as types of the classifier's taxonomy, else through the mapping that it was trained with.
+
+    Raises:
+        AnnotationError: no label is of a reported type.
+        UsageError: the mapping fits neither the classifier's types nor leads to them.
+    """
+    taxonomy = load_taxonomy(card.taxonomy) if card.taxonomy in _known() else None
+    chosen = mapping(map_name) if map_name else None
+    leads_here = chosen is not None and {t.id for t in card.types} <= set(
+        chosen.target_of.values()
+    ) - {None}
+    if chosen is not None and not leads_here:
+        reported = type_map(card, map_name)
+    else:
+        reported = TypeMap.unchanged(card)
+    if chosen is not None:
+        taxonomy = load_taxonomy(chosen.target)
+    type_of = _reader(card, taxonomy, chosen or _trained_mapping(card))
+    ids = [t.id for t in reported.types]
+    of_label = {label: type_of(label) for label in crops.classes}
+    kept = [(item, ids.index(t)) for item in crops.items if (t := of_label[item.label]) in ids]
+    left_out = Counter(i.label for i in crops.items if of_label[i.label] not in ids)
+    if not kept:
+        raise AnnotationError(
+            f"the labels {', '.join(sorted(left_out)[:10])} are no types that the classifier "
+            f"{card.name!r} reports, which are {', '.join(ids)}; a mapping (--map) may lead there"
+        )
+    return TrueTypes(
+        items=tuple(item for item, _ in kept),
+        labels=tuple(label for _, label in kept),
+        reported=reported,
+        neighbours=_neighbours(taxonomy, ids),
+        left_out=left_out,
+    )
+
+
+def _known() -> tuple[str, ...]:
+    from cellcount.models.taxonomy import taxonomies
+
+    return taxonomies()
+
+
+def _trained_mapping(card: ClassifierCard) -> TypeMapping | None:
+    """The mapping that turned the training's labels into the card's types."""
+    name = card.training.get("type_map")
+    return mapping(name) if isinstance(name, str) and name else None
+
+
+def _reader(card: ClassifierCard, taxonomy: Taxonomy | None, chosen: TypeMapping | None) -> TypeOf:
+    """What a label means: a source type of the mapping first, then a reported type."""
+    source = load_taxonomy(chosen.source) if chosen else None
+    own = {normalised(name): t.id for t in card.types for name in (t.id, t.name, t.abbreviation)}
+
+    def type_of(label: str) -> str | None:
+        if chosen and source and source.knows(label):
+            return chosen.target_of[source.ids[source.index(label)]]
+        if taxonomy and taxonomy.knows(label):
+            return taxonomy.ids[taxonomy.index(label)]
+        return own.get(normalised(label))
+
+    return type_of
+
+
+def _neighbours(taxonomy: Taxonomy | None, ids: list[str]) -> tuple[tuple[int, ...], ...]:
+    if taxonomy is None:
+        return ()
+    near = {t.id: t.neighbours for t in taxonomy.types}
+    return tuple(tuple(sorted(ids.index(n) for n in near.get(i, ()) if n in ids)) for i in ids)

@@ -1,0 +1,78 @@
+"""What cards have in common: JSON to dataclasses, every key, type and range checked.
+
+Shapes: none; plain data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from cellcount.errors import WeightsError
+from cellcount.models.plain_types import misfits
+
+SCHEMA = 1
+MAX_CARD_BYTES = 1_000_000
+Kind = TypeVar("Kind")
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """The JSON object that a card's text is.
+
+    Raises:
+        WeightsError: too long, not JSON, or no object.
+    """
+    if len(text) > MAX_CARD_BYTES:
+        raise WeightsError(f"card has {len(text)} bytes, the limit is {MAX_CARD_BYTES}")
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"card is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise WeightsError(f"card must be a JSON object, got {type(raw).__name__}")
+    return raw
+
+
+def build(kind: type[Kind], raw: object, what: str = "card") -> Kind:
+    """``kind`` from a JSON object, every key and type checked; ``what`` it is, for messages."""
+    if not isinstance(raw, Mapping):
+        raise WeightsError(f"{what} must be a JSON object, got {type(raw).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = set(raw) - set(fields)
+    if unknown:
+        raise WeightsError(f"{what} has unknown keys {sorted(unknown)}; known are {list(fields)}")
+    missing = [
+        name
+        for name, f in fields.items()
+        if f.default is f.default_factory is dataclasses.MISSING and name not in raw
+    ]
+    if missing:
+        raise WeightsError(f"{what} lacks {', '.join(missing)}")
+    values = {key: _tuples(value) for key, value in raw.items()}
+    if wrong := misfits(kind, values):
+        raise WeightsError(f"{what}: {'; '.join(wrong)}")
+    return kind(**values)
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 -- JSON values are of any type
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def check_range(part: object, *bounds: tuple[str, float, float]) -> None:
+    """Raises WeightsError where an attribute of ``part`` lies outside its bounds."""
+    for name, low, high in bounds:
+        if not low <= getattr(part, name) <= high:
+            raise WeightsError(f"{name} is {getattr(part, name)}, expected {low:g} to {high:g}")
+
+
+def check_identity(name: str, license_: str, schema: int) -> None:
+    """What every card must say: a schema that is known here, and a licence."""
+    if schema != SCHEMA:
+        raise WeightsError(
+            f"card schema is {schema}, this cellcount reads {SCHEMA}; "
+            "use the cellcount version that wrote the weights, or a newer one"
+        )
+    if not license_:
+        raise WeightsError(f"card of {name!r} names no license; weights need one")

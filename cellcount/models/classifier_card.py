@@ -1,0 +1,174 @@
+"""The card of a classifier: which types it knows, and how a cell becomes its input.
+
+Like a detector's card it travels in the metadata of the safetensors file.
+
+Shapes: none; plain data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cellcount.errors import WeightsError
+from cellcount.models.card_json import SCHEMA, build, check_identity, check_range, read_object
+from cellcount.models.taxonomy import Taxonomy
+from cellcount.records import CellClass
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CropRule:
+    """What of a picture the classifier looks at.
+
+    A window of fixed physical size keeps the size of a cell visible, which is diagnostic; a window
+    relative to its box would not.
+
+    Attributes:
+        window_rbc: side of the square window in red-cell diameters; 0 for the whole picture, which
+            cells of a field do not have.
+        rbc_px: red-cell diameter in the training pictures' own pixels, taken for single-cell
+            pictures of unknown scale; None where the training data did not tell.
+        contour: crop to the centre-most contour first, as seeds/002 does.
+    """
+
+    window_rbc: float = 3.2
+    rbc_px: float | None = None
+    contour: bool = False
+
+    def __post_init__(self) -> None:
+        check_range(self, ("window_rbc", 0, 50))
+        if self.rbc_px is not None:
+            check_range(self, ("rbc_px", 1, 4096))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierArchitecture:
+    """What the network is built from.
+
+    Attributes:
+        name: name for ``create_classifier``.
+        options: keyword options of the classifier.
+        scheme: ``softmax``, one network with an output per type; ``ovr``, a network with one
+            output for each type against the rest.
+    """
+
+    name: str = "timm/mobilevit_xxs"
+    options: dict[str, Any] = field(default_factory=dict)
+    scheme: Literal["softmax", "ovr"] = "softmax"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierPreprocessing:
+    """How a window becomes model input, in this order: white balance, size, mean and std.
+
+    Attributes:
+        input_px: height and width of the input.
+        mean, std: RGB statistics for values in 0–1.
+        interpolation: how windows are resized, always with antialiasing.
+        white_balance: bring the background (``images.color``) to a fixed white first.
+    """
+
+    input_px: tuple[int, int] = (160, 160)
+    mean: Rgb = (0.485, 0.456, 0.406)
+    std: Rgb = (0.229, 0.224, 0.225)
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    white_balance: bool = True
+
+    def __post_init__(self) -> None:
+        if not all(8 <= side <= 2048 for side in self.input_px):
+            raise WeightsError(f"input_px is {self.input_px}, expected sides of 8 to 2048")
+        if min(self.std) <= 0:
+            raise WeightsError(f"std is {self.std}, expected numbers above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierCard:
+    """Card v1 of a classifier.
+
+    Attributes:
+        name, version: of the model.
+        types: cell types in the order of the outputs.
+        taxonomy: packaged taxonomy that the types are of, or "".
+        license: licence of the weights.
+        detector_classes: detector classes whose cells it types.
+        temperature: logits are divided by it before the softmax; chosen on held-out cells.
+        prior: type id → share of the cells that probabilities are stated at; empty: as trained.
+        trained_prior: type id → share that the network takes for granted; empty: all alike.
+        review_below: a cell whose best probability is lower stays unclassified.
+        data: data sets trained on: name, source, licence, split, images.
+        training: settings of the training that made them.
+        evaluations: every test evaluation ever made with these weights.
+        notes: what the model cannot do, in plain words.
+    """
+
+    name: str
+    version: str
+    types: tuple[CellClass, ...]
+    taxonomy: str
+    license: str
+    detector_classes: tuple[str, ...] = ("wbc",)
+    architecture: ClassifierArchitecture = field(default_factory=ClassifierArchitecture)
+    crop: CropRule = field(default_factory=CropRule)
+    preprocessing: ClassifierPreprocessing = field(default_factory=ClassifierPreprocessing)
+    temperature: float = 1.0
+    prior: dict[str, float] = field(default_factory=dict)
+    trained_prior: dict[str, float] = field(default_factory=dict)
+    review_below: float = 0.5
+    data: tuple[dict[str, Any], ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    evaluations: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    task: str = "classifier"
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        check_identity(self.name, self.license, self.schema)
+        ids = [t.id for t in self.types]
+        if len(ids) < 2 or len(set(ids)) != len(ids):
+            raise WeightsError(
+                f"card of {self.name!r} lists the types {ids}, expected two or more different ones"
+            )
+        check_range(self, ("temperature", 0.01, 100), ("review_below", 0, 1))
+        for name in ("prior", "trained_prior"):
+            shares: dict[str, float] = getattr(self, name)
+            if shares and (set(shares) != set(ids) or min(shares.values()) <= 0):
+                raise WeightsError(
+                    f"card of {self.name!r}: {name} is {shares}, "
+                    f"expected a share above 0 for each of {', '.join(ids)}"
+                )
+
+    def to_json(self) -> str:
+        """The card as the text that ``from_json`` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ClassifierCard:
+        """Parses and validates a card.
+
+        Raises:
+            WeightsError: not JSON, unknown or missing keys, wrong types or values.
+        """
+        raw = read_object(text)
+        for key, kind in _PARTS.items():
+            raw[key] = build(kind, raw.get(key, {}), f"card's {key}")
+        if isinstance(raw.get("types"), list):
+            raw["types"] = tuple(build(CellClass, t, "card's type") for t in raw["types"])
+        return build(cls, raw)
+
+
+_PARTS: dict[str, type] = {
+    "architecture": ClassifierArchitecture,
+    "crop": CropRule,
+    "preprocessing": ClassifierPreprocessing,
+}
+
+
+def types_of(taxonomy: Taxonomy) -> tuple[CellClass, ...]:
+    """The types of a taxonomy as a card lists them."""
+    return tuple(
+        CellClass(t.id, t.name, t.plural, t.abbreviation, t.lineage) for t in taxonomy.types
+    )

@@ -1,0 +1,43 @@
+"""What a classifier said, as the values of the columns that every form of output shares.
+
+Shapes: N cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellcount.outputs.schema import TYPE_COLUMNS, Value
+from cellcount.records import UNCLASSIFIED, CellClass, CellTypes
+
+
+def type_values(said: CellTypes, types: Sequence[CellClass]) -> dict[str, list[Value]]:
+    """Name of each of ``TYPE_COLUMNS`` → N values, None where there is nothing to say.
+
+    An unclassified cell has its likeliest type in second place: it is not asserted, nor hidden.
+
+    Args:
+        said: of N cells.
+        types: the classifier's types, in the order of its indices.
+    """
+    values: dict[str, list[Value]] = {column.name: [] for column in TYPE_COLUMNS}
+    for best, prob, second, second_prob, accepted in zip(
+        said.best.tolist(),
+        said.prob.tolist(),
+        said.second.tolist(),
+        said.second_prob.tolist(),
+        said.accepted.tolist(),
+        strict=True,
+    ):
+        row: tuple[Value, ...]
+        if best < 0:
+            row = (None, None, None, None, None)
+        elif not accepted:
+            row = (UNCLASSIFIED, None, types[best].id, prob, True)
+        elif second < 0:
+            row = (types[best].id, prob, None, None, False)
+        else:
+            row = (types[best].id, prob, types[second].id, second_prob, False)
+        for column, value in zip(values.values(), row, strict=True):
+            column.append(value)
+    return values

@@ -1,0 +1,69 @@
+"""The classifier of a run: its weights, the types that are reported, and what is told of it.
+
+Shapes: M reported types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.classifier import CropClassifier, TypeMap, load_classifier, type_map
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.weights import resolve, sha256_of
+from cellcount.records import CellClass
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LoadedClassifier:
+    """A classifier ready to type cells.
+
+    Attributes:
+        classifier: the model.
+        sha256: of its weight file.
+        map_name: ``SOURCE:TARGET`` as asked for, or None.
+        type_map: from its types to the reported ones, M.
+    """
+
+    classifier: CropClassifier
+    sha256: str
+    map_name: str | None
+    type_map: TypeMap
+
+    @classmethod
+    def of(cls, name: str, map_name: str | None, options: EngineOptions) -> LoadedClassifier:
+        """The classifier of a packaged name, a weight file or a run folder.
+
+        Raises:
+            WeightsError: there is none, or it is no classifier.
+            UsageError: the mapping does not start from its types.
+        """
+        weights = resolve(name)
+        classifier = load_classifier(weights, options)
+        mapped = type_map(classifier.card, map_name)
+        return cls(classifier, sha256_of(weights), map_name, mapped)
+
+    @property
+    def card(self) -> ClassifierCard:
+        """What the classifier says of itself."""
+        return self.classifier.card
+
+    @property
+    def types(self) -> tuple[CellClass, ...]:
+        """The reported types."""
+        return self.type_map.types
+
+    def facts(self) -> dict[str, Any]:
+        """All of it that decides a type, JSON-ready: for the journal and run.json."""
+        return {
+            "name": self.card.name,
+            "version": self.card.version,
+            "sha256": self.sha256,
+            "detector_classes": list(self.card.detector_classes),
+            "map": self.map_name,
+            "types": [t.id for t in self.types],
+            "review_below": self.card.review_below,
+            "precision": self.classifier.precision,
+            "batch_size": self.classifier.batch_size,
+        }

@@ -1,0 +1,102 @@
+"""What held-out cells tell the card: temperature, prior, and from which probability to accept.
+
+Shapes: N held-out cells, K types; logits (N, K).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.data.sampling import Balance
+from cellcount.evaluation.calibration import Calibration, calibrated_probs, fit_calibration
+from cellcount.evaluation.classification import expected_calibration_error
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.training.classifier_data import ClassifierData
+from cellcount.training.classifier_settings import ClassifierTraining
+from cellcount.training.priors import profile_prior
+
+# From "better than any other two together" up; above, most cells would go to review.
+_THRESHOLDS = tuple(round(0.3 + 0.05 * i, 2) for i in range(14))
+
+
+def calibrated(
+    card: ClassifierCard,
+    logits: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    data: ClassifierData,
+    settings: ClassifierTraining,
+) -> ClassifierCard:
+    """The card with temperature, prior and review threshold.
+
+    Args:
+        card: of the model that gave the logits.
+        logits, truth: of the held-out cells.
+        data: of the training, whose mixture the network takes for granted.
+        settings: name the prior and the accuracy that accepted cells shall have.
+    """
+    ids = [t.id for t in card.types]
+    trained = trained_mixture(data, settings)
+    prior = profile_prior(data.taxonomy, ids) if settings.prior == "profile" else None
+    fitted = fit_calibration(
+        logits,
+        truth,
+        prior="uniform" if prior is None else prior,
+        source_prior=trained,
+    )
+    probs = calibrated_probs(logits, fitted)
+    training = {
+        **card.training,
+        "calibration": {
+            "cells": fitted.cells,
+            "nll_before": round(fitted.nll_before, 4),
+            "nll_after": round(fitted.nll_after, 4),
+            "ece": _ece_at_own_mixture(logits, truth, fitted),
+        },
+    }
+    return dataclasses.replace(
+        card,
+        temperature=round(fitted.temperature, 4),
+        prior=dict(zip(ids, fitted.prior, strict=True)),
+        trained_prior=dict(zip(ids, fitted.source_prior, strict=True)),
+        review_below=review_threshold(probs, truth, settings.accepted_accuracy),
+        training=training,
+    )
+
+
+def trained_mixture(data: ClassifierData, settings: ClassifierTraining) -> NDArray[np.float64]:
+    """Shares (K,) of the types that training showed or weighed, with a sum of 1."""
+    size = len(data.types)
+    if Balance.parse(settings.balance).kind != "none" or settings.scheme == "ovr":
+        return np.full(size, 1 / size)
+    counts = np.bincount(data.train.labels, minlength=size)
+    return np.asarray(counts / counts.sum(), np.float64)
+
+
+def review_threshold(
+    probs: NDArray[np.float64], truth: NDArray[np.int64], accuracy: float
+) -> float:
+    """The lowest probability from which that share of the accepted cells is labelled right.
+
+    Where none reaches it, the one that comes nearest.
+    """
+    best, right = probs.max(axis=1), probs.argmax(axis=1) == truth
+    reached = [float(right[best >= t].mean()) if (best >= t).any() else 0.0 for t in _THRESHOLDS]
+    for threshold, share in zip(_THRESHOLDS, reached, strict=True):
+        if share >= accuracy:
+            return threshold
+    return _THRESHOLDS[int(np.argmax(reached))]
+
+
+def _ece_at_own_mixture(
+    logits: NDArray[np.float32], truth: NDArray[np.int64], fitted: Calibration
+) -> dict[str, float | None]:
+    """Calibration error of the held-out cells before and after, at the mixture trained on."""
+    plain = dataclasses.replace(fitted, temperature=1.0, prior=fitted.source_prior)
+    after = dataclasses.replace(fitted, prior=fitted.source_prior)
+    return {
+        name: expected_calibration_error(truth, calibrated_probs(logits, c))
+        for name, c in (("before", plain), ("after", after))
+    }

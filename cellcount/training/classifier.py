@@ -1,0 +1,170 @@
+"""Training a classifier: data in, run folder with weights, card, metrics and curves out.
+
+Selection of the best weights, temperature and threshold come from a held-out part of train; the
+data's val split is looked at once, at the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from cellcount import __version__
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.classifier import load_classifier
+from cellcount.engines.devices import choose_device
+from cellcount.evaluation.classification import evaluate_classification
+from cellcount.evaluation.classification_report import ClassificationReport
+from cellcount.formats.crops import CropSet
+from cellcount.models.backbone import load_pretrained
+from cellcount.models.classifier import Classifier, build_classifier, create_classifier
+from cellcount.models.classifier_card import (
+    ClassifierArchitecture,
+    ClassifierCard,
+    ClassifierPreprocessing,
+    CropRule,
+)
+from cellcount.models.weights import read_classifier_card, write_card
+from cellcount.outputs.charts import draw_confusion
+from cellcount.training.classifier_data import ClassifierData, Report, prepare
+from cellcount.training.classifier_settings import ClassifierTraining
+from cellcount.training.classifier_task import WEIGHTS_FILE, ClassifierTask, plain_crops
+from cellcount.training.distributed import announced_ranks, own_device, process_group
+from cellcount.training.loop import LoopRun, fit
+from cellcount.training.one_vs_rest import train_one_versus_rest
+from cellcount.training.run_folder import claim_folder
+from cellcount.training.settings import TrainRun
+
+
+def train_classifier(
+    crops: CropSet, settings: ClassifierTraining, run: TrainRun, report: Report
+) -> Path:
+    """Trains a classifier and returns its weight file.
+
+    Args:
+        crops: labelled cells, as ``classifier_data.read_training_crops`` reads them.
+        settings: decide the outcome.
+        run: where and with what.
+        report: takes one line of text for the person who waits.
+
+    Raises:
+        UsageError: the run folder holds another training, or --resume finds none; labels or
+            mapping do not fit.
+        AnnotationError: the data cannot be trained on.
+    """
+    ranks = announced_ranks()
+    device = own_device(choose_device(run.device), ranks)
+    if ranks.is_first:
+        claim_folder(settings, run)
+    else:
+        report = _say_nothing
+    data = prepare(crops, settings, [path.name for path in run.data], report)
+    report(
+        f"{len(data.train)} cells to train on, {len(data.held_out)} held out of train, "
+        f"{len(data.val)} to report on; types {', '.join(t.id for t in data.types)}"
+    )
+    card = build_card(settings, data, run)
+    loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
+    with process_group(ranks, device):
+        if settings.scheme == "ovr":
+            train_one_versus_rest(card, settings, data, loop, run)
+        else:
+            model = new_model(card, settings.seed, run).to(device)
+            torch.manual_seed(settings.seed + 1000 * ranks.rank)
+            task = ClassifierTask(settings, data, card, run.out, device)
+            fit(model, task, settings, loop, score="score")
+    weights = run.out / WEIGHTS_FILE
+    if ranks.is_first and len(data.val):
+        report_on_val(weights, data, run, report)
+    report(f"weights: {weights}")
+    return weights
+
+
+def build_card(settings: ClassifierTraining, data: ClassifierData, run: TrainRun) -> ClassifierCard:
+    """The card of a training that is about to start."""
+    options = dict(settings.options)
+    if settings.input_px:
+        size = "input_px" if settings.backbone.startswith("timm/") else "image_size"
+        options.setdefault(size, settings.input_px)
+    with torch.random.fork_rng(devices=[]):
+        facts = cast(
+            Classifier,
+            create_classifier(settings.backbone, 2, plugin_folder=run.plugins, **options),
+        )
+    return ClassifierCard(
+        name=settings.name,
+        version=__version__,
+        types=data.types,
+        taxonomy=data.taxonomy.name,
+        license="Apache-2.0",
+        architecture=ClassifierArchitecture(settings.backbone, options, settings.scheme),
+        crop=CropRule(settings.window_rbc, settings.rbc_px, settings.contour),
+        preprocessing=ClassifierPreprocessing(
+            input_px=facts.input_size,
+            mean=facts.mean,
+            std=facts.std,
+            interpolation=facts.interpolation,  # type: ignore[arg-type]
+            white_balance=settings.white_balance,
+        ),
+        data=data.sources,
+        training=dataclasses.asdict(settings),
+        notes=data.taxonomy.notes,
+    )
+
+
+def new_model(card: ClassifierCard, seed: int, run: TrainRun) -> nn.Module:
+    """The network of the card, with random weights by seed or those of ``run.pretrained``."""
+    torch.manual_seed(seed)
+    model = build_classifier(card, run.plugins)
+    if run.pretrained:
+        load_pretrained(model, run.pretrained)
+    return model.to(memory_format=torch.channels_last)
+
+
+def report_on_val(weights: Path, data: ClassifierData, run: TrainRun, report: Report) -> None:
+    """Scores of the val split, once: printed, kept in the card, the confusion matrix drawn."""
+    card = read_classifier_card(weights)
+    classifier = load_classifier(weights, EngineOptions(run.device, plugin_folder=run.plugins))
+    probs = classifier.probs(plain_crops(data.val, card))
+    result = evaluate_classification(
+        np.asarray(data.val.labels, np.int64), probs, [t.id for t in card.types]
+    )
+    evaluation: dict[str, Any] = {
+        "data": data.sources[0]["name"],
+        "split": "val",
+        "cells": result.cells,
+        "accuracy": result.strict.accuracy,
+        "accuracy_limits": result.accuracy_wilson,
+        "macro_f1": result.strict.macro_f1,
+        "mcc": result.strict.mcc,
+        "ece": result.ece,
+    }
+    plain = json.loads(json.dumps(evaluation))
+    write_card(weights, dataclasses.replace(card, evaluations=(plain,)))
+    draw_confusion(
+        run.out / "confusion.png",
+        [t.abbreviation or t.id for t in card.types],
+        result.confusion,
+        f"{card.name}: {result.cells} cells of val",
+    )
+    (run.out / "val.json").write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
+    report(val_line(result))
+
+
+def val_line(result: ClassificationReport) -> str:
+    """The scores that a person waits for, on one line."""
+    scores, limits = result.strict, result.accuracy_wilson or (0.0, 0.0)
+    return (
+        f"val, {result.cells} cells: accuracy {scores.accuracy:.4f} "
+        f"({limits[0]:.4f}–{limits[1]:.4f}), macro F1 {scores.macro_f1:.4f}"
+    )
+
+
+def _say_nothing(line: str) -> None:
+    del line

@@ -1,0 +1,261 @@
+"""What a classifier learns from: joined data sets, their types, splits and held-out cells.
+
+Shapes: none; labelled cells as everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellcount.data.sampling import Balance, Draw, ImbalancedSampler, resample
+from cellcount.errors import AnnotationError, UsageError
+from cellcount.formats import read_data
+from cellcount.formats.crop_check import decoded
+from cellcount.formats.crop_splits import grouped_split, split_shares, stratified_split
+from cellcount.formats.crops import CropSet, LabelledCrop, boxes_as_crops
+from cellcount.models.classifier_card import types_of
+from cellcount.models.taxonomy import (
+    Taxonomy,
+    TypeMapping,
+    fitting_taxonomies,
+    load_taxonomy,
+    mapping,
+    plain_taxonomy,
+)
+from cellcount.records import CellClass
+from cellcount.training.classifier_settings import ClassifierTraining
+
+Report = Callable[[str], None]
+_HELD_OUT = "held out"
+_MAX_PIXELS = 200_000_000
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Cells:
+    """Cells with the index of their type.
+
+    Attributes:
+        items: the cells.
+        labels: index into the types, one per cell.
+        sources: type of each cell before mapping.
+    """
+
+    items: tuple[LabelledCrop, ...]
+    labels: tuple[int, ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def taken(self, indices: Sequence[int]) -> Cells:
+        """Those cells."""
+        return Cells(
+            tuple(self.items[i] for i in indices),
+            tuple(self.labels[i] for i in indices),
+            tuple(self.sources[i] for i in indices),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ClassifierData:
+    """What a classifier learns from, what chooses its weights, and what it is reported on.
+
+    Attributes:
+        train, held_out, val: cells; ``held_out`` is a part of the data's train split.
+        types: the types in the order of the outputs.
+        taxonomy: of the types.
+        target_of: type before mapping → type id.
+        sources: entries for the card.
+    """
+
+    train: Cells
+    held_out: Cells
+    val: Cells
+    types: tuple[CellClass, ...]
+    taxonomy: Taxonomy
+    target_of: dict[str, str]
+    sources: tuple[dict[str, Any], ...]
+
+
+def read_training_crops(
+    paths: Sequence[Path], *, fine: bool = False, format: str = "auto"
+) -> CropSet:
+    """Single-cell data sets, or boxes with types, joined into one.
+
+    Args:
+        paths: folders, tables or annotation files.
+        fine: read the finer labels (codes) of the cells.
+        format: one of ``formats.DATA_FORMATS``.
+    """
+    read = [read_data(p, labels="code" if fine else "class", format=format) for p in paths]
+    sets = [s if isinstance(s, CropSet) else boxes_as_crops(s) for s in read]
+    return CropSet(
+        tuple(item for crops in sets for item in crops.items),
+        tuple(dict.fromkeys(label for crops in sets for label in crops.classes)),
+        tuple(problem for crops in sets for problem in crops.problems),
+        " + ".join(dict.fromkeys(crops.format for crops in sets)),
+    )
+
+
+def prepare(
+    crops: CropSet, settings: ClassifierTraining, names: Sequence[str], report: Report
+) -> ClassifierData:
+    """Names the types, divides the cells and holds a part of train out.
+
+    Pictures that cannot be decoded are reported and left out. Cells of the test split are never
+    touched.
+
+    Args:
+        crops: the data set, labels as the source spells them.
+        settings: name taxonomy, mapping, split and seed.
+        names: what the card calls the data.
+        report: takes one line per remark.
+
+    Raises:
+        AnnotationError: nothing to train on, or only one type.
+        UsageError: labels without a type, or a mapping that does not fit.
+    """
+    taxonomy = choose_taxonomy(crops, settings, report)
+    target, target_of = _targets(taxonomy, settings, report)
+    divided = _divided(crops, settings)
+    wanted = [i for i in divided.items if target_of[_type_id(taxonomy, i.label)]]
+    kept = decoded(dataclasses.replace(divided, items=tuple(wanted)), max_pixels=_MAX_PIXELS)
+    for problem in kept.problems[len(divided.problems) :][:_SHOWN_PROBLEMS]:
+        report(f"warning: {problem}")
+    present = {target_of[_type_id(taxonomy, i.label)] for i in kept.items if i.split != "test"}
+    types = tuple(t for t in types_of(target) if t.id in present)
+    if len(types) < 2:
+        raise AnnotationError(
+            f"the cells are all of {len(types)} type, expected two or more; look at the data with "
+            "cellcount datasets inspect"
+        )
+    index_of = {t.id: i for i, t in enumerate(types)}
+    chosen = {s: t for s, t in target_of.items() if t}
+
+    def cells(*splits: str) -> Cells:
+        items = tuple(i for i in kept.items if i.split in splits)
+        sources = tuple(_type_id(taxonomy, i.label) for i in items)
+        return Cells(items, tuple(index_of[chosen[s]] for s in sources), sources)
+
+    learned = ("train", "", "val") if settings.split == "all" else ("train", "")
+    parts = {"train": cells(*learned), "held_out": cells(_HELD_OUT)}
+    parts["val"] = cells() if settings.split == "all" else cells("val")
+    missing = [t.id for i, t in enumerate(types) if i not in parts["train"].labels]
+    if missing:
+        raise AnnotationError(f"no cell to train on of {', '.join(missing)}; choose another split")
+    counts = {name: len(part) for name, part in parts.items()}
+    source = {"name": ", ".join(names), "format": crops.format, "split": split_words(settings)}
+    return ClassifierData(
+        **parts, types=types, taxonomy=target, target_of=chosen, sources=({**source, **counts},)
+    )
+
+
+def choose_taxonomy(crops: CropSet, settings: ClassifierTraining, report: Report) -> Taxonomy:
+    """The taxonomy that is named, or that a mapping starts from, or that fits the labels best."""
+    if settings.taxonomy:
+        return load_taxonomy(settings.taxonomy)
+    if settings.type_map:
+        return load_taxonomy(settings.type_map.rpartition(":")[0])
+    fitting = fitting_taxonomies(crops.classes)
+    if fitting:
+        others = f" (also possible: {', '.join(fitting[1:])})" if len(fitting) > 1 else ""
+        report(f"labels read as types of {fitting[0]}{others}")
+        return load_taxonomy(fitting[0])
+    report("labels fit no taxonomy: types are known by name only; name one with --taxonomy")
+    return plain_taxonomy("own", crops.classes, "peripheral-blood")
+
+
+def split_words(settings: ClassifierTraining) -> str:
+    """How the cells were divided, for the card."""
+    if settings.split == "given":
+        return "given"
+    if settings.split == "all":
+        return "all cells but those of test"
+    how = "by patient" if settings.group else "stratified by type, cells of a patient may straddle"
+    return f"{settings.split} at random (seed {settings.seed}), {how}"
+
+
+def _type_id(taxonomy: Taxonomy, label: str) -> str:
+    return taxonomy.ids[taxonomy.index(label)]
+
+
+def _targets(
+    taxonomy: Taxonomy, settings: ClassifierTraining, report: Report
+) -> tuple[Taxonomy, dict[str, str | None]]:
+    """The taxonomy of the outputs, and what each type of the labels becomes."""
+    if not settings.type_map:
+        return taxonomy, {i: i for i in taxonomy.ids}
+    chosen: TypeMapping = mapping(settings.type_map)
+    unknown = [i for i in taxonomy.ids if i not in chosen.target_of]
+    if unknown:
+        raise UsageError(
+            f"--map {chosen.name} starts from the types of {chosen.source}, but the labels are of "
+            f"{taxonomy.name}, which also has {', '.join(unknown)}"
+        )
+    if chosen.dropped:
+        report(f"--map {chosen.name} leaves out {', '.join(chosen.dropped)}")
+    return load_taxonomy(chosen.target), dict(chosen.target_of)
+
+
+def _divided(crops: CropSet, settings: ClassifierTraining) -> CropSet:
+    """The cells in splits, with a part of train held out."""
+    divide = grouped_split if settings.group == "patient" else stratified_split
+    if settings.split == "all":
+        crops = _renamed(crops, {"val": "train", "": "train"})
+    elif settings.split != "given":
+        crops = divide(crops, split_shares(settings.split), settings.seed)
+    crops = _renamed(crops, {"": "train"})
+    if not settings.holdout:
+        return crops
+    shares = {"train": 1 - settings.holdout, _HELD_OUT: settings.holdout}
+    return divide(crops, shares, settings.seed, within="train")
+
+
+def _renamed(crops: CropSet, names: dict[str, str]) -> CropSet:
+    items = (dataclasses.replace(i, split=names.get(i.split, i.split)) for i in crops.items)
+    return dataclasses.replace(crops, items=tuple(items))
+
+
+class Draws:
+    """Which cells an epoch shows: a pure function of seed and epoch.
+
+    Args:
+        cells: to learn from.
+        target_of: type before mapping → type id.
+        balance: how rare types are dealt with.
+        seed: of the choice.
+    """
+
+    def __init__(
+        self, cells: Cells, target_of: dict[str, str], balance: Balance, seed: int
+    ) -> None:
+        self._cells, self._target_of = cells, target_of
+        self._balance, self._seed = balance, seed
+        self._sampler: ImbalancedSampler | None = None
+        if balance.kind == "imbalanced-sampler":
+            self._sampler = ImbalancedSampler(cells.labels, seed=seed)
+
+    def of_epoch(self, epoch: int) -> list[Draw]:
+        """The draws, in no particular order."""
+        if self._balance.kind == "resample":
+            return resample(
+                self._cells.sources,
+                self._target_of,
+                self._balance.per_type,
+                seed=self._seed,
+                epoch=epoch,
+            )
+        if self._sampler is None:
+            return [Draw(i, 0) for i in range(len(self._cells))]
+        self._sampler.set_epoch(epoch)
+        shown = [0] * len(self._cells)
+        draws = []
+        for index in self._sampler:
+            draws.append(Draw(index, shown[index]))
+            shown[index] += 1
+        return draws

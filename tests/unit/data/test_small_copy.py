@@ -1,0 +1,77 @@
+"""A smaller copy of a field's own white cell: where it lies, what it covers, when there is none."""
+
+from __future__ import annotations
+
+import torch
+from scipy import ndimage
+
+from cellcount.data.small_copy import with_small_copy
+
+RED, WHITE = 1, 2
+
+
+def field() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A white cell as a dark disc of 60 px at (50, 50), and two red cells."""
+    pixels = torch.full((3, 160, 240), 230, dtype=torch.uint8)
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(240), indexing="ij")
+    pixels[:, (y - 50) ** 2 + (x - 50) ** 2 <= 30**2] = 60
+    boxes = torch.tensor([[20.0, 20, 80, 80], [120, 90, 160, 130], [185, 20, 225, 60]])
+    return pixels, boxes, torch.tensor([WHITE, RED, RED])
+
+
+def dark_discs(pixels: torch.Tensor) -> list[tuple[int, int, int, int]]:
+    spots, _ = ndimage.label(pixels[0].numpy() < 145)
+    return [(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in ndimage.find_objects(spots)]
+
+
+def test_the_copy_lies_where_its_box_says_and_is_smaller() -> None:
+    sizes = []
+    for seed in range(30):
+        torch.manual_seed(seed)
+        pixels, boxes, labels = with_small_copy(*field(), WHITE)
+        assert labels[-1] == WHITE
+        assert len(boxes) == len(labels)
+        box = boxes[-1]
+        sizes.append(float(box[2] - box[0]))
+        near = [
+            d
+            for d in dark_discs(pixels)
+            if (torch.tensor(d) - box).abs().max() <= 0.06 * sizes[-1] + 2
+        ]
+        assert near, f"no dark disc at {box.tolist()}"
+    assert 26 <= min(sizes) < 34
+    assert 46 < max(sizes) <= 54
+
+
+def test_the_first_cell_is_never_covered_and_others_go_when_they_are() -> None:
+    gone = 0
+    for seed in range(60):
+        torch.manual_seed(seed)
+        pixels, boxes, _ = with_small_copy(*field(), WHITE)
+        assert boxes[0].tolist() == [20, 20, 80, 80]
+        assert (pixels[0, 45:55, 45:55] == 60).all()
+        gone += 4 - len(boxes)
+        for box in boxes[1:-1]:
+            shared = torch.minimum(box[2:], boxes[-1][2:]) - torch.maximum(box[:2], boxes[-1][:2])
+            assert shared.clamp(min=0).prod() < 0.5 * 40 * 40
+    assert gone > 0
+
+
+def test_nothing_happens_without_a_whole_white_cell_or_room_for_another() -> None:
+    pixels, boxes, labels = field()
+    torch.manual_seed(0)
+    same = with_small_copy(pixels, boxes, torch.tensor([RED, RED, RED]), WHITE)
+    assert same[0] is pixels
+    cut = boxes.clone()
+    cut[0, 0] = 0.0
+    assert with_small_copy(pixels, cut, labels, WHITE)[0] is pixels
+    crowded = torch.tensor([[1.0, 1, 239, 159]])
+    assert with_small_copy(pixels, crowded, torch.tensor([WHITE]), WHITE)[0] is pixels
+
+
+def test_the_original_is_left_alone() -> None:
+    pixels, boxes, labels = field()
+    before = pixels.clone()
+    torch.manual_seed(3)
+    with_small_copy(pixels, boxes, labels, WHITE)
+    assert torch.equal(pixels, before)

@@ -1,0 +1,167 @@
+"""Types of the cells of a field: cut from its own pixels, whatever scale the detector saw."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.cell_types import CellTyper, cell_types
+from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
+from cellcount.errors import UsageError
+from cellcount.models.card import Card
+from cellcount.models.classifier_card import CropRule
+from cellcount.models.weights import read_card
+from cellcount.records import Cells, CellTypes, Detections
+
+FIELD = np.random.default_rng(8).integers(90, 220, (40, 50, 3), dtype=np.uint8).repeat(6, 0)
+FIELD = FIELD.repeat(6, 1)  # 240 x 300 px, spots of 6 px
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_classifier: Path) -> CropClassifier:
+    return load_classifier(tiny_classifier, EngineOptions("cpu", "fp32", 4))
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_weights: Path) -> Card:
+    """Finds rbc, wbc, platelet; its red cells are 24 px."""
+    return read_card(tiny_weights)
+
+
+def cells_at(*centres: tuple[float, float], labels: list[int], side: float = 30) -> Cells:
+    centre = np.array(centres, np.float32).reshape(-1, 2)
+    boxes = np.concatenate([centre - side / 2, centre + side / 2], axis=1)
+    scores = np.full(len(labels), 0.9, np.float32)
+    detections = Detections(boxes, scores, np.array(labels, np.int64))
+    return Cells(detections, np.zeros(len(labels), np.bool_))
+
+
+def changed(classifier: CropClassifier, **card: object) -> CropClassifier:
+    other = copy.copy(classifier)
+    other.card = dataclasses.replace(classifier.card, **card)  # type: ignore[arg-type]
+    return other
+
+
+def test_white_cells_alone_are_typed(classifier: CropClassifier, detector: Card) -> None:
+    cells = cells_at((100, 90), (200, 120), (60, 60), (0, 0), labels=[1, 0, 1, 2])
+    types = CellTyper(classifier, detector).type_cells(FIELD, cells, 1.0)
+    assert (types.best >= 0).tolist() == [True, False, True, False]
+    assert (types.second >= 0).tolist() == [True, False, True, False]
+    assert types.prob[[1, 3]].tolist() == [0, 0]
+    assert not types.accepted[[1, 3]].any()
+
+
+@pytest.mark.parametrize("rbc_px", [16, 24, 48])
+def test_a_cell_of_a_field_is_typed_as_its_own_picture(
+    classifier: CropClassifier, detector: Card, rbc_px: int
+) -> None:
+    # The window of 3 red cells, cut out by slicing, is a picture of which the scale is known.
+    x, y, half = 140, 110, 3 * rbc_px // 2
+    as_it_is = dataclasses.replace(classifier.card.preprocessing, white_balance=False)
+    plain = changed(classifier, preprocessing=as_it_is)
+    picture = FIELD[y - half : y + half, x - half : x + half]
+    expected = plain.probs([prepare_picture(picture, plain.card, rbc_px)])[0]
+    cells = cells_at((x, y), labels=[1], side=17)
+    typed = CellTyper(plain, detector).type_cells(FIELD, cells, detector.rbc_diameter_px / rbc_px)
+    assert typed.best[0] == expected.argmax()
+    assert typed.prob[0] == pytest.approx(expected.max(), abs=0.02)
+
+
+def test_the_size_of_the_box_does_not_matter(classifier: CropClassifier, detector: Card) -> None:
+    typer = CellTyper(classifier, detector)
+    small, large = (
+        typer.type_cells(FIELD, cells_at((150, 100), labels=[1], side=side), 1.0)
+        for side in (10, 80)
+    )
+    assert_same(small, large)
+
+
+def test_the_lamp_is_taken_out_over_the_whole_field(
+    classifier: CropClassifier, detector: Card
+) -> None:
+    cells = cells_at((150, 100), (60, 200), labels=[1, 1])
+    field = FIELD.copy()
+    field[:40] = 235  # glass, far from the cells
+    dim = (field * np.array([0.9, 0.8, 0.85])).round().astype(np.uint8)
+    typer = CellTyper(classifier, detector)
+    bright, dimmed = typer.type_cells(field, cells, 1.0), typer.type_cells(dim, cells, 1.0)
+    assert np.allclose(bright.prob, dimmed.prob, atol=0.02)
+    as_it_is = dataclasses.replace(classifier.card.preprocessing, white_balance=False)
+    raw = CellTyper(changed(classifier, preprocessing=as_it_is), detector)
+    assert not np.allclose(raw.type_cells(dim, cells, 1.0).prob, dimmed.prob, atol=0.02)
+
+
+def test_the_contour_is_cropped_within_the_window(
+    classifier: CropClassifier, detector: Card
+) -> None:
+    y, x = np.mgrid[:300, :300]
+    field = np.full((300, 300, 3), 235, np.uint8)
+    field[np.hypot(x - 150, y - 150) < 25] = (120, 40, 160)
+    contour = changed(classifier, crop=CropRule(3.0, None, contour=True))
+    # The box lies beside its cell; the contour brings the cell to the middle.
+    typer = CellTyper(contour, detector)
+    beside = typer.type_cells(field, cells_at((160, 143), labels=[1]), 0.5)
+    centred = typer.type_cells(field, cells_at((150, 150), labels=[1]), 0.5)
+    assert beside.best[0] == centred.best[0]
+    assert beside.prob[0] == pytest.approx(centred.prob[0], abs=0.02)
+
+
+def test_types_may_be_mapped(classifier: CropClassifier, detector: Card) -> None:
+    mapped = CellTyper(classifier, detector, type_map(classifier.card, "pbc-8:wbc-5"))
+    assert [t.id for t in mapped.types] == ["neutrophil", "lymphocyte"]
+    cells = cells_at((150, 100), labels=[1])
+    own = CellTyper(classifier, detector).type_cells(FIELD, cells, 1.0)
+    types = mapped.type_cells(FIELD, cells, 1.0)
+    assert types.best[0] in (0, 1)
+    assert types.prob[0] <= own.prob[0]
+    assert types.prob[0] + types.second_prob[0] < 1  # what was dropped is not shared out
+
+
+def test_a_field_without_cells_has_no_types(classifier: CropClassifier, detector: Card) -> None:
+    assert len(CellTyper(classifier, detector).type_cells(FIELD, Cells.empty(), 1.0)) == 0
+
+
+def test_a_classifier_of_whole_pictures_is_refused(
+    classifier: CropClassifier, detector: Card
+) -> None:
+    with pytest.raises(UsageError, match="looks at whole pictures of single cells"):
+        CellTyper(changed(classifier, crop=CropRule(0)), detector)
+
+
+def test_a_detector_without_its_cells_is_refused(
+    classifier: CropClassifier, detector: Card
+) -> None:
+    with pytest.raises(UsageError, match=r"types blast, but the detector .* finds rbc, wbc, plat"):
+        CellTyper(changed(classifier, detector_classes=("blast",)), detector)
+
+
+def test_the_best_two_and_the_threshold() -> None:
+    probs = np.array([[0.2, 0.5, 0.3], [0.45, 0.1, 0.45], [0.9, 0.1, 0.0]], np.float32)
+    types = cell_types(probs, np.array([True, True, False]), 0.5)
+    assert types.best.tolist() == [1, 0, -1]
+    assert types.second.tolist() == [2, 2, -1]
+    assert np.allclose(types.prob, [0.5, 0.45, 0])
+    assert np.allclose(types.second_prob, [0.3, 0.45, 0])
+    assert types.accepted.tolist() == [True, False, False]
+
+
+def test_one_reported_type_has_no_second() -> None:
+    types = cell_types(np.array([[0.7]], np.float32), np.array([True]), 0.5)
+    assert (types.best[0], types.second[0], types.second_prob[0]) == (0, -1, 0)
+
+
+def assert_same(one: CellTypes, other: CellTypes) -> None:
+    for field in dataclasses.fields(CellTypes):
+        assert np.array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+def test_the_field_is_left_as_it_was(classifier: CropClassifier, detector: Card) -> None:
+    before: NDArray[np.uint8] = FIELD.copy()
+    CellTyper(classifier, detector).type_cells(FIELD, cells_at((9, 9), labels=[1]), 1.0)
+    assert np.array_equal(FIELD, before)
