@@ -66,10 +66,13 @@ class LazyGroup(click.Group):
         return command
 
 
-def _subgroup(name: str, help_text: str, *commands: str, module: str = "") -> LazyGroup:
-    """``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``."""
-    module = module or name
-    lazy = {c: f"cellcount.commands.{module}:{name}_{c}" for c in commands}
+def _subgroup(name: str, help_text: str, *commands: str, **elsewhere: str) -> LazyGroup:
+    """``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``.
+
+    Further commands may name their module: ``compare="compare"``.
+    """
+    lazy = {c: f"cellcount.commands.{name}:{name}_{c}" for c in commands}
+    lazy |= {c: f"cellcount.commands.{module}:{name}_{c}" for c, module in elsewhere.items()}
     return LazyGroup(name, lazy=lazy, help=help_text, no_args_is_help=True)
 
 
@@ -105,7 +108,12 @@ cli.add_command(
         "datasets", "Make, look at and convert annotated images.", "inspect", "convert", "render"
     )
 )
-cli.add_command(_subgroup("models", "List, show and check models.", "list", "show", "check"))
+cli.add_command(
+    _subgroup(
+        "models", "List, show, check, compare and export models.", "list", "show", "check",
+        compare="compare", export="export",
+    )
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -150,7 +150,7 @@ def _types(report: ClassificationReport) -> Table:
 
 
 def _confusion(confusion: NDArray[np.int64], labels: Sequence[str]) -> Table:
-    table = _table("Confusion: rows are true types, columns the labels given", ["", *labels])
+    table = _table("Confusion: true types in rows", ["", *labels])
     for row, (name, counts) in enumerate(zip(labels, confusion.tolist(), strict=True)):
         cells = [
             f"[bold]{count:,}[/bold]" if column == row else (f"{count:,}" if count else "·")

@@ -30,10 +30,10 @@ type_map = click.option(
 )
 engine = click.option(
     "--engine",
-    type=click.Choice(["auto", "torchvision"]),
+    type=click.Choice(["auto", "torchvision", "detectron2"]),
     default="auto",
     show_default=True,
-    help="What runs the detector.",
+    help="What runs the detector; auto is Detectron2 where it is installed.",
 )
 device = click.option(
     "--device",

@@ -58,6 +58,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
     help="Local timm .safetensors file for the backbone; nothing is downloaded.",
 )
 @shared.plugins
+@shared.engine
 @shared.device
 @click.option("--workers", default=1, show_default=True, help="Processes that prepare images.")
 @click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
@@ -91,6 +92,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
         resume=options["resume"],
         pretrained=options["pretrained"],
         plugins=options["plugins"],
+        engine=options["engine"],
     )
     train(annotated, settings, run, click.echo)
 
@@ -118,7 +120,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
 )
 @click.option("--map", "type_map", metavar="SOURCE:TARGET", help="Learn coarser types.")
 @click.option("--taxonomy", metavar="NAME|FILE", help="Whose types the labels are.")
-@click.option("--fine", is_flag=True, default=None, help="Learn the finer codes of the labels.")
+@shared.fine
 @click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
 @click.option(
     "--window",
@@ -126,9 +128,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     type=float,
     help="Side of the window in red-cell diameters; 0: the whole picture.",
 )
-@click.option(
-    "--contour", is_flag=True, default=None, help="Crop to the centre-most contour first."
-)
+@click.option("--contour", is_flag=True, help="Crop to the centre-most contour first.")
 @click.option(
     "--prior",
     type=click.Choice(["uniform", "profile"]),
@@ -141,7 +141,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
 )
-@shared.data_format
+@shared.crop_format
 @click.option(
     "--pretrained",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -164,7 +164,7 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun
 
-    overrides = {k: options[k] for k in _CLASSIFIER_SETTINGS if options[k] is not None}
+    overrides = {k: options[k] for k in _CLASSIFIER_SETTINGS if options[k] not in (None, False)}
     overrides.update(parse_assignments(options["assignments"]))
     settings = classifier_recipe(options["recipe"], overrides)
     crops = read_training_crops(options["data"], fine=settings.fine, format=options["format_"])

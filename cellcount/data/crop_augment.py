@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
 from cellcount.data.augment import (
@@ -29,6 +30,12 @@ from cellcount.images.color import WHITE, apply_gains, white_balance_gains
 # white balance needs background even where the window shows nothing but cell.
 _BACKDROP_ROWS = 16
 _POOLED_ABOVE = 1.6  # canvas pixels per window pixel from which sampling would alias
+
+
+_MILD_COLOUR = ColourSettings(
+    cast=0.15, stain=0.05, hue=0.03, saturation=0.25, contrast=0.2, glare=0.2, gamma=0.2,
+    light=0.2, blur=0.1, jpeg=0.1, noise=0.1,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,9 @@ class CropAugment:
         reflect: probability that what lies outside the canvas is its mirror image, not white.
         resolution: probability that detail is lost, as in a picture of fewer pixels.
         colour: photometric strength, None leaves colours as they are.
+        calm: strength for ``calm_share`` of the windows: like the training pictures, so that
+            there is something to learn from early on.
+        calm_share: that share.
         first_plain: the first showing of a cell in an epoch is left as it is.
     """
 
@@ -62,13 +72,11 @@ class CropAugment:
     reflect: float = 0.5
     resolution: float = 0.3
     colour: ColourSettings | None = field(default_factory=ColourSettings)
+    calm: ColourSettings = field(default_factory=lambda: _MILD_COLOUR)
+    calm_share: float = 0.5
     first_plain: bool = False
 
 
-_MILD_COLOUR = ColourSettings(
-    cast=0.15, stain=0.05, hue=0.03, saturation=0.25, contrast=0.2, glare=0.2, gamma=0.2,
-    light=0.2, blur=0.1, jpeg=0.1, noise=0.1,
-)  # fmt: skip
 _STILL = CropAugment(
     rotation_deg=0.0, flip_x=False, flip_y=False, scale_core=(1.0, 1.0), wide_share=0.0, shift=0.0,
     shear=0.0, aspect=0.0, reflect=0.0, resolution=0.0, colour=None,
@@ -112,8 +120,10 @@ class CropTransform:
         self._augment = augment or _STILL
         self._size = size_px
         self._white_balance = white_balance and self._augment.colour is not None
-        self._camera = camera_transform(self._augment.colour)
-        self._lens = lens_transform(self._augment.colour)
+        self._strong, self._calm = (
+            (camera_transform(colour), lens_transform(colour))
+            for colour in (self._augment.colour, self._augment.calm)
+        )
 
     def __call__(self, canvas: Tensor, side_px: float, *, plain: bool = False) -> Tensor:
         """One window uint8 (3, H, W); draws from torch's generator.
@@ -131,16 +141,17 @@ class CropTransform:
         theta = _theta(a, side_px / canvas.shape[-1], zoom)
         window = _sampled(canvas, theta, self._size, reflect=chance(a.reflect))
         if a.colour is not None:
-            window = self._lens(self._photographed(window, canvas))
+            camera, lens = self._calm if chance(a.calm_share) else self._strong
+            window = lens(self._photographed(window, canvas, camera))
         return _coarsened(window) if chance(a.resolution) else window
 
-    def _photographed(self, window: Tensor, canvas: Tensor) -> Tensor:
+    def _photographed(self, window: Tensor, canvas: Tensor, camera: v2.Transform) -> Tensor:
         """Another stain and lamp, then the white balance of the whole picture."""
         height, width = self._size
         rows = torch.linspace(0, canvas.shape[1] - 1, _BACKDROP_ROWS).long()
         columns = torch.linspace(0, canvas.shape[2] - 1, width).long()
         backdrop = canvas[:, rows[:, None], columns[None]]
-        photograph = self._camera(torch.cat([window, backdrop], dim=1))
+        photograph = camera(torch.cat([window, backdrop], dim=1))
         pixels = photograph[:, :height].permute(1, 2, 0).numpy()
         if self._white_balance:
             gains = white_balance_gains(photograph[:, height:].permute(1, 2, 0).numpy())

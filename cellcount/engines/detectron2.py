@@ -12,15 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model as build_from_config
-from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.batches import BatchedEngine
 from cellcount.engines.detector import Detector, Parts
+from cellcount.engines.detectron2_api import (
+    Boxes,
+    CfgNode,
+    EventStorage,
+    Instances,
+    build_from_config,
+)
 from cellcount.engines.detectron2_config import add_config, config_of, settings_of
 from cellcount.engines.detectron2_parts import CellCountRCNN
 from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2

@@ -10,9 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import CfgNode, get_cfg
-
 from cellcount.engines import samples
+from cellcount.engines.detectron2_api import CfgNode, get_cfg
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.errors import WeightsError
 from cellcount.models.card import Card

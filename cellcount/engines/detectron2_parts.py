@@ -11,25 +11,27 @@ class logits (R, K + 1), background last; boxes (R, 4) xyxy; classes from 0 on.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import (
+from torch import Tensor
+
+from cellcount.engines.detectron2_api import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
     PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
+    RPN,
     Backbone,
+    Boxes,
+    CfgNode,
     GeneralizedRCNN,
+    ImageList,
+    Instances,
+    ShapeSpec,
     StandardROIHeads,
+    configurable,
 )
-from detectron2.modeling.proposal_generator import RPN
-from detectron2.structures import Boxes, ImageList, Instances
-from torch import Tensor
-
 from cellcount.engines.detectron2_config import card_of, plugin_folder_of
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.engines.second_look import (
@@ -46,8 +48,6 @@ from cellcount.models.trunk import Trunk
 
 #: Boxes with a shorter side are nothing; torchvision's number.
 _LEAST_SIDE_PX = 1e-2
-
-warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # of Detectron2's anchors
 
 Maps = dict[str, Tensor]
 
@@ -165,7 +165,7 @@ class CellCountROIHeads(StandardROIHeads):
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Sampled regions with losses in training, else detections of each image."""
         del images
-        # Whole numbers for the box corners of a pooled region would be too coarse in bf16.
+        # The pooler rounds boxes to the type of the maps, and bf16 has eight bits.
         maps = {name: features[name].float() for name in self.box_in_features}
         if self.training:
             assert targets is not None, "training needs targets"

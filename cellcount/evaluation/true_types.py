@@ -19,6 +19,7 @@ from cellcount.models.taxonomy import (
     load_taxonomy,
     mapping,
     normalised,
+    taxonomies,
 )
 
 #: Outcome of a cell that is most likely of a type which the mapping drops.
@@ -56,24 +57,21 @@ def true_types(crops: CropSet, card: ClassifierCard, map_name: str | None) -> Tr
     """Finds the reported type of every cell.
 
     A mapping names the types that are reported. It is applied to the classifier's types where it
-    starts from them, and to the labels as far as they are of its source. Without one, labels are
-    read as types of the classifier's taxonomy, else through the mapping that it was trained with.
+    starts from them, and to the labels as far as they are of its source. Without one, labels pass
+    through the mapping that the classifier was trained with, if any; others are read as types of
+    its taxonomy.
 
     Raises:
         AnnotationError: no label is of a reported type.
         UsageError: the mapping fits neither the classifier's types nor leads to them.
     """
-    taxonomy = load_taxonomy(card.taxonomy) if card.taxonomy in _known() else None
+    taxonomy = load_taxonomy(card.taxonomy) if card.taxonomy in taxonomies() else None
     chosen = mapping(map_name) if map_name else None
-    leads_here = chosen is not None and {t.id for t in card.types} <= set(
-        chosen.target_of.values()
-    ) - {None}
-    if chosen is not None and not leads_here:
-        reported = type_map(card, map_name)
-    else:
-        reported = TypeMap.unchanged(card)
+    reported = TypeMap.unchanged(card)
     if chosen is not None:
         taxonomy = load_taxonomy(chosen.target)
+        if not _leads_to(card, chosen):
+            reported = type_map(card, map_name)
     type_of = _reader(card, taxonomy, chosen or _trained_mapping(card))
     ids = [t.id for t in reported.types]
     of_label = {label: type_of(label) for label in crops.classes}
@@ -93,10 +91,10 @@ def true_types(crops: CropSet, card: ClassifierCard, map_name: str | None) -> Tr
     )
 
 
-def _known() -> tuple[str, ...]:
-    from cellcount.models.taxonomy import taxonomies
-
-    return taxonomies()
+def _leads_to(card: ClassifierCard, chosen: TypeMapping) -> bool:
+    """Whether a mapping ends at the classifier's types and does not start from them."""
+    own = {t.id for t in card.types}
+    return own <= set(chosen.target_of.values()) and not own <= chosen.target_of.keys()
 
 
 def _trained_mapping(card: ClassifierCard) -> TypeMapping | None:

@@ -3,10 +3,11 @@
     python -m cellcount.models.release RUN/model.safetensors FACTS.json NAME.safetensors
 
 FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` (a list: all data
-sets, each with its name as in the card, its source and licence) and ``evaluations`` (a list: every
+sets, each with its name as in the card, its source and licence), ``evaluations`` (a list: every
 test evaluation ever made of these weights) and ``inference`` (an object: numbers of a detector's
-``Inference`` that were chosen on validation images after the training). It is kept beside the weights, so that each change of
-a card is seen in the project's history. Tensors stay as they are, to the bit.
+``Inference`` that were chosen on validation images after the training). It is kept beside the
+weights, so that each change of a card is seen in the project's history. Tensors stay as they are,
+to the bit.
 
 Shapes: none.
 """

@@ -30,6 +30,7 @@ from cellcount.models.classifier_card import (
     ClassifierPreprocessing,
     CropRule,
 )
+from cellcount.models.taxonomy import taxonomies
 from cellcount.models.weights import read_classifier_card, write_card
 from cellcount.outputs.charts import draw_confusion
 from cellcount.training.classifier_data import ClassifierData, Report, prepare
@@ -101,7 +102,7 @@ def build_card(settings: ClassifierTraining, data: ClassifierData, run: TrainRun
         name=settings.name,
         version=__version__,
         types=data.types,
-        taxonomy=data.taxonomy.name,
+        taxonomy=data.taxonomy.name if data.taxonomy.name in taxonomies() else "",
         license="Apache-2.0",
         architecture=ClassifierArchitecture(settings.backbone, options, settings.scheme),
         crop=CropRule(settings.window_rbc, settings.rbc_px, settings.contour),

@@ -13,10 +13,9 @@ from typing import Any
 
 from cellcount.data.sampling import Balance, Draw, ImbalancedSampler, resample
 from cellcount.errors import AnnotationError, UsageError
-from cellcount.formats import read_data
 from cellcount.formats.crop_check import decoded
 from cellcount.formats.crop_splits import grouped_split, split_shares, stratified_split
-from cellcount.formats.crops import CropSet, LabelledCrop, boxes_as_crops
+from cellcount.formats.crops import CropFormat, CropSet, LabelledCrop, read_crops
 from cellcount.models.classifier_card import types_of
 from cellcount.models.taxonomy import (
     Taxonomy,
@@ -83,17 +82,16 @@ class ClassifierData:
 
 
 def read_training_crops(
-    paths: Sequence[Path], *, fine: bool = False, format: str = "auto"
+    paths: Sequence[Path], *, fine: bool = False, format: CropFormat = "auto"
 ) -> CropSet:
     """Single-cell data sets, or boxes with types, joined into one.
 
     Args:
         paths: folders, tables or annotation files.
         fine: read the finer labels (codes) of the cells.
-        format: one of ``formats.DATA_FORMATS``.
+        format: one of ``formats.crops.CROP_FORMATS``.
     """
-    read = [read_data(p, labels="code" if fine else "class", format=format) for p in paths]
-    sets = [s if isinstance(s, CropSet) else boxes_as_crops(s) for s in read]
+    sets = [read_crops(p, labels="code" if fine else "class", format=format) for p in paths]
     return CropSet(
         tuple(item for crops in sets for item in crops.items),
         tuple(dict.fromkeys(label for crops in sets for label in crops.classes)),

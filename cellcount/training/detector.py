@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from cellcount import __version__
 from cellcount.data.dataset import FieldDataset, read_pixels
-from cellcount.engines.base import EngineOptions
+from cellcount.engines.base import EngineModule, EngineOptions, engine_module
+from cellcount.engines.detector import Detector
 from cellcount.engines.devices import choose_device
 from cellcount.engines.field import FieldDetector
-from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector import truth_of
@@ -27,7 +27,6 @@ from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.formats.annotated import AnnotatedSet
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.card import Architecture, Card, Preprocessing, Refinement
-from cellcount.models.refinement_losses import Policy
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.records import Detections
@@ -107,6 +106,7 @@ class DetectorTask:
         settings: of the training.
         data: images to learn from and to validate on.
         card: of the model in training.
+        engine: of the model in training.
         out: folder of the run.
         device: of the model.
     """
@@ -116,11 +116,12 @@ class DetectorTask:
         settings: DetectorTraining,
         data: TrainingData,
         card: Card,
+        engine: EngineModule,
         out: Path,
         device: torch.device,
     ) -> None:
         self._settings, self._data, self._card = settings, data, card
-        self._out, self._device = out, device
+        self._engine, self._out, self._device = engine, out, device
         # Validation images with few red cells take their scale from the training images, too.
         self._val_factors = field_factors((*data.train, *data.val), settings)[len(data.train) :]
         self._thresholds: dict[str, float] = dict(card.thresholds)
@@ -163,8 +164,7 @@ class DetectorTask:
     def detect_all(self, model: nn.Module) -> tuple[list[Truth], list[Detections]]:
         """Truth and detections of the validation images, each at its own labelled scale."""
         options = EngineOptions(str(self._device), self._settings.precision)
-        engine = TorchvisionEngine(cast(FasterRCNN, model), self._card, options)
-        detector = FieldDetector(engine)
+        detector = FieldDetector(self._engine.engine_of(model, self._card, options))
         truths, found = [], []
         for image, factor in zip(self._data.val, self._val_factors, strict=True):
             pixels = read_pixels(image)
@@ -185,8 +185,7 @@ class DetectorTask:
         """Weights and card of the best model so far."""
         training = {**self._card.training, "epochs_done": len(rows), "validation": dict(rows[-1])}
         card = dataclasses.replace(self._card, thresholds=self._thresholds, training=training)
-        state = {k: v for k, v in model.state_dict().items() if not k.startswith("policy.")}
-        write_weights(self._out / WEIGHTS_FILE, card, state)
+        write_weights(self._out / WEIGHTS_FILE, card, cast(Detector, model).weights())
 
 
 def train_detector(
@@ -207,6 +206,7 @@ def train_detector(
         UsageError: the run folder holds another training, or --resume finds none.
         AnnotationError: the data cannot be trained on.
     """
+    engine = engine_module(run.engine)
     ranks = announced_ranks()
     device = own_device(choose_device(run.device), ranks)
     if ranks.is_first:
@@ -220,11 +220,11 @@ def train_detector(
     )
     with process_group(ranks, device):
         torch.manual_seed(settings.seed)
-        card, model = _build(settings, data, run)
+        card, model = _build(settings, data, run, engine)
         _choose_learned(model, settings)
         model = model.to(device).to(memory_format=torch.channels_last)
         torch.manual_seed(settings.seed + 1000 * ranks.rank)
-        task = DetectorTask(settings, data, card, run.out, device)
+        task = DetectorTask(settings, data, card, engine, run.out, device)
         loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
         progress: Progress = fit(model, task, settings, loop)
     weights = run.out / WEIGHTS_FILE
@@ -234,21 +234,23 @@ def train_detector(
 
 
 def _build(
-    settings: DetectorTraining, data: TrainingData, run: TrainRun
-) -> tuple[Card, FasterRCNN]:
+    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineModule
+) -> tuple[Card, Detector]:
     """The model and its card: new, or grown from another model."""
     if settings.init:
-        return _grow(settings, data, run)
+        return _grow(settings, data, run, engine)
     architecture = build_architecture(settings, model_diameter_px(data, settings))
     trunk = Trunk(architecture, run.plugins)
     card = build_card(settings, data, architecture, cast(Backbone, trunk.backbone))
-    model = FasterRCNN(card, trunk=trunk)
+    model = engine.build_model(card, run.plugins, trunk)
     if run.pretrained:
         load_pretrained(trunk.backbone, run.pretrained)
     return card, model
 
 
-def _grow(settings: DetectorTraining, data: TrainingData, run: TrainRun) -> tuple[Card, FasterRCNN]:
+def _grow(
+    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineModule
+) -> tuple[Card, Detector]:
     """The model that ``init`` names, as far as it fits the classes of the data.
 
     Its architecture, scale, preprocessing and thresholds are kept; a layer whose shape depends on
@@ -281,27 +283,26 @@ def _grow(settings: DetectorTraining, data: TrainingData, run: TrainRun) -> tupl
         },
         evaluations=(),
     )
-    model = FasterRCNN(card, run.plugins)
-    own = model.state_dict()
+    model = engine.build_model(card, run.plugins)
+    own = model.weights()
     same_classes = [c.id for c in parent.classes] == [c.id for c in classes]
     fitting = {
         k: v
         for k, v in state.items()
         if k in own and own[k].shape == v.shape and (same_classes or "box_predictor" not in k)
     }
-    model.load_state_dict(fitting, strict=False)
+    model.take_weights(fitting)
     return card, model
 
 
-def _choose_learned(model: FasterRCNN, settings: DetectorTraining) -> None:
+def _choose_learned(model: Detector, settings: DetectorTraining) -> None:
     """Leaves the rest as it is, statistics of normalisation included."""
     if settings.refine_objective == "actor-critic":
-        model.policy = Policy(model.card.refinement.hidden)
+        model.learn_by_rewards()
     if settings.learn != "all":
         model.freeze_trunk()
     if settings.learn == "refinement":
-        for part in (model.rpn, model.roi_heads):
-            part.requires_grad_(requires_grad=False)
+        model.freeze_first_look()
 
 
 def _say_nothing(line: str) -> None:

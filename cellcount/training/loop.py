@@ -229,7 +229,13 @@ class _Loop:
                 f"--resume: {run.out} was trained by {len(generators)} processes, not by "
                 f"{run.ranks.world}; start as many again"
             )
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError:  # names or shapes differ
+            raise UsageError(
+                f"--resume: the checkpoint in {run.out} is of another model; give the same "
+                "--engine and --plugins again"
+            ) from None
         self.average.shadow.load_state_dict(state["average"])
         self.average.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])

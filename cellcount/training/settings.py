@@ -177,6 +177,7 @@ class TrainRun:
         resume: continue from the last checkpoint of ``out``.
         pretrained: local timm safetensors file for the backbone, or None.
         plugins: folder of backbone plugins, or None.
+        engine: what a detector is built from.
     """
 
     data: tuple[Path, ...]
@@ -186,6 +187,7 @@ class TrainRun:
     resume: bool = False
     pretrained: Path | None = None
     plugins: Path | None = None
+    engine: str = "auto"
 
 
 #: Named presets over the defaults above.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cellcount.engines.base import EngineOptions, choose_engine, load_engine
+from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.devices import choose_device, choose_precision
 from cellcount.errors import UsageError
 
@@ -50,14 +50,8 @@ def test_precisions() -> None:
         choose_precision("int8", CPU)
 
 
-def test_engines() -> None:
-    assert choose_engine("auto") == choose_engine("torchvision") == "torchvision"
-    with pytest.raises(UsageError, match="--engine is 'onnx', expected auto or one of torchvision"):
-        choose_engine("onnx")
-
-
 def test_an_engine_says_what_it_runs_on(tiny_weights: Path) -> None:
-    engine = load_engine("auto", tiny_weights, EngineOptions("cpu"))
+    engine = load_engine("torchvision", tiny_weights, EngineOptions("cpu"))
     assert (engine.name, engine.device, engine.precision) == ("torchvision", "cpu", "fp32")
     assert engine.batch_size == 1
     assert engine.card.name == "tiny-random"
