@@ -82,11 +82,11 @@ def report_of(right: int, cells: int) -> ClassificationReport:
 def test_places_are_among_equals() -> None:
     cost = Cost(1_500_000, 1_600_000, 2_340_000_000, (128, 96), 3.25, 4, "cpu")
     lines = [
-        Compared("one", True, report_of(6, 10), cost, 61.0),
-        Compared("two", False, report_of(9, 10), cost, None),
-        Compared("three", True, report_of(6, 10), cost, 5.0),
-        Compared("fewer", False, report_of(4, 4), cost, None),
-        Compared("broken", True, failure="no such thing"),
+        Compared("one", trained=True, report=report_of(6, 10), cost=cost, training_s=61.0),  # noqa: FBT003
+        Compared("two", trained=False, report=report_of(9, 10), cost=cost, training_s=None),  # noqa: FBT003
+        Compared("three", trained=True, report=report_of(6, 10), cost=cost, training_s=5.0),  # noqa: FBT003
+        Compared("fewer", trained=False, report=report_of(4, 4), cost=cost, training_s=None),  # noqa: FBT003
+        Compared("broken", trained=True, failure="no such thing"),  # noqa: FBT003
     ]
     rows = comparison_rows(lines)
     assert [row["place"] for row in rows] == [2, 1, 2, None, None]
@@ -94,7 +94,7 @@ def test_places_are_among_equals() -> None:
     assert (rows[0]["flops"], rows[0]["input_width_px"]) == (2_340_000_000, 96)
     table = markdown(rows, ["a note"]).splitlines()
     assert table[0].startswith("| classifier | place | accuracy | 95 % limits | macro F1 | MCC |")
-    assert table[2].startswith("| one | 2 | 0.600 | 0.313–0.832 | 0.5")
+    assert table[2].startswith("| one | 2 | 0.600 | 0.313–0.832 | 0.600 | 0.200 |")
     assert table[2].endswith("| 1.500 | 1.600 | 2.34 | 61 s | 3.2 |")
     assert table[6] == "| broken |" + " – |" * 10
     assert table[-1] == "- a note"
