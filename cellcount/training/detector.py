@@ -6,7 +6,6 @@ Shapes: images uint8 (N, 3, S, S); boxes (R, 4) xyxy in the crop; labels (R,) fr
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +29,6 @@ from cellcount.models.card import Architecture, Card, Preprocessing, Refinement
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.records import Detections
-from cellcount.training import checkpoint
 from cellcount.training.detector_data import (
     TrainingData,
     augment_settings,
@@ -41,6 +39,7 @@ from cellcount.training.detector_data import (
 )
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, Metrics, Progress, fit
+from cellcount.training.run_folder import claim_folder
 from cellcount.training.settings import DetectorTraining, TrainRun
 
 # Anchors per level of strides 8, 16 and 32 for red cells of 72 px; they grow with the red cells.
@@ -307,36 +306,3 @@ def _choose_learned(model: Detector, settings: DetectorTraining) -> None:
 
 def _say_nothing(line: str) -> None:
     del line
-
-
-def claim_folder(settings: DetectorTraining, run: TrainRun) -> None:
-    """Keeps one training per folder: settings are written once and compared on resume.
-
-    A folder where no epoch was finished is free.
-
-    Raises:
-        UsageError: another training, or none, is there.
-    """
-    run.out.mkdir(parents=True, exist_ok=True)
-    path = run.out / "settings.json"
-    own = json.loads(json.dumps(dataclasses.asdict(settings)))
-    if not run.resume:
-        if checkpoint.exists(run.out):
-            raise UsageError(
-                f"{run.out} already holds a training; continue it with --resume or choose "
-                "another --out"
-            )
-        path.write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
-        return
-    if not checkpoint.exists(run.out) or not path.is_file():
-        raise UsageError(
-            f"--resume: no epoch of a training was finished in {run.out}; start without --resume"
-        )
-    # A setting that an older version did not know has its default.
-    stored = {**dataclasses.asdict(DetectorTraining()), **json.loads(path.read_text("utf-8"))}
-    changed = [k for k in own if own[k] != stored.get(k)]
-    if changed:
-        raise UsageError(
-            f"--resume: settings differ from those of {run.out}: "
-            + ", ".join(f"{k} was {stored.get(k)!r}, is {own[k]!r}" for k in changed)
-        )

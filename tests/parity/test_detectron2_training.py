@@ -113,9 +113,10 @@ def ap50(engine: str, model: Detector, card: Card, fields: list[RenderedField]) 
     detector = engine_module(engine).engine_of(model, card, EngineOptions("cpu", "fp32", 4))
     found = detector.detect([f.pixels for f in fields])
     truths = []
-    for field in fields:
+    for index, field in enumerate(fields):
         target = target_of(field)
-        truths.append(Truth(target["boxes"].numpy(), target["labels"].numpy() - 1))
+        boxes, labels = target["boxes"].numpy(), target["labels"].numpy() - 1
+        truths.append(Truth(str(index), boxes, labels, 160, 128))
     thresholds = {c.id: 0.5 for c in card.classes}
     report = evaluate_detections(truths, found, list(thresholds), thresholds=thresholds)
     assert report.crowded.ap50 is not None

@@ -82,11 +82,11 @@ def report_of(right: int, cells: int) -> ClassificationReport:
 def test_places_are_among_equals() -> None:
     cost = Cost(1_500_000, 1_600_000, 2_340_000_000, (128, 96), 3.25, 4, "cpu")
     lines = [
-        Compared("one", trained=True, report=report_of(6, 10), cost=cost, training_s=61.0),  # noqa: FBT003
-        Compared("two", trained=False, report=report_of(9, 10), cost=cost, training_s=None),  # noqa: FBT003
-        Compared("three", trained=True, report=report_of(6, 10), cost=cost, training_s=5.0),  # noqa: FBT003
-        Compared("fewer", trained=False, report=report_of(4, 4), cost=cost, training_s=None),  # noqa: FBT003
-        Compared("broken", trained=True, failure="no such thing"),  # noqa: FBT003
+        Compared("one", trained=True, report=report_of(6, 10), cost=cost, training_s=61.0),
+        Compared("two", trained=False, report=report_of(9, 10), cost=cost, training_s=None),
+        Compared("three", trained=True, report=report_of(6, 10), cost=cost, training_s=5.0),
+        Compared("fewer", trained=False, report=report_of(4, 4), cost=cost, training_s=None),
+        Compared("broken", trained=True, failure="no such thing"),
     ]
     rows = comparison_rows(lines)
     assert [row["place"] for row in rows] == [2, 1, 2, None, None]
