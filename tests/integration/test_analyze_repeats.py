@@ -88,6 +88,8 @@ def interrupted(toy: str, how: signal.Signals) -> int:
     """Starts the run in a process of its own and stops it at the broken field; its exit code."""
     arguments = ["analyze", "slides", *OUTPUTS, "--annotated", "drawn", "--detector", toy]
     command = [sys.executable, "-m", "cellcount", *arguments]
+    # A shell's background jobs ignore SIGINT, and so would their children: this test's process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
