@@ -18,7 +18,6 @@ Shapes: pixels uint8 (H, W, 3) RGB.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -41,7 +40,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from cellcount.data.synthetic import FieldSpec, render_field
-from cellcount.engines.base import EngineOptions, load_engine
+from cellcount.engines.base import ENGINES, EngineOptions, has_detectron2, load_engine
 from cellcount.engines.cost import REFERENCE_SIZE_PX
 from cellcount.engines.field import FieldDetector
 from cellcount.evaluation.detector import field_factor
@@ -107,10 +106,10 @@ def peak_gflops(device: str, precision: str) -> float:
 
 
 def ours(
-    weights: Path, options: EngineOptions, fields: Sequence[Pixels]
+    weights: Path, engine_name: str, options: EngineOptions, fields: Sequence[Pixels]
 ) -> tuple[list[Contestant], str]:
     """The model alone, the field detector, the same with the scale pass; and the model's name."""
-    engine = load_engine("auto", weights, options)
+    engine = load_engine(engine_name, weights, options)
     detector = FieldDetector(engine)
     factors = [field_factor(detector, pixels, None) for pixels in fields]
     tiles = []
@@ -137,7 +136,8 @@ def ours(
         Contestant("+ white balance, resize, merge", "640x480", whole, is_network=False),
         Contestant("+ scale pass (field = slide)", "640x480", with_scale, is_network=False),
     ]
-    return contestants, f"{engine.card.name} {engine.card.version} on {engine.device}"
+    card = engine.card
+    return contestants, f"{card.name} {card.version} ({engine.name}, {engine.device})"
 
 
 def torchvision_peer(
@@ -167,10 +167,14 @@ def detectron2_peer(
     min_size: int, device: str, precision: str, fields: Sequence[Pixels], batch: int
 ) -> Contestant:
     """Detectron2's R50-FPN with random weights, resizing included."""
-    from detectron2 import model_zoo
+    import detectron2
+    from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 
-    config = model_zoo.get_config("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", trained=False)
+    config = get_cfg()
+    # Its file is read without detectron2.model_zoo, which needs the pkg_resources of old times.
+    zoo = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+    config.merge_from_file(str(zoo / "COCO-Detection" / "faster_rcnn_R_50_FPN_3x.yaml"))
     config.MODEL.DEVICE = device
     model = build_model(config).eval()
     width, height = REFERENCE_SIZE_PX
@@ -205,7 +209,11 @@ def race(contestants: Sequence[Contestant], fields: int, repeats: int) -> None:
 
 
 def whole_command(
-    weights: Path, options: EngineOptions, fields: Sequence[Pixels], count: int
+    weights: Path,
+    engine_name: str,
+    options: EngineOptions,
+    fields: Sequence[Pixels],
+    count: int,
 ) -> dict[str, float]:
     """``cellcount analyze`` on ``count`` fields of one slide in a folder, as users run it."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -216,6 +224,7 @@ def whole_command(
             Image.fromarray(fields[i % len(fields)]).save(path, quality=92)
         command = [sys.executable, "-m", "cellcount", "analyze", str(folder), "--out", str(out)]
         command += ["--cells", str(out.with_name("cells.csv")), "--detector", str(weights)]
+        command += ["--engine", engine_name]
         command += ["--device", options.device, "--precision", options.precision]
         command += ["--batch-size", str(options.batch_size)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -274,6 +283,8 @@ def options_of_this_run() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Speed of cellcount against its peers.")
     parser.add_argument("--detector", default="blood", help="packaged name, file or run folder")
+    parser.add_argument("--engine", default="torchvision", choices=["auto", *ENGINES],
+                        help="what runs cellcount's model")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N")
     parser.add_argument("--precision", action="append", choices=list(DTYPES),
                         help="repeatable; default: fp32 and bf16")  # fmt: skip
@@ -301,10 +312,10 @@ def main() -> None:
     record: dict[str, object] = {}
     for precision in given.precision or ["fp32", "bf16"]:
         options = EngineOptions(given.device, precision, given.batch_size)
-        contestants, name = ours(weights, options, fields)
+        contestants, name = ours(weights, given.engine, options, fields)
         batch = given.batch_size or (1 if given.device == "cpu" else 8)
         peers = [torchvision_peer]
-        if importlib.util.find_spec("detectron2"):
+        if has_detectron2():
             peers.append(detectron2_peer)
         for peer in peers:
             contestants += [
@@ -322,7 +333,9 @@ def main() -> None:
             "gflop": {c.name: c.gflop for c in contestants},
         }
         if given.command_fields:
-            figures = whole_command(weights, options, fields, given.command_fields)
+            figures = whole_command(
+                weights, given.engine, options, fields, given.command_fields
+            )
             show_command(console, figures)
             record[f"{precision} command"] = figures
     if given.json:

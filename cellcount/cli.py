@@ -110,8 +110,8 @@ cli.add_command(
 )
 cli.add_command(
     _subgroup(
-        "models", "List, show, check, compare and export models.", "list", "show", "check",
-        compare="compare", export="export",
+        "models", "List, show, check, compare, export and explain models.", "list", "show", "check",
+        compare="compare", export="export", explain="explain",
     )
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ Method = Literal["wilson", "clopper-pearson"]
 FEWEST_FIELDS = 10
 #: Beyond this many cells a share near a threshold is not worth counting on for.
 MOST_CELLS = 5000
+_DRAWN_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,24 @@ def ratio(above: int, below: int, *, confidence: float = 0.95) -> Ratio:
     return Ratio(above / below, Limits(low, limits.high / (1 - limits.high)))
 
 
+def mean_limits(count: int, fields: int, *, confidence: float = 0.95) -> Limits | None:
+    """Limits of the mean per field of things that fall at random; None of no field.
+
+    Exact limits of a Poisson count: Garwood 1936, Biometrika 28:437.
+
+    Raises:
+        ValueError: a number below 0.
+    """
+    if count < 0 or fields < 0:
+        raise ValueError(f"count is {count} on {fields} fields, expected no number below 0")
+    if fields == 0:
+        return None
+    tail = (1 - confidence) / 2
+    low = stats.chi2.ppf(tail, 2 * count) / 2 if count else 0.0
+    high = stats.chi2.ppf(1 - tail, 2 * count + 2) / 2
+    return Limits(float(low / fields), float(high / fields))
+
+
 def straddles(limits: Limits | None, threshold: float) -> bool:
     """Whether the limits leave open on which side of the threshold the share lies."""
     if limits is None:
@@ -81,34 +100,50 @@ def straddles(limits: Limits | None, threshold: float) -> bool:
 
 
 def cells_to_settle(
-    count: int, total: int, threshold: float, *, most: int = MOST_CELLS, confidence: float = 0.95
+    count: int,
+    total: int,
+    threshold: float,
+    *,
+    most: int = MOST_CELLS,
+    method: Method = "wilson",
+    confidence: float = 0.95,
 ) -> int | None:
-    """Cells in all after which Wilson's limits would no longer straddle the threshold.
+    """Cells in all after which the limits would no longer straddle the threshold.
 
     The share seen so far is taken to stay. None where even ``most`` cells would not settle it;
     ``total`` where it is settled already.
     """
     if total == 0:
         return None
-    if not straddles(share_limits(count, total, confidence=confidence), threshold):
+    if not straddles(share_limits(count, total, method=method, confidence=confidence), threshold):
         return total
+
+    def still_open(cells: int) -> bool:
+        return straddles(_limits_of_share(count / total, cells, method, confidence), threshold)
+
     low, high = total, most
-    if high < low or _still_open(count / total, high, threshold, confidence):
+    if high < low or still_open(high):
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        if _still_open(count / total, middle, threshold, confidence):
+        if still_open(middle):
             low = middle
         else:
             high = middle
     return high
 
 
-def _still_open(share: float, total: int, threshold: float, confidence: float) -> bool:
+def _limits_of_share(share: float, total: int, method: Method, confidence: float) -> Limits:
+    """Limits of a share of ``total`` cells that need not be a whole number of them."""
+    if method == "clopper-pearson":
+        tail, count = (1 - confidence) / 2, share * total
+        low = stats.beta.ppf(tail, count, total - count + 1) if count > 0 else 0.0
+        high = stats.beta.ppf(1 - tail, count + 1, total - count) if count < total else 1.0
+        return Limits(float(low), float(high))
     z = float(stats.norm.ppf((1 + confidence) / 2))
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    return bool(middle - half < threshold <= middle + half)
+    return Limits(float(middle - half), float(middle + half))
 
 
 def corrected_wbc(wbc_10e9_per_l: float, nrbc_per_100: float) -> float:
@@ -143,13 +178,13 @@ def field_bootstrap(
     if fields < FEWEST_FIELDS or not counts[:, in_denominator].sum():
         return None
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(fields, np.full(fields, 1 / fields), size=draws)  # (draws, F)
-    drawn = weights @ counts  # (draws, K)
+    alike = np.full(fields, 1 / fields)
+    # In parts, because a slide may have very many fields; the numbers drawn are the same.
+    parts = [min(_DRAWN_AT_ONCE, draws - at) for at in range(0, draws, _DRAWN_AT_ONCE)]
+    drawn = np.concatenate([rng.multinomial(fields, alike, size=n) @ counts for n in parts])
     totals = drawn[:, in_denominator].sum(axis=1)
     shares = drawn[totals > 0] / totals[totals > 0, None]
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(shares, [tail, 100 - tail], axis=0)
-    return [Limits(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    return percentile_limits(shares, confidence)
 
 
 def adjusted_shares(
@@ -162,49 +197,78 @@ def adjusted_shares(
 ) -> tuple[NDArray[np.float64], list[Limits]]:
     """Shares corrected for the classifier's confusions, with limits that know both samples.
 
-    The shares are those that best explain the counts through the confusion matrix (expectation
-    maximisation of the multinomial mixture; Forman 2008, Data Min Knowl Disc 17:164, compares
-    such methods). Counts and the rows of the confusion matrix are drawn again for the limits.
-
-    Args:
-        counts: cells given each class, (K,).
-        confusion: cells of a validation set, rows true, columns given, (K, K); each row has some.
-        draws: bootstrap samples.
-        confidence: of the percentile interval.
-        seed: of the draws.
+    Arguments are those of `adjusted_draws`.
 
     Returns:
-        Shares (K,) that add up to 1, and their limits.
+        Shares (K,) that add up to 1, and their limits, percentiles of the draws.
 
     Raises:
         ValueError: no cells, or a class was never validated.
     """
-    if not counts.sum() or (confusion.sum(axis=1) == 0).any():
+    shares, sampled = adjusted_draws(counts, confusion, draws=draws, seed=seed)
+    return shares, percentile_limits(sampled, confidence)
+
+
+def adjusted_draws(
+    counts: NDArray[np.int64],
+    confusion: NDArray[np.int64],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shares corrected for the classifier's confusions, and the same from samples drawn again.
+
+    The shares are those that best explain the counts through the confusion matrix (expectation
+    maximisation of the multinomial mixture; Forman 2008, Data Min Knowl Disc 17:164, compares
+    such methods). Counts and the rows of the confusion matrix are drawn again, so that the spread
+    of the draws is that of both samples.
+
+    Args:
+        counts: cells given each class, (K,).
+        confusion: cells of a validation set, rows true, columns given, (K, K); each row has some.
+        draws: bootstrap samples, D.
+        seed: of the draws.
+
+    Returns:
+        Shares (K,) and (D, K), each with a sum of 1.
+
+    Raises:
+        ValueError: no cells, or a class was never validated.
+    """
+    validated = confusion.sum(axis=1)
+    if not counts.sum() or (validated == 0).any():
         raise ValueError("expected some counted cells and some validated cells of each class")
     rng = np.random.default_rng(seed)
-    rates = confusion / confusion.sum(axis=1, keepdims=True)
-    sampled = np.empty((draws, len(counts)))
-    for i in range(draws):
-        again = rng.multinomial(counts.sum(), counts / counts.sum())
-        rows = [rng.multinomial(row.sum(), row / row.sum()) / row.sum() for row in confusion]
-        sampled[i] = _mixture(again, np.stack(rows))
+    again = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws)  # (D, K)
+    rows = [
+        rng.multinomial(n, row / n, size=draws) / n
+        for n, row in zip(validated, confusion, strict=True)
+    ]
+    sampled = _mixtures(again, np.stack(rows, axis=1))
+    return _mixtures(counts[None], (confusion / validated[:, None])[None])[0], sampled
+
+
+def percentile_limits(sampled: NDArray[np.float64], confidence: float = 0.95) -> list[Limits]:
+    """Limits of each of K numbers from draws of them, (D, K)."""
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(sampled, [tail, 100 - tail], axis=0)
-    limits = [Limits(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-    return _mixture(counts, rates), limits
+    return [Limits(float(a), float(b)) for a, b in zip(low, high, strict=True)]
 
 
-def _mixture(counts: NDArray[np.int64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Most likely shares of the true classes (K,), given P(given | true) as rows of ``rates``."""
-    shares = np.full(len(counts), 1 / len(counts))
-    observed = counts / counts.sum()
+def _mixtures(counts: NDArray[np.int64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Most likely shares of the true classes (D, K), for each draw of its own.
+
+    Args:
+        counts: cells given each class, (D, K).
+        rates: P(given | true), rows true, (D, K, K).
+    """
+    shares = np.full(counts.shape, 1 / counts.shape[1])
+    observed = counts / counts.sum(axis=1, keepdims=True)
     for _ in range(500):
-        joint = shares[:, None] * rates  # (true, given)
-        seen = joint.sum(axis=0)
-        updated = (joint * np.divide(observed, seen, out=np.zeros_like(seen), where=seen > 0)).sum(
-            1
-        )
-        updated /= updated.sum()
+        seen = np.matmul(shares[:, None], rates)[:, 0]  # (D, K)
+        surplus = np.divide(observed, seen, out=np.zeros_like(seen), where=seen > 0)
+        updated = shares * np.matmul(rates, surplus[..., None])[..., 0]
+        updated /= updated.sum(axis=1, keepdims=True)
         if np.abs(updated - shares).max() < 1e-9:
             return np.asarray(updated)
         shares = updated

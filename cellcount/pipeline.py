@@ -100,6 +100,7 @@ def fingerprint(
         device=engine.device.partition(":")[0],
         precision=engine.precision,
         batch_size=engine.batch_size,
+        refine_steps=engine.card.refinement.steps,
         classes=[c.id for c in engine.card.classes],
         thresholds=thresholds_of(engine.card, settings.min_score),
         version=__version__,

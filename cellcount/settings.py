@@ -23,6 +23,9 @@ DEFAULT_CLASSIFIER = "none"
 NO_CLASSIFIER = "none"
 """What ``--classifier`` is called with to leave cells untyped."""
 DEFAULT_MAX_PIXELS = 500_000_000
+MAX_REFINE_STEPS = 32
+ADJUST_BY_CARD = "card"
+"""What ``--adjust`` is called with to take the confusion matrix of the classifier's card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class AnalyzeSettings:
         batch_size: tiles per call of the detector, 0 for the device's default.
         max_pixels: largest image that is decoded, in pixels.
         tile_px: side of a tile in pixels at the model's scale, 0 for the card's.
+        refine_steps: looks of attention refinement at every cell, 0 for none, None for the card's.
     """
 
     detector: str = DEFAULT_DETECTOR
@@ -57,6 +61,7 @@ class AnalyzeSettings:
     batch_size: int = 0
     max_pixels: int = DEFAULT_MAX_PIXELS
     tile_px: int = 0
+    refine_steps: int | None = None
     plugins: Path | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +79,10 @@ class AnalyzeSettings:
             raise UsageError(f"--max-pixels is {self.max_pixels}, expected 1 or more")
         if self.tile_px and (self.tile_px < 256 or self.tile_px % 32):
             raise UsageError(f"--tile-px is {self.tile_px}, expected a multiple of 32 from 256 on")
+        if self.refine_steps is not None and not 0 <= self.refine_steps <= MAX_REFINE_STEPS:
+            raise UsageError(
+                f"--refine-steps is {self.refine_steps}, expected 0 (off) to {MAX_REFINE_STEPS}"
+            )
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The settings as JSON-ready values, for the journal and run.json."""
@@ -97,6 +106,7 @@ class OutputSettings:
     Attributes:
         out: counts.csv, one row per image.
         cells: cells.csv, one row per cell, or None.
+        slides: slides.csv, the differential of each slide and specimen, or None.
         annotated: folder of annotated images, or None.
         annotate: which images are drawn.
         coco: COCO file of all cells, or None.
@@ -105,13 +115,15 @@ class OutputSettings:
 
     out: Path
     cells: Path | None = None
+    slides: Path | None = None
     annotated: Path | None = None
     annotate: AnnotateRule = "all"
     coco: Path | None = None
     csv_separator: Literal[",", ";"] = ","
 
     def __post_init__(self) -> None:
-        named = {"--out": self.out, "--cells": self.cells, "--coco": self.coco}
+        named: dict[str, Path | None] = {"--out": self.out, "--cells": self.cells, "--slides": self.slides}
+        named["--coco"] = self.coco
         taken: dict[Path, str] = {}
         for option, path in named.items():
             if path is None:
@@ -120,6 +132,28 @@ class OutputSettings:
             if key in taken:
                 raise UsageError(f"{option} and {taken[key]} both name {path}; give each its own")
             taken[key] = option
+
+
+@dataclass(frozen=True, slots=True)
+class DifferentialSettings:
+    """What becomes of the counts: never changes a count, so another choice needs no new analysis.
+
+    Attributes:
+        profile: packaged name or TOML file; None for the kind of smear that the models know.
+        force_profile: use it though the models are of another kind of smear; outputs are marked.
+        limits: of percentages.
+        adjust: confusion matrix (CSV) that percentages are corrected by, ``card`` for that of the
+            classifier's card, None for no correction.
+    """
+
+    profile: str | None = None
+    force_profile: bool = False
+    limits: Literal["wilson", "clopper-pearson"] = "wilson"
+    adjust: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.force_profile and self.profile is None:
+            raise UsageError("--force-profile forces a profile; name it with --profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +181,23 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeRequest:
-    """One ``cellcount analyze`` call."""
+    """One ``cellcount analyze`` call.
+
+    Attributes:
+        inputs: files, folders, patterns or manifests.
+        analyze: what decides the counts.
+        output: where results go.
+        run: how it behaves.
+        differential: what becomes of the counts.
+        slide_from: regular expression that finds the slide in an image's path, or None.
+    """
 
     inputs: tuple[str, ...]
     analyze: AnalyzeSettings
     output: OutputSettings
     run: RunSettings = field(default_factory=RunSettings)
+    differential: DifferentialSettings = field(default_factory=DifferentialSettings)
+    slide_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,34 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def looking_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of the golden tests with a second look of two steps, drawn at random.
+
+    It moves boxes a little, as if it had learned something.
+    """
+    import dataclasses
+
+    import torch
+
+    from cellcount.engines.torchvision import FasterRCNN
+    from cellcount.models.card import Refinement
+    from cellcount.models.weights import read_weights, write_weights
+
+    card, state = read_weights(ROOT / "tests" / "golden" / "tiny.safetensors")
+    card = dataclasses.replace(card, refinement=Refinement(steps=2, hidden=16, heads=2, grid=6))
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        model = FasterRCNN(card)
+        assert model.refinement is not None
+        torch.nn.init.normal_(model.refinement.move.weight, std=0.4)
+        torch.nn.init.normal_(model.refinement.query.weight, std=0.8)
+    model.take_weights(state)
+    path = tmp_path_factory.mktemp("looking") / "looking.safetensors"
+    write_weights(path, card, model.weights())
+    return path
+
+
+@pytest.fixture(scope="session")
 def classifier_plugins() -> Path:
     """Plugin folder of the classifier ``colour``."""
     return ROOT / "tests" / "classifiers"

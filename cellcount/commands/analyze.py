@@ -22,6 +22,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, type=_FILE, help="Table with one row per image (CSV).")
 @click.option("--cells", type=_FILE, help="Table with one row per cell (CSV).")
+@click.option("--slides", type=_FILE, help="Table with the differential of each slide (CSV).")
 @click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined.")
 @click.option(
     "--annotate",
@@ -34,9 +35,15 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @shared.detector
 @shared.classifier
 @shared.type_map
+@shared.profile
+@shared.force_profile
+@shared.limits
+@shared.adjust
+@shared.slide_from
 @shared.engine
 @shared.device
 @shared.precision
+@shared.refine_steps
 @click.option(
     "--um-per-px",
     type=float,
@@ -123,7 +130,13 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
     """The settings of the command line, validated."""
     import dataclasses
 
-    from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings, RunSettings
+    from cellcount.settings import (
+        AnalyzeRequest,
+        AnalyzeSettings,
+        DifferentialSettings,
+        OutputSettings,
+        RunSettings,
+    )
 
     def pick(kind: type) -> dict[str, Any]:
         return {f.name: options[f.name] for f in dataclasses.fields(kind)}
@@ -133,6 +146,8 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
         analyze=AnalyzeSettings(**pick(AnalyzeSettings)),
         output=OutputSettings(**pick(OutputSettings)),
         run=RunSettings(**pick(RunSettings)),
+        differential=DifferentialSettings(**pick(DifferentialSettings)),
+        slide_from=options["slide_from"],
     )
 
 

@@ -46,6 +46,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @shared.engine
 @shared.device
 @shared.precision
+@shared.refine_steps
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 @click.option("--csv", "csv_", type=_FILE, help="Write the class table as CSV.")
 @shared.plugins
@@ -71,7 +72,9 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     engine = load_engine(
         options["engine"],
         weights,
-        EngineOptions(options["device"], options["precision"], 0, options["plugins"]),
+        EngineOptions(
+            options["device"], options["precision"], 0, options["plugins"], options["refine_steps"]
+        ),
     )
     images = _images(options, [c.id for c in engine.card.classes])
     detector = FieldDetector(engine)
@@ -100,6 +103,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             "engine": engine.name,
             "device": engine.device,
             "precision": engine.precision,
+            "refine_steps": engine.card.refinement.steps,
             "thresholds": thresholds,
             "um_per_px": options["um_per_px"],
             "reports": {name: report.to_dict() for name, report in reports.items()},

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from cellcount.settings import DEFAULT_CLASSIFIER, DEFAULT_DETECTOR, DEFAULT_MAX_PIXELS
+from cellcount.settings import (
+    DEFAULT_CLASSIFIER,
+    DEFAULT_DETECTOR,
+    DEFAULT_MAX_PIXELS,
+    MAX_REFINE_STEPS,
+)
 
 detector = click.option(
     "--detector",
@@ -48,6 +53,42 @@ precision = click.option(
     default="auto",
     show_default=True,
     help="Arithmetic; auto is fp32 on the CPU.",
+)
+refine_steps = click.option(
+    "--refine-steps",
+    type=click.IntRange(0, MAX_REFINE_STEPS),
+    metavar="N",
+    help="Looks of attention refinement at every cell, 0 for none; else as the model learned.",
+)
+profile = click.option(
+    "--profile",
+    metavar="NAME|FILE.toml",
+    help="What is counted, and by which rules: peripheral-blood, bone-marrow or your own file; "
+    "else that of the smears that the models know.",
+)
+force_profile = click.option(
+    "--force-profile",
+    is_flag=True,
+    help="Use the profile though the models know another kind of smear; outputs are marked.",
+)
+limits = click.option(
+    "--limits",
+    type=click.Choice(["wilson", "clopper-pearson"]),
+    default="wilson",
+    show_default=True,
+    help="How the 95 % limits of percentages are made.",
+)
+adjust = click.option(
+    "--adjust",
+    metavar="FILE.csv|card",
+    help="Also correct percentages for the classifier's confusions, as a table of "
+    "evaluate classifier --out, or its card, tells them.",
+)
+slide_from = click.option(
+    "--slide-from",
+    metavar="REGEX",
+    help="Finds the slide in an image's path: the group named slide, or the first; and the "
+    "specimen: the group of that name.",
 )
 max_pixels = click.option(
     "--max-pixels",

@@ -42,6 +42,12 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--init", metavar="NAME|DIR", help="Start from this model instead of random weights.")
 @click.option("--backbone", help="timm/NAME, or the name of a plugin.")
 @click.option("--pyramid", type=click.Choice(["none", "fpn", "bottom-up"]), help="Feature pyramid.")
+@click.option("--refine-steps", type=int, metavar="N", help="Looks of attention refinement.")
+@click.option(
+    "--refine-objective",
+    type=click.Choice(["supervised", "actor-critic"]),
+    help="What these learn from; actor-critic goes on from a supervised --init.",
+)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--batch-size", type=int, help="Images per step (and process).")
 @click.option("--lr", type=float, help="Largest learning rate.")
@@ -74,8 +80,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun, from_recipe
 
-    named = ("init", "backbone", "pyramid", "epochs", "batch_size", "lr", "seed", "rbc_px")
-    overrides = {k: options[k] for k in named if options[k] is not None}
+    overrides = {k: options[k] for k in _DETECTOR_SETTINGS if options[k] is not None}
     overrides.update(parse_assignments(options["assignments"]))
     settings = from_recipe(options["recipe"], overrides)
     annotated = [read_annotations(p, format=options["format_"]) for p in options["data"]]
@@ -174,6 +179,10 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     train(crops, settings, TrainRun(**{k: options[k] for k in where}), click.echo)
 
 
+_DETECTOR_SETTINGS = (
+    "init", "backbone", "pyramid", "refine_steps", "refine_objective", "epochs", "batch_size", "lr",
+    "seed", "rbc_px",
+)  # fmt: skip
 _CLASSIFIER_SETTINGS = (
     "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine", "rbc_px",
     "window_rbc", "contour", "prior", "epochs", "batch_size", "lr", "seed",

@@ -27,14 +27,14 @@ from cellcount.data.augment import (
     lens_transform,
     uniform,
 )
-from cellcount.data.small_copy import with_small_copy
+from cellcount.data.white_cells import with_small_copy, with_smooth_cells
 from cellcount.errors import AnnotationError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.read import read_image
 from cellcount.records import ImageRef, LabelledImage
 
 _MAX_PIXELS = 200_000_000
-_COPIED_CLASS = "wbc"
+_WHITE = "wbc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class AugmentSettings:
         colour: photometric strength, None leaves colours as they are.
         settled_plain: share of the crops of settling epochs whose colours are left alone.
         small_copies: share of the images to which a white cell of their own is copied, smaller.
+        smooth_cells: share of the images whose white cells lose their texture.
     """
 
     size_px: int = 384
@@ -68,6 +69,7 @@ class AugmentSettings:
     colour: ColourSettings | None = field(default_factory=ColourSettings)
     settled_plain: float = 0.5
     small_copies: float = 0.0
+    smooth_cells: float = 0.0
 
     def hardened(self) -> AugmentSettings:
         """The same with worse focus and light, and small white cells."""
@@ -236,9 +238,11 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         boxes = torch.from_numpy(image.boxes_xyxy.copy())
         names = [self._label_of.get(name, 0) for name in image.labels]
         labels = torch.tensor(names, dtype=torch.int64)
+        white = self._label_of.get(_WHITE, -1)
         if self._augment.small_copies and chance(self._augment.small_copies):
-            white = self._label_of.get(_COPIED_CLASS, -1)
             pixels, boxes, labels = with_small_copy(pixels, boxes, labels, white)
+        if not plain and self._augment.smooth_cells and chance(self._augment.smooth_cells):
+            pixels = with_smooth_cells(pixels, boxes, labels, white)
         if chance(self._augment.shear_share):
             pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
         (x0, w), (y0, h) = (

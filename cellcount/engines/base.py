@@ -31,8 +31,9 @@ ENGINES = {
 #: What is said of Detectron2 in the README, and where it is asked for without being there.
 DETECTRON2_IS_EXTRA = (
     "The engine detectron2 runs the same weight files as a Detectron2 model, for those who work "
-    "with Detectron2 already; Detectron2 is in no package registry and is installed by its own "
-    "instructions (https://detectron2.readthedocs.io/tutorials/install.html)."
+    "with Detectron2 already; it needs Detectron2, which is in no package registry and is "
+    "installed by its own instructions "
+    "(https://detectron2.readthedocs.io/tutorials/install.html)."
 )
 
 
@@ -45,12 +46,14 @@ class EngineOptions:
         precision: auto, fp32, bf16 or fp16.
         batch_size: tiles per model call, 0 for the device's default.
         plugin_folder: folder of backbone plugins that the user named.
+        refine_steps: looks of attention refinement, 0 for none, None for the card's.
     """
 
     device: str = "auto"
     precision: str = "auto"
     batch_size: int = 0
     plugin_folder: Path | None = None
+    refine_steps: int | None = None
 
 
 class Engine(Protocol):

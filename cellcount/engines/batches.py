@@ -17,6 +17,7 @@ from cellcount.engines.base import EngineOptions
 from cellcount.engines.detector import Detector
 from cellcount.engines.devices import DEFAULT_BATCH, choose_device, choose_precision
 from cellcount.errors import CellcountError
+from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Card
 from cellcount.records import Detections
 
@@ -34,6 +35,11 @@ class BatchedEngine:
         self.batch_size = options.batch_size or DEFAULT_BATCH[device.type]
         self._device = device
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+
+    @property
+    def second_look(self) -> AttentionRefinement | None:
+        """The module that looks again, None where the model has none."""
+        return self._model.parts().second_look
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """One ``Detections`` per tile; tiles of equal padded shape share batches of fixed size."""

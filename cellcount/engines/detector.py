@@ -12,15 +12,17 @@ from typing import NamedTuple, Self, cast
 
 from torch import Tensor, nn
 
+from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Card
 from cellcount.models.weights import check_state
 
 
 class Parts(NamedTuple):
-    """What can be kept from learning: backbone with pyramid, and all that makes the first look."""
+    """Backbone with pyramid, all that makes the first look, and what makes the second if any."""
 
     trunk: nn.Module
     first_look: tuple[nn.Module, ...]
+    second_look: AttentionRefinement | None
 
 
 class Detector(nn.Module, ABC):
@@ -37,7 +39,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def parts(self) -> Parts:
-        """The parts that can be frozen."""
+        """The parts that can be frozen or watched."""
 
     @abstractmethod
     def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from cellcount.engines.detectron2_api import (
 from cellcount.engines.detectron2_config import add_config, config_of, settings_of
 from cellcount.engines.detectron2_parts import CellCountRCNN
 from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
+from cellcount.engines.second_look import with_steps
 from cellcount.models.card import Card
 from cellcount.models.refinement_losses import Policy
 from cellcount.models.trunk import Trunk
@@ -63,10 +64,10 @@ class Detectron2Detector(Detector):
             self.rcnn.backbone.trunk = trunk
 
     def parts(self) -> Parts:
-        """The parts that can be frozen."""
+        """The parts that can be frozen or watched."""
         heads = self.rcnn.roi_heads
         first_look = (self.rcnn.proposal_generator, heads.box_head, heads.box_predictor)
-        return Parts(self.rcnn.backbone, first_look)
+        return Parts(self.rcnn.backbone, first_look, heads.refinement)
 
     def learn_by_rewards(self) -> None:
         """From now on the second look learns from rewards."""
@@ -94,8 +95,11 @@ class Detectron2Detector(Detector):
             }
             for image, target in zip(images, targets, strict=True)
         ]
-        with EventStorage():  # Detectron2 counts samples there
-            losses: dict[str, Tensor] = self.rcnn(batch)
+        try:
+            with EventStorage():  # Detectron2 counts samples there
+                losses: dict[str, Tensor] = self.rcnn(batch)
+        except FloatingPointError:  # numbers have run away; the training loop leaves such steps out
+            return {"loss_objectness": images.new_full((), torch.nan, dtype=torch.float32)}
         return {_LOSSES.get(name, name): loss for name, loss in losses.items()}
 
     def detect(self, images: Tensor, shapes: list[tuple[int, int]]) -> list[dict[str, Tensor]]:
@@ -131,7 +135,7 @@ def engine_of(model: Detectron2Detector, card: Card, options: EngineOptions) -> 
 
 def load(weights: Path, options: EngineOptions) -> Detectron2Engine:
     """The engine of a weight file."""
-    card, state = read_weights(weights)
+    card, state = with_steps(*read_weights(weights), options.refine_steps)
     model = build_model(card, options.plugin_folder)
     model.take_file(state, weights)
     return engine_of(model, card, options)

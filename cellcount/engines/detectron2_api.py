@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     )
     from detectron2.modeling import build_model as build_from_config
     from detectron2.modeling.proposal_generator import RPN
+    from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
     from detectron2.structures import Boxes, ImageList, Instances
     from detectron2.utils.events import EventStorage
 
@@ -49,5 +50,6 @@ __all__ = [
     "StandardROIHeads",
     "build_from_config",
     "configurable",
+    "fast_rcnn_inference",
     "get_cfg",
 ]

@@ -93,7 +93,7 @@ def settings_of(card: Card, plugin_folder: Path | None = None) -> dict[str, Any]
             },
             "CELLCOUNT": {
                 "CARD": json.dumps(json.loads(card.to_json())),
-                "PLUGINS": "" if plugin_folder is None else str(plugin_folder),
+                "PLUGINS": "" if plugin_folder is None else str(plugin_folder.resolve()),
                 "RPN_SCORE_FLOOR": float(card.inference.rpn_score_floor),
             },
         },

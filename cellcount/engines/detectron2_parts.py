@@ -31,6 +31,7 @@ from cellcount.engines.detectron2_api import (
     ShapeSpec,
     StandardROIHeads,
     configurable,
+    fast_rcnn_inference,
 )
 from cellcount.engines.detectron2_config import card_of, plugin_folder_of
 from cellcount.engines.region_losses import BOX_WEIGHT
@@ -180,18 +181,20 @@ class CellCountROIHeads(StandardROIHeads):
         """How this engine sees boxes: features of the box head, and class logits."""
 
         def describe(boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-            pooled = self.box_pooler(list(maps.values()), [Boxes(b) for b in boxes])
-            features = self.box_head(pooled)
+            features = self._described(maps, [Boxes(b) for b in boxes])
             return features, self.box_predictor(features)[0].float().roll(1, 1)
 
         return describe
 
+    def _described(self, maps: Maps, boxes: list[Boxes]) -> Tensor:
+        """What the box head makes of the boxes of each image, (R, F)."""
+        features: Tensor = self.box_head(self.box_pooler(list(maps.values()), boxes))
+        return features
+
     def _predictions(self, maps: Maps, regions: list[Instances]) -> tuple[Tensor, Tensor]:
         """Class logits and box deltas (R, 4 K), in float32 whatever the precision."""
-        boxes = [r.proposal_boxes for r in regions]
-        logits, deltas = self.box_predictor(
-            self.box_head(self.box_pooler(list(maps.values()), boxes))
-        )
+        features = self._described(maps, [r.proposal_boxes for r in regions])
+        logits, deltas = self.box_predictor(features)
         return logits.float(), deltas.float()
 
     def _losses(
@@ -217,20 +220,26 @@ class CellCountROIHeads(StandardROIHeads):
 
     def _detections(self, maps: Maps, proposals: Instances) -> Instances:
         """Detections of one image, best first."""
-        (found,), _ = self.box_predictor.inference(
-            self._predictions(maps, [proposals]), [proposals]
+        predictor, shape = self.box_predictor, proposals.image_size
+        predictions = self._predictions(maps, [proposals])
+        (found,), _ = fast_rcnn_inference(
+            predictor.predict_boxes(predictions, [proposals]),
+            predictor.predict_probs(predictions, [proposals]),
+            [shape],
+            predictor.test_score_thresh,
+            predictor.test_nms_thresh,
+            topk_per_image=-1,  # what is nothing must not count among the most that are returned
         )
-        found = found[found.pred_boxes.nonempty(_LEAST_SIDE_PX)]
+        found = found[found.pred_boxes.nonempty(_LEAST_SIDE_PX)][: predictor.test_topk_per_image]
         if self.refinement is None:
             return found
-        shape = proposals.image_size
         seen = look_again(
             self.refinement,
             Field(list(maps.values()), self.strides, [shape]),
             Seen(found.pred_boxes.tensor, found.scores, found.pred_classes + 1),
             self._describe(maps),
-            score_floor=self.box_predictor.test_score_thresh,
-            nms_iou=self.box_predictor.test_nms_thresh,
+            score_floor=predictor.test_score_thresh,
+            nms_iou=predictor.test_nms_thresh,
         )
         return Instances(
             shape,

@@ -18,7 +18,7 @@ from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.scale import resize
 from cellcount.records import Detections
 from cellcount.tiles.merge import merge
-from cellcount.tiles.split import split
+from cellcount.tiles.split import Tile, split
 
 
 class Found(NamedTuple):
@@ -48,15 +48,9 @@ class FieldDetector:
             factor: original pixels times this are the model's pixels.
         """
         card = self.engine.card
-        field = resize(pixels, factor)
-        if card.preprocessing.white_balance:
-            field = apply_gains(field, white_balance_gains(pixels))
+        field, tiles = self.tiles_of(pixels, factor)
         height, width = field.shape[:2]
-        margin = min(card.inference.margin_px, self._tile_px // 2 - 16)
-        tiles = split(width, height, tile_px=self._tile_px, margin_px=margin)
-        found = self.engine.detect(
-            [field[t.y : t.y + t.height, t.x : t.x + t.width] for t in tiles]
-        )
+        found = self.engine.detect([cut(field, tile) for tile in tiles])
         merged = merge(
             list(zip(tiles, found, strict=True)),
             width_px=width,
@@ -67,6 +61,18 @@ class FieldDetector:
         detections = Detections(merged.boxes_xyxy * back, merged.scores, merged.labels)
         return Found(detections, any(self._is_capped(part) for part in found))
 
+    def tiles_of(
+        self, pixels: NDArray[np.uint8], factor: float
+    ) -> tuple[NDArray[np.uint8], tuple[Tile, ...]]:
+        """The field at the model's scale, balanced as its card says, and the tiles it is cut to."""
+        card = self.engine.card
+        field = resize(pixels, factor)
+        if card.preprocessing.white_balance:
+            field = apply_gains(field, white_balance_gains(pixels))
+        margin = min(card.inference.margin_px, self._tile_px // 2 - 16)
+        height, width = field.shape[:2]
+        return field, split(width, height, tile_px=self._tile_px, margin_px=margin)
+
     def _is_capped(self, part: Detections) -> bool:
         """Whether the limit may have cut off detections good enough to be counted."""
         card = self.engine.card
@@ -74,3 +80,8 @@ class FieldDetector:
             return False
         least = min(card.threshold_of(c.id) for c in card.classes)
         return bool(part.scores.min() >= np.float32(least))
+
+
+def cut(field: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
+    """The pixels of a tile."""
+    return field[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]

@@ -9,6 +9,7 @@ pixels of the model's input; labels from 1 on, 0 is background.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,18 +17,22 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
+from cellcount.errors import UsageError
 from cellcount.models.attention import AttentionRefinement, Refined
+from cellcount.models.card import Card
 from cellcount.models.refinement_losses import (
     ActorCritic,
     Policy,
     actor_critic_losses,
-    rewards_of,
+    class_loss_of_steps,
+    episode_of,
     supervised_losses,
 )
 
 #: Boxes per image (R, 4), one tensor each -> features (R, F) and class logits (R, K + 1).
 Describe = Callable[[list[Tensor]], tuple[Tensor, Tensor]]
 
+_PREFIX = "refinement."  # of the module's tensors in a weight file
 _WORTH_A_LOOK = 0.05
 _MATCH_IOU = 0.5
 _SAMPLED_PER_IMAGE = 64
@@ -48,6 +53,31 @@ class Field(NamedTuple):
     maps: Sequence[Tensor]
     strides: Sequence[int]
     shapes: list[tuple[int, int]]
+
+
+def with_steps(
+    card: Card, weights: dict[str, Tensor], steps: int | None
+) -> tuple[Card, dict[str, Tensor]]:
+    """Card and weights of a model that looks again ``steps`` times; None is what its card says.
+
+    All steps share their weights, so a model may look more or less often than it did in training.
+
+    Raises:
+        UsageError: it has learned no second look.
+    """
+    trained = card.refinement.steps
+    if steps is None or steps == trained:
+        return card, weights
+    if not trained:
+        raise UsageError(
+            f"--refine-steps is {steps}, but {card.name!r} has learned no second look; leave the "
+            "option out, or train one with --set refine_steps=2"
+        )
+    if not steps:
+        weights = {k: v for k, v in weights.items() if not k.startswith(_PREFIX)}
+    return dataclasses.replace(
+        card, refinement=dataclasses.replace(card.refinement, steps=steps)
+    ), weights
 
 
 def refine(
@@ -148,12 +178,10 @@ def second_look_losses(
     policy.drawn.clear()
     refined = refine(module, field, starts, describe, policy.draw)
     settings = ActorCritic()
-    rewards = rewards_of(refined, torch.cat(starts), labels, wanted, settings)
-    foreground = labels > 0
-    losses = actor_critic_losses(refined, policy, rewards * foreground, settings)
-    # The class has no reward of its own before the last step: it stays supervised.
-    classes = supervised_losses(refined, labels, wanted, box_weight)["loss_refined_class"]
-    return {**losses, "loss_refined_class": classes}
+    episode = episode_of(refined, torch.cat(starts), labels, wanted, settings)
+    losses = actor_critic_losses(refined, policy, episode, settings)
+    # The class is no action, so no reward teaches it: it stays supervised.
+    return {**losses, "loss_refined_class": class_loss_of_steps(refined, labels)}
 
 
 def _sampled(boxes: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

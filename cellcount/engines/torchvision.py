@@ -36,6 +36,7 @@ from cellcount.engines.second_look import (
     Seen,
     look_again,
     second_look_losses,
+    with_steps,
 )
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Architecture, Card, Inference
@@ -194,8 +195,8 @@ class FasterRCNN(Detector):
             self.register_buffer(name, values, persistent=False)
 
     def parts(self) -> Parts:
-        """The parts that can be frozen."""
-        return Parts(self.trunk, (self.rpn, self.roi_heads))
+        """The parts that can be frozen or watched."""
+        return Parts(self.trunk, (self.rpn, self.roi_heads), self.refinement)
 
     def learn_by_rewards(self) -> None:
         """From now on the second look learns from rewards."""
@@ -313,7 +314,7 @@ def engine_of(model: FasterRCNN, card: Card, options: EngineOptions) -> Torchvis
 
 def load(weights: Path, options: EngineOptions) -> TorchvisionEngine:
     """The engine of a weight file."""
-    card, state = read_weights(weights)
+    card, state = with_steps(*read_weights(weights), options.refine_steps)
     model = build_model(card, options.plugin_folder)
     model.take_file(state, weights)
     return engine_of(model, card, options)

@@ -23,12 +23,12 @@ _BOTH = 0.975  # upper quantile of two-sided 95 %
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A fitted line y = intercept + slope x with 95 % limits."""
+    """A fitted line y = intercept + slope x with 95 % limits, None where they are undefined."""
 
     slope: float
     intercept: float
-    slope_limits: Limits
-    intercept_limits: Limits
+    slope_limits: Limits | None
+    intercept_limits: Limits | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,41 +82,47 @@ def passing_bablok(x: Values, y: Values) -> Line | None:
     """The line that does not care about outliers, nor about which method is called x.
 
     Slopes of all pairs of points; those of exactly -1 and of equal points are left out, and the
-    median is shifted by the number of slopes below -1. None where no slope is left or there are
-    fewer than three specimens.
+    median is shifted by the number of slopes below -1. Points of equal x have an infinite slope,
+    taken as positive whatever their order, as mcr does: it mirrors the slope 0 of equal y.
+
+    Returns:
+        None of fewer than three specimens, or where ties or a falling relation leave no slope;
+        without limits where there are too few slopes for 95 %.
     """
     n = len(x)
     if n < 3:
         return None
-    i, j = np.triu_indices(n, 1)
-    dx, dy = x[j] - x[i], y[j] - y[i]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = np.where(dx != 0, dy / np.where(dx != 0, dx, 1), np.sign(dy) * np.inf)
-    slopes = np.sort(slopes[((dx != 0) | (dy != 0)) & (slopes != -1)])
+    slopes = _slopes(x, y)
     count, shift = len(slopes), int((slopes < -1).sum())
-    if not count:
+
+    def at(rank: int) -> float:
+        """Slope number ``rank``, counted from 1 before the shift; none outside the list."""
+        inside = rank >= 1 and rank + shift <= count
+        return float(slopes[rank + shift - 1]) if inside else float("nan")
+
+    slope = (at((count + 1) // 2) + at(count // 2 + 1)) / 2
+    if not np.isfinite(slope):
         return None
     spread = float(stats.norm.ppf(_BOTH)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first = round((count - spread) / 2)
-    slope = _shifted_median(slopes, shift)
-    low = slopes[int(np.clip(first + shift - 1, 0, count - 1))]
-    high = slopes[int(np.clip(count - first + shift, 0, count - 1))]
-    if not np.isfinite([slope, low, high]).all():
-        return None
-    return Line(
-        float(slope),
-        float(np.median(y - slope * x)),
-        Limits(float(low), float(high)),
-        Limits(float(np.median(y - high * x)), float(np.median(y - low * x))),
-    )
+    low, high = at(first), at(count - first + 1)
+    intercept = float(np.median(y - slope * x))
+    if not np.isfinite([low, high]).all():
+        return Line(slope, intercept, None, None)
+    intercepts = Limits(float(np.median(y - high * x)), float(np.median(y - low * x)))
+    return Line(slope, intercept, Limits(low, high), intercepts)
 
 
-def _shifted_median(slopes: Values, shift: int) -> float:
-    count = len(slopes)
-    if count % 2:
-        return float(slopes[min((count - 1) // 2 + shift, count - 1)])
-    upper = min(count // 2 + shift, count - 1)
-    return float((slopes[upper - 1] + slopes[upper]) / 2)
+def _slopes(x: Values, y: Values) -> Values:
+    """Sorted slopes of the pairs of points, infinite ones included."""
+    i, j = np.triu_indices(len(x), 1)
+    # Percentages are rarely exact in binary: what differs by rounding alone is equal.
+    tiny = 1e-9 * max(float(np.abs(x).max()), float(np.abs(y).max()))
+    dx, dy = x[j] - x[i], y[j] - y[i]
+    upright, level = np.abs(dx) <= tiny, np.abs(dy) <= tiny
+    slopes = np.divide(dy, dx, out=np.full(len(dx), np.inf), where=~upright)
+    slopes[level & ~upright] = 0
+    return np.sort(slopes[~(upright & level) & (np.abs(dx + dy) > tiny)])
 
 
 def deming(x: Values, y: Values, error_ratio: float = 1.0) -> Line | None:
@@ -127,7 +133,8 @@ def deming(x: Values, y: Values, error_ratio: float = 1.0) -> Line | None:
         error_ratio: λ, variance of the errors of x over that of y; 1 is orthogonal regression.
 
     Returns:
-        None with fewer than three specimens or no spread.
+        None with fewer than three specimens or no spread; without limits where the line hangs on
+        a single specimen.
     """
     n = len(x)
     whole = _deming(x, y, error_ratio) if n >= 3 else None
@@ -136,7 +143,7 @@ def deming(x: Values, y: Values, error_ratio: float = 1.0) -> Line | None:
     kept = ~np.eye(n, dtype=bool)
     parts = [_deming(x[keep], y[keep], error_ratio) for keep in kept]
     if any(part is None for part in parts):
-        return None
+        return Line(*whole, None, None)
     pseudo = n * np.array(whole) - (n - 1) * np.array(parts, float)  # (N, 2)
     half = stats.t.ppf(_BOTH, n - 2) * pseudo.std(axis=0, ddof=1) / np.sqrt(n)
     slope, intercept = whole
@@ -151,7 +158,7 @@ def deming(x: Values, y: Values, error_ratio: float = 1.0) -> Line | None:
 def _deming(x: Values, y: Values, error_ratio: float) -> tuple[float, float] | None:
     u, q = float(((x - x.mean()) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
     p = float(((x - x.mean()) * (y - y.mean())).sum())
-    if p == 0:
+    if abs(p) <= 1e-12 * np.sqrt(u * q):
         return None
     gap = error_ratio * q - u
     slope = (gap + np.sqrt(gap * gap + 4 * error_ratio * p * p)) / (2 * error_ratio * p)
@@ -160,7 +167,7 @@ def _deming(x: Values, y: Values, error_ratio: float) -> tuple[float, float] | N
 
 def pearson_r(x: Values, y: Values) -> float | None:
     """Pearson's correlation; None without spread."""
-    if len(x) < 2 or x.std() == 0 or y.std() == 0:
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
 
@@ -177,7 +184,7 @@ def icc_2_1(ratings: Values) -> float | None:
         ratings: (N, raters).
     """
     n, k = ratings.shape
-    if n < 2 or k < 2:
+    if n < 2 or k < 2 or np.ptp(ratings) == 0:
         return None
     grand = ratings.mean()
     rows = k * ((ratings.mean(axis=1) - grand) ** 2).sum() / (n - 1)

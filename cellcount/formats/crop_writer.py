@@ -28,6 +28,7 @@ from cellcount.settings import DEFAULT_MAX_PIXELS
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 _COLUMNS = ("file", "split", "class", "patient", "code", "source")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 Row = dict[str, str]
 
@@ -70,6 +71,22 @@ def write_folders(
             problems.append(Problem(path, f"cannot be decoded ({error}); left out"))
     _write_table(folder / SPLITS_FILE, rows)
     return tuple(problems)
+
+
+def write_crop_table(path: Path, cells: Sequence[LabelledCrop]) -> None:
+    """Writes cells as a table that ``read_crops`` reads where they lie: paths are absolute.
+
+    Boxes have their corners in it, so that it reads as a table of boxes.
+    """
+    rows = []
+    for cell in cells:
+        row = {"file": str(cell.path.resolve()), "split": cell.split, "class": cell.label,
+               "patient": cell.patient, "code": cell.code}  # fmt: skip
+        if cell.box_xyxy is not None:
+            row |= {k: f"{v:g}" for k, v in zip(_CORNERS, cell.box_xyxy, strict=True)}
+        rows.append(row)
+    corners = _CORNERS if any(cell.box_xyxy is not None for cell in cells) else ()
+    _write_table(path, rows, (*_COLUMNS[:-1], *corners))
 
 
 def _written(
@@ -135,9 +152,10 @@ def _row(cell: LabelledCrop, target: Path, folder: Path) -> Row:
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
+def _write_table(path: Path, rows: Sequence[Row], columns: Sequence[str] = _COLUMNS) -> None:
     """Columns that are empty throughout are left out; file and class always stand there."""
-    columns = [c for c in _COLUMNS if c in ("file", "class") or any(row[c] for row in rows)]
+    kept = ("file", "class")
+    columns = [c for c in columns if c in kept or any(row.get(c) for row in rows)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()

@@ -13,6 +13,12 @@ NOTE: where the paper is silent or contradicts itself, both readings are setting
 GRU (its text) or an LSTM (its table); equations 1-2 are ``literal``, and the default adds log M to
 the scores before one softmax, so that a place with M = 0 gets exactly no weight. The paper looks
 with one head; with several, each can watch another side of the box.
+
+NOTE: the paper's local proposal network, which proposes boxes where attention peaks, is not built.
+Here regions come first, from a proposal network that has searched the whole field already, and each
+looks around itself: its attention peaks on a cell that it, or a neighbour, stands for. Proposing
+there again would repeat both stages once for every cell, hundreds of times in a field, and the
+paper gives neither its anchors nor its losses.
 """
 
 from __future__ import annotations
@@ -41,18 +47,23 @@ class Refined(NamedTuple):
     Attributes:
         boxes: after each step, (T, R, 4); no row where there are no steps.
         logits: corrected class logits, (R, K + 1), background first.
+        step_logits: what they would be after each step, (T, R, K + 1).
         weights: where each step looked, (T, R, A, L).
         centres: places looked at, in pixels of the model's input, (R, L, 2).
         states: recurrent state after each step, (T, R, D).
         moves: what was asked of ``move`` at each step, (T, R, 4).
+        outlook: state that one look more would give, (R, D); with ``explore`` alone, else the
+            last state.
     """
 
     boxes: Tensor
     logits: Tensor
+    step_logits: Tensor
     weights: Tensor
     centres: Tensor
     states: Tensor
     moves: Tensor
+    outlook: Tensor
 
 
 class Tokens(NamedTuple):
@@ -216,33 +227,43 @@ class AttentionRefinement(nn.Module):
                 makes the proposed ones.
         """
         state = torch.tanh(self.start(features))
-        memory = torch.zeros_like(state)
+        memory = torch.zeros_like(state)  # of an LSTM
         moved: list[Tensor] = []
         looked: list[Tensor] = []
         states: list[Tensor] = []
         moves: list[Tensor] = []
         for _ in range(self.settings.steps):
             context, weights = self.look(state, tokens, boxes, sizes)
-            if isinstance(self.recurrent, nn.LSTMCell):
-                state, memory = self.recurrent(context, (state, memory))
-            else:
-                state = self.recurrent(context, state)
+            state, memory = self._remember(context, state, memory)
             proposed = self.move(state).float()
             boxes = move(boxes.detach(), proposed if explore is None else explore(proposed))
             moves.append(proposed)
             moved.append(boxes)
             looked.append(weights)
             states.append(state)
-        if states:
-            logits = logits + self.correct(state).float()
+        outlook = state
+        if explore is not None:
+            context, _ = self.look(state, tokens, boxes.detach(), sizes)
+            outlook, _ = self._remember(context, state, memory)
+        all_states = _stacked(states, state)
+        step_logits = logits + self.correct(all_states).float()
         return Refined(
             _stacked(moved, boxes),
-            logits,
+            step_logits[-1] if states else logits,
+            step_logits,
             _stacked(looked, boxes.new_zeros(len(boxes), self._heads, tokens.centres.shape[1])),
             tokens.centres,
-            _stacked(states, state),
+            all_states,
             _stacked(moves, boxes),
+            outlook,
         )
+
+    def _remember(self, context: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """State and memory after a look that saw ``context``, each (R, D)."""
+        if isinstance(self.recurrent, nn.LSTMCell):
+            state, memory = self.recurrent(context, (state, memory))
+            return state, memory
+        return self.recurrent(context, state), memory
 
     def look(
         self, state: Tensor, tokens: Tokens, boxes: Tensor, sizes: Tensor
@@ -253,8 +274,7 @@ class AttentionRefinement(nn.Module):
         mask = box_prior(boxes, tokens.centres, sizes)[:, None]  # (R, 1, L)
         values = self._by_head(self.value(seen))  # (R, A, L, d)
         if self.settings.attention == "mean":
-            there = (mask > 0).float().expand(-1, self._heads, -1)
-            weights = there / there.sum(-1, keepdim=True)
+            weights = (mask / mask.sum(-1, keepdim=True)).expand(-1, self._heads, -1)
         else:
             query = self.query(state).view(len(state), self._heads, -1).float()  # (R, A, d)
             keys = self._by_head(self.key(seen)).float()

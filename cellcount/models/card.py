@@ -16,6 +16,7 @@ from typing import Any, Literal
 from cellcount.errors import WeightsError
 from cellcount.models.card_json import SCHEMA, build, check_identity, check_range, read_object
 from cellcount.records import CellClass
+from cellcount.settings import MAX_REFINE_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Refinement:
         context: ``window`` around the region, or the whole ``image``.
         state: recurrent state, ``gru`` or ``lstm``.
         attention: ``softmax`` with the box's prior added in log space, ``literal`` (equations 1-2
-            of the paper as printed), or ``mean``, which weighs all places alike (for comparison).
+            of the paper as printed), or ``mean``, where the prior alone decides (for comparison).
         hidden, heads: width of the state, divided among so many attention heads.
         grid: places looked at along each side of the window.
         enlarge: side of the window over that of the region.
@@ -146,7 +147,7 @@ class Refinement:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_range(self, ("steps", 0, 32), ("hidden", 1, 4096), ("heads", 1, 64))
+        check_range(self, ("steps", 0, MAX_REFINE_STEPS), ("hidden", 1, 4096), ("heads", 1, 64))
         check_range(self, ("grid", 2, 64), ("enlarge", 1.0, 16.0))
         if self.hidden % self.heads:
             raise WeightsError(

@@ -1,18 +1,22 @@
 """What attention refinement learns from: boxes and classes, or rewards (seeds/004, table 2).
 
 Supervised: generalised IoU of the box after every step, cross-entropy of the last class. Then, as
-an option, actor and critic: every move is drawn from a Gaussian around the proposed one, pays the
-gain in IoU at once, and a bonus at the end when class and box are right.
+an option, actor and critic: every move is drawn from a Gaussian around the proposed one and pays
+the gain in IoU at once. An episode ends, with a bonus, where class and box are right; one that does
+not within the T steps (the table's t_max) is worth what the critic expects of the state it left.
 Wang et al. 2021, table 2; Mnih et al. 2016, arXiv:1602.01783.
 
-Shapes: R regions, F foreground regions, T steps, K classes; boxes (R, 4) xyxy; labels (R,) with
-0 for background.
+NOTE: the paper's agents are synchronised copies of one model, each at its own image. Here all
+regions of a batch live through their episodes at once, which is the same sum of gradients.
+
+Shapes: R regions, T steps, K classes; boxes (R, 4) xyxy; labels (R,) with 0 for background.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +32,7 @@ class ActorCritic:
 
     Attributes:
         discount: of a reward one step later (γ).
-        bonus: paid at the end when the class is right and the IoU is at least ``close``.
+        bonus: paid where class and box become right, which ends the episode.
         close: IoU from which a box is right.
         entropy_weight: β of the paper's table 2.
         value_weight: of the critic's squared error.
@@ -94,54 +98,83 @@ def supervised_losses(
     return losses
 
 
-def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
-    """``R_t = r_t + γ R_{t+1}`` from the last step back, (T, R) of rewards (T, R)."""
+class Episode(NamedTuple):
+    """What the moves of R regions led to.
+
+    Attributes:
+        rewards: of every step, 0 after the end, (T, R).
+        alive: steps up to the one that ended the episode, (T, R); none of background regions.
+        ended: whether class and box became right, (R,).
+    """
+
+    rewards: Tensor
+    alive: Tensor
+    ended: Tensor
+
+
+def discounted_returns(rewards: Tensor, discount: float, beyond: Tensor) -> Tensor:
+    """``G_t = r_t + γ G_{t+1}`` from the last step back, (T, R) of rewards (T, R).
+
+    Args:
+        rewards: of every step.
+        discount: γ.
+        beyond: G after the last step, (R,): 0 for an episode that has ended.
+    """
     returns = torch.zeros_like(rewards)
-    following = torch.zeros_like(rewards[0])
+    following = beyond
     for step in range(len(rewards) - 1, -1, -1):
         following = rewards[step] + discount * following
         returns[step] = following
     return returns
 
 
-def rewards_of(
+def episode_of(
     refined: Refined, start: Tensor, labels: Tensor, wanted: Tensor, settings: ActorCritic
-) -> Tensor:
-    """Gain in IoU of every step, and the bonus in the last, (T, R).
+) -> Episode:
+    """Gain in IoU of every step, and the bonus in the step that makes class and box right.
 
     Args:
-        refined: of F foreground regions.
-        start: their boxes before the first step, (F, 4).
-        labels: their classes, (F,).
-        wanted: their true boxes, (F, 4).
+        refined: of R regions.
+        start: their boxes before the first step, (R, 4).
+        labels: their classes, (R,); background regions have no episode.
+        wanted: their true boxes, (R, 4).
         settings: bonus and what counts as right.
     """
     overlaps = torch.stack(
         [box_iou(boxes, wanted).diagonal() for boxes in (start, *refined.boxes)]
-    )  # (T + 1, F)
-    rewards = overlaps[1:] - overlaps[:-1]
-    right = (refined.logits.argmax(dim=1) == labels) & (overlaps[-1] >= settings.close)
-    rewards[-1] = rewards[-1] + settings.bonus * right
-    return rewards.detach()
+    ).detach()  # (T + 1, R)
+    right = (refined.step_logits.argmax(dim=-1) == labels) & (overlaps[1:] >= settings.close)
+    earlier = right.cumsum(0) - right.long()
+    alive = (earlier == 0) & (labels > 0)
+    rewards = (overlaps[1:] - overlaps[:-1] + settings.bonus * right) * alive
+    return Episode(rewards, alive, (right & alive).any(dim=0))
 
 
 def actor_critic_losses(
-    refined: Refined, policy: Policy, rewards: Tensor, settings: ActorCritic
+    refined: Refined, policy: Policy, episode: Episode, settings: ActorCritic
 ) -> dict[str, Tensor]:
-    """Losses of actor and critic.
+    """Losses of actor and critic, means over the steps of all episodes.
 
     Args:
-        refined: of F foreground regions whose moves ``policy`` drew.
+        refined: of R regions whose moves ``policy`` drew.
         policy: with the drawn moves.
-        rewards: (T, F).
+        episode: what came of them.
         settings: weights.
     """
-    returns = discounted_returns(rewards, settings.discount)
-    values = policy.critic(refined.states).squeeze(-1).float()  # (T, F)
+    values = policy.critic(refined.states).squeeze(-1).float()  # (T, R)
+    beyond = policy.critic(refined.outlook).squeeze(-1).float().detach() * ~episode.ended
+    returns = discounted_returns(episode.rewards, settings.discount, beyond)
+    share = episode.alive / episode.alive.sum().clamp(min=1)
     advantage = (returns - values).detach()
-    actor = -(policy.log_probs(refined.moves) * advantage).mean()
-    critic = F.mse_loss(values, returns)
+    actor = -(policy.log_probs(refined.moves) * advantage * share).sum()
+    critic = ((values - returns).square() * share).sum()
     return {
         "loss_actor": actor - settings.entropy_weight * policy.entropy(),
         "loss_critic": settings.value_weight * critic,
     }
+
+
+def class_loss_of_steps(refined: Refined, labels: Tensor) -> Tensor:
+    """Cross-entropy of the class after every step: any of them may end an episode."""
+    steps = len(refined.step_logits)
+    return F.cross_entropy(refined.step_logits.flatten(0, 1), labels.repeat(steps))

@@ -13,37 +13,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
 from cellcount.errors import UsageError
+from cellcount.profiles.rows import SMEAR_KINDS, SmearKind
+from cellcount.toml_checks import nearest
 
-Profile = Literal["peripheral-blood", "bone-marrow"]
 Lineage = Literal[
     "erythropoiesis", "granulopoiesis", "lymphopoiesis", "monopoiesis", "thrombopoiesis", "others"
 ]
-PROFILES: tuple[str, ...] = get_args(Profile)
+PROFILES = SMEAR_KINDS
 LINEAGES: tuple[str, ...] = get_args(Lineage)
 
 #: Groups that a laboratory reports besides the types.
 GROUPS = ("blasts", "immature granulocytes", "neutrophils", "erythroid", "lymphoid")
-
-#: Rows of the nucleated differential count, in the order of ICSH 2008; blood has most of them.
-COUNTED_ROWS = (
-    "blasts", "promyelocytes", "myelocytes", "metamyelocytes", "band_forms",
-    "segmented_neutrophils", "eosinophils", "basophils", "mast_cells", "monocytes", "lymphocytes",
-    "plasma_cells", "erythroblasts",
-)  # fmt: skip
-#: Counted and listed, never part of a percentage.
-OUTSIDE_ROWS = (
-    "nucleated_red_cells", "platelets", "megakaryocytes", "macrophages", "osteoblasts",
-    "osteoclasts", "stromal_cells", "smudge_cells", "non_haemopoietic", "artefacts",
-    "not_identifiable", "other_cells",
-)  # fmt: skip
-ROWS = COUNTED_ROWS + OUTSIDE_ROWS
 
 _FOLDER = resources.files("cellcount.models") / "taxonomies"
 
@@ -100,7 +86,7 @@ class Taxonomy:
 
     name: str
     title: str
-    profile: str
+    profile: SmearKind
     source: str
     notes: tuple[str, ...]
     types: tuple[CellType, ...]
@@ -255,7 +241,7 @@ def fitting_taxonomies(labels: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def plain_taxonomy(name: str, labels: Iterable[str], profile: Profile) -> Taxonomy:
+def plain_taxonomy(name: str, labels: Iterable[str], profile: SmearKind) -> Taxonomy:
     """A taxonomy of a laboratory's own labels, of which nothing but the name is known.
 
     Such types fill no row and enter no denominator: their counts are only listed.
@@ -272,13 +258,6 @@ def plain_taxonomy(name: str, labels: Iterable[str], profile: Profile) -> Taxono
         )
     notes = ("Types known by name only: no lineage, group or row of a differential.",)
     return Taxonomy(name, name, profile, "the training data's own labels", notes, types, {})
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'? `` for an error message, "" where nothing is near."""
-    by_lower = {k.lower(): k for k in known}
-    close = get_close_matches(name.lower(), list(by_lower), n=1)
-    return f"did you mean {by_lower[close[0]]!r}? " if close else ""
 
 
 def _as_id(label: str) -> str:

@@ -13,23 +13,21 @@ import dataclasses
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from cellcount.errors import UsageError
 from cellcount.models.taxonomy import (
-    COUNTED_ROWS,
     GROUPS,
     LINEAGES,
     PROFILES,
-    ROWS,
     CellType,
     Taxonomy,
     TypeMapping,
     load_taxonomy,
-    nearest,
     normalised,
 )
+from cellcount.profiles.rows import COUNTED_ROWS, ROWS
+from cellcount.toml_checks import check_keys, complain, one_of, texts
 
 _TOP_KEYS: dict[str, type] = {
     "title": str,
@@ -56,12 +54,6 @@ _TYPE_KEYS: dict[str, type] = {
 }
 _MAPPING_KEYS: dict[str, type] = {"note": str, "keep": list, "drop": list, "to": dict}
 _NEEDED_OF_TYPE = ("id", "name", "plural", "abbreviation", "lineage")
-_KINDS: dict[type, str] = {
-    str: "text",
-    list: "a list of texts",
-    dict: "a table",
-    bool: "true or false",
-}
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -81,12 +73,12 @@ def parse_taxonomy(name: str, text: str, *, origin: str) -> Taxonomy:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{origin} is not valid TOML: {error}") from error
-    _check_keys(origin, content, _TOP_KEYS, needed=("title", "source"))
+    check_keys(origin, content, _TOP_KEYS, needed=("title", "source"), other_lists=("types",))
     if "subset_of" in content:
         return _subset(name, content, origin)
     if not content.get("types"):
-        _complain(origin, "has no [[types]]", "list at least one, or name subset_of and keep")
-    _one_of(origin, "profile", content.get("profile", ""), PROFILES)
+        complain(origin, "has no [[types]]", "list at least one, or name subset_of and keep")
+    one_of(origin, "profile", content.get("profile", ""), PROFILES)
     types = tuple(_cell_type(entry, origin) for entry in content["types"])
     _check_names(types, origin)
     _check_neighbours(types, origin)
@@ -104,11 +96,11 @@ def _subset(name: str, content: dict[str, Any], origin: str) -> Taxonomy:
     """Some types of another taxonomy, with its mappings as far as they concern these."""
     for key in ("types", "profile", "mappings"):
         if key in content:
-            _complain(origin, f"has both subset_of and {key}", f"leave out {key}")
+            complain(origin, f"has both subset_of and {key}", f"leave out {key}")
     whole = load_taxonomy(content["subset_of"])
     keep = content.get("keep", [])
     for wanted in keep:
-        _one_of(origin, "keep", wanted, whole.ids)
+        one_of(origin, "keep", wanted, whole.ids)
     kept = set(keep)
     types = tuple(
         dataclasses.replace(t, neighbours=tuple(n for n in t.neighbours if n in kept))
@@ -129,19 +121,19 @@ def _subset(name: str, content: dict[str, Any], origin: str) -> Taxonomy:
 
 def _cell_type(entry: object, origin: str) -> CellType:
     if not isinstance(entry, dict):
-        _complain(origin, f"has the type {entry!r}", "each type is a [[types]] table")
+        complain(origin, f"has the type {entry!r}", "each type is a [[types]] table")
     where = f"{origin}, type {entry.get('id', '(without id)')!r}"
-    _check_keys(where, entry, _TYPE_KEYS, needed=_NEEDED_OF_TYPE)
+    check_keys(where, entry, _TYPE_KEYS, needed=_NEEDED_OF_TYPE)
     if not _ID.fullmatch(entry["id"]):
-        _complain(where, f"has the id {entry['id']!r}", "use lower-case letters, digits and _")
-    _one_of(where, "lineage", entry["lineage"], LINEAGES)
+        complain(where, f"has the id {entry['id']!r}", "use lower-case letters, digits and _")
+    one_of(where, "lineage", entry["lineage"], LINEAGES)
     for group in entry.get("groups", ()):
-        _one_of(where, "groups", group, GROUPS)
+        one_of(where, "groups", group, GROUPS)
     for row in entry.get("rows", ()):
-        _one_of(where, "rows", row, ROWS)
+        one_of(where, "rows", row, ROWS)
     counted = bool(entry.get("rows")) and set(entry["rows"]) <= set(COUNTED_ROWS)
     if counted != entry.get("denominator", True):
-        _complain(
+        complain(
             where,
             f"has rows {entry.get('rows', [])} and denominator = {str(not counted).lower()}",
             "a type enters the denominator if it fills rows of the differential, and only then",
@@ -163,7 +155,7 @@ def _check_names(types: tuple[CellType, ...], origin: str) -> None:
     for cell_type in types:
         for label in sorted({normalised(label) for label in cell_type.labels()}):
             if label in owners:
-                _complain(
+                complain(
                     origin,
                     f"uses the name {label!r} for {owners[label]} and for {cell_type.id}",
                     "give each name to one type",
@@ -176,12 +168,12 @@ def _check_neighbours(types: tuple[CellType, ...], origin: str) -> None:
     for cell_type in types:
         for other in cell_type.neighbours:
             others = [i for i in by_id if i != cell_type.id]
-            _one_of(f"{origin}, type {cell_type.id!r}", "neighbours", other, others)
+            one_of(f"{origin}, type {cell_type.id!r}", "neighbours", other, others)
     for cell_type in types:
         where = f"{origin}, type {cell_type.id!r}"
         for other in cell_type.neighbours:
             if cell_type.id not in by_id[other].neighbours:
-                _complain(
+                complain(
                     where,
                     f"has the neighbour {other}, which does not have {cell_type.id} as its own",
                     f"add {cell_type.id} to the neighbours of {other}, or take {other} away here",
@@ -194,60 +186,27 @@ def _declared(
     """One mapping of the file, total or explicitly dropping."""
     where = f"{origin}, mapping to {target!r}"
     if not isinstance(entry, dict):
-        _complain(where, f"is {entry!r}", "expected a table with keep, drop and to")
-    _check_keys(where, entry, _MAPPING_KEYS)
+        complain(where, f"is {entry!r}", "expected a table with keep, drop and to")
+    check_keys(where, entry, _MAPPING_KEYS)
     targets = load_taxonomy(target).ids
     ids = [t.id for t in types]
     pairs: list[tuple[str, str | None]] = [(i, i) for i in entry.get("keep", ())]
     pairs += [(i, None) for i in entry.get("drop", ())]
     for to, several in entry.get("to", {}).items():
-        pairs += [(i, to) for i in _texts(where, f"to.{to}", several)]
+        pairs += [(i, to) for i in texts(where, f"to.{to}", several)]
     for mapped, to in pairs:
-        _one_of(where, "a source type", mapped, ids)
+        one_of(where, "a source type", mapped, ids)
         if to is not None:
-            _one_of(where, "a target type", to, targets)
+            one_of(where, "a target type", to, targets)
     twice = [i for i, times in Counter(i for i, _ in pairs).items() if times > 1]
     if twice:
-        _complain(where, f"names {', '.join(twice)} more than once", "map each type once")
+        complain(where, f"names {', '.join(twice)} more than once", "map each type once")
     target_of = dict(pairs)
     forgotten = [i for i in ids if i not in target_of]
     if forgotten:
-        _complain(
+        complain(
             where,
             f"says nothing of {', '.join(forgotten)}",
             "map them with to or keep, or drop them",
         )
     return TypeMapping(source, target, {i: target_of[i] for i in ids}, entry.get("note", ""))
-
-
-def _check_keys(
-    where: str, entry: dict[str, Any], kinds: dict[str, type], needed: tuple[str, ...] = ()
-) -> None:
-    """Unknown, missing and wrongly typed keys."""
-    for key, value in entry.items():
-        _one_of(where, "a key", key, kinds)
-        if not isinstance(value, kinds[key]):
-            _complain(where, f"has {key} = {value!r}", f"expected {_KINDS[kinds[key]]}")
-        if kinds[key] is list and key != "types":
-            _texts(where, key, value)
-    missing = [key for key in needed if not entry.get(key)]
-    if missing:
-        _complain(where, f"has no {' and no '.join(missing)}", "add it")
-
-
-def _texts(where: str, key: str, value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        _complain(where, f"has {key} = {value!r}", "expected a list of texts")
-    return value
-
-
-def _one_of(where: str, key: str, value: str, known: Iterable[str]) -> None:
-    names = list(known)
-    if value not in names:
-        _complain(
-            where, f"has {key} {value!r}", f"{nearest(value, names)}expected {', '.join(names)}"
-        )
-
-
-def _complain(where: str, what: str, remedy: str) -> NoReturn:
-    raise UsageError(f"{where} {what}; {remedy}")

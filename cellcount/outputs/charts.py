@@ -30,14 +30,14 @@ def draw_counts(
     path: Path, counts: Mapping[str, Mapping[str, int]], *, unit: str, title: str = ""
 ) -> None:
     """Writes ``counts_figure`` as a PNG file."""
-    _save(counts_figure(counts, unit=unit, title=title), path)
+    save_png(counts_figure(counts, unit=unit, title=title), path)
 
 
 def draw_confusion(
     path: Path, types: Sequence[str], confusion: NDArray[np.int64], title: str = ""
 ) -> None:
     """Writes ``confusion_figure`` as a PNG file."""
-    _save(confusion_figure(types, confusion, title), path)
+    save_png(confusion_figure(types, confusion, title), path)
 
 
 def counts_figure(counts: Mapping[str, Mapping[str, int]], *, unit: str, title: str = "") -> Figure:
@@ -50,7 +50,7 @@ def counts_figure(counts: Mapping[str, Mapping[str, int]], *, unit: str, title: 
     """
     from matplotlib.figure import Figure
 
-    classes = [_plain(name) for name in counts]
+    classes = [plain_text(name) for name in counts]
     named = {split for by_split in counts.values() for split in by_split}
     splits = sorted(named, key=lambda split: (_SPLITS.get(split, len(_SPLITS)), split))
     figure = Figure(figsize=(8, 1.4 + 0.34 * max(len(classes), 3)), layout="constrained")
@@ -60,7 +60,7 @@ def counts_figure(counts: Mapping[str, Mapping[str, int]], *, unit: str, title: 
     for number, split in enumerate(splits):
         values = np.array([by_split.get(split, 0) for by_split in counts.values()], float)
         colour = _COLOURS[number % len(_COLOURS)]
-        label = _plain(split) or "no split"
+        label = plain_text(split) or "no split"
         axes.barh(rows, values, left=left, color=colour, label=label, height=0.72)
         left += values
     axes.set_yticks(rows, classes)
@@ -70,7 +70,7 @@ def counts_figure(counts: Mapping[str, Mapping[str, int]], *, unit: str, title: 
         )
     axes.invert_yaxis()
     axes.margins(x=0.14)
-    axes.set(xlabel=unit, title=_plain(title))
+    axes.set(xlabel=unit, title=plain_text(title))
     axes.spines[["top", "right"]].set_visible(False)
     if len(splits) > 1:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -87,7 +87,7 @@ def confusion_figure(types: Sequence[str], confusion: NDArray[np.int64], title: 
     """
     from matplotlib.figure import Figure
 
-    size, names = len(types), [_plain(name) for name in types]
+    size, names = len(types), [plain_text(name) for name in types]
     if confusion.shape != (size, size):
         raise ValueError(f"confusion must have shape ({size}, {size}), got {confusion.shape}")
     support = confusion.sum(axis=1, keepdims=True)
@@ -114,12 +114,12 @@ def confusion_figure(types: Sequence[str], confusion: NDArray[np.int64], title: 
     axes.set_yticks(
         range(size), [f"{name} ({n:,})" for name, n in zip(names, support[:, 0], strict=True)]
     )
-    axes.set(xlabel="label given", ylabel="true type (cells)", title=_plain(title))
+    axes.set(xlabel="label given", ylabel="true type (cells)", title=plain_text(title))
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true type")
     return figure
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text of a stranger's: a dollar sign would start a formula."""
     return text.replace("$", r"\$")
 
@@ -130,6 +130,7 @@ def _figure_size(largest: int) -> float:
     return 10.0 if digits <= 4 else 8.0
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG file."""
     with atomic_write(path) as file:
         figure.savefig(file, dpi=_DPI, format="png", bbox_inches="tight")

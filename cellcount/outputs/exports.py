@@ -22,6 +22,7 @@ def write_coco(
     results: Iterable[ImageResult],
     classes: Sequence[CellClass],
     types: Sequence[CellClass] = (),
+    profile: str = "",
 ) -> None:
     """Write a COCO file of all images that are done, with their cells as annotations.
 
@@ -35,7 +36,7 @@ def write_coco(
     annotation_id = 0
     # One pass over the results: annotations wait beside the output until all images are written.
     with atomic_write(path) as file, tempfile.TemporaryFile(dir=path.parent) as waiting:
-        file.write(b'{"info": {"description": "cells counted by cellcount"},\n"images": [')
+        file.write(b'{"info": ' + json.dumps(_info(profile)).encode() + b',\n"images": [')
         done = (result for result in results if result.status == "done")
         for image_id, result in enumerate(done, 1):
             _write_item(file, image_id, _image(image_id, result))
@@ -49,6 +50,11 @@ def write_coco(
         for category_id, cell_class in enumerate(classes, 1):
             _write_item(file, category_id, _category(category_id, cell_class))
         file.write(b"]}\n")
+
+
+def _info(profile: str) -> dict[str, str]:
+    info = {"description": "cells counted by cellcount"}
+    return info | {"profile": profile} if profile else info
 
 
 def _image(image_id: int, result: ImageResult) -> dict[str, Any]:

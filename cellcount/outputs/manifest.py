@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class RunRecord:
         thresholds: class id to least score.
         classifier: what typed the cells, JSON-ready: name, sha256, thresholds and so on; None
             where nothing did.
+        profile: by which cells are counted, JSON-ready: name, version, how limits are made.
         settings: all settings, JSON-ready.
         inputs: the INPUT arguments.
         passed_over: what lay in the inputs and got no row.
@@ -64,6 +65,7 @@ class RunRecord:
     weights: Mapping[str, str]
     thresholds: Mapping[str, float]
     classifier: Mapping[str, Any] | None = None
+    profile: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any]
     inputs: Sequence[str]
     passed_over: Sequence[NotDone]
@@ -117,6 +119,7 @@ def _document(record: RunRecord) -> dict[str, Any]:
         "weights_sha256": dict(record.weights),
         "thresholds": dict(record.thresholds),
         "classifier": None if record.classifier is None else dict(record.classifier),
+        "profile": dict(record.profile),
         "settings": dict(record.settings),
         "inputs": list(record.inputs),
         "passed_over": [{"path": e.name, "reason": e.reason} for e in record.passed_over],

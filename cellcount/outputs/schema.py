@@ -97,6 +97,12 @@ _IMAGE = Column(
     "image", "text", "", "path of the image relative to its INPUT; pages end in `#page=2`"
 )
 
+_PROFILE = Column(
+    "profile",
+    "text",
+    "",
+    "profile by which cells are counted, with its version; `(forced)` where the models do not fit",
+)
 _STATUS = Column(
     "status",
     "text",
@@ -112,6 +118,7 @@ _COUNTS_COLUMNS = (
     _IMAGE,
     Column("slide", "text", "", "slide, from the manifest, else the folder"),
     Column("specimen", "text", "", "specimen named in the manifest"),
+    _PROFILE,
     _STATUS,
     _REASON,
     Column("width_px", "int", "px", "width of the image"),
@@ -166,7 +173,7 @@ TYPE_COLUMNS = (
 )
 """What a classifier adds to cells.csv, last."""
 
-TYPED_CELLS_COLUMNS = (*CELLS_COLUMNS, *TYPE_COLUMNS)
+TYPED_CELLS_COLUMNS = (*CELLS_COLUMNS, *TYPE_COLUMNS, _PROFILE)
 """cells.csv where a classifier ran."""
 
 PICTURE_TYPES_COLUMNS = (_IMAGE, _STATUS, _REASON, *TYPE_COLUMNS)
@@ -305,8 +312,10 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[st
 
 
 def _column_named(name: str) -> Column:
-    fixed = (*_COUNTS_COLUMNS, *TYPED_CELLS_COLUMNS, *RESERVED_CELLS_COLUMNS)
-    known = {c.name: c for c in fixed}
+    from cellcount.outputs.slide_columns import SLIDES_COLUMNS  # which builds on this module
+
+    fixed = (*_COUNTS_COLUMNS, *TYPED_CELLS_COLUMNS, *RESERVED_CELLS_COLUMNS, *SLIDES_COLUMNS)
+    known = {c.name: c for c in reversed(fixed)}
     if name in known:
         return known[name]
     if name.startswith("n_"):

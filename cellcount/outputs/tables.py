@@ -29,6 +29,7 @@ def write_counts(
     classes: Sequence[CellClass],
     separator: Separator = ",",
     types: Sequence[CellClass] = (),
+    profile: str = "",
 ) -> None:
     """Write one row per image; a failed or excluded image has empty counts, never zeros.
 
@@ -38,13 +39,18 @@ def write_counts(
         classes: of the detector.
         separator: of the columns.
         types: of the classifier; none where none ran, and no columns for them then.
+        profile: by which cells are counted, as outputs call it.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
     columns = counts_columns(classes, types)
-    rows = (_counts_row(result, classes, types, columns) for result in results)
-    _write(path, columns, rows, separator)
+    constant: dict[str, Value] = {"profile": profile}
+    rows = (
+        [column.write(values.get(column.name)) for column in columns]
+        for values in (constant | _counts_values(r, classes, types) for r in results)
+    )
+    write_table(path, columns, rows, separator)
 
 
 def write_cells(
@@ -53,6 +59,7 @@ def write_cells(
     classes: Sequence[CellClass],
     separator: Separator = ",",
     types: Sequence[CellClass] = (),
+    profile: str = "",
 ) -> None:
     """Write one row per cell, in the order of images and of cells within them.
 
@@ -62,8 +69,12 @@ def write_cells(
         OutputError: the file cannot be written; an older one is untouched.
     """
     columns = TYPED_CELLS_COLUMNS if types else CELLS_COLUMNS
-    rows = (row for result in results for row in _cell_rows(result, classes, types, columns))
-    _write(path, columns, rows, separator)
+    rows = (
+        row
+        for result in results
+        for row in _written(columns, _cell_values(result, classes, types, profile))
+    )
+    write_table(path, columns, rows, separator)
 
 
 def write_picture_types(
@@ -78,24 +89,26 @@ def write_picture_types(
         OutputError: the file cannot be written; an older one is untouched.
     """
     rows = (_picture_row(result, types) for result in results)
-    _write(path, PICTURE_TYPES_COLUMNS, rows, separator)
+    write_table(path, PICTURE_TYPES_COLUMNS, rows, separator)
 
 
-def _write(
-    path: Path, columns: Sequence[Column], rows: Iterable[Sequence[str]], separator: Separator
+def write_table(
+    path: Path, columns: Sequence[Column], rows: Iterable[Sequence[str]], separator: Separator = ","
 ) -> None:
+    """Write a header and rows of fields that the columns have written already.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
     with atomic_write(path) as file:
         file.write(f"{separator.join(column.name for column in columns)}\n".encode())
         for row in rows:
             file.write(f"{separator.join(row)}\n".encode())
 
 
-def _counts_row(
-    result: ImageResult,
-    classes: Sequence[CellClass],
-    types: Sequence[CellClass],
-    columns: Sequence[Column],
-) -> list[str]:
+def _counts_values(
+    result: ImageResult, classes: Sequence[CellClass], types: Sequence[CellClass]
+) -> dict[str, Value]:
     ref = result.ref
     values: dict[str, Value] = {
         "image": ref.image,
@@ -115,7 +128,7 @@ def _counts_row(
         typed = count_by_type(result.cells.types, len(types)).tolist()
         ids = [*(t.id for t in types), UNCLASSIFIED]
         values |= {f"type_{i}": n for i, n in zip(ids, typed, strict=True)}
-    return [column.write(values.get(column.name)) for column in columns]
+    return values
 
 
 def _picture_row(result: ImageResult, types: Sequence[CellClass]) -> list[str]:
@@ -129,12 +142,12 @@ def _picture_row(result: ImageResult, types: Sequence[CellClass]) -> list[str]:
     return [column.write(values.get(column.name)) for column in PICTURE_TYPES_COLUMNS]
 
 
-def _cell_rows(
+def _cell_values(
     result: ImageResult,
     classes: Sequence[CellClass],
     types: Sequence[CellClass],
-    columns: Sequence[Column],
-) -> Iterator[tuple[str, ...]]:
+    profile: str,
+) -> dict[str, Sequence[Value]]:
     """Columnwise, because a run may hold millions of cells."""
     cells = result.cells
     x_min, y_min, x_max, y_max = cells.detections.boxes_xyxy.T.tolist()
@@ -151,6 +164,12 @@ def _cell_rows(
     }
     if types:
         said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
-        values |= type_values(said, types)
+        values |= {**type_values(said, types), "profile": [profile] * len(cells)}
+    return values
+
+
+def _written(
+    columns: Sequence[Column], values: dict[str, Sequence[Value]]
+) -> Iterator[tuple[str, ...]]:
     texts = ([column.write(v) for v in values[column.name]] for column in columns)
     return zip(*texts, strict=True)

@@ -34,22 +34,24 @@ class Expected:
 
 
 @dataclass
-class _Memory:
+class Memory:
     """Keeps what a run would keep in its journal."""
 
     values: dict[str, Json] = field(default_factory=dict)
 
     def get_value(self, name: str) -> Json:
+        """The value of that name, or None."""
         return self.values.get(name)
 
     def set_value(self, name: str, value: Json) -> None:
+        """Keeps a value."""
         self.values[name] = value
 
 
 def expect(job: Job) -> Expected | None:
     """Extrapolates from a few evenly spread fields; None where none of them can be read."""
     settings, refs = job.request.analyze, job.plan.refs
-    scales = SlideScales(refs, job.detector, _Memory(), settings.max_pixels)
+    scales = SlideScales(refs, job.detector, Memory(), settings.max_pixels)
     pipeline = Pipeline(job.detector, settings, scales, job.typer)
     image_s, image_bytes, slide_s = list[float](), list[int](), list[float]()
     for index in sample_evenly(len(refs), _SAMPLED):

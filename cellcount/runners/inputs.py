@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cellcount.errors import CellcountError, UsageError
 from cellcount.images.find import Plan, find_images
+from cellcount.images.slides import with_slides
 
 _SHOWN = 5
 
@@ -17,6 +19,7 @@ def plan_of(
     *,
     um_per_px: float | None = None,
     annotated: Path | None = None,
+    slide_from: str | None = None,
 ) -> Plan:
     """The images that the INPUTs name.
 
@@ -25,9 +28,11 @@ def plan_of(
         files: every single file that the run writes.
         um_per_px: scale of all images, where the user gives one.
         annotated: folder of this run's annotated pictures, where it has one.
+        slide_from: regular expression that finds the slide in an image's path, where there is one.
 
     Raises:
-        UsageError: an INPUT is not there, or is a file that the run writes.
+        UsageError: an INPUT is not there, or is a file that the run writes, or an image does not
+            match ``slide_from``.
         CellcountError: there is no image.
     """
     plan = find_images(inputs, um_per_px=um_per_px, own_files=files, annotated=annotated)
@@ -37,6 +42,8 @@ def plan_of(
     for path in files:
         if path.resolve() in read:
             raise UsageError(f"{path} is both an input and an output; name another output")
+    if slide_from is not None:
+        return replace(plan, refs=with_slides(plan.refs, slide_from))
     return plan
 
 

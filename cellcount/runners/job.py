@@ -29,6 +29,7 @@ from cellcount.outputs.manifest import (
     run_manifest_path,
     write_run_manifest,
 )
+from cellcount.outputs.slides import write_slides
 from cellcount.outputs.tables import write_cells, write_counts
 from cellcount.pipeline import (
     Loaded,
@@ -49,6 +50,7 @@ from cellcount.runners.outcome import (
     Totals,
     library_versions,
 )
+from cellcount.runners.slides import counting_of, fields_of, profile_facts
 from cellcount.settings import NO_CLASSIFIER, AnalyzeRequest, OutputSettings
 
 
@@ -96,10 +98,15 @@ class Job:
             _files_of(output),
             um_per_px=settings.um_per_px,
             annotated=output.annotated,
+            slide_from=request.slide_from,
         )
         self.weights = resolve(settings.detector)
         options = EngineOptions(
-            settings.device, settings.precision, settings.batch_size, settings.plugins
+            settings.device,
+            settings.precision,
+            settings.batch_size,
+            settings.plugins,
+            settings.refine_steps,
         )
         engine = load_engine(choose_engine(settings.engine), self.weights, options)
         self.detector = FieldDetector(engine, settings.tile_px)
@@ -114,6 +121,12 @@ class Job:
             )
             self.classifier = loaded
             self.typer = CellTyper(loaded.classifier, self.card, loaded.type_map)
+        self.counting = counting_of(
+            request.differential,
+            (self.card, self._weights_sha256),
+            self.classifier,
+            wanted=output.slides is not None,
+        )
         self._clock.lap("prepare")
 
     @property
@@ -225,17 +238,22 @@ class Job:
         interrupted: KeyboardInterrupt | None,
     ) -> Outcome:
         output, classes, types = self.request.output, self.card.classes, self.types
+        profile = self.counting.label
 
         def results() -> Iterator[ImageResult]:
             return journal.results(self.plan.refs)
 
         tables = [output.out]
-        write_counts(output.out, results(), classes, output.csv_separator, types)
+        write_counts(output.out, results(), classes, output.csv_separator, types, profile)
         if output.cells is not None:
-            write_cells(output.cells, results(), classes, output.csv_separator, types)
+            write_cells(output.cells, results(), classes, output.csv_separator, types, profile)
             tables.append(output.cells)
+        if output.slides is not None:
+            fields = fields_of(results(), self.counting)
+            write_slides(output.slides, fields, self.counting, output.csv_separator)
+            tables.append(output.slides)
         if output.coco is not None:
-            write_coco(output.coco, results(), classes, types)
+            write_coco(output.coco, results(), classes, types, profile)
             tables.append(output.coco)
         totals = Totals.of(results(), classes, types)
         self._clock.lap("write")
@@ -261,6 +279,7 @@ class Job:
             "max_failure_rate": request.run.max_failure_rate,
             "annotate": request.output.annotate,
             "csv_separator": request.output.csv_separator,
+            "slide_from": request.slide_from,
         }
         passed_over = [
             NotDone(str(item.path), "passed over", item.reason) for item in self.plan.passed_over
@@ -273,9 +292,11 @@ class Job:
             weights={self.card.name: self._weights_sha256},
             thresholds=thresholds_of(self.card, request.analyze.min_score),
             classifier=None if self.classifier is None else self.classifier.facts(),
+            profile=profile_facts(self.counting),
             settings={
                 **request.analyze.fingerprint_fields(),
                 "batch_size": engine.batch_size,
+                "refine_steps": self.card.refinement.steps,
                 **behaviour,
             },
             inputs=request.inputs,
@@ -294,10 +315,15 @@ class Job:
         )
 
 
+def _tables_of(output: OutputSettings) -> tuple[Path | None, ...]:
+    """The files that were asked for, where they were."""
+    return output.out, output.cells, output.slides, output.coco
+
+
 def _files_of(output: OutputSettings) -> list[Path]:
     """Every single file that a run writes; two of one name are a ``UsageError``."""
     record, journal = run_manifest_path(output.out), journal_path(output.out)
-    files = [path for path in (output.out, output.cells, output.coco) if path is not None]
+    files = [path for path in _tables_of(output) if path is not None]
     for path in files:
         if path.absolute() in (record.absolute(), journal.absolute()):
             raise UsageError(

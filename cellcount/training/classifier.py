@@ -7,6 +7,7 @@ data's val split is looked at once, at the end.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -15,13 +16,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from cellcount import __version__
+from cellcount import __version__, plugins
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import load_classifier
 from cellcount.engines.devices import choose_device
 from cellcount.evaluation.classification import evaluate_classification
 from cellcount.evaluation.classification_report import ClassificationReport
+from cellcount.formats.crop_writer import write_crop_table
 from cellcount.formats.crops import CropSet
+from cellcount.formats.splits import SPLITS_FILE
 from cellcount.models.backbone import load_pretrained
 from cellcount.models.classifier import Classifier, build_classifier, create_classifier
 from cellcount.models.classifier_card import (
@@ -70,6 +73,10 @@ def train_classifier(
         f"{len(data.train)} cells to train on, {len(data.held_out)} held out of train, "
         f"{len(data.val)} to report on; types {', '.join(t.id for t in data.types)}"
     )
+    for note in data.notes:
+        report(f"note: {note}")
+    if ranks.is_first:
+        write_crop_table(run.out / SPLITS_FILE, data.divided.items)
     card = build_card(settings, data, run)
     loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
     with process_group(ranks, device):
@@ -84,15 +91,17 @@ def train_classifier(
     if ranks.is_first and len(data.val):
         report_on_val(weights, data, run, report)
     report(f"weights: {weights}")
+    if left := data.divided.splits().get("test"):
+        report(
+            f"{left} cells of test were not looked at; when everything is decided: cellcount "
+            f"evaluate classifier {run.out / SPLITS_FILE} --classifier {run.out} --split test"
+        )
     return weights
 
 
 def build_card(settings: ClassifierTraining, data: ClassifierData, run: TrainRun) -> ClassifierCard:
     """The card of a training that is about to start."""
-    options = dict(settings.options)
-    if settings.input_px:
-        size = "input_px" if settings.backbone.startswith("timm/") else "image_size"
-        options.setdefault(size, settings.input_px)
+    options = {**_size_option(settings, run), **settings.options}
     with torch.random.fork_rng(devices=[]):
         facts = cast(
             Classifier,
@@ -115,8 +124,19 @@ def build_card(settings: ClassifierTraining, data: ClassifierData, run: TrainRun
         ),
         data=data.sources,
         training=dataclasses.asdict(settings),
-        notes=data.taxonomy.notes,
+        notes=data.notes,
     )
+
+
+def _size_option(settings: ClassifierTraining, run: TrainRun) -> dict[str, int]:
+    """How the network is told the side of its input; a plugin of one size alone is not told."""
+    if not settings.input_px:
+        return {}
+    if settings.backbone.startswith("timm/"):
+        return {"input_px": settings.input_px}
+    build = plugins.find(plugins.CLASSIFIERS, settings.backbone, folder=run.plugins)
+    known = inspect.signature(build).parameters
+    return {"image_size": settings.input_px} if "image_size" in known else {}
 
 
 def new_model(card: ClassifierCard, seed: int, run: TrainRun) -> nn.Module:

@@ -6,7 +6,7 @@ Shapes: none; labelled cells as everywhere.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ class ClassifierData:
         taxonomy: of the types.
         target_of: type before mapping → type id.
         sources: entries for the card.
+        notes: what a reader of the types must know.
+        divided: all cells under their own labels, each in its split.
     """
 
     train: Cells
@@ -79,6 +81,8 @@ class ClassifierData:
     taxonomy: Taxonomy
     target_of: dict[str, str]
     sources: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    divided: CropSet
 
 
 def read_training_crops(
@@ -149,7 +153,13 @@ def prepare(
     counts = {name: len(part) for name, part in parts.items()}
     source = {"name": ", ".join(names), "format": crops.format, "split": split_words(settings)}
     return ClassifierData(
-        **parts, types=types, taxonomy=target, target_of=chosen, sources=({**source, **counts},)
+        **parts,
+        types=types,
+        taxonomy=target,
+        target_of=chosen,
+        sources=({**source, **counts},),
+        notes=_notes(taxonomy, target, settings, present),
+        divided=kept,
     )
 
 
@@ -198,6 +208,20 @@ def _targets(
     if chosen.dropped:
         report(f"--map {chosen.name} leaves out {', '.join(chosen.dropped)}")
     return load_taxonomy(chosen.target), dict(chosen.target_of)
+
+
+def _notes(
+    taxonomy: Taxonomy,
+    target: Taxonomy,
+    settings: ClassifierTraining,
+    present: Collection[str | None],
+) -> tuple[str, ...]:
+    """What the data's taxonomy, the mapping, the taxonomy of the outputs and its types say."""
+    texts = [*taxonomy.notes]
+    if settings.type_map and (note := mapping(settings.type_map).note):
+        texts.append(f"{settings.type_map}: {note}")
+    texts += [*target.notes, *(f"{t.name}: {t.note}" for t in target.types if t.id in present)]
+    return tuple(dict.fromkeys(text for text in texts if not text.endswith(": ")))
 
 
 def _divided(crops: CropSet, settings: ClassifierTraining) -> CropSet:

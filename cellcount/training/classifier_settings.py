@@ -20,7 +20,8 @@ class ClassifierTraining:
         backbone: ``timm/NAME`` or the name of a plugin.
         options: keyword options of the backbone.
         scheme: ``softmax``, one network for all types; ``ovr``, one binary network per type, each
-            with as many cells of its type as of all others together, spread evenly over them.
+            with as many cells of its type (N with resample:N) as of all others together, spread
+            evenly over them.
         input_px: side of the network's input, 0 for the network's own.
         window_rbc: side of the window about a cell in red-cell diameters; 0: the whole picture.
         rbc_px: red-cell diameter in the data's own pixels, None where it is unknown.

@@ -68,13 +68,9 @@ def build_architecture(settings: DetectorTraining, rbc_diameter_px: float) -> Ar
 
 
 def build_refinement(settings: DetectorTraining) -> Refinement:
-    """The second look that the settings ask for."""
-    return Refinement(
-        steps=settings.refine_steps,
-        context=settings.refine_context,
-        state=settings.refine_state,
-        attention=settings.refine_attention,
-    )
+    """The second look that the settings ask for: those of its own names after ``refine_``."""
+    names = [f.name for f in dataclasses.fields(Refinement)]
+    return Refinement(**{name: getattr(settings, f"refine_{name}") for name in names})
 
 
 def build_card(
@@ -124,6 +120,8 @@ class DetectorTask:
         # Validation images with few red cells take their scale from the training images, too.
         self._val_factors = field_factors((*data.train, *data.val), settings)[len(data.train) :]
         self._thresholds: dict[str, float] = dict(card.thresholds)
+        if settings.min_score is not None:
+            self._thresholds = dict.fromkeys(data.classes, settings.min_score)
         self.validates = bool(data.val)
         self.dataset = FieldDataset(
             data.train,
@@ -174,7 +172,8 @@ class DetectorTask:
     def validate(self, model: nn.Module) -> Metrics:
         """COCO AP and counting error on the validation images."""
         truths, found = self.detect_all(model)
-        self._thresholds = zero_bias_thresholds(truths, found, self._data.classes)
+        if self._settings.min_score is None:
+            self._thresholds = zero_bias_thresholds(truths, found, self._data.classes)
         report = evaluate_detections(truths, found, self._data.classes, thresholds=self._thresholds)
         row: Metrics = {"ap": report.crowded.ap, "ap50": report.crowded.ap50}
         row.update({f"mae_{c.name}": c.counting.mae for c in report.classes})

@@ -15,6 +15,8 @@ _SCORES = {
     "accuracy_augmented": "accuracy, held-out cells augmented",
 }
 
+_LOSSES = {"cross_entropy": "cross-entropy, training", "held_out": "cross-entropy, held-out cells"}
+
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, str | float | int | None]]) -> None:
     """Writes all rows anew (atomically), so that a resumed run leaves one clean table."""
@@ -37,7 +39,9 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) ->
     losses, scores = figure.subplots(1, 2)
     for key in dict.fromkeys(k for row in rows for k in row if k.startswith("loss")):
         points = [(r["epoch"], r[key]) for r in rows if r.get(key) is not None]
-        losses.plot(*zip(*points, strict=True), label=key.removeprefix("loss_"), linewidth=1.4)
+        name = key.removeprefix("loss_")
+        label = _LOSSES.get(name, name.replace("_", " "))
+        losses.plot(*zip(*points, strict=True), ".-", label=label, linewidth=1.4, markersize=4)
     for key, label in _SCORES.items():
         points = [(r["epoch"], r[key]) for r in rows if r.get(key) is not None]
         if points:
@@ -46,6 +50,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) ->
     scores.set(xlabel="epoch", title="Scores", ylim=(0, 1))
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
+        axes.set_xlim(0.5, max(int(row["epoch"] or 1) for row in rows) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(fontsize=8)

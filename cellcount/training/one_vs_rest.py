@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from cellcount.data.crop_augment import CROP_AUGMENTS
 from cellcount.data.crops import CropDataset
-from cellcount.data.sampling import Draw, resample
+from cellcount.data.sampling import Balance, Draw, resample
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import CropClassifier
 from cellcount.models.backbone import load_pretrained
@@ -60,22 +60,29 @@ class BinaryScores:
     false_negative_rate: float
 
 
-def binary_draws(cells: Cells, type_index: int, *, seed: int, epoch: int) -> list[Draw]:
-    """All cells of a type, and as many of the others, spread evenly over their types."""
+def binary_draws(
+    cells: Cells, type_index: int, *, seed: int, epoch: int, per_type: int = 0
+) -> list[Draw]:
+    """N cells of a type, and as many of the others, spread evenly over their types.
+
+    Args:
+        cells: to draw from.
+        type_index: the type in question.
+        seed, epoch: decide the choice.
+        per_type: N; 0 for each cell of the type once.
+    """
     labels = np.asarray(cells.labels)
-    own = np.flatnonzero(labels == type_index)
-    others = np.flatnonzero(labels != type_index)
-    kinds = [str(label) for label in labels[others]]
-    per_type = max(len(own), len(set(kinds)))
-    drawn = (
-        resample(kinds, dict.fromkeys(sorted(set(kinds)), "rest"), per_type, seed=seed, epoch=epoch)
-        if kinds
-        else []
-    )
-    return [
-        *(Draw(int(i), 0) for i in own),
-        *(Draw(int(others[d.index]), d.copy) for d in drawn),
-    ]
+
+    def drawn(indices: NDArray[np.intp], count: int) -> list[Draw]:
+        kinds = [str(label) for label in labels[indices]]
+        target_of = dict.fromkeys(sorted(set(kinds)), "drawn")
+        count = max(count, len(target_of))
+        chosen = resample(kinds, target_of, count, seed=seed, epoch=epoch) if kinds else []
+        return [Draw(int(indices[d.index]), d.copy) for d in chosen]
+
+    own, others = np.flatnonzero(labels == type_index), np.flatnonzero(labels != type_index)
+    count = per_type or len(own)
+    return [*drawn(own, count), *drawn(others, count)]
 
 
 def binary_scores(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> BinaryScores:
@@ -133,8 +140,10 @@ class BinaryTask:
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Another choice of the others."""
         del epochs
-        seed = self._settings.seed
-        draws = binary_draws(self._data.train, self._type, seed=seed, epoch=epoch)
+        seed, per_type = self._settings.seed, Balance.parse(self._settings.balance).per_type
+        draws = binary_draws(
+            self._data.train, self._type, seed=seed, epoch=epoch, per_type=per_type
+        )
         self.dataset.start_epoch(epoch, draws, CROP_AUGMENTS[self._settings.augment])
 
     def losses(

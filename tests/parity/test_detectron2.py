@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """The Detectron2 engine against the torchvision engine: the same file, the same numbers."""
 
 from __future__ import annotations
@@ -45,11 +44,16 @@ ARCHITECTURE = Architecture(
     head_dim=32,
 )
 LOOK = Refinement(steps=2, hidden=16, heads=2, grid=4)
+#: The other way round: one level, one anchor at each place, and equations 1-2 as printed.
+PLAIN = dataclasses.replace(
+    ARCHITECTURE, pyramid="none", anchor_sizes_px=((24.0,),), anchor_ratios=(1.0,)
+)
+OTHER_LOOK = dataclasses.replace(LOOK, context="image", state="lstm", attention="literal")
 WIDTH_PX, HEIGHT_PX = 160, 128
 
 
 class Pair(NamedTuple):
-    """The same weights in both engines."""
+    """The same weights in both engines, for evaluation."""
 
     torchvision: FasterRCNN
     detectron2: Detectron2Detector
@@ -61,7 +65,7 @@ def pair_of(weights: Path) -> Pair:
     for name in Pair._fields:
         model = engine_module(name).build_model(card)
         model.take_file(state, weights)
-        models.append(model)
+        models.append(model.eval())
     return Pair(*models)
 
 
@@ -71,10 +75,9 @@ def golden(repo_root: Path) -> Path:
     return repo_root / "tests" / "golden" / "tiny.safetensors"
 
 
-@pytest.fixture(scope="module")
-def random_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector with all that can differ between the engines; its second look moves boxes."""
-    card = dataclasses.replace(read_card(golden), architecture=ARCHITECTURE, refinement=LOOK)
+def write_random(path: Path, like: Path, architecture: Architecture, look: Refinement) -> Path:
+    """An untrained detector that finds much; its second look moves boxes."""
+    card = dataclasses.replace(read_card(like), architecture=architecture, refinement=look)
     torch.manual_seed(0)
     model = FasterRCNN(card)
     assert model.refinement is not None
@@ -83,9 +86,22 @@ def random_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         model.rpn.head.bbox_pred.weight.mul_(10)
         for layer in (model.refinement.move, model.refinement.correct):
             torch.nn.init.normal_(layer.weight, std=0.5)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     write_weights(path, card, model.weights())
     return path
+
+
+@pytest.fixture(scope="module")
+def random_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector with all that can differ between the engines."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    return write_random(path, golden, ARCHITECTURE, LOOK)
+
+
+@pytest.fixture(scope="module")
+def plain_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plain Faster R-CNN on one feature level, with the other kind of second look."""
+    path = tmp_path_factory.mktemp("weights") / "plain.safetensors"
+    return write_random(path, golden, PLAIN, OTHER_LOOK)
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +127,12 @@ def close(one: Tensor, other: Tensor) -> None:
 
 
 def test_features_and_anchors(random_weights: Path, rendered: tuple[list[Pixels], Targets]) -> None:
-    ours, theirs = (model.eval() for model in pair_of(random_weights))
+    ours, theirs = pair_of(random_weights)
     rpn = theirs.rcnn.proposal_generator
     images, shapes = stacked(rendered[0][:2]), [(HEIGHT_PX, WIDTH_PX)] * 2
     with torch.inference_mode():
-        maps, their_maps = (
-            ours.features(images),
-            theirs.rcnn.backbone(theirs.rcnn.normalised(images, shapes).tensor),
-        )
+        maps = ours.features(images)
+        their_maps = theirs.rcnn.backbone(theirs.rcnn.normalised(images, shapes).tensor)
         assert list(their_maps) == ["p2", "p3", "p4"]
         for one, other in zip(maps.values(), their_maps.values(), strict=True):
             close(one, other)
@@ -143,7 +157,7 @@ def test_pooled_regions_and_class_logits(
 ) -> None:
     from cellcount.engines.detectron2_api import Boxes, Instances
 
-    ours, theirs = (model.eval() for model in pair_of(random_weights))
+    ours, theirs = pair_of(random_weights)
     heads: Any = ours.roi_heads
     their_heads = theirs.rcnn.roi_heads
     shapes = [(HEIGHT_PX, WIDTH_PX)] * 2
@@ -174,14 +188,20 @@ def assert_same_cells(one: Detections, other: Detections, *, cut: float) -> int:
     return len(sure)
 
 
-@pytest.mark.parametrize("which", ["golden", "random_weights"])
+@pytest.mark.parametrize(
+    ("which", "steps"),
+    [("golden", None), ("random_weights", None), ("random_weights", 0), ("plain_weights", None)],
+)
 def test_the_same_file_finds_the_same_cells(
-    which: str, rendered: tuple[list[Pixels], Targets], request: pytest.FixtureRequest
+    which: str,
+    steps: int | None,
+    rendered: tuple[list[Pixels], Targets],
+    request: pytest.FixtureRequest,
 ) -> None:
     weights: Path = request.getfixturevalue(which)
     # Odd sizes, so that tiles are padded; three at a time, so that the last batch is filled up.
     tiles = [p[: 128 - seed, : 160 - 2 * seed] for seed, p in enumerate(rendered[0])]
-    options = EngineOptions("cpu", "fp32", 3)
+    options = EngineOptions("cpu", "fp32", 3, refine_steps=steps)
     ours, theirs = (load_engine(name, weights, options).detect(tiles) for name in Pair._fields)
     compared = 0
     for one, other in zip(ours, theirs, strict=True):
@@ -243,7 +263,7 @@ def step(models: Pair, images: Tensor, targets: Targets, rate: float) -> list[di
         with torch.no_grad():
             for parameter in model.parameters():
                 assert parameter.grad is not None
-                parameter -= rate * parameter.grad
+                parameter.sub_(rate * parameter.grad)
         history.append({name: loss.item() for name, loss in losses.items()})
     return history
 
@@ -274,6 +294,17 @@ def test_one_step_with_everything_sampled_costs_the_same(
         assert len(ours) == 6
         for name, loss in ours.items():
             assert loss == pytest.approx(theirs[name], abs=1e-3), name
+
+
+def test_a_step_that_runs_away_has_no_finite_loss(
+    golden: Path, rendered: tuple[list[Pixels], Targets]
+) -> None:
+    """The training loop leaves such a step out; it does not end the training."""
+    for model in pair_of(golden):
+        with torch.no_grad():
+            next(model.parts().first_look[0].parameters()).fill_(torch.nan)
+        losses = model.train().losses(stacked(rendered[0][30:32]), rendered[1][30:32])
+        assert not torch.stack(list(losses.values())).sum().isfinite()
 
 
 def test_the_same_seed_draws_the_same_samples(

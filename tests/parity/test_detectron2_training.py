@@ -1,9 +1,9 @@
-# mypy: ignore-errors
 """Training with the Detectron2 engine: the same command, the same file, the same quality."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,16 +55,27 @@ def test_a_run_is_for_every_engine(
         "loss_refined_class", "loss_refined_box",
     }  # fmt: skip
     counted = {}
-    for engine in ("torchvision", "detectron2"):
+    for engine, ran in (("torchvision",) * 2, ("detectron2",) * 2, ("auto", "detectron2")):
         out = tmp_path / f"{engine}.csv"
         analyze = ["analyze", str(data / "images"), "--out", str(out), "--detector", str(run)]
         analyze += ["--classifier", "none", "--device", "cpu", "--min-score", "0.02"]
         assert main([*analyze, "--engine", engine]) == 0
         with out.open(newline="") as file:
             counted[engine] = [row["cells"] for row in csv.DictReader(file)]
-    assert counted["torchvision"] == counted["detectron2"]
+        record = json.loads((tmp_path / f"{engine}.run.json").read_text("utf-8"))
+        assert record["engine"] == ran
+    assert sum(int(cells) for cells in counted["auto"]) > 0
+    assert counted["torchvision"] == counted["detectron2"] == counted["auto"]
+
+    reports = {}
     evaluate = ["evaluate", "detector", str(data), "--detector", str(run), "--device", "cpu"]
-    assert main([*evaluate, "--engine", "detectron2"]) == 0
+    for engine in ("torchvision", "detectron2"):
+        out = tmp_path / f"{engine}.json"
+        assert main([*evaluate, "--engine", engine, "--json", str(out)]) == 0
+        document = json.loads(out.read_text("utf-8"))
+        assert document["engine"] == engine
+        reports[engine] = document["reports"]["original"]["coco"][1]["ap50"]
+    assert reports["torchvision"] == pytest.approx(reports["detectron2"], abs=1e-3)
 
     capsys.readouterr()
     again = [*line, "--epochs", "2", "--resume"]

@@ -105,7 +105,5 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_says_the_same(repo_root: Path) -> None:
     readme = " ".join((repo_root / "README.md").read_text("utf-8").split())
-    if "Detectron2 will be" in readme:
-        pytest.skip("the README still announces Detectron2")
     assert DETECTRON2_IS_EXTRA in readme
     assert set(ENGINES) == {"torchvision", "detectron2"}

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """A classifier is evaluated on exactly the inputs that it sees in use, and scored as by hand."""
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def test_boxes_pass_through_the_steps_of_analyze(
     typed = type_labelled(items, classifier, variants=chosen, rbc_px=30.0)
     whole = classifier.logits(field_crops(pixels, boxes, classifier.card, 30.0))
     np.testing.assert_array_equal(typed.logits["original"], whole)
-    halved = field_crops(resized(pixels, 0.5), boxes / 2, classifier.card, 30.0)
+    halved = field_crops(resized(pixels, 0.5), boxes / np.float32(2), classifier.card, 30.0)
     np.testing.assert_array_equal(typed.logits["0.5x size"], classifier.logits(halved))
     with pytest.raises(AnnotationError, match=r"state the diameter .* with --rbc-px"):
         type_labelled(items, classifier)

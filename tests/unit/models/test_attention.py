@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from torch import Tensor
 
 from cellcount.models.attention import (
@@ -21,6 +23,7 @@ from cellcount.models.attention import (
 )
 from cellcount.models.card import Refinement
 
+Array = NDArray[np.float64]
 STRIDES = (4, 8, 16)
 ROIS = torch.tensor([[0.0, 10, 12, 40, 36], [1, 30, 8, 62, 60], [1, 2, 2, 12, 14]])
 SIZES = torch.tensor([[64.0, 64.0]] * 3)
@@ -155,13 +158,108 @@ def test_gradients_reach_query_key_and_value(attention_kind: str) -> None:
     assert sum(float(m.grad.abs().sum()) for m in features if m.grad is not None) > 0
 
 
-def test_mean_context_needs_no_query() -> None:
-    module = trained(attention="mean")
+def test_mean_context_is_attention_whose_scores_are_all_alike() -> None:
+    module, scored = trained(attention="mean"), trained()
     _, refined = looked(module)
     refined.logits.sum().backward()
     assert module.query.weight.grad is None
-    weights = refined.weights[0, 0, 0]
-    assert weights[weights > 0].unique().numel() == 1
+    scored.load_state_dict(module.state_dict())
+    torch.nn.init.zeros_(scored.query.weight)
+    torch.nn.init.zeros_(scored.query.bias)
+    _, same = looked(scored)
+    torch.testing.assert_close(same.weights, refined.weights)
+    torch.testing.assert_close(same.boxes, refined.boxes)
+    torch.testing.assert_close(same.logits, refined.logits)
+
+
+class InNumPy:
+    """The same net once more, one region at a time: equations 1-3 and textbook GRU and LSTM."""
+
+    def __init__(self, module: AttentionRefinement) -> None:
+        self.settings = module.settings
+        self.weight = {k: v.detach().double().numpy() for k, v in module.state_dict().items()}
+
+    def linear(self, name: str, x: Array) -> Array:
+        found: Array = x @ self.weight[f"{name}.weight"].T + self.weight[f"{name}.bias"]
+        return found
+
+    def remember(self, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        w = self.weight
+        seen = w["recurrent.weight_ih"] @ x + w["recurrent.bias_ih"]
+        held = w["recurrent.weight_hh"] @ h + w["recurrent.bias_hh"]
+        if self.settings.state == "gru":
+            (r1, z1, n1), (r2, z2, n2) = np.split(seen, 3), np.split(held, 3)
+            z = expit(z1 + z2)
+            return (1 - z) * np.tanh(n1 + expit(r1 + r2) * n2) + z * h, c
+        i, f, g, o = np.split(seen + held, 4)
+        c = expit(f) * c + expit(i) * np.tanh(g)
+        return expit(o) * np.tanh(c), c
+
+    def look(self, h: Array, tokens: tuple[Array, Array], box: Array) -> tuple[Array, Array]:
+        features, centres = tokens
+        middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+        places = (centres - middle) / half
+        near = np.clip(places, -4, 4)
+        waves = [wave(near * q) for q in (1, 2, 4) for wave in (np.sin, np.cos)]
+        seen = np.concatenate([features, near, *waves], axis=1)
+        beyond = np.clip(np.abs(places) - 1, 0, None) / 0.5
+        mask = np.clip(np.exp(-(beyond**2).sum(1) / 2), 1e-4, None)
+        mask[(centres < 0).any(1) | (centres > 64).any(1)] = 0
+        query, key = (self.linear(n, x) for n, x in (("query", h), ("key", seen)))
+        value = self.linear("value", seen)
+        weights, context = [], []
+        for part in np.split(np.arange(len(h)), self.settings.heads):
+            scores = key[:, part] @ query[part] / np.sqrt(len(part))
+            if self.settings.attention == "literal":
+                alpha = softmax(self.settings.beta * softmax(scores) * mask)
+            else:
+                alpha = np.exp(scores) * mask / (np.exp(scores) * mask).sum()
+            weights.append(alpha)
+            context.append(alpha @ value[:, part])
+        return np.concatenate(context), np.stack(weights)
+
+    def move(self, box: Array, deltas: Array) -> Array:
+        size, middle = box[2:] - box[:2], (box[:2] + box[2:]) / 2
+        middle = middle + 0.1 * deltas[:2] * size
+        size = size * np.exp(np.clip(0.2 * deltas[2:], -np.log(4), np.log(4)))
+        return np.concatenate([middle - size / 2, middle + size / 2])
+
+
+@pytest.mark.parametrize("context", ["window", "image"])
+@pytest.mark.parametrize("state", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", ["softmax", "literal"])
+def test_three_looks_equal_a_computation_in_numpy(kind: str, state: str, context: str) -> None:
+    module = trained(attention=kind, state=state, context=context, beta=20.0)
+    (features, logits), refined = looked(module)
+    tokens, copy = module.tokens(maps(), STRIDES, ROIS), InNumPy(module)
+    for region in range(3):
+        own = tuple(t[region].double().numpy() for t in tokens)
+        box = ROIS[region, 1:].double().numpy()
+        h = np.tanh(copy.linear("start", features[region].double().numpy()))
+        c = np.zeros_like(h)
+        for step in range(3):
+            seen, weights = copy.look(h, (own[0], own[1]), box)
+            h, c = copy.remember(seen, h, c)
+            box = copy.move(box, copy.linear("move", h))
+            said = logits[region].numpy() + copy.linear("correct", h)
+            for found, expected in (
+                (refined.weights[step, region], weights),
+                (refined.states[step, region], h),
+                (refined.boxes[step, region], box),
+                (refined.step_logits[step, region], said),
+            ):
+                np.testing.assert_allclose(found.detach().numpy(), expected, rtol=2e-4, atol=2e-4)
+    assert torch.equal(refined.logits, refined.step_logits[-1])
+
+
+def test_the_outlook_is_the_state_of_one_look_more() -> None:
+    module, longer = trained(state="lstm", steps=2), trained(state="lstm", steps=3)
+    longer.load_state_dict(module.state_dict())
+    torch.manual_seed(7)
+    found = torch.randn(3, 10), torch.randn(3, 4)
+    tokens = module.tokens(maps(), STRIDES, ROIS)
+    short = module(tokens, ROIS[:, 1:], SIZES, *found, lambda move: move)
+    torch.testing.assert_close(short.outlook, longer(tokens, ROIS[:, 1:], SIZES, *found).states[-1])
 
 
 def test_a_region_does_not_know_its_mates() -> None:

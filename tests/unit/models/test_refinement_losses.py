@@ -13,10 +13,12 @@ from cellcount.models.attention import AttentionRefinement, Refined
 from cellcount.models.card import Refinement
 from cellcount.models.refinement_losses import (
     ActorCritic,
+    Episode,
     Policy,
     actor_critic_losses,
+    class_loss_of_steps,
     discounted_returns,
-    rewards_of,
+    episode_of,
     supervised_losses,
 )
 
@@ -24,40 +26,96 @@ STRIDES = (8,)
 TRUTH = torch.tensor([[20.0, 20, 44, 44]])
 
 
-def refined_with(boxes: Tensor, logits: Tensor) -> Refined:
+def refined_with(boxes: Tensor, step_logits: Tensor) -> Refined:
     steps, regions = boxes.shape[:2]
     return Refined(
         boxes,
-        logits,
+        step_logits[-1],
+        step_logits,
         torch.zeros(steps, regions, 1, 1),
         torch.zeros(regions, 1, 2),
         torch.zeros(steps, regions, 8),
         torch.zeros(steps, regions, 4),
+        torch.zeros(regions, 8),
     )
 
 
 def test_returns_of_an_episode_by_hand() -> None:
     rewards = torch.tensor([[0.1, 0.0], [-0.2, 1.0], [1.5, 0.5]])
-    returns = discounted_returns(rewards, 0.9)
+    returns = discounted_returns(rewards, 0.9, torch.tensor([0.0, 2.0]))
     assert returns[:, 0].tolist() == pytest.approx([0.1 - 0.18 + 0.81 * 1.5, -0.2 + 1.35, 1.5])
-    assert returns[:, 1].tolist() == pytest.approx([0.9 + 0.81 * 0.5, 1.45, 0.5])
+    # The second goes on after the last step, where the critic expects 2.
+    last = 0.5 + 0.9 * 2
+    assert returns[:, 1].tolist() == pytest.approx([0.9 + 0.81 * last, 1 + 0.9 * last, last])
 
 
-def test_rewards_are_gains_in_iou_and_a_bonus_at_the_end() -> None:
-    start = torch.tensor([[20.0, 20, 32, 44], [20, 20, 44, 44]])  # IoU 0.5 and 1
-    boxes = torch.tensor(
-        [[[20.0, 20, 38, 44], [20, 20, 38, 44]], [[20, 20, 44, 44], [20, 20, 32, 44]]]
+HALF, THREE_QUARTERS, WHOLE = ([20.0, 20, x, 44] for x in (32, 38, 44))  # IoU with the truth
+
+
+def episode(*boxes: list[float], says: tuple[int, int] = (1, 1), label: int = 1) -> Episode:
+    """One region's start and its boxes after two steps, and the class it says after each."""
+    start, *after = (torch.tensor([box]) for box in boxes)
+    logits = torch.nn.functional.one_hot(torch.tensor(says), 3).float()[:, None]  # (T, R, K + 1)
+    refined = refined_with(torch.stack(after), logits)
+    return episode_of(refined, start, torch.tensor([label]), TRUTH, ActorCritic(close=0.7))
+
+
+def test_rewards_are_gains_in_iou_and_a_bonus_where_class_and_box_are_right() -> None:
+    right_at_last = episode(HALF, HALF, WHOLE)
+    assert right_at_last.rewards[:, 0].tolist() == pytest.approx([0, 0.5 + 1])
+    assert right_at_last.ended.tolist() == [True]
+    worse = episode(WHOLE, HALF, HALF)
+    assert worse.rewards[:, 0].tolist() == pytest.approx([-0.5, 0]), "no bonus below the IoU asked"
+    assert worse.ended.tolist() == [False]
+    wrong = episode(HALF, THREE_QUARTERS, WHOLE, says=(2, 2))
+    assert wrong.rewards[:, 0].tolist() == pytest.approx([0.25, 0.25]), "none for the wrong class"
+    assert wrong.ended.tolist() == [False]
+
+
+def test_what_follows_the_end_of_an_episode_does_not_count() -> None:
+    early = episode(HALF, THREE_QUARTERS, HALF)
+    assert early.rewards[:, 0].tolist() == pytest.approx([0.25 + 1, 0])
+    assert early.alive[:, 0].tolist() == [True, False]
+    late = episode(HALF, THREE_QUARTERS, WHOLE, says=(2, 1))  # its class is right at last
+    assert late.rewards[:, 0].tolist() == pytest.approx([0.25, 0.25 + 1])
+    assert late.alive.all()
+
+
+def test_background_has_no_episode() -> None:
+    nothing = episode(HALF, THREE_QUARTERS, WHOLE, says=(0, 0), label=0)
+    assert not nothing.alive.any()
+    assert not nothing.rewards.any()
+
+
+def test_losses_of_actor_and_critic_by_hand() -> None:
+    policy = Policy(8)
+    torch.nn.init.zeros_(policy.critic.weight)
+    torch.nn.init.constant_(policy.critic.bias, 0.4)  # expects 0.4 of every state
+    settings = ActorCritic(discount=0.5, entropy_weight=0.1, value_weight=2.0)
+    refined = refined_with(torch.zeros(2, 3, 4), torch.zeros(2, 3, 3))
+    policy.draw(refined.moves[0])
+    policy.draw(refined.moves[1])
+    lived = Episode(
+        rewards=torch.tensor([[0.2, 1.0, 0], [0.3, 0, 0]]),
+        alive=torch.tensor([[True, True, False], [True, False, False]]),
+        ended=torch.tensor([False, True, False]),
     )
-    logits = torch.tensor([[0.0, 2, 1], [0, 2, 1]])
-    rewards = rewards_of(
-        refined_with(boxes, logits), start, torch.tensor([1, 1]), TRUTH.repeat(2, 1), ActorCritic()
-    )
-    assert rewards[:, 0].tolist() == pytest.approx([0.25, 0.25 + 1])
-    assert rewards[:, 1].tolist() == pytest.approx([-0.25, -0.25]), "no bonus below the IoU asked"
-    wrong = rewards_of(
-        refined_with(boxes, logits), start, torch.tensor([2, 2]), TRUTH.repeat(2, 1), ActorCritic()
-    )
-    assert wrong[1, 0] == pytest.approx(0.25), "no bonus for the wrong class"
+    # The first is cut off: 0.3 + 0.5 * 0.4 = 0.5, 0.2 + 0.5 * 0.5 = 0.45; the second ended with 1.
+    advantage = [0.45 - 0.4, 1 - 0.4, 0.5 - 0.4]
+    log_prob = policy.log_probs(refined.moves).detach()
+    lives = [log_prob[0, 0], log_prob[0, 1], log_prob[1, 0]]
+    actor = -sum(float(p) * a for p, a in zip(lives, advantage, strict=True)) / 3
+    entropy = 4 * stats.norm(scale=math.exp(-1)).entropy()
+    found = actor_critic_losses(refined, policy, lived, settings)
+    losses = {name: float(loss.detach()) for name, loss in found.items()}
+    assert losses["loss_actor"] == pytest.approx(actor - 0.1 * entropy, rel=1e-5)
+    assert losses["loss_critic"] == pytest.approx(2 * sum(a * a for a in advantage) / 3, rel=1e-4)
+
+
+def test_the_class_is_asked_for_after_every_step() -> None:
+    step_logits = torch.tensor([[[0.0, math.log(3), 0]], [[math.log(2), 0, 0]]])
+    loss = class_loss_of_steps(refined_with(torch.zeros(2, 1, 4), step_logits), torch.tensor([1]))
+    assert float(loss) == pytest.approx((math.log(5 / 3) + math.log(4)) / 2)
 
 
 def test_the_policy_is_a_gaussian() -> None:
@@ -79,7 +137,10 @@ def test_supervised_losses_by_hand() -> None:
     boxes = torch.stack([TRUTH.repeat(2, 1), torch.tensor([[20.0, 20, 44, 32], [0, 0, 9, 9]])])
     logits = torch.tensor([[0.0, math.log(3), 0.0], [math.log(2), 0, 0]])
     losses = supervised_losses(
-        refined_with(boxes, logits), torch.tensor([1, 0]), TRUTH.repeat(2, 1), box_weight=6.0
+        refined_with(boxes, torch.stack([torch.zeros(2, 3), logits])),
+        torch.tensor([1, 0]),
+        TRUTH.repeat(2, 1),
+        box_weight=6.0,
     )
     # Foreground alone: GIoU 1 after the first step, 0.5 after the second; 2 steps, 2 regions.
     assert float(losses["loss_refined_box"].detach()) == pytest.approx(6 * 0.5 / 4, rel=1e-5)
@@ -120,8 +181,8 @@ def run(net: AttentionRefinement, policy: Policy | None = None) -> tuple[Refined
 def mean_gain(net: AttentionRefinement) -> float:
     refined, start, truth = run(net)
     labels = torch.full((len(start),), 2)
-    never = ActorCritic(bonus=0.0)
-    return float(rewards_of(refined, start, labels, truth, never).sum(0).mean())
+    endless = ActorCritic(bonus=0.0, close=1.1)
+    return float(episode_of(refined, start, labels, truth, endless).rewards.sum(0).mean())
 
 
 def test_supervision_learns_to_move_boxes_and_to_name_cells() -> None:
@@ -140,7 +201,7 @@ def test_supervision_learns_to_move_boxes_and_to_name_cells() -> None:
 
 def test_rewards_alone_improve_boxes_and_reach_the_critic() -> None:
     net, policy = module(), Policy(16)
-    settings = ActorCritic(bonus=0.0)
+    settings = ActorCritic(bonus=0.0, close=1.1)
     optimizer = torch.optim.Adam([*net.parameters(), *policy.parameters()], 0.01)
     before = mean_gain(net)
     torch.manual_seed(4)
@@ -148,13 +209,13 @@ def test_rewards_alone_improve_boxes_and_reach_the_critic() -> None:
         policy.drawn.clear()
         refined, start, truth = run(net, policy)
         labels = torch.full((len(truth),), 2)
-        rewards = rewards_of(refined, start, labels, truth, settings)
-        losses = actor_critic_losses(refined, policy, rewards, settings)
+        lived = episode_of(refined, start, labels, truth, settings)
+        losses = actor_critic_losses(refined, policy, lived, settings)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    critic = policy.critic.weight.grad
-    assert critic is not None
-    assert critic.abs().sum() > 0
-    assert net.query.weight.grad is not None
+    for layer in (policy.critic, net.query, net.key, net.value, net.move):
+        gradient = layer.weight.grad
+        assert gradient is not None
+        assert gradient.abs().sum() > 0
     assert mean_gain(net) > before + 0.02

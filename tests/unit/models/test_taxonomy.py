@@ -11,7 +11,6 @@ import pytest
 
 from cellcount.errors import UsageError
 from cellcount.models.taxonomy import (
-    COUNTED_ROWS,
     LINEAGES,
     fitting_taxonomies,
     load_taxonomy,
@@ -20,6 +19,7 @@ from cellcount.models.taxonomy import (
     taxonomies,
 )
 from cellcount.models.taxonomy_file import parse_taxonomy
+from cellcount.profiles.rows import COUNTED_ROWS
 
 SIZES = {
     "aml-fab-8": 8, "aml-lmu-15": 15, "lineage-5": 5, "mll-14": 14, "mll-21": 21, "mll-7": 7,

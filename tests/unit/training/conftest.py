@@ -1,15 +1,18 @@
-"""Rendered fields with truth in the form of a data set, and settings for a very small detector."""
+"""Rendered fields and cells with truth in the form of data sets, settings for very small models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cellcount.data.synthetic import LABELS, FieldSpec, render_field
 from cellcount.formats.annotated import AnnotatedSet
+from cellcount.formats.crops import CropSet, LabelledCrop
 from cellcount.records import LabelledImage
+from cellcount.training.classifier_settings import ClassifierTraining, classifier_recipe
 from cellcount.training.settings import DetectorTraining, from_recipe
 
 Overrides = dict[str, object]
@@ -54,3 +57,38 @@ def data(fields: tuple[LabelledImage, ...]) -> AnnotatedSet:
 def tiny() -> Callable[..., DetectorTraining]:
     """Settings of a training of seconds, single values replaced by name."""
     return lambda **changes: from_recipe("default", {**TINY, **changes})
+
+
+_COLOURS = {"neutrophil": (200, 70, 80), "lymphocyte": (60, 190, 80), "monocyte": (70, 60, 200)}
+_SPLITS = {"train": 14, "val": 4, "test": 2}
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> CropSet:
+    """Cells of three types, each a disc of its own colour and size; five patients."""
+    folder, rng = tmp_path_factory.mktemp("cells"), np.random.default_rng(11)
+    items = []
+    rows, columns = np.mgrid[:48, :48] - 23.5
+    for size, (label, colour) in enumerate(_COLOURS.items()):
+        names = [split for split, count in _SPLITS.items() for _ in range(count)]
+        for number, split in enumerate(names):
+            pixels = np.full((48, 48, 3), 232.0)
+            x, y = rng.normal(0, 2, 2)
+            pixels[np.hypot(rows - y, columns - x) < 12 + 2 * size] = colour
+            noisy = np.clip(pixels + rng.normal(0, 10, pixels.shape), 0, 255).astype(np.uint8)
+            path = folder / f"{label}-{number:02d}.png"
+            Image.fromarray(noisy).save(path)
+            items.append(LabelledCrop(path, label, split, f"P{number % 5}"))
+    items.sort(key=lambda item: item.path)
+    return CropSet(tuple(items), tuple(sorted(_COLOURS)), format="generated")
+
+
+@pytest.fixture(scope="session")
+def quick() -> Callable[..., ClassifierTraining]:
+    """Settings of a classifier training of seconds, single values replaced by name."""
+    tiny: Overrides = {
+        "backbone": "timm/test_efficientnet", "input_px": 32, "rbc_px": 15.0, "epochs": 1,
+        "batch_size": 8, "augment": "flips", "balance": "none", "ema_decay": 0.8, "mixup": 0.0,
+        "holdout": 0.2, "lr": 5e-3, "validate_every": 1,
+    }  # fmt: skip
+    return lambda **changes: classifier_recipe("default", {**tiny, **changes})

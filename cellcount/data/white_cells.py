@@ -1,8 +1,9 @@
-"""Small white cells: a copy of a field's own white cell, shrunk and set among the red ones.
+"""White cells less alike: smaller copies among the red cells, and cells without their texture.
 
 Where white cells are always larger than red ones, a model learns their size, and overlooks the
-small lymphocytes of another laboratory. A copy from the same field has the field's own colours.
-Ghiasi et al. 2021, arXiv:2012.07177.
+small lymphocytes of another laboratory. A copy from the same field has the field's own colours
+(Ghiasi et al. 2021, arXiv:2012.07177). Where they always show a patterned nucleus, it learns that,
+and takes the smooth dark discs that a poorer lens makes of them for red cells.
 
 Shapes: pixels uint8 (3, H, W); boxes float32 (R, 4) xyxy; labels int64 (R,).
 """
@@ -21,6 +22,8 @@ _FEATHER = 0.12
 _TRIES = 8
 #: A cell that the copy covers beyond this share is gone.
 _COVERED = 0.5
+#: Standard deviation of the blur that takes a cell's texture, in shares of its smaller side.
+_SMOOTH = (0.05, 0.25)
 
 
 def with_small_copy(
@@ -31,12 +34,10 @@ def with_small_copy(
     The copy never covers another cell of its class.
     """
     height, width = pixels.shape[-2:]
-    limits = torch.tensor([width, height])
-    whole = (boxes[:, :2] >= 1).all(1) & (boxes[:, 2:] <= limits - 1).all(1)
-    candidates = torch.where((labels == copied) & whole)[0]
+    candidates = _whole_cells(pixels, boxes, labels, copied)
     if not len(candidates):
         return pixels, boxes, labels
-    source = boxes[candidates[int(torch.randint(len(candidates), ()))]].round().long()
+    source = candidates[int(torch.randint(len(candidates), ()))]
     cell = pixels[:, source[1] : source[3], source[0] : source[2]]
     shrink = uniform(*_SHRINK)
     h, w = round(cell.shape[1] * shrink), round(cell.shape[2] * shrink)
@@ -59,6 +60,29 @@ def with_small_copy(
         own = torch.tensor([copied], dtype=labels.dtype)
         return pixels, torch.cat([boxes[kept], place[None]]), torch.cat([labels[kept], own])
     return pixels, boxes, labels
+
+
+def with_smooth_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, smoothed: int) -> Tensor:
+    """The field with the whole cells of class ``smoothed`` as discs without texture."""
+    pixels = pixels.clone()
+    for x0, y0, x1, y1 in _whole_cells(pixels, boxes, labels, smoothed).tolist():
+        cell = pixels[:, y0:y1, x0:x1]
+        side = min(cell.shape[1:])
+        if side < _SMALLEST_PX:
+            continue
+        sigma = side * uniform(*_SMOOTH)
+        kernel = 2 * min(round(1.5 * sigma), (side - 1) // 2) + 1
+        smooth = F.gaussian_blur(cell, [kernel, kernel], [sigma, sigma])
+        mask = _ellipse(*cell.shape[1:])
+        pixels[:, y0:y1, x0:x1] = (cell * (1 - mask) + smooth * mask).round().to(torch.uint8)
+    return pixels
+
+
+def _whole_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, wanted: int) -> Tensor:
+    """Boxes (N, 4) int64 of the cells of a class that the field's border does not cut."""
+    limits = torch.tensor([pixels.shape[-1], pixels.shape[-2]])
+    whole = (boxes[:, :2] >= 1).all(1) & (boxes[:, 2:] <= limits - 1).all(1)
+    return boxes[(labels == wanted) & whole].round().long()
 
 
 def _covered(boxes: Tensor, place: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""A smaller copy of a field's own white cell: where it lies, what it covers, when there is none."""
+"""A field's own white cells, copied smaller or without texture."""
 
 from __future__ import annotations
 
 import torch
 from scipy import ndimage
 
-from cellcount.data.small_copy import with_small_copy
+from cellcount.data.white_cells import with_small_copy, with_smooth_cells
 
 RED, WHITE = 1, 2
 
@@ -75,3 +75,18 @@ def test_the_original_is_left_alone() -> None:
     torch.manual_seed(3)
     with_small_copy(pixels, boxes, labels, WHITE)
     assert torch.equal(pixels, before)
+
+
+def test_a_smooth_cell_keeps_its_place_and_tone_and_loses_its_texture() -> None:
+    pixels, boxes, labels = field()
+    pixels[:, 35:65:4, 35:65] = 140  # stripes
+    torch.manual_seed(0)
+    smooth = with_smooth_cells(pixels, boxes, labels, WHITE)
+    before, after = pixels[0, 38:62, 38:62].float(), smooth[0, 38:62, 38:62].float()
+    assert after.std() < 0.3 * before.std()
+    assert abs(float(after.mean() - before.mean())) < 8
+    outside = torch.ones(160, 240, dtype=torch.bool)
+    outside[20:80, 20:80] = False
+    assert torch.equal(smooth[:, outside], pixels[:, outside])
+    cut = boxes - torch.tensor([21.0, 0, 21, 0])
+    assert torch.equal(with_smooth_cells(pixels, cut, labels, WHITE), pixels)

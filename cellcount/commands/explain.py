@@ -1,0 +1,56 @@
+"""``cellcount models explain``: where a model looked for one cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cellcount.commands import options as shared
+
+
+@click.command("explain")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--cell",
+    required=True,
+    type=int,
+    metavar="N",
+    help="Its number in cells.csv of an analyze of this image alone.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Picture to write (PNG).",
+)
+@shared.detector
+@shared.refine_steps
+@click.option(
+    "--um-per-px",
+    type=float,
+    metavar="NUMBER",
+    help="Micrometres per pixel of the image; else from the file, else estimated.",
+)
+@shared.engine
+@shared.device
+@shared.precision
+@shared.plugins
+def models_explain(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
+    """Draw where a detector with attention refinement looked for one cell.
+
+    One panel per look: what was looked at, and how the box moved. Give --um-per-px, --refine-steps
+    and the like as they were given to analyze, so that the cell has the same number.
+    """
+    from cellcount.outputs.gaze import write_gaze
+    from cellcount.runners.explain import explain
+    from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
+
+    names = ("detector", "engine", "device", "precision", "um_per_px", "refine_steps", "plugins")
+    settings = AnalyzeSettings(**{name: options[name] for name in names})
+    inputs = (str(options["image"]),)
+    request = AnalyzeRequest(inputs, settings, OutputSettings(options["out"]))
+    explained = explain(request, options["cell"])
+    write_gaze(options["out"], explained.pixels, explained.gaze, explained.title)
+    click.echo(f"{explained.title}\nwrote {options['out']}")

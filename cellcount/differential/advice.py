@@ -1,0 +1,179 @@
+"""Advice: what a reader of a differential should know or do. It never stops anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cellcount.counting import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
+from cellcount.differential.figures import Advice, Figure
+from cellcount.differential.tally import Tally, scaled
+
+#: Fewer nucleated red cells per 100 white cells hardly change a white cell count.
+_MANY_NRBC = 5
+
+
+def advice_of(tally: Tally, figures: Sequence[Figure]) -> tuple[Advice, ...]:
+    """All advice on one sample, what matters most first."""
+    return tuple(_advice(tally, {(f.kind, f.id): f for f in figures}))
+
+
+def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Advice]:
+    if tally.rules.forced:
+        yield Advice(
+            "forced",
+            f"the profile {tally.profile.name} was forced on models of another kind of smear; "
+            "these numbers are not to be relied on",
+        )
+    if not tally.counted:
+        left_out = tally.sample.left_out
+        reason = f"none of its {left_out} could be analysed" if left_out else "there are none"
+        yield Advice("empty", f"there are no counts: of the fields, {reason}")
+        return
+    yield from _on_fields(tally)
+    if not tally.coverage.types:
+        yield Advice("no_classifier", "no classifier ran, so there is no differential")
+        yield from _on_white_cell_count(tally)
+        return
+    if not tally.total:
+        yield Advice("empty", f"the differential is empty: none of the {_what(tally)} was found")
+    yield from _on_assessment(tally)
+    if tally.total:
+        yield from _on_number(tally)
+        yield from _on_thresholds(tally, figures.get(("measure", "blasts_of_all")))
+    yield from _on_unclassified(tally)
+    yield from _on_white_cell_count(tally)
+    yield from _on_adjustment(tally)
+
+
+def _what(tally: Tally) -> str:
+    fields = tally.sample.fields
+    where = "" if fields is None else f" on {fields:,} field{'s' * (fields != 1)}"
+    return f"{tally.profile.cells} that it counts{where}"
+
+
+def _on_fields(tally: Tally) -> Iterator[Advice]:
+    left_out = tally.sample.left_out
+    if left_out:
+        verb = "field is" if left_out == 1 else "fields are"
+        yield Advice("fields_left_out", f"{left_out:,} {verb} not in it: failed or excluded")
+
+
+def _on_assessment(tally: Tally) -> Iterator[Advice]:
+    coverage = tally.coverage
+    if coverage.complete:
+        return
+    rows = coverage.missing
+    what = f"cannot name {coverage.words(rows)}" if rows else "mixes rows of the denominator"
+    withheld = [
+        name
+        for name, rule in (("M:E", tally.profile.me_ratio), ("blast figures", tally.profile.blasts))
+        if rule is not None
+    ]
+    then = f", and {' and '.join(withheld)} are withheld" if withheld else ""
+    yield Advice(
+        "of_assessed_cells",
+        f"the classifier {what}: percentages are of assessed cells{then}; such cells, if there "
+        "were any, stand under other names",
+    )
+
+
+def _on_number(tally: Tally) -> Iterator[Advice]:
+    targets, slides = tally.profile.targets, tally.sample.slides
+    if targets and tally.total < targets[0].cells:
+        yield Advice(
+            "few_cells",
+            f"{tally.total:,} cells counted, fewer than the {targets[0].cells:,} of the profile's "
+            f"first target ({targets[0].meaning})",
+        )
+    short = [t for t in targets if tally.total >= t.cells and slides < t.slides]
+    if short:
+        yield Advice(
+            "few_slides",
+            f"{short[-1].cells:,} cells are reached, but on {slides} slide{'s' * (slides != 1)}; "
+            f"{short[-1].slides} are asked for ({short[-1].meaning})",
+        )
+    fields = tally.sample.fields
+    if tally.sample.per_field is not None and fields is not None and fields < FEWEST_FIELDS:
+        yield Advice(
+            "few_fields",
+            f"fewer than {FEWEST_FIELDS} fields do not show how cells cluster; the limits hold for "
+            "cells that lie at random, so they are the narrowest possible",
+        )
+
+
+def _on_thresholds(tally: Tally, blasts: Figure | None) -> Iterator[Advice]:
+    """Where the limits of the blasts leave a threshold open."""
+    rule = tally.profile.blasts
+    if rule is None or blasts is None or blasts.limits is None or blasts.n is None:
+        return
+    for threshold in rule.thresholds_percent:
+        if not straddles(scaled(blasts.limits, 0.01), threshold / 100):
+            continue
+        needed = cells_to_settle(
+            blasts.n,
+            tally.total,
+            threshold / 100,
+            method=tally.rules.method,
+            confidence=tally.rules.confidence,
+        )
+        if needed is None:
+            remedy = f"more counting will not settle this (up to {MOST_CELLS:,} cells)"
+        else:
+            remedy = (
+                f"count more: about {needed:,} {tally.profile.cells} in all would settle it if "
+                "the share stays"
+            )
+        high = blasts.limits.high if blasts.limits.high is not None else 100.0
+        yield Advice(
+            f"blasts_near_{threshold:g}",
+            f"blasts {blasts.value:.1f} % ({blasts.limits.low:.1f}–{high:.1f}) of "
+            f"{tally.total:,} {tally.profile.cells} leave the threshold of {threshold:g} % open; "
+            f"{remedy}",
+        )
+
+
+def _on_unclassified(tally: Tally) -> Iterator[Advice]:
+    typed = int(tally.by_type.sum()) + tally.unclassified
+    most = tally.profile.unclassified_percent
+    if typed and 100 * tally.unclassified / typed > most:
+        yield Advice(
+            "unclassified",
+            f"{tally.unclassified:,} of {typed:,} typed cells are unclassified, more than {most:g} "
+            "%; they are in no percentage, so look at them before you rely on any",
+        )
+
+
+def _on_white_cell_count(tally: Tally) -> Iterator[Advice]:
+    rule, given = tally.profile.absolute, tally.sample.wbc_10e9_per_l
+    if rule is None or not given:
+        return
+    if len(given) > 1:
+        several = ", ".join(f"{value:g}" for value in given)
+        yield Advice(
+            "wbc_differs",
+            f"the manifest gives several white cell counts ({several}), so there are no absolute "
+            "counts; give one for each specimen",
+        )
+    elif tally.nrbc_per_100 is not None and tally.nrbc_per_100 >= _MANY_NRBC:
+        says = "counts them as white cells" if rule.analyzer_counts_nrbc else "leaves them out"
+        basis = "corrected" if rule.analyzer_counts_nrbc else "given"
+        yield Advice(
+            "nrbc",
+            f"{tally.nrbc_per_100:.0f} nucleated red cells per 100 {tally.of}: absolute counts "
+            f"rest on the {basis} white cell count, as the profile says that the analyzer {says}",
+        )
+
+
+def _on_adjustment(tally: Tally) -> Iterator[Advice]:
+    confusion = tally.rules.confusion
+    if confusion is None:
+        return
+    known = {t.id for t in tally.coverage.types} <= set(confusion.ids)
+    if not known:
+        text = "nothing is adjusted: a reviewer gave types that the classifier does not know"
+    else:
+        text = (
+            f"adjusted figures undo the classifier's confusions as found in {confusion.source}; "
+            "they hold where cells are confused here as they were there"
+        )
+    yield Advice("adjusted", text)

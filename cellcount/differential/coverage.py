@@ -1,0 +1,92 @@
+"""What a classifier can and cannot tell of a profile's rows, so that no zero is a false one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from cellcount.differential.figures import TypeRows
+from cellcount.profiles.profile import Profile
+
+
+class Coverage:
+    """A profile's rows seen through the types that were counted.
+
+    Args:
+        profile: says which rows there are.
+        types: the types that may have been counted; positions below are among them.
+    """
+
+    def __init__(self, profile: Profile, types: Sequence[TypeRows]) -> None:
+        self.profile = profile
+        self.types = tuple(types)
+
+    @cached_property
+    def denominator(self) -> tuple[int, ...]:
+        """Positions of the types that enter the denominator: all their rows lie in it."""
+        rows = set(self.profile.rows)
+        return tuple(i for i, t in enumerate(self.types) if t.rows and set(t.rows) <= rows)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every row of the denominator can be named, alone or pooled with others."""
+        return self.members(self.profile.rows) is not None
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Rows of the denominator that no type of the denominator fills."""
+        filled = {r for i in self.denominator if self.types[i].searched for r in self.types[i].rows}
+        return tuple(row for row in self.profile.rows if row not in filled)
+
+    def members(self, rows: Iterable[str]) -> tuple[int, ...] | None:
+        """Positions of the types that make up these rows together, None where they cannot.
+
+        Each row must be filled by some type, and no type may fill rows within and without.
+        """
+        wanted = set(rows)
+        touching = [i for i, t in enumerate(self.types) if wanted & set(t.rows)]
+        if any(not set(self.types[i].rows) <= wanted for i in touching):
+            return None
+        filled = {row for i in touching if self.types[i].searched for row in self.types[i].rows}
+        return tuple(touching) if filled == wanted else None
+
+    def own(self, row: str) -> tuple[int, ...]:
+        """Positions of the types that fill this row and no other."""
+        return tuple(i for i, t in enumerate(self.types) if t.rows == (row,))
+
+    def is_named(self, row: str) -> bool:
+        """Whether every cell was asked if it belongs to this very row."""
+        return any(self.types[i].searched for i in self.own(row))
+
+    @cached_property
+    def pools(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Rows that types of the denominator pool → positions of these types.
+
+        Rows stand in the profile's order, pools in that of their first row.
+        """
+        order = {row: i for i, row in enumerate(self.profile.rows)}
+        found: dict[tuple[str, ...], list[int]] = {}
+        for i in self.denominator:
+            rows = tuple(sorted(self.types[i].rows, key=order.__getitem__))
+            if len(rows) > 1:
+                found.setdefault(rows, []).append(i)
+        ranked = sorted(found, key=lambda rows: [order[row] for row in rows])
+        return {rows: tuple(found[rows]) for rows in ranked}
+
+    def pool_of(self, row: str) -> tuple[str, ...] | None:
+        """The rows that this one is pooled with, itself among them; None where it is not."""
+        return next((rows for rows in self.pools if row in rows), None)
+
+    @cached_property
+    def elsewhere(self) -> tuple[int, ...]:
+        """Positions of the types that fill neither the denominator nor one row outside it."""
+        outside = set(self.profile.outside)
+        return tuple(
+            i
+            for i, t in enumerate(self.types)
+            if i not in self.denominator and not (len(t.rows) == 1 and t.rows[0] in outside)
+        )
+
+    def words(self, rows: Iterable[str]) -> str:
+        """Rows in words, for a sentence."""
+        return ", ".join(self.profile.name_of(row) for row in rows)

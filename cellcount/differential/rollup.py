@@ -1,0 +1,148 @@
+"""From fields to slides, specimens and the run: who is counted together.
+
+Shapes: K types and, last, unclassified cells, (K + 1,); C classes of the detector; F fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.cells import count_by_class, count_by_type
+from cellcount.differential.compute import counts_only, differential
+from cellcount.differential.figures import Advice, Differential, Rules, Sample, TypeRows
+from cellcount.profiles.profile import Profile
+from cellcount.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult
+
+Level = Literal["slide", "specimen", "run"]
+LEVELS: tuple[Level, ...] = ("slide", "specimen", "run")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FieldCounts:
+    """What one field contributes.
+
+    Attributes:
+        ref: which field.
+        done: it was analysed; else there is nothing else to know of it.
+        types: int64 (K + 1,).
+        objects: int64 (C,).
+        area_um2: None where its scale is unknown.
+    """
+
+    ref: ImageRef
+    done: bool
+    types: NDArray[np.int64]
+    objects: NDArray[np.int64]
+    area_um2: float | None = None
+
+
+def field_counts(
+    result: ImageResult,
+    num_classes: int,
+    type_ids: Sequence[str],
+    reviewed: Mapping[int, str] | None = None,
+) -> FieldCounts:
+    """The counts of one field; a reviewed type wins over the classifier's.
+
+    Args:
+        result: the field with its cells.
+        num_classes: of the detector, C.
+        type_ids: the types that may be given, K, the classifier's first and in its order.
+        reviewed: place of a cell in the result, from 0 → the type that a reviewer gave it.
+    """
+    types = count_by_type(result.cells.types, len(type_ids))
+    names = [*type_ids, UNCLASSIFIED]
+    said = result.cells.types
+    for cell, given in (reviewed or {}).items():
+        if said is not None and said.best[cell] >= 0:
+            types[said.best[cell] if said.accepted[cell] else -1] -= 1
+        types[names.index(given)] += 1
+    area = None
+    if result.um_per_px is not None:
+        area = result.width_px * result.height_px * result.um_per_px**2
+    objects = count_by_class(result.cells, num_classes)
+    return FieldCounts(result.ref, result.status == "done", types, objects, area)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Unit:
+    """Fields that are counted together.
+
+    Attributes:
+        level: ``slide``, ``specimen`` (one patient, one draw) or the whole ``run``.
+        specimen, slide: who, "" where the level or the manifest names none.
+        fields: its fields, failed ones included.
+    """
+
+    level: Level
+    specimen: str
+    slide: str
+    fields: tuple[FieldCounts, ...]
+
+
+def roll_up(fields: Iterable[FieldCounts]) -> list[Unit]:
+    """Slides in the order of their first field, then named specimens likewise, then the run."""
+    every = tuple(fields)
+    slides: dict[tuple[str, str], list[FieldCounts]] = {}
+    specimens: dict[str, list[FieldCounts]] = {}
+    for one in every:
+        slides.setdefault((one.ref.specimen, one.ref.slide), []).append(one)
+        if one.ref.specimen:
+            specimens.setdefault(one.ref.specimen, []).append(one)
+    return [
+        *(Unit("slide", who, slide, tuple(f)) for (who, slide), f in slides.items()),
+        *(Unit("specimen", who, "", tuple(f)) for who, f in specimens.items()),
+        Unit("run", "", "", every),
+    ]
+
+
+def unit_differential(
+    unit: Unit,
+    profile: Profile,
+    assessable: Sequence[TypeRows],
+    classes: Sequence[CellClass],
+    rules: Rules | None = None,
+) -> Differential:
+    """The differential of a slide or specimen; of a run, which pools people, counts alone.
+
+    Args:
+        unit: the fields.
+        profile: what is counted.
+        assessable: the types of the fields' counts, in their order.
+        classes: of the detector, in the order of the fields' objects.
+        rules: how limits are made.
+    """
+    done = [one for one in unit.fields if one.done]
+    per_field = np.array([one.types for one in done], np.int64).reshape(len(done), -1)
+    objects = np.array([one.objects for one in done], np.int64).reshape(-1, len(classes))
+    areas = [one.area_um2 for one in done]
+    given = {one.ref.wbc_10e9_per_l for one in unit.fields} - {None}
+    sample = Sample(
+        fields=len(done),
+        left_out=len(unit.fields) - len(done),
+        slides=len({one.ref.slide for one in done}),
+        per_field=per_field[:, :-1] if done else None,
+        objects={c.id: int(n) for c, n in zip(classes, objects.sum(axis=0), strict=True)},
+        object_names={c.id: c.plural for c in classes},
+        area_um2=None if None in areas else float(sum(a for a in areas if a is not None)),
+        wbc_10e9_per_l=tuple(sorted(wbc for wbc in given if wbc is not None)),
+    )
+    ids = [*(t.id for t in assessable), UNCLASSIFIED]
+    sums = per_field.sum(axis=0).tolist() if done else [0] * len(ids)
+    counts = dict(zip(ids, sums, strict=True)) if assessable else {}
+    if unit.level == "run":
+        sample = replace(sample, per_field=None)
+        whole = counts_only(differential(counts, profile, assessable, sample=sample, rules=rules))
+        forced = rules is not None and rules.forced
+        return replace(whole, advice=(*_forced(profile, forced=forced), *whole.advice))
+    return differential(counts, profile, assessable, sample=sample, rules=rules)
+
+
+def _forced(profile: Profile, *, forced: bool) -> tuple[Advice, ...]:
+    text = f"the profile {profile.name} was forced on models of another kind of smear"
+    return (Advice("forced", text),) if forced else ()

@@ -1,0 +1,196 @@
+"""The counts of one sample against its profile: shares with all their limits.
+
+Shapes: F fields, K types, D draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.counting import (
+    Limits,
+    adjusted_draws,
+    corrected_wbc,
+    field_bootstrap,
+    percentile_limits,
+    share_limits,
+)
+from cellcount.differential.coverage import Coverage
+from cellcount.differential.figures import (
+    ASSESSED_CELLS,
+    PERCENT,
+    Assessment,
+    Confusion,
+    Estimate,
+    Figure,
+    Kind,
+    Rules,
+    Sample,
+)
+from cellcount.records import UNCLASSIFIED
+
+
+class Tally:
+    """Counts with everything that their shares are computed from.
+
+    Args:
+        counts: type → cells; ``unclassified`` among them where a classifier leaves cells open.
+        coverage: what the types say of the profile's rows.
+        sample: what was counted on.
+        rules: how limits are made.
+
+    Raises:
+        ValueError: a count of a type that is not assessable, or a negative one.
+    """
+
+    def __init__(
+        self, counts: Mapping[str, int], coverage: Coverage, sample: Sample, rules: Rules
+    ) -> None:
+        ids = [t.id for t in coverage.types]
+        unknown = sorted(set(counts) - {*ids, UNCLASSIFIED})
+        if unknown or any(n < 0 for n in counts.values()):
+            raise ValueError(f"counts are {dict(counts)}, expected 0 or more of {', '.join(ids)}")
+        self.coverage, self.profile = coverage, coverage.profile
+        self.sample, self.rules = sample, rules
+        self.by_type = np.array([counts.get(i, 0) for i in ids], np.int64)  # (K,)
+        self.unclassified = int(counts.get(UNCLASSIFIED, 0))
+        self.counted = sample.fields != 0
+        self.total = self.cells(coverage.denominator)
+
+    def cells(self, members: Iterable[int]) -> int:
+        """Cells of some types."""
+        return int(self.by_type[list(members)].sum())
+
+    @property
+    def of(self) -> str:
+        """What percentages are of."""
+        return self.profile.cells if self.coverage.complete else ASSESSED_CELLS
+
+    @cached_property
+    def wbc(self) -> float | None:
+        """The white cell count that absolute counts rest on, None where they rest on none."""
+        rule, given = self.profile.absolute, self.sample.wbc_10e9_per_l
+        if rule is None or len(given) != 1:
+            return None
+        if not rule.analyzer_counts_nrbc:
+            return given[0]
+        return None if self.nrbc_per_100 is None else corrected_wbc(given[0], self.nrbc_per_100)
+
+    @cached_property
+    def nrbc_per_100(self) -> float | None:
+        """Nucleated red cells per 100 cells of the denominator, None where that is unknown."""
+        row = self.profile.nrbc
+        if not row or not self.total or not self.coverage.is_named(row):
+            return None
+        return 100 * self.cells(self.coverage.own(row)) / self.total
+
+    def figure(
+        self,
+        kind: Kind,
+        id_: str,
+        name: str,
+        assessment: Assessment = "assessed",
+        **rest: Any,  # noqa: ANN401 -- fields of a figure
+    ) -> Figure:
+        """A figure; where no field was analysed, one that says so and nothing else."""
+        if not self.counted:
+            return Figure(kind=kind, id=id_, name=name, assessment="not counted")
+        return Figure(kind=kind, id=id_, name=name, assessment=assessment, **rest)
+
+    def shares(
+        self, asked: Sequence[tuple[Kind, str, str, tuple[int, ...], str]]
+    ) -> dict[tuple[Kind, str], Figure]:
+        """Shares of the denominator with all their limits, by kind and id.
+
+        Args:
+            asked: kind, id, name, positions of the types, note of each.
+        """
+        parts = [members for _, _, _, members, _ in asked]
+        drawn = self._bootstrap(parts)
+        adjusted = self._adjusted(parts)
+        figures = {}
+        for i, (kind, id_, name, members, note) in enumerate(asked):
+            n = self.cells(members)
+            value, limits = self.percent(n, self.total)
+            figures[kind, id_] = self.figure(
+                kind,
+                id_,
+                name,
+                n=n,
+                denominator=self.total,
+                of=self.of,
+                value=value,
+                unit=PERCENT,
+                limits=limits,
+                method=self.rules.method if limits else "",
+                bootstrap=drawn[i],
+                adjusted=adjusted[i],
+                absolute_10e9_per_l=self._absolute(value, limits),
+                note=note,
+            )
+        return figures
+
+    def percent(self, n: int, total: int) -> tuple[float | None, Limits | None]:
+        """A percentage and its limits; both None of no cells."""
+        limits = share_limits(n, total, method=self.rules.method, confidence=self.rules.confidence)
+        return (None if limits is None else 100 * n / total), scaled(limits, 100)
+
+    def _absolute(self, percent: float | None, limits: Limits | None) -> Estimate | None:
+        if self.wbc is None or percent is None:
+            return None
+        return Estimate(percent * self.wbc / 100, scaled(limits, self.wbc / 100))
+
+    def _bootstrap(self, parts: Sequence[tuple[int, ...]]) -> list[Limits | None]:
+        """Percentages' limits when fields are drawn again; None with too few fields."""
+        per_field = self.sample.per_field
+        if per_field is None or not parts:
+            return [None] * len(parts)
+        columns = [*parts, self.coverage.denominator]
+        counts = np.stack([per_field[:, list(part)].sum(axis=1) for part in columns], axis=1)
+        last = np.arange(len(columns)) == len(parts)
+        limits = field_bootstrap(counts, last, confidence=self.rules.confidence)
+        if limits is None:
+            return [None] * len(parts)
+        return [scaled(limit, 100) for limit in limits[:-1]]
+
+    def _adjusted(self, parts: Sequence[tuple[int, ...]]) -> list[Estimate | None]:
+        """Percentages corrected for confusions, None where none is known or nothing counted."""
+        if self._mixture is None:
+            return [None] * len(parts)
+        shares, sampled = self._mixture
+        inside = list(self.coverage.denominator)
+        whole, wholes = shares[inside].sum(), sampled[:, inside].sum(axis=1)
+        if not inside or whole <= 0 or (wholes <= 0).any():
+            return [None] * len(parts)
+        values = [float(100 * shares[list(p)].sum() / whole) for p in parts]
+        draws = [100 * sampled[:, list(p)].sum(axis=1) / wholes for p in parts]
+        limits = percentile_limits(np.stack(draws, axis=1), self.rules.confidence) if draws else []
+        return [Estimate(v, limit) for v, limit in zip(values, limits, strict=True)]
+
+    @cached_property
+    def _mixture(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Shares of all types without confusions, (K,) and (D, K)."""
+        confusion = self.rules.confusion
+        if confusion is None or not self.by_type.sum():
+            return None
+        if not {t.id for t in self.coverage.types} <= set(confusion.ids):
+            return None  # a reviewer gave types that the classifier does not know
+        return adjusted_draws(self.by_type, _in_order(confusion, self.coverage))
+
+
+def _in_order(confusion: Confusion, coverage: Coverage) -> NDArray[np.int64]:
+    at = {name: i for i, name in enumerate(confusion.ids)}
+    order = [at[t.id] for t in coverage.types]
+    return confusion.cells[np.ix_(order, order)]
+
+
+def scaled(limits: Limits | None, factor: float) -> Limits | None:
+    """Limits of so many times the number."""
+    if limits is None:
+        return None
+    return Limits(limits.low * factor, None if limits.high is None else limits.high * factor)

@@ -1,0 +1,324 @@
+"""Differentials as tables hold them, ours or a laboratory's: who was counted, and what was found.
+
+Two forms are read, with ``,`` or ``;`` between columns (then a decimal comma is understood):
+
+- long, like slides.csv: a row per slide or specimen and class, with at least the columns ``slide``
+  or ``specimen``, ``row`` and ``percent``; ``n``, ``denominator``, ``level`` and ``name`` are used
+  where they are there;
+- wide, like a manual sheet: a row per slide or specimen, a column per class with counts or
+  percentages, and where known ``n``, the number of cells that the percentages are of.
+
+Columns ``run`` and ``day`` mark replicates in both. Several rows of one slide (two observers, say)
+are pooled, cell by cell where their numbers are known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cellcount.differential.figures import ASSESSED_CELLS
+from cellcount.errors import UsageError
+from cellcount.evaluation.count_fields import Grid, integer, number, read_grid
+from cellcount.profiles.rows import OUTSIDE_ROWS
+
+Values = Literal["auto", "counts", "percent"]
+Level = Literal["slide", "specimen"]
+
+UNIT_COLUMNS = ("slide", "specimen")
+REPLICATE_COLUMNS = ("day", "run")
+_SHARE_KINDS = ("class", "pool", "group", "lineage")
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One class of one differential.
+
+    Attributes:
+        percent: 0 to 100.
+        count: its cells, or None where only the percentage is known.
+        total: cells that the percentage is of, or None.
+    """
+
+    percent: float
+    count: int | None = None
+    total: int | None = None
+
+    @classmethod
+    def of(cls, count: int, total: int) -> Share:
+        """A counted share; the total is not 0."""
+        return cls(100 * count / total, count, total)
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """One differential.
+
+    Attributes:
+        slide, specimen, day, run: as the table names them, "" where it does not.
+        shares: class → what was found; a class that was not assessed is absent.
+    """
+
+    slide: str
+    specimen: str
+    day: str
+    run: str
+    shares: Mapping[str, Share]
+
+
+@dataclass(frozen=True, slots=True)
+class CountTable:
+    """A table of differentials.
+
+    Attributes:
+        path: where it was read.
+        rows: the differentials, in their order.
+        classes: class → its name in words, in the order of the table.
+        notes: what was understood or left out, in words.
+    """
+
+    path: Path
+    rows: tuple[CountRow, ...]
+    classes: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def names(self, level: Level) -> set[str]:
+        """The slides or specimens that the table names."""
+        return {getattr(row, level) for row in self.rows} - {""}
+
+    def units(self, level: Level) -> dict[str, dict[str, Share]]:
+        """Slide or specimen → class → share, rows of the same one pooled; in the table's order.
+
+        Rows that state a specimen alone are the specimen's own; where there are such rows, rows
+        of its slides say nothing more of it.
+        """
+        found: dict[str, list[CountRow]] = {}
+        for row in self.rows:
+            if getattr(row, level):
+                found.setdefault(getattr(row, level), []).append(row)
+        if level == "specimen":
+            found = {n: [r for r in rows if not r.slide] or rows for n, rows in found.items()}
+        return {name: pooled(rows) for name, rows in found.items()}
+
+
+def read_count_table(
+    path: Path, *, values: Values = "auto", outside: Sequence[str] = ()
+) -> CountTable:
+    """Read a long or wide table of differentials.
+
+    Args:
+        path: the table.
+        values: what a wide table holds; ``auto`` sees it from the sums of its rows.
+        outside: classes of a wide table that are no part of the denominator, besides those that
+            no profile counts (nucleated red cells, smudge cells and so on).
+
+    Raises:
+        UsageError: it cannot be read, or a field does not hold what its column says.
+    """
+    grid = read_grid(path)
+    if not grid.has(*UNIT_COLUMNS):
+        raise UsageError(
+            f"{path} has the columns {', '.join(grid.header)}; expected a column slide or "
+            "specimen that says what was counted"
+        )
+    if "row" in grid.header and "percent" in grid.header:
+        return _long(grid)
+    return _wide(grid, values, {plain(name) for name in (*outside, *OUTSIDE_ROWS)})
+
+
+def plain(name: str) -> str:
+    """A class's name as it is compared: ``Segmented neutrophils`` is ``segmented_neutrophil``."""
+    return "_".join(re.findall(r"[^\W_]+", name.casefold())).removesuffix("s")
+
+
+def pooled(rows: Sequence[CountRow]) -> dict[str, Share]:
+    """Differentials of the same slide as one: cells added up, else percentages averaged."""
+    shares: dict[str, list[Share]] = {}
+    for row in rows:
+        for name, share in row.shares.items():
+            shares.setdefault(name, []).append(share)
+    return {name: _pooled(found) for name, found in shares.items()}
+
+
+def _pooled(shares: Sequence[Share]) -> Share:
+    if len(shares) == 1:
+        return shares[0]
+    counts = [s.count for s in shares if s.count is not None]
+    totals = [s.total for s in shares if s.total]
+    if len(counts) == len(totals) == len(shares):
+        return Share.of(sum(counts), sum(totals))
+    return Share(sum(s.percent for s in shares) / len(shares))
+
+
+def _long(grid: Grid) -> CountTable:
+    """A row per class; only shares of a denominator are taken, not counts or ratios."""
+    shares: dict[tuple[str, str, str, str], dict[str, Share]] = {}
+    kinds: dict[str, str] = {}
+    classes: dict[str, str] = {}
+    for line in grid.lines:
+        name, kind = line["row"], line["kind"]
+        if kind not in ("", *_SHARE_KINDS) or line["level"] not in ("", *UNIT_COLUMNS):
+            continue
+        percent = number(grid, line, "percent", 0, 100)
+        if percent is None or kinds.setdefault(name, kind) != kind:
+            continue  # a lineage may be called like a group, with the same cells
+        slide = "" if line["level"] == "specimen" else line["slide"]
+        found = shares.setdefault((slide, line["specimen"], line["day"], line["run"]), {})
+        if name in found:
+            raise UsageError(
+                f"{grid.where(line)}: a second {name} of the same slide; tables of replicates "
+                "tell them apart in the columns run and day"
+            )
+        classes.setdefault(name, line["name"] or name.replace("_", " "))
+        found[name] = _stated(percent, integer(grid, line, "n"), integer(grid, line, "denominator"))
+    rows = [CountRow(*where, found) for where, found in shares.items()]
+    notes = _about_pooling(rows)
+    if any(line["of"] == ASSESSED_CELLS for line in grid.lines):
+        notes = ("percentages are of assessed cells: some rows could not be assessed", *notes)
+    return CountTable(grid.path, tuple(rows), classes, notes)
+
+
+def _stated(percent: float, count: int | None, total: int | None) -> Share:
+    """From the cells themselves where they are stated: percentages are rounded."""
+    if count is None or not total or count > total:
+        return Share(percent)
+    return Share.of(count, total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """The numbers of a wide table, a list entry per row.
+
+    Attributes:
+        grid: as read.
+        values: class → its numbers.
+        totals: column n, None where it is empty or missing.
+        outside: classes that are no part of the denominator.
+    """
+
+    grid: Grid
+    values: Mapping[str, Sequence[float | None]]
+    totals: Sequence[int | None]
+    outside: set[str] = field(default_factory=set)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all are whole numbers."""
+        return all(v is None or v == int(v) for row in self.values.values() for v in row)
+
+    def sums(self) -> list[float]:
+        """Of the classes of the denominator, per row; 0 of an empty one."""
+        inside = [v for name, v in self.values.items() if plain(name) not in self.outside]
+        rows = range(len(self.totals))
+        return [sum(values[i] or 0.0 for values in inside) for i in rows]
+
+
+def _wide(grid: Grid, values: Values, outside: set[str]) -> CountTable:
+    known = {*UNIT_COLUMNS, *REPLICATE_COLUMNS, "n"}
+    left_out = [name for name in grid.header if name not in known and not grid.has_number(name)]
+    names = [name for name in grid.header if name not in known and name not in left_out]
+    if not names or not grid.lines:
+        raise UsageError(
+            f"{grid.path} has no class with a number; expected a column per class, or the columns "
+            "row and percent"
+        )
+    sheet = _Sheet(
+        grid,
+        {name: [number(grid, line, name, 0, 1e9) for line in grid.lines] for name in names},
+        [integer(grid, line, "n") for line in grid.lines],
+        outside,
+    )
+    form, note = _form(sheet) if values == "auto" else (values, f"values are {values}, as told")
+    share = _counted(sheet) if form == "counts" else _percentages(sheet)
+    rows = []
+    for i, line in enumerate(grid.lines):
+        found = {name: share(i, name) for name in names}
+        shares = {name: value for name, value in found.items() if value is not None}
+        rows.append(CountRow(line["slide"], line["specimen"], line["day"], line["run"], shares))
+    notes = [note, *(f"column {name!r} holds no number and is left out" for name in left_out)]
+    apart = [name for name in names if plain(name) in outside]
+    if apart:
+        notes.append(f"not part of the denominator: {', '.join(apart)}")
+    classes = {name: name.replace("_", " ") for name in names}
+    return CountTable(grid.path, tuple(rows), classes, (*notes, *_about_pooling(rows)))
+
+
+def _form(sheet: _Sheet) -> tuple[Values, str]:
+    """Counts or percentages, by what the rows add up to, and how that was seen."""
+    filled = [(s, t) for s, t in zip(sheet.sums(), sheet.totals, strict=True) if s]
+    about_100 = all(99 <= s <= 101 for s, _ in filled)
+    known = [(s, t) for s, t in filled if t is not None]
+    if known and sheet.whole and all(s == t for s, t in known):
+        return "counts", "values are counts: they add up to n"
+    if known and (about_100 or not sheet.whole):
+        return "percent", "values are percentages of n cells"
+    if known:
+        raise UsageError(
+            f"{sheet.grid.path}: its whole numbers add up neither to n nor to 100, so they could "
+            "be counts or percentages; say which with --values"
+        )
+    if not sheet.whole:
+        return "percent", (
+            "values are percentages of an unknown number of cells: without a column n there is "
+            "no Rümke rule for them"
+        )
+    if about_100:
+        return "counts", (
+            "values are taken as counts of about 100 cells; where they are percentages of more, "
+            "add the column n"
+        )
+    return "counts", "values are counts; each row's sum is its number of cells"
+
+
+def _counted(sheet: _Sheet) -> Callable[[int, str], Share | None]:
+    """Shares from counts; the denominator is n, else the sum of the row."""
+    if not sheet.whole:
+        raise UsageError(f"{sheet.grid.path}: counts are whole numbers; see --values")
+    sums = sheet.sums()
+
+    def share(i: int, name: str) -> Share | None:
+        count, total = sheet.values[name][i], sheet.totals[i]
+        total = int(sums[i]) if total is None else total
+        if count is None or not total or plain(name) in sheet.outside:
+            return None
+        if count > total:
+            line = sheet.grid.lines[i]
+            raise UsageError(
+                f"{sheet.grid.where(line)}: {name} is {count:g} of n = {total}; the number of "
+                "cells must not be smaller than a class"
+            )
+        return Share.of(int(count), total)
+
+    return share
+
+
+def _percentages(sheet: _Sheet) -> Callable[[int, str], Share | None]:
+    """Shares as stated; their counts, to the nearest cell, where n is known."""
+
+    def share(i: int, name: str) -> Share | None:
+        percent, total = sheet.values[name][i], sheet.totals[i]
+        if percent is None or plain(name) in sheet.outside:
+            return None
+        if percent > 100:
+            line = sheet.grid.lines[i]
+            raise UsageError(
+                f"{sheet.grid.where(line)}: {name} is {percent:g}, expected a percentage; see "
+                "--values"
+            )
+        if not total:
+            return Share(percent)
+        return Share(percent, int(percent * total / 100 + 0.5), total)
+
+    return share
+
+
+def _about_pooling(rows: Sequence[CountRow]) -> tuple[str, ...]:
+    keys = Counter((row.slide, row.specimen, row.day, row.run) for row in rows)
+    again = sorted({slide or specimen for (slide, specimen, *_), n in keys.items() if n > 1})
+    shown = ", ".join(again[:_SHOWN]) + (" and others" if len(again) > _SHOWN else "")
+    return (f"several rows of {shown} are pooled",) if again else ()

@@ -1,0 +1,249 @@
+"""Reading and checking a profile's TOML file; every complaint says where and what was expected."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from cellcount.profiles.profile import (
+    AbsoluteRule,
+    BlastRule,
+    MeRule,
+    PlateletRule,
+    Profile,
+    RowSet,
+    Target,
+)
+from cellcount.profiles.rows import ROWS, SMEAR_KINDS
+from cellcount.toml_checks import check_keys, complain, one_of, texts
+
+_TOP: dict[str, type] = {
+    "title": str,
+    "version": str,
+    "kind": str,
+    "standard": str,
+    "cells": str,
+    "notes": list,
+    "rows": list,
+    "outside": list,
+    "names": dict,
+    "groups": dict,
+    "lineages": dict,
+    "blasts": dict,
+    "me_ratio": dict,
+    "nrbc": str,
+    "absolute": dict,
+    "platelets": dict,
+    "targets": list,
+    "unclassified_percent": float,
+    "quality": dict,
+}
+_NEEDED = ("title", "version", "kind", "standard", "cells", "rows")
+_BLASTS: dict[str, type] = {"row": str, "erythroid": list, "thresholds_percent": list, "note": str}
+_ME: dict[str, type] = {"myeloid": list, "monocytes": list, "erythroid": list, "convention": str}
+_ABSOLUTE: dict[str, type] = {"anc": str, "analyzer_counts_nrbc": bool}
+_PLATELETS: dict[str, type] = {
+    "factor_10e9_per_l": float,
+    "field_um2": float,
+    "detector_class": str,
+}
+_TARGET: dict[str, type] = {"cells": int, "meaning": str, "slides": int}
+_ID = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def parse_profile(name: str, text: str, *, origin: str) -> Profile:
+    """The profile that a file's text describes.
+
+    Args:
+        name: what it is called.
+        text: TOML.
+        origin: the file, for messages.
+
+    Raises:
+        UsageError: not TOML, an unknown, missing or wrongly typed key, an unknown row, a row used
+            twice, a number out of range.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        complain(origin, f"is not valid TOML: {error}", "mend that line")
+    check_keys(origin, content, _TOP, needed=_NEEDED, other_lists=("targets",))
+    one_of(origin, "kind", content["kind"], SMEAR_KINDS)
+    rows, outside = tuple(content["rows"]), tuple(content.get("outside", ()))
+    _check_rows(origin, rows, outside)
+    groups = _row_sets(origin, "groups", content, rows, outside)
+    percent = content.get("unclassified_percent", 10.0)
+    _in_range(origin, "unclassified_percent", percent, 0, 100)
+    if "nrbc" in content:
+        one_of(origin, "nrbc", content["nrbc"], outside)
+    return Profile(
+        name=name,
+        version=content["version"],
+        title=content["title"],
+        kind=content["kind"],
+        standard=content["standard"],
+        cells=content["cells"],
+        rows=rows,
+        outside=outside,
+        groups=groups,
+        lineages=_row_sets(origin, "lineages", content, rows, outside),
+        names=_names(origin, content.get("names", {}), (*rows, *outside)),
+        blasts=_blasts(origin, content.get("blasts"), rows),
+        me_ratio=_me_ratio(origin, content.get("me_ratio"), rows),
+        nrbc=content.get("nrbc", ""),
+        absolute=_absolute(origin, content.get("absolute"), groups),
+        platelets=_platelets(origin, content.get("platelets")),
+        targets=_targets(origin, content.get("targets", [])),
+        unclassified_percent=float(percent),
+        quality=_numbers(origin, content.get("quality", {})),
+        notes=tuple(content.get("notes", ())),
+    )
+
+
+def _check_rows(origin: str, rows: tuple[str, ...], outside: tuple[str, ...]) -> None:
+    for key, several in (("rows", rows), ("outside", outside)):
+        for row in several:
+            one_of(origin, key, row, ROWS)
+    twice = [row for row, times in Counter((*rows, *outside)).items() if times > 1]
+    if twice:
+        complain(origin, f"names {', '.join(twice)} more than once", "name each row once")
+
+
+def _known_rows(where: str, key: str, value: object, known: Iterable[str]) -> tuple[str, ...]:
+    names = list(known)
+    rows = texts(where, key, value)
+    for row in rows:
+        one_of(where, key, row, names)
+    if len(set(rows)) < len(rows):
+        complain(where, f"has {key} = {rows}", "name each row once")
+    return tuple(rows)
+
+
+def _row_sets(
+    origin: str,
+    key: str,
+    content: dict[str, Any],
+    rows: tuple[str, ...],
+    outside: tuple[str, ...],
+) -> tuple[RowSet, ...]:
+    found = []
+    for name, value in content.get(key, {}).items():
+        where = f"{origin}, {key}"
+        if not _ID.fullmatch(name):
+            complain(where, f"has the id {name!r}", "use lower-case letters, digits and _")
+        members = _known_rows(where, name, value, (*rows, *outside))
+        if not members:
+            complain(where, f"has {name} = []", "name at least one row")
+        if 0 < len(set(members) & set(rows)) < len(members):
+            complain(
+                where,
+                f"has {name} = {list(members)}, in which {_listed(members, outside)} lie outside "
+                "the denominator and others do not",
+                "keep the two apart: a percentage of such a sum would mean nothing",
+            )
+        found.append(RowSet(name, members))
+    return tuple(found)
+
+
+def _listed(members: tuple[str, ...], outside: tuple[str, ...]) -> str:
+    return ", ".join(row for row in members if row in outside)
+
+
+def _names(origin: str, entry: dict[str, Any], known: tuple[str, ...]) -> dict[str, str]:
+    where = f"{origin}, names"
+    for row, name in entry.items():
+        one_of(where, "a row", row, known)
+        if not isinstance(name, str) or not name.strip():
+            complain(where, f"has {row} = {name!r}", "expected text")
+    return dict(entry)
+
+
+def _blasts(origin: str, entry: dict[str, Any] | None, rows: tuple[str, ...]) -> BlastRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, blasts"
+    check_keys(where, entry, _BLASTS, needed=("row",), other_lists=("thresholds_percent",))
+    one_of(where, "row", entry["row"], rows)
+    thresholds = entry.get("thresholds_percent", [])
+    for threshold in thresholds:
+        _in_range(where, "thresholds_percent", threshold, 0, 100)
+    if list(thresholds) != sorted(thresholds):
+        complain(where, f"has thresholds_percent = {thresholds}", "name them in rising order")
+    return BlastRule(
+        entry["row"],
+        _known_rows(where, "erythroid", entry.get("erythroid", []), rows),
+        tuple(float(t) for t in thresholds),
+        entry.get("note", ""),
+    )
+
+
+def _me_ratio(origin: str, entry: dict[str, Any] | None, rows: tuple[str, ...]) -> MeRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, me_ratio"
+    check_keys(where, entry, _ME, needed=("myeloid", "erythroid", "convention"))
+    one_of(where, "convention", entry["convention"], ("icsh", "without-monocytes"))
+    parts = {
+        key: _known_rows(where, key, entry.get(key, []), rows)
+        for key in ("myeloid", "monocytes", "erythroid")
+    }
+    twice = [r for r, times in Counter(r for p in parts.values() for r in p).items() if times > 1]
+    if twice:
+        complain(where, f"names {', '.join(twice)} more than once", "name each row once")
+    return MeRule(**parts, convention=entry["convention"])
+
+
+def _absolute(
+    origin: str, entry: dict[str, Any] | None, groups: tuple[RowSet, ...]
+) -> AbsoluteRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, absolute"
+    check_keys(where, entry, _ABSOLUTE, needed=("anc",))
+    one_of(where, "anc", entry["anc"], [group.id for group in groups])
+    return AbsoluteRule(**entry)
+
+
+def _platelets(origin: str, entry: dict[str, Any] | None) -> PlateletRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, platelets"
+    check_keys(where, entry, _PLATELETS, needed=("factor_10e9_per_l",))
+    _in_range(where, "factor_10e9_per_l", entry["factor_10e9_per_l"], 0.001, 1000)
+    _in_range(where, "field_um2", entry.get("field_um2", 0), 0, 1e9)
+    return PlateletRule(**entry)
+
+
+def _targets(origin: str, entries: list[Any]) -> tuple[Target, ...]:
+    targets = []
+    for entry in entries:
+        where = f"{origin}, targets"
+        if not isinstance(entry, dict):
+            complain(where, f"has {entry!r}", "each target is a [[targets]] table")
+        check_keys(where, entry, _TARGET, needed=("cells", "meaning"))
+        _in_range(where, "cells", entry["cells"], 1, 1_000_000)
+        _in_range(where, "slides", entry.get("slides", 1), 1, 100)
+        targets.append(Target(**entry))
+    if [t.cells for t in targets] != sorted({t.cells for t in targets}):
+        complain(
+            f"{origin}, targets",
+            f"has cells {[t.cells for t in targets]}",
+            "name each number once, in rising order",
+        )
+    return tuple(targets)
+
+
+def _numbers(origin: str, entry: dict[str, Any]) -> dict[str, float]:
+    for key, value in entry.items():
+        _in_range(f"{origin}, quality", key, value, -1e12, 1e12)
+    return {key: float(value) for key, value in entry.items()}
+
+
+def _in_range(where: str, key: str, value: object, low: float, high: float) -> None:
+    # A bool is an int to Python, and nan is within no bounds.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= float(str(value)) <= high:
+        complain(where, f"has {key} = {value!r}", f"expected a number from {low:g} to {high:g}")
