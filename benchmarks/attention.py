@@ -1,6 +1,6 @@
 """Does attention refinement pay? One checkpoint, its trunk frozen, equal training, three arms.
 
-    python benchmarks/attention.py DATA --start blood --out RUNS --minutes 12 --seeds 0 1 2
+    python -m benchmarks.attention DATA --start blood --out RUNS --minutes 12 --seeds 0 1 2
 
 All arms go on from the same heads, on the same crops in the same order, for the same number of
 steps; the arms that look again start with one and the same second look, per seed.
@@ -11,20 +11,21 @@ steps; the arms that look again start with one and the same second look, per see
     again       (c), each box described once more where it was put, by the same heads: what looking
                 twice gives without anything learned; not trained
 
-a - b is what attention adds, a - c what the second look adds in all. Every image is evaluated whole,
-by the engine that analyze uses, at the scale its labelled red cells give it, which is the same for
-all arms. Figures are COCO's at 100 detections, as in Wang et al. 2021, table 1. Milliseconds are
-measured in turn, field by field, once all arms are there: with other work on the machine they mean
-nothing, and ``--again-timing`` measures them anew. Choose on ``--split val``, report ``--split
-test`` once.
+a - b is what attention adds, a - c what the second look adds in all. Every image is evaluated
+whole, by the engine that analyze uses, at the scale its labelled red cells give it, which is the
+same for all arms. Figures are COCO's at 100 detections, as in Wang et al. 2021, table 1.
+Milliseconds are measured in turn, field by field, once all arms are there: with other work on the
+machine they mean nothing, and ``--again-timing`` measures them anew. Choose on ``--split val``,
+report ``--split test`` once.
 
 A frozen trunk gives the same maps for the same crop, so they are computed once, for ``--views``
-crops of each training image (drawn as in the last epochs of a training), and kept in the folder:
-about 1.6 MB a crop. A training is then a matter of heads alone. ``--minutes`` is the time of one
-training of the slowest arm on this machine; ``--iterations`` states the steps themselves. What is
-finished is not done again, and a folder whose settings were others is refused.
+crops of each training image (drawn as in the last epochs of a training), and kept: about 1.6 MB a
+crop, in ``--maps``, which runs with other settings of the second look may share. A training is
+then a matter of heads alone. ``--minutes`` is the time of one training of the slowest arm on this
+machine; ``--iterations`` states the steps themselves. What is finished is not done again, and a
+folder whose settings were others is refused.
 
-Shapes: N crops uint8 (N, 3, S, S); maps (N, C, S / s_i, S / s_i) per level with stride s_i.
+Shapes: none; images as everywhere.
 """
 
 from __future__ import annotations
@@ -34,18 +35,16 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
+from benchmarks.frozen_trunk import Crops, Remembered, steps_of
 from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
@@ -55,12 +54,10 @@ from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of
 from cellcount.formats import blood_classes, read_annotations
 from cellcount.models.card import Card, Refinement
-from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.records import Detections, LabelledImage
 from cellcount.training.detector_data import augment_settings, field_factors
 from cellcount.training.ema import AveragedModel
-from cellcount.training.schedule import build_optimizer, rate_factor
 from cellcount.training.settings import DetectorTraining, from_recipe
 
 TRAINED = ("attention", "mean", "none")
@@ -114,88 +111,6 @@ class Fields:
     factors: Sequence[float]
 
 
-class Remembered(nn.Module):
-    """Stands where the trunk was and gives the maps that it is told to."""
-
-    def __init__(self, like: Trunk) -> None:
-        super().__init__()
-        self.strides, self.channels = like.strides, like.channels
-        self.maps: list[Tensor] = []
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps that were set before."""
-        del images
-        return self.maps
-
-
-class Crops:
-    """Maps and targets of the training crops, on disk.
-
-    Args:
-        folder: where each view lies in a folder of its own.
-        views: how many.
-    """
-
-    def __init__(self, folder: Path, views: int) -> None:
-        self._levels: list[list[NDArray[np.float16]]] = []
-        self._targets: list[list[dict[str, Any]]] = []
-        for view in range(views):
-            files = sorted((folder / f"view-{view}").glob("level-*.npy"))
-            self._levels.append([np.load(file, mmap_mode="r") for file in files])
-            self._targets.append(
-                json.loads((folder / f"view-{view}" / "targets.json").read_text("utf-8"))
-            )
-        self.count = sum(len(targets) for targets in self._targets)
-
-    def batch(self, chosen: Sequence[int]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """Maps of each level and targets of the chosen crops."""
-        at = [divmod(index, len(self._targets[0])) for index in chosen]
-        maps = []
-        for level in range(len(self._levels[0])):
-            stacked = np.stack([self._levels[view][level][row] for view, row in at])
-            own = torch.from_numpy(stacked).float()
-            maps.append(own.contiguous(memory_format=torch.channels_last))
-        targets = [self._targets[view][row] for view, row in at]
-        return maps, [
-            {
-                "boxes": torch.tensor(t["boxes"], dtype=torch.float32).reshape(-1, 4),
-                "labels": torch.tensor(t["labels"], dtype=torch.int64),
-            }
-            for t in targets
-        ]
-
-    @staticmethod
-    def make(folder: Path, view: int, model: FasterRCNN, dataset: FieldDataset) -> None:
-        """Computes one view unless it is there."""
-        done = folder / f"view-{view}"
-        if done.exists():
-            return
-        out = folder / f"unfinished-{view}"
-        out.mkdir(parents=True, exist_ok=True)
-        dataset.start_epoch(view, settling=True)
-        files: list[Any] = []
-        targets = []
-        with torch.inference_mode():
-            for row in range(len(dataset)):
-                image, target = dataset[row]
-                maps = [m[0].half().numpy() for m in model.features(image[None]).values()]
-                files = files or [_file(out, i, len(dataset), m) for i, m in enumerate(maps)]
-                for file, own in zip(files, maps, strict=True):
-                    file[row] = own
-                targets.append({k: v.tolist() for k, v in target.items()})
-                if (row + 1) % 100 == 0:
-                    console.print(f"maps of view {view + 1}: {row + 1} of {len(dataset)} crops")
-        for file in files:
-            file.flush()
-        (out / "targets.json").write_text(json.dumps(targets), "utf-8")
-        out.rename(done)
-
-
-def _file(folder: Path, level: int, count: int, example: NDArray[np.float16]) -> Any:  # noqa: ANN401
-    path = folder / f"level-{level}.npy"
-    return np.lib.format.open_memmap(path, "w+", np.float16, (count, *example.shape))
-
-
 def build(arm: str, seed: int, plan: Plan, start: Path) -> FasterRCNN:
     """The model of an arm before its training, its trunk replaced; the same heads for all."""
     card, state = read_weights(start)
@@ -205,32 +120,6 @@ def build(arm: str, seed: int, plan: Plan, start: Path) -> FasterRCNN:
     model.take_weights(state)
     model.trunk = Remembered(model.trunk)  # type: ignore[assignment]
     return model
-
-
-def steps_of(
-    model: FasterRCNN, crops: Crops, settings: DetectorTraining, average: AveragedModel
-) -> Iterator[int]:
-    """Trains the heads, one number for each step that was made."""
-    optimizer = build_optimizer(model, settings)
-    order = torch.Generator().manual_seed(settings.seed)
-    images = torch.zeros(settings.batch_size, 3, settings.size_px, settings.size_px).byte()
-    torch.manual_seed(settings.seed)
-    model.train()
-    waiting: list[int] = []
-    for step in range(settings.iterations):
-        if len(waiting) < settings.batch_size:
-            waiting = torch.randperm(crops.count, generator=order).tolist()
-        chosen, waiting = waiting[: settings.batch_size], waiting[settings.batch_size :]
-        model.trunk.maps, targets = crops.batch(chosen)
-        losses = torch.stack(list(model.losses(images, targets).values()))
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * rate_factor("cosine", 0.05, step / settings.iterations)
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-        optimizer.step()
-        average.update(model)
-        yield step + 1
 
 
 def settings_of(plan: Plan, seed: int, card: Card) -> DetectorTraining:
@@ -247,8 +136,9 @@ def settings_of(plan: Plan, seed: int, card: Card) -> DetectorTraining:
     )
 
 
-def train(arm: str, seed: int, plan: Plan, start: Path, out: Path) -> Path:
+def train(arm: str, seed: int, plan: Plan, start: Path, arguments: argparse.Namespace) -> Path:
     """The weights of one arm, trained unless they are there."""
+    out: Path = arguments.out
     path = out / f"{arm}-{seed}.safetensors"
     if path.exists():
         return path
@@ -260,7 +150,7 @@ def train(arm: str, seed: int, plan: Plan, start: Path, out: Path) -> Path:
         model.take_weights({k: v for k, v in done.items() if not k.startswith("trunk.")})
         heads = model.weights()
     else:
-        crops = Crops(out / "maps", plan.views)
+        crops = Crops(arguments.maps, plan.views)
         average = AveragedModel(model, _MEMORY)
         started = time.perf_counter()
         for step in steps_of(model, crops, settings_of(plan, seed, card), average):
@@ -355,10 +245,16 @@ def prepared(
     model = FasterRCNN(card)
     model.take_file(state, start)
     model.eval()
+    maps: Path = arguments.maps
+    maps.mkdir(parents=True, exist_ok=True)
+    about, owner = maps / "about.json", [plan.start, plan.data, plan.limit]
+    if about.exists() and json.loads(about.read_text("utf-8")) != owner:
+        raise UsageError(f"{maps} holds maps of other weights or images; take another --maps")
+    about.write_text(json.dumps(owner), "utf-8")
     for view in range(plan.views):
-        Crops.make(out / "maps", view, model, dataset)
+        Crops.make(maps, view, model, dataset)
     if not plan.iterations:
-        crops, slowest = Crops(out / "maps", plan.views), build("attention", 0, plan, start)
+        crops, slowest = Crops(maps, plan.views), build("attention", 0, plan, start)
         probe = dataclasses.replace(settings, iterations=_PROBED_STEPS + 2)
         times = []
         for _ in steps_of(slowest, crops, probe, AveragedModel(slowest, _MEMORY)):
@@ -404,7 +300,10 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--start", default="blood", help="model that all arms start from")
-    parser.add_argument("--out", type=Path, required=True, help="folder for maps and results")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--maps", type=Path, help="folder of the maps, else in --out; to share them"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=12.0, help="of the slowest training")
     parser.add_argument("--iterations", type=int, default=0, help="instead of --minutes")
@@ -421,11 +320,13 @@ def parsed() -> argparse.Namespace:
         "--set", nargs="*", default=[], metavar="KEY=VALUE",
         help="of the second look, as in the card's Refinement: steps=3 context=image enlarge=2.0",
     )  # fmt: skip
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.maps = arguments.maps or arguments.out / "maps"
+    return arguments
 
 
 def fields_of(arguments: argparse.Namespace, card: Card, *splits: str) -> Fields:
-    """Images of the splits, scaled by their own red cells, else by those of images of their size."""
+    """Images of the splits, each scaled by its own red cells or those of images of its size."""
     sets = [blood_classes(read_annotations(path)) for path in arguments.data]
     images = [image for annotated in sets for image in annotated.images]
     factors = field_factors(
@@ -461,7 +362,7 @@ def main() -> None:
     results = {}
     for seed in arguments.seeds:
         for arm in ARMS:
-            weights = train(arm, seed, plan, start, out)
+            weights = train(arm, seed, plan, start, arguments)
             results[arm, seed] = scored(f"{arm}-{seed}", weights)
     timing = out / "ms.json"
     if arguments.again_timing or not timing.exists():

@@ -333,9 +333,7 @@ def main() -> None:
             "gflop": {c.name: c.gflop for c in contestants},
         }
         if given.command_fields:
-            figures = whole_command(
-                weights, given.engine, options, fields, given.command_fields
-            )
+            figures = whole_command(weights, given.engine, options, fields, given.command_fields)
             show_command(console, figures)
             record[f"{precision} command"] = figures
     if given.json:

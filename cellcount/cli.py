@@ -101,8 +101,11 @@ cli = LazyGroup(
 click.version_option(__version__, prog_name=PROGRAM)(cli)
 cli.add_command(_subgroup("train", "Train a model on annotated images.", "detector", "classifier"))
 cli.add_command(
-    _subgroup("evaluate", "Measure a model against annotated images.", "detector", "classifier")
-)
+    _subgroup(
+        "evaluate", "Measure models against annotated images, and counts against counts.",
+        "detector", "classifier", counts="agreement", repeatability="agreement",
+    )
+)  # fmt: skip
 cli.add_command(
     _subgroup(
         "datasets", "Make, look at and convert annotated images.", "inspect", "convert", "render"
@@ -114,6 +117,7 @@ cli.add_command(
         compare="compare", export="export", explain="explain",
     )
 )  # fmt: skip
+cli.add_command(_subgroup("profiles", "List, show and check profiles.", "list", "show", "check"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -122,8 +122,12 @@ class OutputSettings:
     csv_separator: Literal[",", ";"] = ","
 
     def __post_init__(self) -> None:
-        named: dict[str, Path | None] = {"--out": self.out, "--cells": self.cells, "--slides": self.slides}
-        named["--coco"] = self.coco
+        named = {
+            "--out": self.out,
+            "--cells": self.cells,
+            "--slides": self.slides,
+            "--coco": self.coco,
+        }
         taken: dict[Path, str] = {}
         for option, path in named.items():
             if path is None:

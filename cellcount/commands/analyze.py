@@ -109,7 +109,7 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       143  terminated; what was finished is kept
     """
     request = _request(options)
-    from cellcount.commands.summary import say_outcome, say_passed_over
+    from cellcount.commands.summary import say_counting, say_outcome, say_passed_over
     from cellcount.runners.job import Job
 
     job = Job(request)
@@ -121,6 +121,7 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
     with progress() as watcher:
         outcome = job.run(watcher)
     say_outcome(outcome, job.card.classes, job.types)
+    say_counting(job)
     if outcome.interrupted is not None:
         raise outcome.interrupted
     return outcome.exit_code
@@ -167,6 +168,7 @@ def _dry_run(job: Job) -> int:
     if job.classifier is not None:
         typing = job.classifier.card
         click.echo(f"classifier   {typing.name} {typing.version}, {len(job.types)} types")
+    click.echo(f"profile      {job.counting.label}")
     if expected is None:
         click.echo("time, space  unknown: none of the fields looked at could be read")
     else:

@@ -45,12 +45,12 @@ def card_text(facts: WeightFacts, operations: str) -> str:
     lines = [
         f"{card.name} {card.version}, a {card.task} {finds}",
         "",
-        *_entry("file", f"{facts.path}"),
-        *_entry("size", f"{facts.size_bytes / 1e6:.1f} MB"),
-        *_entry("sha256", facts.sha256),
-        *_entry("licence", card.license),
-        *_entry("parameters", f"{facts.parameters:,}"),
-        *_entry("operations", cost),
+        *entry("file", f"{facts.path}"),
+        *entry("size", f"{facts.size_bytes / 1e6:.1f} MB"),
+        *entry("sha256", facts.sha256),
+        *entry("licence", card.license),
+        *entry("parameters", f"{facts.parameters:,}"),
+        *entry("operations", cost),
         "",
         *own,
         *_section("Training data", (_item(source) for source in card.data)),
@@ -70,10 +70,10 @@ def _counting(card: Card) -> Iterator[str]:
     yield "Counting"
     for c in card.classes:
         stated = "" if c.id in card.thresholds else " (not stated by the card)"
-        yield from _entry(c.id, f"{c.name}, counted from score {card.threshold_of(c.id):g}{stated}")
-    yield from _entry("scale", f"red cells are brought to {card.rbc_diameter_px:g} px")
+        yield from entry(c.id, f"{c.name}, counted from score {card.threshold_of(c.id):g}{stated}")
+    yield from entry("scale", f"red cells are brought to {card.rbc_diameter_px:g} px")
     if card.densest_field:
-        yield from _entry("densest field", f"{card.densest_field} cells seen in training")
+        yield from entry("densest field", f"{card.densest_field} cells seen in training")
     yield ""
 
 
@@ -81,23 +81,23 @@ def _detector(card: Card) -> Iterator[str]:
     model, before, after = card.architecture, card.preprocessing, card.inference
     anchors = "; ".join(", ".join(f"{a:.3g}" for a in level) for level in model.anchor_sizes_px)
     yield "Model"
-    yield from _entry("backbone", model.backbone + _options(model.backbone_options))
-    yield from _entry(
+    yield from entry("backbone", model.backbone + _options(model.backbone_options))
+    yield from entry(
         "pyramid",
         f"{model.pyramid}, {model.pyramid_channels} channels, strides "
         f"{', '.join(map(str, model.strides))}",
     )
-    yield from _entry("anchors", f"{anchors} px; ratios {_numbers(model.anchor_ratios)}")
-    yield from _entry(
+    yield from entry("anchors", f"{anchors} px; ratios {_numbers(model.anchor_ratios)}")
+    yield from entry(
         "box head", f"regions of {model.pool_size}x{model.pool_size}, {model.head_dim} wide"
     )
     balance = "background brought to white, " if before.white_balance else ""
-    yield from _entry(
+    yield from entry(
         "input",
         f"RGB, {balance}resized {before.interpolation}, mean {_numbers(before.mean)}, "
         f"std {_numbers(before.std)}",
     )
-    yield from _entry(
+    yield from entry(
         "tiles",
         f"up to {after.tile_px} px, overlapping by {after.margin_px} px, at most "
         f"{after.max_detections} cells each",
@@ -109,11 +109,11 @@ def _typing(card: ClassifierCard) -> Iterator[str]:
     yield "Typing"
     for t in card.types:
         share = f", share {card.prior[t.id]:.3g} in its prior" if card.prior else ""
-        yield from _entry(t.id, f"{t.name}{share}")
-    yield from _entry("taxonomy", card.taxonomy or "its own")
-    yield from _entry("cells", f"of the detector's classes {', '.join(card.detector_classes)}")
-    yield from _entry("unclassified", f"below a probability of {card.review_below:g}")
-    yield from _entry(
+        yield from entry(t.id, f"{t.name}{share}")
+    yield from entry("taxonomy", card.taxonomy or "its own")
+    yield from entry("cells", f"of the detector's classes {', '.join(card.detector_classes)}")
+    yield from entry("unclassified", f"below a probability of {card.review_below:g}")
+    yield from entry(
         "calibration",
         f"temperature {card.temperature:.3g}, probabilities "
         f"{'at the prior above' if card.prior else 'as trained'}",
@@ -126,13 +126,13 @@ def _classifier(card: ClassifierCard) -> Iterator[str]:
     height, width = before.input_px
     yield "Model"
     scheme = "" if model.scheme == "softmax" else ", one network per type against the rest"
-    yield from _entry("network", model.name + _options(model.options) + scheme)
+    yield from entry("network", model.name + _options(model.options) + scheme)
     known = f", {crop.rbc_px:g} px in the training pictures" if crop.rbc_px else ""
     window = f"{crop.window_rbc:g} red-cell diameters{known}" if crop.window_rbc else "the picture"
     contour = ", after a crop to the centre-most contour" if crop.contour else ""
-    yield from _entry("window", window + contour)
+    yield from entry("window", window + contour)
     balance = "background brought to white, " if before.white_balance else ""
-    yield from _entry(
+    yield from entry(
         "input",
         f"RGB, {balance}resized {before.interpolation} to {width}x{height} px, mean "
         f"{_numbers(before.mean)}, std {_numbers(before.std)}",
@@ -159,7 +159,8 @@ def _section(title: str, entries: Iterable[str]) -> Iterator[str]:
     yield ""
 
 
-def _entry(label: str, text: str) -> list[str]:
+def entry(label: str, text: str) -> list[str]:
+    """A labelled text, wrapped under itself."""
     start = f"  {label:<{_LABEL_WIDTH}} "
     indent = " " * len(start)
     wrapper = TextWrapper(

@@ -13,6 +13,7 @@ from cellcount.commands.wording import duration, number_of, shown
 if TYPE_CHECKING:
     from cellcount.images.find import Plan
     from cellcount.records import CellClass
+    from cellcount.runners.job import Job
     from cellcount.runners.outcome import Outcome
 
 _SHOWN = 10
@@ -52,6 +53,23 @@ def say_outcome(
     if types:
         parts.append(_Part("by type", _typed(totals.types, types)))
     _say(outcome, parts, images=totals.done)
+
+
+def say_counting(job: Job) -> None:
+    """What the reader of a differential must know at once, on stderr."""
+    profile, rules = job.counting.profile, job.counting.rules
+    if rules.forced:
+        click.echo(
+            f"the profile {profile.name} was forced on models of another kind of smear; every "
+            "output is marked",
+            err=True,
+        )
+    if job.request.output.slides is not None and not job.types:
+        click.echo(
+            f"no classifier ran, so {shown(job.request.output.slides)} has no differential; name "
+            "one with --classifier",
+            err=True,
+        )
 
 
 def say_typed(outcome: Outcome, types: Sequence[CellClass]) -> None:

@@ -44,8 +44,8 @@ def second_look_of(detector: FieldDetector) -> AttentionRefinement:
     if module is None:
         raise UsageError(
             f"{engine.card.name!r} looks at every cell once, so there is no second look to "
-            "explain; name a model with attention refinement, such as one trained with --set "
-            "refine_steps=2"
+            "explain; name a model with attention refinement, such as one trained with "
+            "train detector --refine-steps 2"
         )
     return module
 
@@ -80,8 +80,8 @@ def gaze_at(
         with _watched(module) as calls:
             detector.engine.detect([cut(field, tile)])
         for seen in calls:
-            last = _on_image(seen.refined.boxes[-1], tile, back)
-            last = clip(last.astype(np.float32), pixels.shape[1], pixels.shape[0])
+            ends = _on_image(seen.refined.boxes[-1], tile, back).astype(np.float32)
+            last = clip(ends, pixels.shape[1], pixels.shape[0])
             overlaps = pairwise_iou(box_xyxy[None], last)[0]
             region = int(overlaps.argmax())
             if overlaps[region] > best:
@@ -117,7 +117,7 @@ def _gaze(
 def _shows(tile: Tile, centre_xy: NDArray[np.floating[Any]]) -> bool:
     """Whether a point of the field lies in the tile."""
     x, y = centre_xy.tolist()
-    return tile.x <= x <= tile.x + tile.width and tile.y <= y <= tile.y + tile.height
+    return bool(tile.x <= x <= tile.x + tile.width and tile.y <= y <= tile.y + tile.height)
 
 
 def _on_image(boxes: Tensor, tile: Tile, back: NDArray[np.float64]) -> NDArray[np.float64]:

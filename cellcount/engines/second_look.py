@@ -71,7 +71,7 @@ def with_steps(
     if not trained:
         raise UsageError(
             f"--refine-steps is {steps}, but {card.name!r} has learned no second look; leave the "
-            "option out, or train one with --set refine_steps=2"
+            "option out, or train one with train detector --refine-steps 2"
         )
     if not steps:
         weights = {k: v for k, v in weights.items() if not k.startswith(_PREFIX)}

@@ -15,7 +15,6 @@ are pooled, cell by cell where their numbers are known.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ Level = Literal["slide", "specimen"]
 UNIT_COLUMNS = ("slide", "specimen")
 REPLICATE_COLUMNS = ("day", "run")
 _SHARE_KINDS = ("class", "pool", "group", "lineage")
-_SHOWN = 8
+_ALSO_OUTSIDE = ("nrbc", "rbc", "plt", "smudge", "artifacts")  # as sheets abbreviate
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +96,20 @@ class CountTable:
         Rows that state a specimen alone are the specimen's own; where there are such rows, rows
         of its slides say nothing more of it.
         """
+        return {name: pooled(rows) for name, rows in self._rows_of(level).items()}
+
+    def several(self, level: Level) -> list[str]:
+        """Slides or specimens that are pooled from several rows."""
+        return [name for name, rows in self._rows_of(level).items() if len(rows) > 1]
+
+    def _rows_of(self, level: Level) -> dict[str, list[CountRow]]:
         found: dict[str, list[CountRow]] = {}
         for row in self.rows:
             if getattr(row, level):
                 found.setdefault(getattr(row, level), []).append(row)
         if level == "specimen":
-            found = {n: [r for r in rows if not r.slide] or rows for n, rows in found.items()}
-        return {name: pooled(rows) for name, rows in found.items()}
+            return {n: [r for r in rows if not r.slide] or rows for n, rows in found.items()}
+        return found
 
 
 def read_count_table(
@@ -128,7 +134,7 @@ def read_count_table(
         )
     if "row" in grid.header and "percent" in grid.header:
         return _long(grid)
-    return _wide(grid, values, {plain(name) for name in (*outside, *OUTSIDE_ROWS)})
+    return _wide(grid, values, {plain(name) for name in (*outside, *OUTSIDE_ROWS, *_ALSO_OUTSIDE)})
 
 
 def plain(name: str) -> str:
@@ -177,10 +183,10 @@ def _long(grid: Grid) -> CountTable:
         classes.setdefault(name, line["name"] or name.replace("_", " "))
         found[name] = _stated(percent, integer(grid, line, "n"), integer(grid, line, "denominator"))
     rows = [CountRow(*where, found) for where, found in shares.items()]
-    notes = _about_pooling(rows)
+    notes = []
     if any(line["of"] == ASSESSED_CELLS for line in grid.lines):
-        notes = ("percentages are of assessed cells: some rows could not be assessed", *notes)
-    return CountTable(grid.path, tuple(rows), classes, notes)
+        notes.append("percentages are of assessed cells: some rows could not be assessed")
+    return CountTable(grid.path, tuple(rows), classes, tuple(notes))
 
 
 def _stated(percent: float, count: int | None, total: int | None) -> Share:
@@ -245,7 +251,7 @@ def _wide(grid: Grid, values: Values, outside: set[str]) -> CountTable:
     if apart:
         notes.append(f"not part of the denominator: {', '.join(apart)}")
     classes = {name: name.replace("_", " ") for name in names}
-    return CountTable(grid.path, tuple(rows), classes, (*notes, *_about_pooling(rows)))
+    return CountTable(grid.path, tuple(rows), classes, tuple(notes))
 
 
 def _form(sheet: _Sheet) -> tuple[Values, str]:
@@ -315,10 +321,3 @@ def _percentages(sheet: _Sheet) -> Callable[[int, str], Share | None]:
         return Share(percent, int(percent * total / 100 + 0.5), total)
 
     return share
-
-
-def _about_pooling(rows: Sequence[CountRow]) -> tuple[str, ...]:
-    keys = Counter((row.slide, row.specimen, row.day, row.run) for row in rows)
-    again = sorted({slide or specimen for (slide, specimen, *_), n in keys.items() if n > 1})
-    shown = ", ".join(again[:_SHOWN]) + (" and others" if len(again) > _SHOWN else "")
-    return (f"several rows of {shown} are pooled",) if again else ()

@@ -36,6 +36,7 @@ from cellcount.evaluation.count_tables import CountTable, Level, Share, plain
 #: Fewer specimens make lines and limits of agreement a guess; CLSI EP09 asks for 40.
 FEW = 20
 _FEWEST = 3
+_LISTED = 6
 THRESHOLDS = (5.0, 10.0, 20.0)
 
 
@@ -326,6 +327,10 @@ def _notes(
     predicted: CountTable, reference: CountTable, units: int, level: Level
 ) -> tuple[str, ...]:
     notes = [f"{t.path.name}: {note}" for t in (predicted, reference) for note in t.notes]
+    for table in (predicted, reference):
+        if again := table.several(level):
+            shown = ", ".join(again[:_LISTED]) + (", …" if len(again) > _LISTED else "")
+            notes.append(f"{table.path.name}: several rows are pooled for {shown}")
     if units < FEW:
         notes.append(
             f"{units} {level}{'' if units == 1 else 's'} in both tables: with fewer than {FEW}, "

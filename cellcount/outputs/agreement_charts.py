@@ -38,16 +38,14 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class FittedLine:
-    """``y = intercept + slope x``, with limits of both (slope low, high, intercept low, high)."""
+    """``y = intercept + slope x``, with the limits of the slope."""
 
     slope: float
     intercept: float
-    limits: tuple[float, float, float, float] | None = None
+    limits: tuple[float, float] | None = None
 
 
-def bland_altman_figure(
-    x: Values, y: Values, *, title: str, bands: Sequence[Band] = ()
-) -> Figure:
+def bland_altman_figure(x: Values, y: Values, *, title: str, bands: Sequence[Band] = ()) -> Figure:
     """Differences against means, with bias and limits of agreement.
 
     Args:
@@ -93,29 +91,34 @@ def line_figure(
         method: its name for the legend.
     """
     figure, axes = _axes(title)
-    top = max(1.0, 1.06 * float(max(x.max(initial=0.0), y.max(initial=0.0))))
-    ends = np.array([0.0, top])
+    first, last = _range(np.concatenate([x, y]))
+    ends = np.array([first, last])
     axes.plot(ends, ends, color=_GREY, linewidth=1, linestyle=":", label="y = x")
     if line is not None:
-        grid = np.linspace(0, top, 60)
+        grid = np.linspace(first, last, 60)
         if line.limits is not None:
             low, high = _fan(grid, x, y, line.limits)
             axes.fill_between(grid, low, high, color=_ORANGE, alpha=0.14, linewidth=0)
         label = f"{method}: y = {line.intercept:.2f} {_signed(line.slope)} x"
         axes.plot(ends, line.intercept + line.slope * ends, color=_ORANGE, label=label)
     _points(axes, x, y)
-    axes.set(xlabel="reference (%)", ylabel="predicted (%)", xlim=(0, top), ylim=(0, top))
+    axes.set(xlabel="reference (%)", ylabel="predicted (%)", xlim=ends, ylim=ends)
     axes.set_aspect("equal")
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
     return figure
 
 
-def _fan(
-    grid: Values, x: Values, y: Values, limits: tuple[float, float, float, float]
-) -> tuple[Values, Values]:
+def _range(values: Values) -> tuple[float, float]:
+    """What both axes show: from 0 where that leaves the points enough room."""
+    low, high = float(values.min(initial=100.0)), float(values.max(initial=1.0))
+    room = 0.08 * max(high - low, 1.0)
+    first = 0.0 if low < 0.5 * high else low - room
+    return first, high + room
+
+
+def _fan(grid: Values, x: Values, y: Values, limits: tuple[float, float]) -> tuple[Values, Values]:
     """What the lines of both limits of the slope enclose; each has the intercept it goes with."""
-    slopes = limits[:2]
-    lines = np.stack([slope * grid + np.median(y - slope * x) for slope in slopes])
+    lines = np.stack([slope * grid + np.median(y - slope * x) for slope in limits])
     return lines.min(axis=0), lines.max(axis=0)
 
 

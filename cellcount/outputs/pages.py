@@ -1,4 +1,4 @@
-"""HTML pages from the templates beside this module: one file each, nothing loaded from elsewhere."""
+"""HTML pages from the templates beside this module: one file each that loads nothing."""
 
 from __future__ import annotations
 

@@ -44,6 +44,10 @@ SLIDES_COLUMNS = (
         "of", "text", "", "what the denominator counts; `assessed cells` where rows are missing"
     ),
     Column("percent", "float", "%", "n of the denominator", ".4f"),
+    Column(
+        "value", "float", "", "number that is no percentage, in the unit that follows", ".4f"
+    ),
+    Column("unit", "text", "", "of `percent` or `value`, and of its limits"),
     Column("ci_low", "float", "", "lower limit of `percent` or `value`", ".4f"),
     Column("ci_high", "float", "", "upper limit; empty where there is none", ".4f"),
     Column("method", "text", "", "how the limits were made"),
@@ -56,10 +60,6 @@ SLIDES_COLUMNS = (
     Column("absolute_10e9_per_l", "float", "10⁹/L", "share of the white cell count", ".4f"),
     Column("absolute_low", "float", "10⁹/L", "its lower limit", ".4f"),
     Column("absolute_high", "float", "10⁹/L", "its upper limit", ".4f"),
-    Column(
-        "value", "float", "", "number that is no percentage, in the unit of the next column", ".4f"
-    ),
-    Column("unit", "text", "", "unit of `percent` or `value`, and of their limits"),
     Column("note", "text", "", "what to know about it; the text of advice"),
 )
 """slides.csv, a row per slide or specimen and figure."""

@@ -172,15 +172,23 @@ def load_profile(name: str) -> Profile:
     from cellcount.profiles.profile_file import parse_profile
 
     if name.endswith(".toml"):
-        path = Path(name)
+        return parse_profile(Path(name).stem, profile_text(name), origin=name)
+    return parse_profile(name, profile_text(name), origin=f"the packaged profile {name}")
+
+
+def profile_text(name: str) -> str:
+    """The file of a profile as it is.
+
+    Raises UsageError: there is none, or it cannot be read.
+    """
+    if name.endswith(".toml"):
         try:
-            return parse_profile(path.stem, path.read_text("utf-8"), origin=str(path))
+            return Path(name).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the profile {path} cannot be read: {error}") from error
+            raise UsageError(f"the profile {name} cannot be read: {error}") from error
     if name not in profiles():
         raise UsageError(
             f"there is no profile {name!r}; {nearest(name, profiles())}known: "
             f"{', '.join(profiles())}; or name your own file, which ends in .toml"
         )
-    text = (_FOLDER / f"{name}.toml").read_text("utf-8")
-    return parse_profile(name, text, origin=f"the packaged profile {name}")
+    return (_FOLDER / f"{name}.toml").read_text("utf-8")

@@ -199,9 +199,14 @@ class Job:
             loaded.picture,
             result.cells,
             self.card.classes,
-            result.ref.image,
+            self._title(result),
             self.types,
         )
+
+    def _title(self, result: ImageResult) -> str:
+        """What a picture is called; one of a forced profile says so, as every output does."""
+        forced = self.counting.rules.forced
+        return f"{result.ref.image}, {self.counting.label}" if forced else result.ref.image
 
     def _draw_missing(self, journal: Journal, analyzed: list[ImageRef], watcher: Watcher) -> None:
         """Pictures of images analysed earlier, where they are asked for only now."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from cellcount import __version__
 from cellcount.differential.confusion import check_confusion, confusion_of_card, read_confusion
-from cellcount.differential.figures import Confusion, Rules
+from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.rollup import FieldCounts, field_counts
 from cellcount.errors import UsageError
 from cellcount.models.assessable import (
@@ -51,7 +51,7 @@ def counting_of(
     reason = misfit(profile, card, typing, map_name)
     if reason and not settings.force_profile and (wanted or settings.profile is not None):
         raise UsageError(reason + _remedy(profile))
-    types = ()
+    types: tuple[TypeRows, ...] = ()
     if classifier is not None:
         types = assessable_types(classifier.card, classifier.types, map_name)
     rules = Rules(

@@ -175,7 +175,8 @@ class ClassifierTask:
 
     def export(self, model: nn.Module, rows: list[Metrics]) -> None:
         """Weights and card of the best model so far, calibrated on the held-out cells."""
-        training = {**self._card.training, "epochs_done": len(rows), "held_out": dict(rows[-1])}
+        held_out = {k: v for k, v in rows[-1].items() if k != "seconds"}  # the same on every machine
+        training = {**self._card.training, "epochs_done": len(rows), "held_out": held_out}
         card = dataclasses.replace(self._card, training=training)
         if self._logits is not None:
             card = calibrated(card, self._logits, self._truth, self._data, self._settings)

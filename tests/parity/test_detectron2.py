@@ -277,17 +277,22 @@ def all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("all_samples")
-@pytest.mark.parametrize("fields", [(20, 40), (30, None)], ids=["cells", "one field is empty"])
+@pytest.mark.parametrize(
+    ("which", "fields"),
+    [("random_weights", (20, 40)), ("random_weights", (30, None)), ("plain_weights", (20, 40))],
+    ids=["cells", "one field is empty", "one level"],
+)
 def test_one_step_with_everything_sampled_costs_the_same(
-    random_weights: Path,
-    rendered: tuple[list[Pixels], Targets],
+    which: str,
     fields: tuple[int | None, ...],
+    rendered: tuple[list[Pixels], Targets],
+    request: pytest.FixtureRequest,
 ) -> None:
     pixels, targets = rendered
     images = stacked([pixels[0 if i is None else i] for i in fields])
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     chosen = [empty if i is None else targets[i] for i in fields]
-    models = pair_of(random_weights)
+    models = pair_of(request.getfixturevalue(which))
     for _ in range(2):  # the second step sees whether gradients agree, too
         ours, theirs = step(models, images, chosen, 1e-3)
         assert set(ours) == set(theirs)

@@ -48,7 +48,7 @@ def brute_slope(x: np.ndarray, y: np.ndarray) -> float:
         dx, dy = x[a] - x[b], y[a] - y[b]
         if dx == 0 and dy == 0:
             continue
-        slope = float("inf") if dx == 0 and dy > 0 else -float("inf") if dx == 0 else dy / dx
+        slope = float("inf") if dx == 0 else dy / dx
         if slope != -1:
             slopes.append(slope)
     slopes.sort()
@@ -70,11 +70,80 @@ def test_passing_bablok_against_brute_force() -> None:
         assert found.intercept == pytest.approx(np.median(y - found.slope * x))
 
 
+def test_passing_bablok_does_not_know_the_order_of_specimens() -> None:
+    """Equal values are the rule among percentages; binary rounding must not tell them apart."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 8, 24) / 2
+    y = np.round(x + rng.normal(0, 1, 24), 1)
+    found = passing_bablok(x, y)
+    assert found is not None
+    assert found.slope_limits is not None
+    for _ in range(5):
+        order = rng.permutation(24)
+        assert passing_bablok(x[order], y[order]) == found
+    shifted = passing_bablok(x + 0.3, y + 0.3)  # 0.3 is no binary fraction
+    assert shifted is not None
+    assert shifted.slope == pytest.approx(found.slope)
+    assert shifted.slope_limits is not None
+    assert shifted.slope_limits.low == pytest.approx(found.slope_limits.low)
+
+
+def test_giavarina_s_thirty_pairs() -> None:
+    """Giavarina 2015, Biochem Med 25:141, table 1, with bias and both lines of agreement."""
+    a = [1, 5, 10, 20, 50, 40, 50, 60, 70, 80, 90, 100, 150, 200, 250, 300, 350, 400, 450, 500,
+         550, 600, 650, 700, 750, 800, 850, 900, 950, 1000]  # fmt: skip
+    b = [8, 16, 30, 24, 39, 54, 40, 68, 72, 62, 122, 80, 181, 259, 275, 380, 320, 434, 479, 587,
+         626, 648, 738, 766, 793, 851, 871, 957, 1001, 960]  # fmt: skip
+    x, y = np.array(a, float), np.array(b, float)
+    line, differences = passing_bablok(x, y), bland_altman(x, y)
+    assert line is not None
+    assert line.slope_limits is not None
+    assert line.intercept_limits is not None
+    assert (round(line.slope, 2), round(line.intercept, 2)) == (1.06, 7.08)
+    assert line.slope_limits.low == pytest.approx(1.02, abs=5e-3)
+    assert line.slope_limits.high == pytest.approx(1.09, abs=5e-3)
+    assert line.intercept_limits.low == pytest.approx(-0.30, abs=5e-3)
+    assert line.intercept_limits.high == pytest.approx(19.84, abs=5e-3)
+    assert differences is not None
+    assert differences.bias == pytest.approx(27.17, abs=5e-3)
+    assert differences.sd == pytest.approx(34.81, abs=5e-3)
+
+
+def test_peak_flow_of_bland_and_altman() -> None:
+    """Lancet 1986: large and mini meter, 17 subjects; -2.1 (sd 38.8), bias -22.0 to 17.8."""
+    large = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+    mini = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+    found = bland_altman(np.array(mini, float), np.array(large, float))
+    assert found is not None
+    assert found.bias == pytest.approx(-2.1, abs=0.05)
+    assert found.sd == pytest.approx(38.8, abs=0.05)
+    assert found.bias_limits.low == pytest.approx(-22.0, abs=0.1)
+    assert found.bias_limits.high == pytest.approx(17.8, abs=0.1)
+
+
+def test_deming_of_pearson_s_points() -> None:
+    """Pearson 1901, Phil Mag 2:559: the best-fitting line has slope -0.5456, intercept 5.784."""
+    x = np.array([0.0, 0.9, 1.8, 2.6, 3.3, 4.4, 5.2, 6.1, 6.5, 7.4])
+    y = np.array([5.9, 5.4, 4.4, 4.6, 3.5, 3.7, 2.8, 2.8, 2.4, 1.5])
+    line = deming(x, y)
+    assert line is not None
+    assert line.slope == pytest.approx(-0.5456, abs=5e-5)
+    assert line.intercept == pytest.approx(5.784, abs=5e-4)
+
+
+def test_a_line_that_hangs_on_one_specimen_has_no_limits() -> None:
+    x, y = np.array([0.0, 0, 0, 0, 4]), np.array([0.0, 1, 0, 1, 5])
+    found = deming(x, y)
+    assert found is not None
+    assert found.slope_limits is None
+
+
 def test_passing_bablok_is_symmetric_and_ignores_an_outlier() -> None:
     there, back = passing_bablok(X, Y), passing_bablok(Y, X)
     assert there is not None
     assert back is not None
     assert there.slope == pytest.approx(1 / back.slope, rel=1e-5)
+    assert there.slope_limits is not None
     assert there.slope_limits.low < 1.08 < (there.slope_limits.high or 0)
     spoiled = Y.copy()
     spoiled[3] = 400
@@ -90,6 +159,7 @@ def test_passing_bablok_limits_cover_the_truth() -> None:
         true = rng.uniform(5, 60, 30)
         line = passing_bablok(true + rng.normal(0, 2, 30), true + rng.normal(0, 2, 30))
         assert line is not None
+        assert line.slope_limits is not None
         assert line.slope_limits.high is not None
         covered += line.slope_limits.low <= 1 <= line.slope_limits.high
     assert 180 <= covered <= 199
@@ -106,6 +176,7 @@ def test_deming_minimises_the_weighted_distances() -> None:
         best = optimize.minimize(distance, [0.0, 1.0], method="Nelder-Mead", tol=1e-10).x
         assert line.slope == pytest.approx(best[1], rel=1e-4)
         assert line.intercept == pytest.approx(best[0], abs=2e-3)
+        assert line.slope_limits is not None
         assert line.slope_limits.low < line.slope < (line.slope_limits.high or 0)
 
 

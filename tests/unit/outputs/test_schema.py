@@ -94,8 +94,8 @@ def test_types_of_a_table_read_back(tmp_path: Path, blood: list[CellClass]) -> N
     header = ";".join(c.name for c in columns)
     path.write_text(
         f"\ufeff{header}\n"
-        "a.png;s;;done;;640;480;0.0625;1.5;12;10;2;0\n"
-        "b.png;s;;failed;it is empty;;;;;;;;\n",
+        "a.png;s;;p 1;done;;640;480;0.0625;1.5;12;10;2;0\n"
+        "b.png;s;;p 1;failed;it is empty;;;;;;;;\n",
         encoding="utf-8",
     )
     for table in (read_table(path, columns), read_table(path)):  # by name as well
@@ -142,7 +142,7 @@ def test_what_is_no_table_is_an_error(tmp_path: Path) -> None:
 def test_columns_are_those_promised(blood: list[CellClass]) -> None:
     counts = counts_columns(blood)
     assert ",".join(c.name for c in counts) == (
-        "image,slide,specimen,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
+        "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
         "n_rbc,n_wbc,n_platelet"
     )
     assert "nucleated objects" in counts[-2].meaning
@@ -163,7 +163,7 @@ def test_a_classifier_adds_columns_at_the_end(
     assert columns[-2].meaning.startswith("cells typed as band cells, ")
     assert TYPED_CELLS_COLUMNS[: len(CELLS_COLUMNS)] == CELLS_COLUMNS
     assert [c.name for c in TYPED_CELLS_COLUMNS[len(CELLS_COLUMNS) :]] == [
-        *("type", "type_prob", "type_2", "type_2_prob", "needs_review")
+        *("type", "type_prob", "type_2", "type_2_prob", "needs_review", "profile")
     ]
     path = tmp_path / "t.csv"
     path.write_text("type,type_2,type_2_prob,needs_review,type_ig\na,,,,\nb,c,0.5,true,3\n")

@@ -51,12 +51,12 @@ def test_counts_to_the_byte(
     path = tmp_path / "counts.csv"
     write_counts(path, iter(results), blood)
     assert path.read_bytes().decode() == (
-        "image,slide,specimen,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
+        "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
         "n_rbc,n_wbc,n_platelet\n"
-        '"\'=é, ""x""\n.png",slide 1,specimen,done,,640,480,0.0625,1.235,2,1,1,0\n'
-        "b.png,slide 1,specimen,done,,1,1,,,0,0,0,0\n"
-        'c.png,slide 1,specimen,failed,"it is empty; 0 bytes",,,,,,,,\n'
-        "d.png,slide 1,specimen,excluded,out of focus,640,480,,,,,,\n"
+        '"\'=é, ""x""\n.png",slide 1,specimen,,done,,640,480,0.0625,1.235,2,1,1,0\n'
+        "b.png,slide 1,specimen,,done,,1,1,,,0,0,0,0\n"
+        'c.png,slide 1,specimen,,failed,"it is empty; 0 bytes",,,,,,,,\n'
+        "d.png,slide 1,specimen,,excluded,out of focus,640,480,,,,,,\n"
     )
 
 
@@ -86,28 +86,28 @@ def test_types_of_cells_to_the_byte(
     tmp_path: Path, typed: list[ImageResult], blood: list[CellClass], types: list[CellClass]
 ) -> None:
     path = tmp_path / "cells.csv"
-    write_cells(path, iter(typed), blood, ",", types)
+    write_cells(path, iter(typed), blood, ",", types, "p 1")
     header, *rows = path.read_text("utf-8").splitlines()
     assert header.split(",") == [c.name for c in TYPED_CELLS_COLUMNS]
     assert [row.split(",", 9)[9] for row in rows] == [
-        ",,,,",
-        "neutrophil,0.9000,monocyte,0.0625,false",
-        "unclassified,,monocyte,0.4000,true",  # not asserted, nor hidden
-        "band_cell,1.0000,,,false",
-        "neutrophil,0.7500,band_cell,0.2500,false",
+        ",,,,,p 1",
+        "neutrophil,0.9000,monocyte,0.0625,false,p 1",
+        "unclassified,,monocyte,0.4000,true,p 1",  # not asserted, nor hidden
+        "band_cell,1.0000,,,false,p 1",
+        "neutrophil,0.7500,band_cell,0.2500,false,p 1",
     ]
     write_cells(tmp_path / "plain.csv", iter(typed), blood)
     plain = (tmp_path / "plain.csv").read_text("utf-8").splitlines()
-    assert plain[1:] == [row.rsplit(",", 5)[0] for row in rows]
+    assert plain[1:] == [row.rsplit(",", 6)[0] for row in rows]
 
 
 def test_counts_of_types_to_the_byte(
     tmp_path: Path, typed: list[ImageResult], blood: list[CellClass], types: list[CellClass]
 ) -> None:
     path = tmp_path / "counts.csv"
-    write_counts(path, iter(typed), blood, ",", types)
+    write_counts(path, iter(typed), blood, ",", types, "p 1")
     assert check_table(path, counts_columns(blood, types)) == []
-    rows = [line.split(",")[10:] for line in path.read_text("utf-8").splitlines()[1:]]
+    rows = [line.split(",")[11:] for line in path.read_text("utf-8").splitlines()[1:]]
     assert rows == [
         ["2", "2", "1", "2", "0", "1", "1"],
         ["0", "0", "0", "0", "0", "0", "0"],

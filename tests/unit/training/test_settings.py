@@ -19,6 +19,7 @@ def test_the_recipe_of_the_seed_paper() -> None:
     assert (settings.backbone, settings.optimizer) == ("timm/resnet50", "sgd")
     assert (settings.batch_size, settings.iterations, settings.size_px) == (2, 30_000, 800)
     assert (settings.resize, settings.augment, settings.split) == ("long-edge", "flips", "90/10")
+    assert (settings.pyramid, settings.finest_stride, settings.min_score) == ("fpn", 4, 0.7)
 
 
 def test_overrides_win() -> None:
@@ -43,6 +44,11 @@ def test_overrides_win() -> None:
         ({"split": "90"}, "split is '90', expected given, all, or shares like 90/10"),
         ({"split": "90/0"}, "shares like 90/10"),
         ({"split": "a/b"}, "shares like 90/10"),
+        ({"min_score": 70}, "min_score is 70, expected none or 0 to 1"),
+        (
+            {"refine_steps": 2, "refine_objective": "actor-critic"},
+            "actor-critic, which improves a second look .* name such a model with init",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(overrides: dict[str, object], message: str) -> None:

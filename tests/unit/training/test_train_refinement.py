@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from safetensors.torch import load_file
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import UsageError
 from cellcount.formats.annotated import AnnotatedSet
+from cellcount.models.card import Refinement
 from cellcount.models.weights import read_card
-from cellcount.training.detector import train_detector
+from cellcount.training.detector import build_refinement, train_detector
 from cellcount.training.settings import DetectorTraining, TrainRun
 
 Tiny = Callable[..., DetectorTraining]
@@ -86,6 +88,21 @@ def test_a_second_look_may_be_added_to_a_model_without(
     assert read_card(grown).refinement.steps == 1
     first, second = load_file(plain), load_file(grown)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_every_setting_of_the_second_look_reaches_the_card(tiny: Tiny) -> None:
+    wanted = {
+        "steps": 3, "context": "image", "state": "lstm", "attention": "literal", "hidden": 24,
+        "heads": 3, "grid": 5, "enlarge": 2.5, "beta": 8.0,
+    }  # fmt: skip
+    assert set(wanted) == {f.name for f in dataclasses.fields(Refinement)}
+    settings = tiny(**{f"refine_{name}": value for name, value in wanted.items()})
+    assert dataclasses.asdict(build_refinement(settings)) == wanted
+
+
+def test_a_stated_score_stands_in_the_card(data: AnnotatedSet, tiny: Tiny, tmp_path: Path) -> None:
+    card = read_card(trained(data, tiny(epochs=1, min_score=0.7), tmp_path))
+    assert card.thresholds == dict.fromkeys(data.classes, 0.7)
 
 
 def test_rewards_without_a_second_look_make_no_sense(tiny: Tiny) -> None:

@@ -1,0 +1,240 @@
+"""``cellcount evaluate counts`` and ``evaluate repeatability``: counts against counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellcount.commands.reports import stdout_console, write_csv, write_json
+
+if TYPE_CHECKING:
+    from cellcount.evaluation.method_comparison import Comparison, Options
+
+_TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+_values = click.option(
+    "--values",
+    type=click.Choice(["auto", "counts", "percent"]),
+    default="auto",
+    show_default=True,
+    help="What a wide table holds; auto sees it from the sums of its rows.",
+)
+_outside = click.option(
+    "--outside",
+    multiple=True,
+    metavar="CLASS",
+    help="Column of a wide table that is no part of the denominator; again for more.",
+)
+_csv = click.option("--csv", "csv_", type=_FILE, help="Write a row per class as CSV.")
+_json = click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
+
+
+@click.command("counts")
+@click.argument("predicted", type=_TABLE)
+@click.argument("reference", type=_TABLE)
+@click.option(
+    "--level",
+    type=click.Choice(["auto", "slide", "specimen"]),
+    default="auto",
+    show_default=True,
+    help="What is compared; auto is slides, or specimens where the tables share no slide.",
+)
+@_values
+@_outside
+@click.option(
+    "--pair",
+    "pairs",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="Classes that mean the same under different names; again for more.",
+)
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="[CLASS=]PERCENT",
+    help="Where agreement and kappa are judged, of all classes or of one; again for more.  "
+    "[default: 5, 10, 20]",
+)
+@click.option(
+    "--error-ratio",
+    type=float,
+    metavar="NUMBER",
+    default=1.0,
+    show_default=True,
+    help="Deming's λ: variance of the reference's errors over that of the predicted counts'.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE.html",
+    help="Page with pictures; a folder also gets tables, JSON and the pictures.",
+)
+@_csv
+@_json
+def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
+    """Compare the differentials of two methods.
+
+    PREDICTED and REFERENCE are slides.csv of analyze, or a sheet with a row per slide (column
+    slide) or specimen and a column per class, with counts, or with percentages and their number of
+    cells in the column n. Per class: bias and limits of agreement, Passing-Bablok and Deming lines,
+    correlation, RMSE, ICC(2,1), agreement and kappa at thresholds, and how many slides lie within
+    the counting error (Rümke, and the interval from both numbers of cells).
+    """
+    from cellcount.commands.agreement_tables import show_comparison
+    from cellcount.evaluation.comparison_rows import class_rows, to_document
+    from cellcount.evaluation.comparison_tables import overview
+    from cellcount.evaluation.count_tables import read_count_table
+    from cellcount.evaluation.method_comparison import compare
+
+    wanted = _options(options)
+    _check_places(options)
+    predicted, reference = (
+        read_count_table(options[name], values=options["values"], outside=options["outside"])
+        for name in ("predicted", "reference")
+    )
+    comparison = compare(predicted, reference, wanted)
+    show_comparison(stdout_console(), comparison, overview(comparison, comparison.classes))
+    if options["csv_"]:
+        write_csv(options["csv_"], _safe(class_rows(comparison)))
+    if options["json_"]:
+        write_json(options["json_"], to_document(comparison))
+    if options["out"]:
+        _write_out(options["out"], comparison)
+
+
+@click.command("repeatability")
+@click.argument("table", type=_TABLE)
+@_values
+@_outside
+@click.option("--out", type=_FILE, metavar="FILE.html", help="Page with the table.")
+@_csv
+@_json
+def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
+    """Variance components of repeated counts: within run, between runs, between days.
+
+    TABLE is long or wide as for evaluate counts, with a row per repeated count and the columns
+    run, day or both. Each class of each specimen is analysed by itself.
+    """
+    from cellcount.commands.agreement_tables import show_tables
+    from cellcount.evaluation.comparison_page import write_repeatability_page
+    from cellcount.evaluation.comparison_rows import repeatability_document, repeatability_rows
+    from cellcount.evaluation.comparison_tables import repeatability_table
+    from cellcount.evaluation.count_tables import read_count_table
+    from cellcount.evaluation.repeatability import repeatability
+
+    _check_places(options)
+    table = read_count_table(options["table"], values=options["values"], outside=options["outside"])
+    found = repeatability(table)
+    console = stdout_console()
+    show_tables(console, [repeatability_table(found)])
+    for note in dict.fromkeys([*table.notes, *(n for one in found for n in one.components.notes)]):
+        console.print(note, markup=False)
+    if options["csv_"]:
+        write_csv(options["csv_"], _safe(repeatability_rows(found)))
+    if options["json_"]:
+        document = {"table": options["table"].name, "components": repeatability_document(found)}
+        write_json(options["json_"], document)
+    if options["out"]:
+        write_repeatability_page(options["out"], table, found)
+
+
+def _options(options: dict[str, Any]) -> Options:
+    """How methods are compared, from the command line."""
+    from cellcount.errors import UsageError
+    from cellcount.evaluation.method_comparison import THRESHOLDS, Options
+
+    general: list[float] = []
+    of_class: dict[str, tuple[float, ...]] = {}
+    for text in options["thresholds"]:
+        name, _, value = text.rpartition("=")
+        try:
+            percent = float(value.removesuffix("%"))
+        except ValueError:
+            raise UsageError(
+                f"--threshold is {text!r}, expected a percentage, or CLASS=PERCENT"
+            ) from None
+        if name:
+            of_class[name] = (*of_class.get(name, ()), percent)
+        else:
+            general.append(percent)
+    pairs = {}
+    for text in options["pairs"]:
+        ours, equals, theirs = text.partition("=")
+        if not (ours and equals and theirs):
+            raise UsageError(
+                f"--pair is {text!r}, expected OURS=THEIRS, the class as PREDICTED and as "
+                "REFERENCE name it"
+            )
+        pairs[ours] = theirs
+    return Options(
+        error_ratio=options["error_ratio"],
+        thresholds=tuple(general) or THRESHOLDS,
+        class_thresholds=of_class,
+        pairs=pairs,
+        level=None if options["level"] == "auto" else options["level"],
+    )
+
+
+def _check_places(options: dict[str, Any]) -> None:
+    """Finds out before the work that its results can be written."""
+    from cellcount.outputs.atomic import check_folder_writable, check_writable
+
+    for path in (options["csv_"], options["json_"]):
+        if path is not None:
+            check_writable(path)
+    out = options["out"]
+    if out is not None:
+        (check_writable if _is_page(out) else check_folder_writable)(out)
+
+
+def _is_page(out: Path) -> bool:
+    return out.suffix.lower() in (".html", ".htm")
+
+
+def _write_out(out: Path, comparison: Comparison) -> None:
+    """The page alone, or a folder with it, tables, JSON and pictures."""
+    from cellcount.evaluation.comparison_page import (
+        file_stem,
+        pictures,
+        write_comparison_page,
+    )
+    from cellcount.evaluation.comparison_rows import (
+        agreement_rows,
+        class_rows,
+        pair_rows,
+        to_document,
+    )
+    from cellcount.outputs.agreement_charts import draw_png
+
+    if _is_page(out):
+        write_comparison_page(out, comparison)
+        return
+    write_comparison_page(out / "comparison.html", comparison)
+    write_json(out / "comparison.json", to_document(comparison))
+    tables = {
+        "classes": class_rows(comparison),
+        "agreement": agreement_rows(comparison),
+        "pairs": pair_rows(comparison),
+    }
+    for name, rows in tables.items():
+        if rows:
+            write_csv(out / f"{name}.csv", _safe(rows))
+    stems: list[str] = []
+    for one in comparison.classes:
+        stems.append(file_stem(one.id, stems))
+        for name, (figure, _) in pictures(one).items():
+            draw_png(figure, out / f"{stems[-1]}_{name}.png")
+
+
+def _safe(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Names come from strangers' sheets: none may run as a formula."""
+    from cellcount.outputs.schema import escape_text
+
+    return [
+        {key: escape_text(v) if isinstance(v, str) else v for key, v in row.items()} for row in rows
+    ]
