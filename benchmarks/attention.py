@@ -41,10 +41,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.frozen_trunk import Crops, Remembered, steps_of
+from benchmarks.frozen_trunk import Crops, Remembered, console, steps_of
 from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
@@ -66,8 +65,6 @@ COLUMNS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 _TIMED_FIELDS, _TIMED_ROUNDS = 16, 3
 _PROBED_STEPS = 10
 _MEMORY = 0.99  # of the averaged weights
-
-console = Console()
 
 
 @dataclass(frozen=True)

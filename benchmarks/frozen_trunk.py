@@ -6,6 +6,7 @@ Shapes: N crops uint8 (N, 3, S, S); maps (N, C, S / s_i, S / s_i) per level with
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from cellcount.training.ema import AveragedModel
 from cellcount.training.schedule import build_optimizer, rate_factor
 from cellcount.training.settings import DetectorTraining
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 class Remembered(nn.Module):

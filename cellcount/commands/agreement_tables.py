@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cellcount.evaluation.method_comparison import Comparison
 
 _LISTED = 8
-_LONGEST_HEADER = 10
+_LONGEST_HEADER = 8
 _NAME_WIDTH = 11
 
 
@@ -61,7 +61,12 @@ def show_comparison(console: Console, comparison: Comparison, tables: Sequence[T
 
 def _rich(table: TextTable) -> Table:
     drawn = Table(
-        title=escape(table.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+        title=escape(table.caption),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
     )
     for index, column in enumerate(table.columns):
         # Names may take two lines, figures and their limits must not; headers wrap by themselves.

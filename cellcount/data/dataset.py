@@ -27,7 +27,7 @@ from cellcount.data.augment import (
     lens_transform,
     uniform,
 )
-from cellcount.data.white_cells import with_small_copy, with_smooth_cells
+from cellcount.data.white_cells import with_plain_cells, with_small_copy
 from cellcount.errors import AnnotationError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.read import read_image
@@ -54,7 +54,7 @@ class AugmentSettings:
         colour: photometric strength, None leaves colours as they are.
         settled_plain: share of the crops of settling epochs whose colours are left alone.
         small_copies: share of the images to which a white cell of their own is copied, smaller.
-        smooth_cells: share of the images whose white cells lose their texture.
+        plain_cells: share of the images whose white cells become paler and lose their texture.
     """
 
     size_px: int = 384
@@ -69,7 +69,7 @@ class AugmentSettings:
     colour: ColourSettings | None = field(default_factory=ColourSettings)
     settled_plain: float = 0.5
     small_copies: float = 0.0
-    smooth_cells: float = 0.0
+    plain_cells: float = 0.0
 
     def hardened(self) -> AugmentSettings:
         """The same with worse focus and light, and small white cells."""
@@ -241,8 +241,8 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         white = self._label_of.get(_WHITE, -1)
         if self._augment.small_copies and chance(self._augment.small_copies):
             pixels, boxes, labels = with_small_copy(pixels, boxes, labels, white)
-        if not plain and self._augment.smooth_cells and chance(self._augment.smooth_cells):
-            pixels = with_smooth_cells(pixels, boxes, labels, white)
+        if not plain and self._augment.plain_cells and chance(self._augment.plain_cells):
+            pixels = with_plain_cells(pixels, boxes, labels, white)
         if chance(self._augment.shear_share):
             pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
         (x0, w), (y0, h) = (

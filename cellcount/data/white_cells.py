@@ -1,9 +1,9 @@
-"""White cells less alike: smaller copies among the red cells, and cells without their texture.
+"""White cells less alike: smaller copies among the red cells, and plain ones.
 
 Where white cells are always larger than red ones, a model learns their size, and overlooks the
 small lymphocytes of another laboratory. A copy from the same field has the field's own colours
-(Ghiasi et al. 2021, arXiv:2012.07177). Where they always show a patterned nucleus, it learns that,
-and takes the smooth dark discs that a poorer lens makes of them for red cells.
+(Ghiasi et al. 2021, arXiv:2012.07177). Where they always show a dark, patterned nucleus, it
+learns that, and takes the smooth, paler discs that a poorer lens makes of them for red cells.
 
 Shapes: pixels uint8 (3, H, W); boxes float32 (R, 4) xyxy; labels int64 (R,).
 """
@@ -23,7 +23,10 @@ _TRIES = 8
 #: A cell that the copy covers beyond this share is gone.
 _COVERED = 0.5
 #: Standard deviation of the blur that takes a cell's texture, in shares of its smaller side.
-_SMOOTH = (0.05, 0.25)
+_SMOOTH = (0.03, 0.25)
+#: What is left of its contrast against the empty glass.
+_CONTRAST = (0.4, 1.0)
+_GLASS_QUANTILE = 0.95
 
 
 def with_small_copy(
@@ -62,19 +65,26 @@ def with_small_copy(
     return pixels, boxes, labels
 
 
-def with_smooth_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, smoothed: int) -> Tensor:
-    """The field with the whole cells of class ``smoothed`` as discs without texture."""
+def with_plain_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, made_plain: int) -> Tensor:
+    """The field with the whole cells of class ``made_plain`` paler and without their texture."""
+    cells = _whole_cells(pixels, boxes, labels, made_plain)
+    if not len(cells):
+        return pixels
     pixels = pixels.clone()
-    for x0, y0, x1, y1 in _whole_cells(pixels, boxes, labels, smoothed).tolist():
-        cell = pixels[:, y0:y1, x0:x1]
+    sparse = pixels[:, ::4, ::4].reshape(3, -1).float()
+    glass = torch.quantile(sparse, _GLASS_QUANTILE, dim=1).view(3, 1, 1)
+    for x0, y0, x1, y1 in _widened(cells, pixels).tolist():
+        cell = pixels[:, y0:y1, x0:x1].float()
         side = min(cell.shape[1:])
         if side < _SMALLEST_PX:
             continue
         sigma = side * uniform(*_SMOOTH)
         kernel = 2 * min(round(1.5 * sigma), (side - 1) // 2) + 1
-        smooth = F.gaussian_blur(cell, [kernel, kernel], [sigma, sigma])
+        plain = F.gaussian_blur(cell, [kernel, kernel], [sigma, sigma])
+        plain = glass - (glass - plain) * uniform(*_CONTRAST)
         mask = _ellipse(*cell.shape[1:])
-        pixels[:, y0:y1, x0:x1] = (cell * (1 - mask) + smooth * mask).round().to(torch.uint8)
+        mixed = cell * (1 - mask) + plain * mask
+        pixels[:, y0:y1, x0:x1] = mixed.round().clamp(0, 255).to(torch.uint8)
     return pixels
 
 
@@ -83,6 +93,14 @@ def _whole_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, wanted: int) -> 
     limits = torch.tensor([pixels.shape[-1], pixels.shape[-2]])
     whole = (boxes[:, :2] >= 1).all(1) & (boxes[:, 2:] <= limits - 1).all(1)
     return boxes[(labels == wanted) & whole].round().long()
+
+
+def _widened(cells: Tensor, pixels: Tensor) -> Tensor:
+    """Boxes with a rim, so that the soft border of a mask lies outside the cell."""
+    rim = (_FEATHER * 0.75 * (cells[:, 2:] - cells[:, :2])).round().long()
+    limits = torch.tensor([pixels.shape[-1], pixels.shape[-2]])
+    low, high = (cells[:, :2] - rim).clamp(min=0), torch.minimum(cells[:, 2:] + rim, limits)
+    return torch.cat([low, high], dim=1)
 
 
 def _covered(boxes: Tensor, place: Tensor) -> Tensor:

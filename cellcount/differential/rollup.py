@@ -118,7 +118,8 @@ def unit_differential(
         rules: how limits are made.
     """
     done = [one for one in unit.fields if one.done]
-    per_field = np.array([one.types for one in done], np.int64).reshape(len(done), -1)
+    per_field = np.array([one.types for one in done], np.int64)
+    per_field = per_field.reshape(len(done), len(assessable) + 1)
     objects = np.array([one.objects for one in done], np.int64).reshape(-1, len(classes))
     areas = [one.area_um2 for one in done]
     given = {one.ref.wbc_10e9_per_l for one in unit.fields} - {None}
@@ -133,8 +134,7 @@ def unit_differential(
         wbc_10e9_per_l=tuple(sorted(wbc for wbc in given if wbc is not None)),
     )
     ids = [*(t.id for t in assessable), UNCLASSIFIED]
-    sums = per_field.sum(axis=0).tolist() if done else [0] * len(ids)
-    counts = dict(zip(ids, sums, strict=True)) if assessable else {}
+    counts = dict(zip(ids, per_field.sum(axis=0).tolist(), strict=True)) if assessable else {}
     if unit.level == "run":
         sample = replace(sample, per_field=None)
         whole = counts_only(differential(counts, profile, assessable, sample=sample, rules=rules))

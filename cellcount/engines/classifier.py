@@ -26,8 +26,9 @@ from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
 from cellcount.models.weights import load_state, read_classifier_weights
 from cellcount.records import CellClass
 
-#: Small on a CPU: a field has few white cells, and the rest of a batch is padding.
-_DEFAULT_BATCH = {"cpu": 4, "cuda": 64, "mps": 32}
+#: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
+#: more than larger batches save.
+_DEFAULT_BATCH = {"cpu": 1, "cuda": 64, "mps": 32}
 
 
 class CropClassifier:

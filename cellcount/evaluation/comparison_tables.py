@@ -96,7 +96,7 @@ def _bias(classes: Sequence[ClassComparison], level: str) -> TextTable:
         "Bias and limits of agreement (Bland–Altman) in percentage points, predicted - reference",
         (
             *("class", f"{level}s", "reference %", "predicted %", "bias"),
-            *("limits of agreement", "RMSE", "r", "ICC(2,1)"),
+            *("limits of agreement", "RMSE", "r", "ICC (2,1)"),
         ),
         tuple(rows),
     )

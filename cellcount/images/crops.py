@@ -21,7 +21,7 @@ _FILTERS = {
     "bicubic": (Image.Resampling.BICUBIC, 2.0),
 }
 #: Larger windows are looked at in a picture reduced by a whole number, which bounds memory.
-_LARGEST_PX = 4096
+LARGEST_WINDOW_PX = 4096
 #: The numbers of seeds/002 are for pictures of this side, and grow with the picture.
 _CONTOUR_PICTURE_PX = 250
 _CONTOUR_LEAST_PX = 100
@@ -47,7 +47,7 @@ def window(
         interpolation: ``bilinear`` or ``bicubic``.
     """
     (x, y), side = centre_xy, side_px
-    if reduced := int(side // _LARGEST_PX):
+    if reduced := int(side // LARGEST_WINDOW_PX):
         pixels = np.asarray(Image.fromarray(pixels).reduce(reduced + 1))
         x, y, side = x / (reduced + 1), y / (reduced + 1), side / (reduced + 1)
     resample, support = _FILTERS[interpolation]

@@ -175,7 +175,9 @@ class ClassifierTask:
 
     def export(self, model: nn.Module, rows: list[Metrics]) -> None:
         """Weights and card of the best model so far, calibrated on the held-out cells."""
-        held_out = {k: v for k, v in rows[-1].items() if k != "seconds"}  # the same on every machine
+        held_out = {
+            k: v for k, v in rows[-1].items() if k != "seconds"
+        }  # the same on every machine
         training = {**self._card.training, "epochs_done": len(rows), "held_out": held_out}
         card = dataclasses.replace(self._card, training=training)
         if self._logits is not None:

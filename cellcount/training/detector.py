@@ -264,6 +264,8 @@ def _grow(
             f"init {settings.init!r} works at red cells of {parent.rbc_diameter_px:g} px; "
             f"set rbc_diameter_px={parent.rbc_diameter_px:g} and resize=rbc"
         )
+    if settings.refine_objective == "actor-critic":
+        _check_rewardable(settings, parent)
     classes = cell_classes(data.classes)
     ids = {c.id for c in classes}
     card = dataclasses.replace(
@@ -291,6 +293,25 @@ def _grow(
     }
     model.take_weights(fitting)
     return card, model
+
+
+def _check_rewardable(settings: DetectorTraining, parent: Card) -> None:
+    """Rewards improve a second look that is there; one drawn at random would be none."""
+    own = parent.refinement
+    asked = dataclasses.replace(build_refinement(settings), steps=own.steps)
+    if not own.steps:
+        raise UsageError(
+            f"refine_objective is actor-critic, but init {settings.init!r} has no second look; "
+            "teach it one first with refine_objective=supervised"
+        )
+    if asked != own:
+        values = dataclasses.asdict(asked)
+        own_values = dataclasses.asdict(own).items()
+        said = ", ".join(f"refine_{k}={v}" for k, v in own_values if values[k] != v)
+        raise UsageError(
+            f"refine_objective is actor-critic, but the second look of init {settings.init!r} is "
+            f"another; set {said}"
+        )
 
 
 def _choose_learned(model: Detector, settings: DetectorTraining) -> None:

@@ -91,8 +91,8 @@ class DetectorTraining:
         augment: full (any laboratory), mild (images like the training images), or flips alone.
         harden: share of the epochs after which focus and light get worse and some white cells are
             small, with ``augment`` full; 1 for never.
-        smooth_cells: share of the images whose white cells lose their texture, with ``augment``
-            full, as poor lenses show them.
+        plain_cells: share of the images whose white cells become paler and lose their texture, as
+            a poor lens shows them, with ``augment`` full.
         settle: share of the last epochs that are nearer to real fields: no mosaics, little scale
             jitter, half of the crops in their own colours.
         settle_sets: how many of the data sets, from the first, those epochs use; 0 for all. Put
@@ -140,7 +140,7 @@ class DetectorTraining:
     ema_decay: float = 0.998
     augment: Literal["full", "mild", "flips"] = "full"
     harden: float = 1.0
-    smooth_cells: float = 0.0
+    plain_cells: float = 0.0
     settle: float = 0.12
     settle_sets: int = 0
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -231,15 +231,15 @@ RECIPES: dict[str, dict[str, Any]] = {
         "settle": 0.2,
         "settle_sets": 1,
     },
-    # The second part of its training: hard light throughout, white cells without texture.
+    # The second part of its training: hard light throughout, many white cells plain.
     "blood-hard": {
         "name": "blood",
-        "epochs": 10,
+        "epochs": 8,
         "lr": 5e-4,
         "warmup": 0.1,
-        "validate_every": 3,
+        "validate_every": 4,
         "harden": 0.0,
-        "smooth_cells": 0.3,
+        "plain_cells": 0.4,
         "settle": 0.3,
         "settle_sets": 1,
     },

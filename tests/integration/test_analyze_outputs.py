@@ -104,7 +104,9 @@ def test_dry_run_writes_nothing_and_tells_the_plan(slides: Path, run: Run) -> No
     before = files_below(Path())
     code, out, _ = run(slides, "--out", "o/counts.csv", "--annotated", "o/drawn", "--dry-run")
     assert code == 0
-    assert out.startswith("images       5 on 4 slides, 0 passed over\nmodel        tiny 1 (" + choose_engine("auto"))
+    assert out.startswith(
+        "images       5 on 4 slides, 0 passed over\nmodel        tiny 1 (" + choose_engine("auto")
+    )
     assert "time         about " in out
     assert "space        about " in out
     assert "MB\n" in out

@@ -46,7 +46,11 @@ ARCHITECTURE = Architecture(
 LOOK = Refinement(steps=2, hidden=16, heads=2, grid=4)
 #: The other way round: one level, one anchor at each place, and equations 1-2 as printed.
 PLAIN = dataclasses.replace(
-    ARCHITECTURE, pyramid="none", anchor_sizes_px=((24.0,),), anchor_ratios=(1.0,)
+    ARCHITECTURE,
+    strides=(4, 8),
+    pyramid="none",
+    anchor_sizes_px=((24.0,),),
+    anchor_ratios=(1.0,),
 )
 OTHER_LOOK = dataclasses.replace(LOOK, context="image", state="lstm", attention="literal")
 WIDTH_PX, HEIGHT_PX = 160, 128

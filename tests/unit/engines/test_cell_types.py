@@ -11,9 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cell_types import CellTyper, cell_types
+from cellcount.engines.cell_types import CellTyper, cell_types, field_crops
 from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
 from cellcount.errors import UsageError
+from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.crops import Interpolation, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import CropRule
 from cellcount.models.weights import read_card
@@ -80,6 +82,25 @@ def test_the_size_of_the_box_does_not_matter(classifier: CropClassifier, detecto
         for side in (10, 80)
     )
     assert_same(small, large)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("side", [7.3, 61.0, 250.0])
+def test_balancing_what_a_window_needs_is_balancing_the_field(
+    classifier: CropClassifier, interpolation: Interpolation, side: float
+) -> None:
+    before = dataclasses.replace(
+        classifier.card.preprocessing, interpolation=interpolation, input_px=(8, 12)
+    )
+    card = dataclasses.replace(classifier.card, preprocessing=before)
+    centres = np.array([[4.5, 3], [150.2, 100.7], [FIELD.shape[1], FIELD.shape[0]], [-90, 400]])
+    boxes = np.concatenate([centres - 5, centres + 5], axis=1).astype(np.float32)
+    white = apply_gains(FIELD, white_balance_gains(FIELD))
+    for box, crop in zip(boxes, field_crops(FIELD, boxes, card, side), strict=True):
+        place = ((float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2)
+        np.testing.assert_array_equal(
+            crop, window(white, place, side, before.input_px, before.interpolation)
+        )
 
 
 def test_the_lamp_is_taken_out_over_the_whole_field(

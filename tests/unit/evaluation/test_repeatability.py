@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_an_unbalanced_design_against_quadratic_forms() -> None:
         return np.asarray(z @ np.linalg.pinv(z))
 
     spaces = [projection(np.ones((n, 1))), projection(z_day), projection(z_run), np.eye(n)]
-    forms = [b - a for a, b in zip(spaces[:-1], spaces[1:], strict=True)]
+    forms = [b - a for a, b in itertools.pairwise(spaces)]
     structures = [z_day @ z_day.T, z_run @ z_run.T, np.eye(n)]
     expected = np.array([[np.trace(a @ v) for v in structures] for a in forms])
     truth = np.linalg.solve(expected, [y @ a @ y for a in forms])

@@ -26,6 +26,12 @@ def trained(data: AnnotatedSet, settings: DetectorTraining, out: Path) -> Path:
     return train_detector([data], settings, run, lambda line: None)
 
 
+@pytest.fixture(scope="session")
+def toy(repo_root: Path) -> Path:
+    """Weights without a second look."""
+    return repo_root / "tests" / "golden" / "tiny.safetensors"
+
+
 @pytest.fixture(scope="module")
 def supervised(data: AnnotatedSet, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = tiny(epochs=2, refine_steps=2, refine_state="lstm")
@@ -103,6 +109,18 @@ def test_every_setting_of_the_second_look_reaches_the_card(tiny: Tiny) -> None:
 def test_a_stated_score_stands_in_the_card(data: AnnotatedSet, tiny: Tiny, tmp_path: Path) -> None:
     card = read_card(trained(data, tiny(epochs=1, min_score=0.7), tmp_path))
     assert card.thresholds == dict.fromkeys(data.classes, 0.7)
+
+
+def test_rewards_go_on_from_the_same_second_look_alone(
+    data: AnnotatedSet, tiny: Tiny, supervised: Path, toy: Path, tmp_path: Path
+) -> None:
+    rewarded = {"refine_steps": 2, "refine_objective": "actor-critic"}
+    with pytest.raises(
+        UsageError, match="second look of init .* is another; set refine_state=lstm"
+    ):
+        trained(data, tiny(**rewarded, init=str(supervised)), tmp_path / "gru")
+    with pytest.raises(UsageError, match="has no second look; teach it one first"):
+        trained(data, tiny(**rewarded, init=str(toy), rbc_diameter_px=24.0), tmp_path / "none")
 
 
 def test_rewards_without_a_second_look_make_no_sense(tiny: Tiny) -> None:

@@ -1,0 +1,161 @@
+"""``analyze --slides``: from fields to the differential, profiles that fit and that do not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cellcount.outputs.schema import check_table
+from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+
+Run = Callable[..., tuple[int, str, str]]
+Rows = Callable[..., list[dict[str, str]]]
+
+OUTPUTS = ("--out", "o/counts.csv", "--slides", "o/slides.csv", "--um-per-px", "0.3")
+
+
+@pytest.fixture
+def typing(colour_weights: Path, classifier_plugins: Path) -> tuple[str, ...]:
+    """The options that name the classifier: neutrophils, lymphocytes and erythroblasts."""
+    return ("--classifier", str(colour_weights), "--plugins", str(classifier_plugins))
+
+
+def test_slides_are_the_sums_of_their_images(
+    slides: Path, run: Run, rows: Rows, typing: tuple[str, ...]
+) -> None:
+    code, _, err = run(slides, *OUTPUTS, *typing)
+    assert (code, err) == (0, "Counting 5 images\n")
+    assert check_table(Path("o/slides.csv"), SLIDES_COLUMNS) == []
+    images, table = rows("o/counts.csv"), rows("o/slides.csv")
+    assert {r["profile"] for r in (*images, *table)} == {"peripheral-blood 1.0"}
+    found = {(r["level"], r["slide"], r["kind"], r["row"]): r for r in table}
+    for slide in ("a", "b", "b/x", "slides"):
+        mine = [r for r in images if r["slide"] == slide]
+        sums = {n: sum(int(r[n]) for r in mine) for n in mine[0] if n.startswith(("n_", "type_"))}
+        neutrophils = found["slide", slide, "group", "neutrophils"]
+        assert int(neutrophils["n"]) == sums["type_neutrophil"]
+        total = sums["type_neutrophil"] + sums["type_lymphocyte"]
+        assert int(neutrophils["denominator"]) == total
+        assert float(neutrophils["percent"]) == pytest.approx(
+            100 * sums["type_neutrophil"] / total, abs=1e-4
+        )
+        nrbc = found["slide", slide, "outside", "nucleated_red_cells"]
+        assert int(nrbc["n"]) == sums["type_erythroblast"]
+        assert int(found["slide", slide, "object", "rbc"]["n"]) == sums["n_rbc"]
+        assert found["slide", slide, "class", "blasts"]["assessment"] == "not assessed"
+        assert found["slide", slide, "class", "blasts"]["n"] == ""
+    assert found["run", "", "object", "rbc"]["n"] == str(sum(int(r["n_rbc"]) for r in images))
+    record = json.loads(Path("o/counts.run.json").read_text("utf-8"))
+    assert record["profile"] == {
+        "name": "peripheral-blood",
+        "version": "1.0",
+        "kind": "peripheral-blood",
+        "forced": False,
+        "limits": "wilson",
+        "confidence": 0.95,
+        "adjusted_by": None,
+    }
+    assert [Path(o["path"]).name for o in record["outputs"]] == ["counts.csv", "slides.csv"]
+
+
+def test_without_a_classifier_it_says_so(slides: Path, run: Run, rows: Rows) -> None:
+    code, _, err = run(slides, *OUTPUTS)
+    assert code == 0
+    assert "no classifier ran, so o/slides.csv has no differential" in err
+    table = rows("o/slides.csv")
+    assert {r["kind"] for r in table} == {"object", "measure", "advice", "about"}
+    assert sum(r["row"] == "no_classifier" for r in table) == 4
+
+
+def test_other_statistics_need_no_new_analysis(
+    slides: Path, run: Run, rows: Rows, typing: tuple[str, ...], repo_root: Path
+) -> None:
+    run(slides, *OUTPUTS, *typing)
+    before = Path("o/slides.csv").read_bytes()
+    own = (repo_root / "cellcount/profiles/peripheral-blood.toml").read_text("utf-8")
+    Path("ours.toml").write_text(own.replace('version = "1.0"', 'version = "7"'), "utf-8")
+    ids = ("neutrophil", "lymphocyte", "erythroblast")
+    Path("confusion.csv").write_text(
+        "true,{},{},{}\n{},90,5,5\n{},0,100,0\n{},1,1,98\n".format(*ids, *ids), "utf-8"
+    )
+    options = ("--profile", "ours.toml", "--limits", "clopper-pearson", "--adjust", "confusion.csv")
+    code, out, _ = run(slides, *OUTPUTS, *typing, *options)
+    assert code == 0
+    assert "images/s" not in out, "every result is the journal's"
+    table = rows("o/slides.csv")
+    assert {r["profile"] for r in table} == {"ours 7"}
+    shares = [r for r in table if r["percent"]]
+    assert {r["method"] for r in shares} == {"clopper-pearson"}
+    assert all(r["adjusted_percent"] for r in shares if r["kind"] == "group")
+    run(slides, *OUTPUTS, *typing)
+    assert Path("o/slides.csv").read_bytes() == before
+
+
+def test_a_profile_that_does_not_fit_stops_unless_forced(
+    slides: Path, run: Run, rows: Rows, typing: tuple[str, ...]
+) -> None:
+    marrow = ("--profile", "bone-marrow", "--cells", "o/cells.csv", "--coco", "o/coco.json")
+    code, _, err = run(slides, *OUTPUTS, *typing, *marrow)
+    assert code == 2
+    assert "counts cells of bone marrow, but the detector" in err
+    assert "no detector for bone marrow is packaged" in err
+    assert not Path("o").exists()
+    code, _, err = run(slides, *OUTPUTS, *typing, *marrow, "--force-profile")
+    assert code == 0
+    assert "was forced" in err
+    label = "bone-marrow 1.0 (forced)"
+    for name in ("counts", "cells", "slides"):
+        assert {r["profile"] for r in rows(f"o/{name}.csv")} == {label}
+    assert json.loads(Path("o/coco.json").read_text("utf-8"))["info"]["profile"] == label
+    assert json.loads(Path("o/counts.run.json").read_text("utf-8"))["profile"]["forced"] is True
+    ratios = [r for r in rows("o/slides.csv") if r["row"].startswith("me_ratio")]
+    assert {r["assessment"] for r in ratios} == {"withheld"}
+
+
+def test_slides_and_specimens_from_the_path_and_the_manifest(
+    slides: Path, run: Run, rows: Rows, typing: tuple[str, ...]
+) -> None:
+    pattern = r"(?P<specimen>^\w)(?P<slide>.)"
+    code, _, _ = run(slides, *OUTPUTS, *typing, "--slide-from", pattern)
+    assert code == 0
+    units = {(r["level"], r["specimen"], r["slide"]) for r in rows("o/slides.csv")}
+    assert units == {
+        *(("slide", "a", "/"), ("slide", "b", "/"), ("slide", "c", ".")),
+        *(("specimen", "a", ""), ("specimen", "b", ""), ("specimen", "c", ""), ("run", "", "")),
+    }
+    with open("m.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "slide", "specimen", "wbc_10e9_per_l"])
+        table.writerows([["slides/a/1.png", "s1", "p", 8], ["slides/a/2.jpg", "s2", "p", 8]])
+    code, _, _ = run("m.csv", *OUTPUTS, *typing, "--fresh")
+    assert code == 0
+    found = {(r["level"], r["slide"], r["row"]): r for r in rows("o/slides.csv")}
+    anc, share = found["specimen", "", "anc"], found["specimen", "", "neutrophils"]
+    assert float(anc["value"]) == pytest.approx(8 * float(share["percent"]) / 100, abs=2e-4)
+    assert anc["unit"] == "10⁹/L"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--profile", "blood"), "there is no profile 'blood'"),
+        (("--force-profile",), "name it with --profile"),
+        (("--adjust", "card"), "none runs"),
+        (("TYPING", "--adjust", "card"), "holds no confusion matrix"),
+        (("TYPING", "--map", "pbc-8:wbc-5", "--adjust", "card"), "give a table with these"),
+        (("--slide-from", "nothing"), "does not say which part"),
+        (("--slides", "o/counts.csv"), "both name"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(
+    slides: Path, run: Run, typing: tuple[str, ...], options: tuple[str, ...], message: str
+) -> None:
+    given = [word for o in options for word in (typing if o == "TYPING" else (o,))]
+    code, _, err = run(slides, *OUTPUTS, *given)
+    assert code == 2
+    assert message in err
+    assert not Path("o").exists()

@@ -1,0 +1,153 @@
+"""Fields become slides, specimens and a run; each level counts the right fields."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellcount.differential.figures import TypeRows
+from cellcount.differential.rollup import FieldCounts, field_counts, roll_up, unit_differential
+from cellcount.profiles.profile import Profile
+from cellcount.records import (
+    CellClass,
+    Cells,
+    CellTypes,
+    Detections,
+    ImageRef,
+    ImageResult,
+)
+
+CLASSES = (CellClass("wbc", "white cell", "white cells"), CellClass("platelet", "p", "platelets"))
+TYPES = (
+    TypeRows("neutrophil", "neutrophils", ("band_forms", "segmented_neutrophils")),
+    TypeRows("lymphocyte", "lymphocytes", ("lymphocytes",)),
+)
+
+
+def field(
+    image: str,
+    slide: str,
+    specimen: str = "",
+    counts: tuple[int, int, int] = (0, 0, 0),
+    *,
+    done: bool = True,
+    wbc: float | None = None,
+) -> FieldCounts:
+    ref = ImageRef(Path(image), image, slide, specimen, wbc_10e9_per_l=wbc)
+    objects = np.array([sum(counts), 4])
+    return FieldCounts(ref, done, np.array(counts), objects, 1000.0)
+
+
+@pytest.fixture
+def result() -> ImageResult:
+    """Four cells: neutrophil, lymphocyte, one left open, and an untyped platelet."""
+    said = CellTypes(
+        np.array([0, 1, 1, -1]),
+        np.array([0.9, 0.8, 0.4, 0], np.float32),
+        np.array([1, 0, 0, -1]),
+        np.zeros(4, np.float32),
+        np.array([True, True, False, False]),
+    )
+    boxes = np.tile(np.array([0, 0, 9, 9], np.float32), (4, 1))
+    found = Detections(boxes, np.ones(4, np.float32), np.array([0, 0, 0, 1]))
+    ref = ImageRef(Path("a.png"), "a.png", "s")
+    cells = Cells(found, np.zeros(4, np.bool_), said)
+    return ImageResult(ref, "done", "", 100, 50, 0.2, 1.0, cells)
+
+
+def test_one_field(result: ImageResult) -> None:
+    found = field_counts(result, 2, ["neutrophil", "lymphocyte"])
+    assert found.done
+    assert found.types.tolist() == [1, 1, 1]
+    assert found.objects.tolist() == [3, 1]
+    assert found.area_um2 == pytest.approx(100 * 50 * 0.04)
+    unknown = field_counts(replace(result, um_per_px=None), 2, ["neutrophil", "lymphocyte"])
+    assert unknown.area_um2 is None
+    failed = ImageResult(result.ref, "failed", "broken")
+    assert not field_counts(failed, 2, ["neutrophil", "lymphocyte"]).done
+
+
+def test_a_reviewed_type_wins(result: ImageResult) -> None:
+    ids = ["neutrophil", "lymphocyte", "blast"]
+    reviewed = {1: "neutrophil", 2: "blast", 3: "lymphocyte"}
+    assert field_counts(result, 2, ids, reviewed).types.tolist() == [2, 1, 1, 0]
+    opened = field_counts(result, 2, ids, {0: "unclassified"})
+    assert opened.types.tolist() == [0, 1, 0, 2]
+    with pytest.raises(ValueError, match="is not in list"):
+        field_counts(result, 2, ids, {0: "monocyte"})
+
+
+def test_slides_specimens_and_the_run(blood: Profile) -> None:
+    fields = [
+        field("a/1", "a", "p1", (3, 1, 0)),
+        field("a/2", "a", "p1", (2, 2, 1)),
+        field("b/1", "b", "p1", (10, 0, 0)),
+        field("c/1", "c", "", (1, 0, 0)),
+        field("d/1", "a", "p2", (0, 5, 0)),
+    ]
+    units = roll_up(fields)
+    named = [(u.level, u.specimen, u.slide, len(u.fields)) for u in units]
+    assert named == [
+        ("slide", "p1", "a", 2),
+        ("slide", "p1", "b", 1),
+        ("slide", "", "c", 1),
+        ("slide", "p2", "a", 1),
+        ("specimen", "p1", "", 3),
+        ("specimen", "p2", "", 1),
+        ("run", "", "", 5),
+    ]
+    found = {
+        n: unit_differential(u, blood, TYPES, CLASSES) for n, u in zip(named, units, strict=True)
+    }
+    totals = [d.total for d in found.values()]
+    assert totals == [8, 10, 1, 5, 18, 5, 24]
+    specimen = found["specimen", "p1", "", 3]
+    assert specimen.figure("group", "neutrophils").n == 15
+    assert specimen.figure("outside", "unclassified").n == 1
+    assert specimen.figure("object", "platelet").n == 12
+    run = found["run", "", "", 5]
+    assert run.figure("group", "neutrophils").n == 16
+    assert all(f.value is None for f in run.figures)
+    assert [a.id for a in run.advice] == ["counts_only"]
+
+
+def test_failed_fields_are_left_out_and_said(blood: Profile) -> None:
+    unit = roll_up([field("1", "s", "", (4, 6, 0)), field("2", "s", done=False)])[0]
+    found = unit_differential(unit, blood, TYPES, CLASSES)
+    assert found.total == 10
+    assert found.figure("object", "wbc").denominator == 1
+    assert "1 field is not in it" in {a.id: a.text for a in found.advice}["fields_left_out"]
+    nothing = roll_up([field("2", "s", done=False)])[0]
+    empty = unit_differential(nothing, blood, TYPES, CLASSES)
+    assert {f.assessment for f in empty.figures} == {"not counted"}
+    assert roll_up([])[0].level == "run"
+    assert unit_differential(roll_up([])[0], blood, TYPES, CLASSES).total is None
+
+
+def test_fields_are_drawn_again_from_ten_on(blood: Profile) -> None:
+    def rows(count: int) -> list[FieldCounts]:
+        return [field(f"{i:02}", "s", "", (i % 3, 2, 0)) for i in range(count)]
+
+    few, enough = (unit_differential(roll_up(rows(n))[0], blood, TYPES, CLASSES) for n in (9, 10))
+    assert few.figure("class", "lymphocytes").bootstrap is None
+    assert "few_fields" in {a.id for a in few.advice}
+    limits = enough.figure("class", "lymphocytes").bootstrap
+    assert limits is not None
+    assert limits.high is not None
+    assert limits.low < (enough.figure("class", "lymphocytes").value or 0) < limits.high
+    again = unit_differential(roll_up(rows(10))[0], blood, TYPES, CLASSES)
+    assert again.figures == enough.figures, "the same draws every time"
+
+
+def test_the_white_cell_count_of_a_specimen_is_one(blood: Profile) -> None:
+    fields = [field("1", "s", "p", (5, 5, 0), wbc=8.0), field("2", "t", "p", (5, 5, 0), wbc=8.0)]
+    specimen = next(u for u in roll_up(fields) if u.level == "specimen")
+    found = unit_differential(specimen, blood, TYPES, CLASSES)
+    assert found.figure("measure", "anc").value == pytest.approx(4.0)
+    fields[1] = field("2", "t", "p", (5, 5, 0), wbc=9.0)
+    specimen = next(u for u in roll_up(fields) if u.level == "specimen")
+    found = unit_differential(specimen, blood, TYPES, CLASSES)
+    assert "8, 9" in {a.id: a.text for a in found.advice}["wbc_differs"]

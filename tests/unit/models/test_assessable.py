@@ -1,0 +1,89 @@
+"""Which rows a classifier can name, and which profile models go with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from cellcount.differential.coverage import Coverage
+from cellcount.models.assessable import (
+    assessable_types,
+    misfit,
+    smear_of_classifier,
+    smear_of_detector,
+)
+from cellcount.models.card import Card
+from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.taxonomy import load_taxonomy
+from cellcount.profiles.profile import load_profile
+from cellcount.records import CellClass
+
+BLOOD, MARROW = load_profile("peripheral-blood"), load_profile("bone-marrow")
+
+
+def classifier(taxonomy: str, *kept: str) -> ClassifierCard:
+    types = types_of(load_taxonomy(taxonomy))
+    chosen = tuple(t for t in types if not kept or t.id in kept)
+    return ClassifierCard("typing", "1", chosen, taxonomy, "MIT")
+
+
+@pytest.fixture
+def detector() -> Card:
+    classes = (CellClass("rbc", "red cell", "red cells"), CellClass("wbc", "w", "white cells"))
+    return Card("finding", "1", classes, 24.0, "MIT")
+
+
+def test_rows_come_from_the_taxonomy() -> None:
+    card = classifier("pbc-8")
+    found = {t.id: t for t in assessable_types(card, card.types)}
+    assert found["neutrophil"].rows == ("band_forms", "segmented_neutrophils")
+    assert found["erythroblast"].rows == ("nucleated_red_cells",)
+    assert "nearest thing to a blast" in found["ig"].note
+    assert Coverage(BLOOD, list(found.values())).missing == ("blasts",)
+
+
+def test_a_card_with_some_types_names_their_rows_only() -> None:
+    card = classifier("pbc-8", "neutrophil", "lymphocyte")
+    coverage = Coverage(BLOOD, assessable_types(card, card.types))
+    assert coverage.missing == (
+        *("monocytes", "eosinophils", "basophils", "metamyelocytes", "myelocytes"),
+        *("promyelocytes", "blasts"),
+    )
+
+
+def test_a_mapping_teaches_a_classifier_nothing() -> None:
+    """The target holds every stage of granulopoiesis; seven types do not know them all."""
+    card = classifier("mll-7")
+    targets = tuple(
+        t for t in types_of(load_taxonomy("lineage-5")) if t.id in ("granulopoiesis", "others")
+    )
+    found = assessable_types(card, targets, "mll-7:lineage-5")
+    assert found[0].rows == ("blasts", "promyelocytes", "segmented_neutrophils", "eosinophils")
+    assert "any lineage" in found[0].note
+    assert found[1].rows == ()
+    whole = classifier("mll-21")
+    found = assessable_types(whole, targets, "mll-21:lineage-5")
+    assert found[0].rows == load_taxonomy("lineage-5").types[1].rows
+
+
+def test_own_types_fill_no_row() -> None:
+    types = (CellClass("x", "x", "xs"), CellClass("y", "y", "ys"))
+    card = ClassifierCard("own", "1", types, "", "MIT")
+    assert [t.rows for t in assessable_types(card, card.types)] == [(), ()]
+    assert smear_of_classifier(card) is None
+
+
+def test_kinds_of_smear(detector: Card) -> None:
+    assert smear_of_detector(detector) == "peripheral-blood"
+    nucleated = dataclasses.replace(detector, classes=(CellClass("nucleated", "n", "ns"),))
+    assert smear_of_detector(nucleated) is None
+    assert smear_of_classifier(classifier("mll-7")) == "bone-marrow"
+    assert smear_of_classifier(classifier("pbc-13"), "pbc-13:wbc-5") == "peripheral-blood"
+    assert misfit(BLOOD, detector, classifier("pbc-8"), None) == ""
+    assert misfit(MARROW, nucleated, classifier("mll-21"), None) == ""
+    text = misfit(MARROW, detector, None, None)
+    assert text.startswith("the profile bone-marrow counts cells of bone marrow, but the detector")
+    assert "rbc, wbc of peripheral blood" in text
+    assert "names types of peripheral blood" in misfit(MARROW, nucleated, classifier("wbc-5"), None)
+    assert "names types of bone marrow" in misfit(BLOOD, detector, classifier("mll-7"), None)
