@@ -34,6 +34,7 @@ import argparse
 import dataclasses
 import json
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.errors import UsageError
+from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of
 from cellcount.formats import blood_classes, read_annotations
@@ -369,4 +370,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CellcountError as error:
+        sys.exit(f"Error: {error}")

@@ -108,9 +108,10 @@ cli.add_command(
 )  # fmt: skip
 cli.add_command(
     _subgroup(
-        "datasets", "Make, look at and convert annotated images.", "inspect", "convert", "render"
+        "datasets", "Make, look at and convert annotated images.", "inspect", "convert", "render",
+        types="type_tables",
     )
-)
+)  # fmt: skip
 cli.add_command(
     _subgroup(
         "models", "List, show, check, compare, export and explain models.", "list", "show", "check",

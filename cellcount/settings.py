@@ -110,7 +110,12 @@ class OutputSettings:
         annotated: folder of annotated images, or None.
         annotate: which images are drawn.
         coco: COCO file of all cells, or None.
+        geojson: folder of GeoJSON files for QuPath, or None.
+        yolo: folder of YOLO labels, or None.
+        voc: folder of Pascal VOC annotations, or None.
         csv_separator: ``,`` or ``;``.
+        csv_bom: tables begin with a byte-order mark.
+        pseudonymize: key file of the codes that stand for names, or None for the names.
     """
 
     out: Path
@@ -119,7 +124,18 @@ class OutputSettings:
     annotated: Path | None = None
     annotate: AnnotateRule = "all"
     coco: Path | None = None
+    geojson: Path | None = None
+    yolo: Path | None = None
+    voc: Path | None = None
     csv_separator: Literal[",", ";"] = ","
+    csv_bom: bool = False
+    pseudonymize: Path | None = None
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that hold a file per image."""
+        asked = (self.annotated, self.geojson, self.yolo, self.voc)
+        return tuple(folder for folder in asked if folder is not None)
 
     def __post_init__(self) -> None:
         named = {
@@ -127,6 +143,7 @@ class OutputSettings:
             "--cells": self.cells,
             "--slides": self.slides,
             "--coco": self.coco,
+            "--pseudonymize": self.pseudonymize,
         }
         taken: dict[Path, str] = {}
         for option, path in named.items():
@@ -221,6 +238,7 @@ class ClassifyRequest:
         max_pixels: largest picture that is decoded, in pixels.
         workers: threads that read, 0 for automatic.
         csv_separator: ``,`` or ``;``.
+        csv_bom: the table begins with a byte-order mark.
         plugins: folder of plugins that the user named.
     """
 
@@ -236,6 +254,7 @@ class ClassifyRequest:
     max_pixels: int = DEFAULT_MAX_PIXELS
     workers: int = 0
     csv_separator: Literal[",", ";"] = ","
+    csv_bom: bool = False
     plugins: Path | None = None
 
     def __post_init__(self) -> None:

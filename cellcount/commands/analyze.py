@@ -21,7 +21,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, type=_FILE, help="Table with one row per image (CSV).")
-@click.option("--cells", type=_FILE, help="Table with one row per cell (CSV).")
+@click.option("--cells", type=_FILE, help="Table with one row per cell (CSV or .parquet).")
 @click.option("--slides", type=_FILE, help="Table with the differential of each slide (CSV).")
 @click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined.")
 @click.option(
@@ -32,6 +32,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Draw all images, or only those with a caution (column reason).",
 )
 @click.option("--coco", type=_FILE, help="COCO file of all cells.")
+@click.option("--geojson", type=_FOLDER, help="Folder for GeoJSON of the cells, for QuPath.")
+@click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells.")
+@click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells.")
 @shared.detector
 @shared.classifier
 @shared.type_map
@@ -88,6 +91,14 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--dry-run", is_flag=True, help="Print the plan, with expected time and space.")
 @click.option("--fresh", is_flag=True, help="Start over: forget an earlier run of this --out.")
 @shared.csv_separator
+@shared.csv_bom
+@click.option(
+    "--pseudonymize",
+    type=_FILE,
+    metavar="KEYFILE",
+    help="Codes instead of names of images, slides and specimens in all outputs; KEYFILE, made "
+    "if it is not there, turns them back.",
+)
 @shared.plugins
 def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Count the cells of smear images.

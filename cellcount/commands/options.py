@@ -105,6 +105,9 @@ csv_separator = click.option(
     show_default=True,
     help="Separator of the tables.",
 )
+csv_bom = click.option(
+    "--csv-bom", is_flag=True, help="Begin tables with a byte-order mark, for spreadsheets."
+)
 plugins = click.option(
     "--plugins",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -22,8 +22,8 @@ _FEATHER = 0.12
 _TRIES = 8
 #: A cell that the copy covers beyond this share is gone.
 _COVERED = 0.5
-#: Standard deviation of the blur that takes a cell's texture, in shares of its smaller side.
-_SMOOTH = (0.03, 0.25)
+#: Points across a cell that are left of its texture.
+_GRAIN = (3, 14)
 #: What is left of its contrast against the empty glass.
 _CONTRAST = (0.4, 1.0)
 _GLASS_QUANTILE = 0.95
@@ -75,12 +75,11 @@ def with_plain_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, made_plain: 
     glass = torch.quantile(sparse, _GLASS_QUANTILE, dim=1).view(3, 1, 1)
     for x0, y0, x1, y1 in _widened(cells, pixels).tolist():
         cell = pixels[:, y0:y1, x0:x1].float()
-        side = min(cell.shape[1:])
-        if side < _SMALLEST_PX:
+        size = list(cell.shape[1:])
+        if min(size) < _SMALLEST_PX:
             continue
-        sigma = side * uniform(*_SMOOTH)
-        kernel = 2 * min(round(1.5 * sigma), (side - 1) // 2) + 1
-        plain = F.gaussian_blur(cell, [kernel, kernel], [sigma, sigma])
+        grain = int(torch.randint(*_GRAIN, ()))
+        plain = F.resize(F.resize(cell, [grain, grain], antialias=True), size, antialias=False)
         plain = glass - (glass - plain) * uniform(*_CONTRAST)
         mask = _ellipse(*cell.shape[1:])
         mixed = cell * (1 - mask) + plain * mask

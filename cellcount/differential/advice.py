@@ -25,9 +25,8 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
             "these numbers are not to be relied on",
         )
     if not tally.counted:
-        left_out = tally.sample.left_out
-        reason = f"none of its {left_out} could be analysed" if left_out else "there are none"
-        yield Advice("empty", f"there are no counts: of the fields, {reason}")
+        reason = _left_out(tally) or "there is none"
+        yield Advice("empty", f"there are no counts, for no field was analysed: {reason}")
         return
     yield from _on_fields(tally)
     if not tally.coverage.types:
@@ -52,10 +51,14 @@ def _what(tally: Tally) -> str:
 
 
 def _on_fields(tally: Tally) -> Iterator[Advice]:
-    left_out = tally.sample.left_out
-    if left_out:
-        verb = "field is" if left_out == 1 else "fields are"
-        yield Advice("fields_left_out", f"{left_out:,} {verb} not in it: failed or excluded")
+    if reason := _left_out(tally):
+        yield Advice("fields_left_out", f"fields that are not in it: {reason}")
+
+
+def _left_out(tally: Tally) -> str:
+    """How many fields failed and were excluded, "" where none."""
+    counts = {"failed": tally.sample.failed, "excluded": tally.sample.excluded}
+    return ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
 
 
 def _on_assessment(tally: Tally) -> Iterator[Advice]:

@@ -147,7 +147,7 @@ class Sample:
 
     Attributes:
         fields: fields analysed, None where cells were not counted on fields.
-        left_out: fields that failed or were excluded.
+        failed, excluded: fields that could not be analysed, or were left out on purpose.
         slides: slides they lie on.
         per_field: cells of each field and type (F, K), in the order of the assessable types.
         objects: class of the detector → objects.
@@ -157,7 +157,8 @@ class Sample:
     """
 
     fields: int | None = None
-    left_out: int = 0
+    failed: int = 0
+    excluded: int = 0
     slides: int = 1
     per_field: NDArray[np.int64] | None = None
     objects: Mapping[str, int] = field(default_factory=dict)

@@ -21,6 +21,7 @@ _ODDS = "odds of wilson"
 
 def measures(tally: Tally) -> Iterator[Figure]:
     """All measures that the profile and the sample call for, in the order of a report."""
+    yield from _fields(tally)
     if tally.coverage.types:
         yield _cells_counted(tally)
         yield from _blasts(tally)
@@ -38,6 +39,21 @@ def _measure(
     **rest: Any,  # noqa: ANN401 -- fields of a figure
 ) -> Figure:
     return tally.figure("measure", id_, name, assessment, **rest)
+
+
+def _fields(tally: Tally) -> Iterator[Figure]:
+    """The fields that cells were counted on, of all that there are."""
+    sample = tally.sample
+    if sample.fields is not None:
+        yield _measure(
+            tally,
+            "fields_analysed",
+            "fields analysed",
+            n=sample.fields,
+            denominator=sample.fields + sample.failed + sample.excluded,
+            of="fields",
+            note=f"{sample.failed:,} failed, {sample.excluded:,} excluded",
+        )
 
 
 def _cells_counted(tally: Tally) -> Figure:

@@ -16,7 +16,7 @@ from cellcount.cells import count_by_class, count_by_type
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import Advice, Differential, Rules, Sample, TypeRows
 from cellcount.profiles.profile import Profile
-from cellcount.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult
+from cellcount.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult, Status
 
 Level = Literal["slide", "specimen", "run"]
 LEVELS: tuple[Level, ...] = ("slide", "specimen", "run")
@@ -28,14 +28,14 @@ class FieldCounts:
 
     Attributes:
         ref: which field.
-        done: it was analysed; else there is nothing else to know of it.
+        status: ``done``, else there is nothing else to know of it.
         types: int64 (K + 1,).
         objects: int64 (C,).
         area_um2: None where its scale is unknown.
     """
 
     ref: ImageRef
-    done: bool
+    status: Status
     types: NDArray[np.int64]
     objects: NDArray[np.int64]
     area_um2: float | None = None
@@ -66,7 +66,7 @@ def field_counts(
     if result.um_per_px is not None:
         area = result.width_px * result.height_px * result.um_per_px**2
     objects = count_by_class(result.cells, num_classes)
-    return FieldCounts(result.ref, result.status == "done", types, objects, area)
+    return FieldCounts(result.ref, result.status, types, objects, area)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,7 +117,7 @@ def unit_differential(
         classes: of the detector, in the order of the fields' objects.
         rules: how limits are made.
     """
-    done = [one for one in unit.fields if one.done]
+    done = [one for one in unit.fields if one.status == "done"]
     per_field = np.array([one.types for one in done], np.int64)
     per_field = per_field.reshape(len(done), len(assessable) + 1)
     objects = np.array([one.objects for one in done], np.int64).reshape(-1, len(classes))
@@ -125,7 +125,8 @@ def unit_differential(
     given = {one.ref.wbc_10e9_per_l for one in unit.fields} - {None}
     sample = Sample(
         fields=len(done),
-        left_out=len(unit.fields) - len(done),
+        failed=sum(one.status == "failed" for one in unit.fields),
+        excluded=sum(one.status == "excluded" for one in unit.fields),
         slides=len({one.ref.slide for one in done}),
         per_field=per_field[:, :-1] if done else None,
         objects={c.id: int(n) for c, n in zip(classes, objects.sum(axis=0), strict=True)},

@@ -125,7 +125,7 @@ def compare_models(
             "split at random with --split 80/20"
         )
     val = dataclasses.replace(crops, items=data.val.items)
-    lines = []
+    lines, report = [], _remarks_once(report)
     for name in names:
         own = dataclasses.replace(settings, backbone=name, name=folder_name(name))
         report(f"{name}:")
@@ -136,6 +136,20 @@ def compare_models(
             report(f"{name}: {error}")
             lines.append(Compared(name, trained=not _is_weights(name), failure=str(error)))
     return tuple(lines)
+
+
+def _remarks_once(report: Report) -> Report:
+    """A report that leaves out what every training says of the same data."""
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line.startswith(("note: ", "labels ", "warning: ")):
+            if line in said:
+                return
+            said.add(line)
+        report(line)
+
+    return say
 
 
 def thinned(crops: CropSet, per_class: int, seed: int) -> CropSet:

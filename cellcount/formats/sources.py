@@ -26,6 +26,7 @@ from cellcount.images.files import (
     stranger,
 )
 from cellcount.settings import DEFAULT_MAX_PIXELS
+from cellcount.table_text import unescape_text
 
 # A label file of one image; a JSON of LabelMe may carry the picture itself.
 MAX_LABEL_BYTES = 16 * 2**20
@@ -189,7 +190,16 @@ class ImageFinder:
         self.root = root
 
     def find(self, named: str, beside: Path) -> Path | None:
-        """The image called ``named`` in the annotation file ``beside``, or None."""
+        """The image called ``named`` in the annotation file ``beside``, or None.
+
+        A name that a table of ours escaped for spreadsheets is understood, too.
+        """
+        plain = unescape_text(named.strip())
+        return self._find(named, beside) or (
+            self._find(plain, beside) if plain != named.strip() else None
+        )
+
+    def _find(self, named: str, beside: Path) -> Path | None:
         name = PurePosixPath(named.strip().replace("\\", "/"))
         if not name.name:
             return None

@@ -68,7 +68,7 @@ def write_voc(folder: Path, images: Sequence[LabelledImage], classes: Sequence[s
     for image, name in _with_names(images):
         stem = Path(name).stem
         _copy(image.path, folder / "JPEGImages" / name)
-        tree = ET.ElementTree(_voc_tree(image, name))
+        tree = ET.ElementTree(voc_tree(image, name))
         ET.indent(tree)
         tree.write(folder / "Annotations" / f"{stem}.xml", encoding="utf-8")
         if image.split:
@@ -87,7 +87,7 @@ def write_yolo(folder: Path, images: Sequence[LabelledImage], classes: Sequence[
         _copy(image.path, folder / "images" / image.split / name)
         label_path = folder / "labels" / image.split / f"{Path(name).stem}.txt"
         label_path.parent.mkdir(parents=True, exist_ok=True)
-        label_path.write_text("".join(_yolo_lines(image, classes)), encoding="utf-8")
+        label_path.write_text("".join(yolo_lines(image, classes)), encoding="utf-8")
     # JSON strings and lists are YAML too, so names need no further quoting.
     lines = [f"names: {json.dumps(list(classes), ensure_ascii=False)}", f"nc: {len(classes)}"]
     for split in sorted({image.split for image in images} - {""}):
@@ -95,7 +95,8 @@ def write_yolo(folder: Path, images: Sequence[LabelledImage], classes: Sequence[
     (folder / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _yolo_lines(image: LabelledImage, classes: Sequence[str]) -> Iterator[str]:
+def yolo_lines(image: LabelledImage, classes: Sequence[str]) -> Iterator[str]:
+    """The lines of a label file: number of the class, middle and size as shares of the image."""
     width, height = _size_px(image)
     for (x1, y1, x2, y2), label in zip(image.boxes_xyxy.tolist(), image.labels, strict=True):
         values = (
@@ -107,7 +108,8 @@ def _yolo_lines(image: LabelledImage, classes: Sequence[str]) -> Iterator[str]:
         yield f"{classes.index(label)} " + " ".join(f"{value:.9f}" for value in values) + "\n"
 
 
-def _voc_tree(image: LabelledImage, name: str) -> ET.Element:
+def voc_tree(image: LabelledImage, name: str) -> ET.Element:
+    """The annotation of an image whose file is called ``name``."""
     width, height = _size_px(image)
     root = ET.Element("annotation")
     _text(root, "folder", "JPEGImages")

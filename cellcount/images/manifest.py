@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.errors import UsageError
+from cellcount.table_text import unescape_text
 
 COLUMNS = ("path", "slide", "specimen", "stain", "um_per_px", "wbc_10e9_per_l")
 _RANGES = {"um_per_px": (0.005, 10.0), "wbc_10e9_per_l": (0.0, 5000.0)}
@@ -133,9 +134,9 @@ def _number(where: str, text: str, limits: tuple[float, float]) -> float | None:
 
 
 def _located(folder: Path, text: str) -> Path:
-    """The file a cell means: as written, else trimmed, else with Windows' separators turned."""
+    """The file a cell means: as written, trimmed, with Windows' separators, or escaped by us."""
     trimmed = text.strip()
-    for candidate in (text, trimmed, trimmed.replace("\\", "/")):
+    for candidate in (text, trimmed, trimmed.replace("\\", "/"), unescape_text(trimmed)):
         path = folder / candidate
         try:
             if path.exists():

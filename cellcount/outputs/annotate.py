@@ -124,7 +124,12 @@ def prepare_folder(folder: Path) -> None:
 
 
 def annotated_path(folder: Path, image: str) -> Path:
-    """Where the annotated picture of an image lies: its tree and full name plus ``.png``.
+    """Where the annotated picture of an image lies; see `mirrored_path`."""
+    return mirrored_path(folder, image, ".png")
+
+
+def mirrored_path(folder: Path, image: str, suffix: str) -> Path:
+    """Where what is written for an image lies: its tree and full name plus a suffix.
 
     What would leave the folder (``..``, a leading ``/``) or is too long for a file system is
     replaced or shortened, with a hash of the whole identity so that names stay different.
@@ -135,9 +140,9 @@ def annotated_path(folder: Path, image: str) -> Path:
     *folders, name = kept
     digest = hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     short = [_shortened(part, "") for part in folders]
-    ending = f"~{digest}.png" if changed or short != folders else ".png"
+    ending = f"~{digest}{suffix}" if changed or short != folders else suffix
     if len(os.fsencode(name + ending)) > _MAX_NAME_BYTES:
-        ending = f"~{digest}.png"
+        ending = f"~{digest}{suffix}"
     return folder.joinpath(PurePosixPath(*short, _shortened(name, ending)))
 
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellcount.errors import OutputError
 from cellcount.records import UNCLASSIFIED, CellClass
+from cellcount.table_text import escape_text as escape_text
+from cellcount.table_text import unescape_text as unescape_text
 
 if TYPE_CHECKING:
     import pandas
@@ -30,9 +32,6 @@ Dtype = Literal["text", "int", "float", "bool"]
 Value: TypeAlias = str | int | float | bool | None
 Separator = Literal[",", ";"]
 
-_FORMULA_STARTS = tuple("=+-@'\t\r\n")
-_NEEDS_ESCAPE = re.compile(r"[\ud800-\udfff]|\\(?=ud[89a-f][0-9a-f]{2}|x5c)")
-_ESCAPED = re.compile(r"\\u(d[89a-f][0-9a-f]{2})|\\x5c")
 _NEEDS_QUOTES = re.compile(r'[",;\r\n]')
 _PANDAS_DTYPES = {"text": "object", "int": "Int64", "float": "float64", "bool": "boolean"}
 
@@ -215,20 +214,6 @@ def _type_count_column(type_id: str, plural: str) -> Column:
     if type_id == UNCLASSIFIED:
         meaning = "cells of which the classifier was not sure enough, where one runs"
     return Column(f"type_{type_id}", "int", "cells", f"{meaning}; empty unless done")
-
-
-def escape_text(text: str) -> str:
-    """Text that is safe in a spreadsheet and writable as UTF-8; see the module's docstring."""
-    escaped = _NEEDS_ESCAPE.sub(
-        lambda match: r"\x5c" if match[0] == "\\" else f"\\u{ord(match[0]):04x}", text
-    )
-    return f"'{escaped}" if escaped.startswith(_FORMULA_STARTS) else escaped
-
-
-def unescape_text(text: str) -> str:
-    """What `escape_text` was given."""
-    text = text.removeprefix("'") if text[1:].startswith(_FORMULA_STARTS) else text
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "\\", text)
 
 
 def read_table(path: Path, columns: Sequence[Column] | None = None) -> pandas.DataFrame:

@@ -44,9 +44,7 @@ SLIDES_COLUMNS = (
         "of", "text", "", "what the denominator counts; `assessed cells` where rows are missing"
     ),
     Column("percent", "float", "%", "n of the denominator", ".4f"),
-    Column(
-        "value", "float", "", "number that is no percentage, in the unit that follows", ".4f"
-    ),
+    Column("value", "float", "", "number that is no percentage, in the unit that follows", ".4f"),
     Column("unit", "text", "", "of `percent` or `value`, and of its limits"),
     Column("ci_low", "float", "", "lower limit of `percent` or `value`", ".4f"),
     Column("ci_high", "float", "", "upper limit; empty where there is none", ".4f"),

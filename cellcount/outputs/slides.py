@@ -15,7 +15,7 @@ from cellcount.differential.figures import PERCENT, Differential, Figure, Rules,
 from cellcount.differential.rollup import FieldCounts, Unit, roll_up, unit_differential
 from cellcount.outputs.schema import Separator, Value
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
-from cellcount.outputs.tables import write_table
+from cellcount.outputs.tables import single, write_table
 from cellcount.profiles.profile import Profile
 from cellcount.records import CellClass
 
@@ -69,7 +69,12 @@ class Counting:
 
 
 def write_slides(
-    path: Path, fields: Iterable[FieldCounts], counting: Counting, separator: Separator = ","
+    path: Path,
+    fields: Iterable[FieldCounts],
+    counting: Counting,
+    separator: Separator = ",",
+    *,
+    bom: bool = False,
 ) -> None:
     """Write the differential of every slide and specimen, the run's counts and how they came about.
 
@@ -78,15 +83,13 @@ def write_slides(
         fields: of the run, in the order of their paths.
         counting: how they are counted.
         separator: of the columns.
+        bom: write a byte-order mark first, for spreadsheets that look for it.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    rows = (
-        [column.write(values.get(column.name)) for column in SLIDES_COLUMNS]
-        for values in slide_values(fields, counting)
-    )
-    write_table(path, SLIDES_COLUMNS, rows, separator)
+    rows = map(single, slide_values(fields, counting))
+    write_table(path, SLIDES_COLUMNS, rows, separator, bom=bom)
 
 
 def slide_values(fields: Iterable[FieldCounts], counting: Counting) -> Iterator[dict[str, Value]]:

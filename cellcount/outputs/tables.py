@@ -5,11 +5,13 @@ counts.csv has a row per image, cells.csv a row per cell, types.csv a row per pi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import codecs
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cellcount.cells import count_by_class, count_by_type
 from cellcount.outputs.atomic import atomic_write
+from cellcount.outputs.parquet import is_parquet, write_parquet
 from cellcount.outputs.schema import (
     CELLS_COLUMNS,
     PICTURE_TYPES_COLUMNS,
@@ -30,6 +32,8 @@ def write_counts(
     separator: Separator = ",",
     types: Sequence[CellClass] = (),
     profile: str = "",
+    *,
+    bom: bool = False,
 ) -> None:
     """Write one row per image; a failed or excluded image has empty counts, never zeros.
 
@@ -40,17 +44,15 @@ def write_counts(
         separator: of the columns.
         types: of the classifier; none where none ran, and no columns for them then.
         profile: by which cells are counted, as outputs call it.
+        bom: write a byte-order mark first, for spreadsheets that look for it.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
     columns = counts_columns(classes, types)
     constant: dict[str, Value] = {"profile": profile}
-    rows = (
-        [column.write(values.get(column.name)) for column in columns]
-        for values in (constant | _counts_values(r, classes, types) for r in results)
-    )
-    write_table(path, columns, rows, separator)
+    rows = (constant | _counts_values(result, classes, types) for result in results)
+    write_table(path, columns, map(single, rows), separator, bom=bom)
 
 
 def write_cells(
@@ -60,6 +62,8 @@ def write_cells(
     separator: Separator = ",",
     types: Sequence[CellClass] = (),
     profile: str = "",
+    *,
+    bom: bool = False,
 ) -> None:
     """Write one row per cell, in the order of images and of cells within them.
 
@@ -69,12 +73,8 @@ def write_cells(
         OutputError: the file cannot be written; an older one is untouched.
     """
     columns = TYPED_CELLS_COLUMNS if types else CELLS_COLUMNS
-    rows = (
-        row
-        for result in results
-        for row in _written(columns, _cell_values(result, classes, types, profile))
-    )
-    write_table(path, columns, rows, separator)
+    batches = (_cell_values(result, classes, types, profile) for result in results)
+    write_table(path, columns, batches, separator, bom=bom)
 
 
 def write_picture_types(
@@ -82,28 +82,54 @@ def write_picture_types(
     results: Iterable[ImageResult],
     types: Sequence[CellClass],
     separator: Separator = ",",
+    *,
+    bom: bool = False,
 ) -> None:
     """Write one row per picture of a single cell, which is the only cell of its result.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    rows = (_picture_row(result, types) for result in results)
-    write_table(path, PICTURE_TYPES_COLUMNS, rows, separator)
+    rows = (single(_picture_values(result, types)) for result in results)
+    write_table(path, PICTURE_TYPES_COLUMNS, rows, separator, bom=bom)
 
 
 def write_table(
-    path: Path, columns: Sequence[Column], rows: Iterable[Sequence[str]], separator: Separator = ","
+    path: Path,
+    columns: Sequence[Column],
+    batches: Iterable[Mapping[str, Sequence[Value]]],
+    separator: Separator = ",",
+    *,
+    bom: bool = False,
 ) -> None:
-    """Write a header and rows of fields that the columns have written already.
+    """Write batches of rows as CSV, or as Parquet where the path ends so.
+
+    Args:
+        path: the table.
+        columns: of it.
+        batches: name of a column → values; all values of a batch are equally many, and a column
+            that is not named is empty.
+        separator: of the columns.
+        bom: write a byte-order mark first.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
+    if is_parquet(path):
+        write_parquet(path, columns, batches)
+        return
     with atomic_write(path) as file:
+        if bom:
+            file.write(codecs.BOM_UTF8)
         file.write(f"{separator.join(column.name for column in columns)}\n".encode())
-        for row in rows:
-            file.write(f"{separator.join(row)}\n".encode())
+        for batch in batches:
+            for row in _written(columns, batch):
+                file.write(f"{separator.join(row)}\n".encode())
+
+
+def single(row: Mapping[str, Value]) -> dict[str, Sequence[Value]]:
+    """A row as a batch of its own."""
+    return {name: (value,) for name, value in row.items()}
 
 
 def _counts_values(
@@ -131,7 +157,7 @@ def _counts_values(
     return values
 
 
-def _picture_row(result: ImageResult, types: Sequence[CellClass]) -> list[str]:
+def _picture_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str, Value]:
     values: dict[str, Value] = {
         "image": result.ref.image,
         "status": result.status,
@@ -139,7 +165,7 @@ def _picture_row(result: ImageResult, types: Sequence[CellClass]) -> list[str]:
     }
     if result.cells.types is not None:
         values |= {name: v for name, (v,) in type_values(result.cells.types, types).items()}
-    return [column.write(values.get(column.name)) for column in PICTURE_TYPES_COLUMNS]
+    return values
 
 
 def _cell_values(
@@ -169,7 +195,8 @@ def _cell_values(
 
 
 def _written(
-    columns: Sequence[Column], values: dict[str, Sequence[Value]]
+    columns: Sequence[Column], batch: Mapping[str, Sequence[Value]]
 ) -> Iterator[tuple[str, ...]]:
-    texts = ([column.write(v) for v in values[column.name]] for column in columns)
+    nothing = [None] * len(next(iter(batch.values()), ()))
+    texts = ([column.write(v) for v in batch.get(column.name, nothing)] for column in columns)
     return zip(*texts, strict=True)

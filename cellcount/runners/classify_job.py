@@ -77,7 +77,8 @@ class ClassifyJob:
                 yield result
 
         watcher.start("Typing", len(refs))
-        write_picture_types(out, told(), self.loaded.types, self.request.csv_separator)
+        form = self.request.csv_separator
+        write_picture_types(out, told(), self.loaded.types, form, bom=self.request.csv_bom)
         seconds = time.perf_counter() - started
         return Outcome(len(refs), totals, (out,), seconds, analyzed_now=len(refs))
 

@@ -21,10 +21,9 @@ from cellcount.images.find import Plan
 from cellcount.journal import Journal, journal_path
 from cellcount.models.weights import resolve, sha256_of
 from cellcount.outputs.annotate import annotated_path, prepare_folder, write_annotated
-from cellcount.outputs.atomic import check_writable
+from cellcount.outputs.atomic import check_folder_writable, check_writable
 from cellcount.outputs.exports import write_coco
 from cellcount.outputs.manifest import (
-    NotDone,
     RunRecord,
     run_manifest_path,
     write_run_manifest,
@@ -40,6 +39,7 @@ from cellcount.pipeline import (
     thresholds_of,
 )
 from cellcount.records import CellClass, ImageRef, ImageResult
+from cellcount.runners.exports import Names, check_forms, write_exports
 from cellcount.runners.inputs import plan_of
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.runners.local import Work, default_workers, run_local
@@ -93,6 +93,8 @@ class Job:
         self.request = request
         self._clock = _Clock()
         output, settings = request.output, request.analyze
+        check_forms(path for path in _tables_of(output) if path is not None)
+        self.names = Names(output, _files_of(output))
         self.plan: Plan = plan_of(
             request.inputs,
             _files_of(output),
@@ -144,6 +146,9 @@ class Job:
         output, refs = self.request.output, self.plan.refs
         for path in _files_of(output):
             check_writable(path)
+        for folder in output.folders:
+            check_folder_writable(folder)
+        self.names.keep(self.plan)
         typing = None if self.classifier is None else self.classifier.facts()
         own = fingerprint(self.request.analyze, self.detector, self._weights_sha256, typing)
         path = journal_path(output.out)
@@ -189,7 +194,7 @@ class Job:
         output = self.request.output
         if output.annotated is None:
             return None
-        path = annotated_path(output.annotated, result.ref.image)
+        path = annotated_path(output.annotated, self.names.image(result.ref.image))
         if loaded.picture is None or not _is_drawn(output, result):
             # Drawn from an earlier result, perhaps: no picture may contradict the tables.
             return partial(path.unlink, missing_ok=True)
@@ -205,8 +210,8 @@ class Job:
 
     def _title(self, result: ImageResult) -> str:
         """What a picture is called; one of a forced profile says so, as every output does."""
-        forced = self.counting.rules.forced
-        return f"{result.ref.image}, {self.counting.label}" if forced else result.ref.image
+        name, forced = self.names.image(result.ref.image), self.counting.rules.forced
+        return f"{name}, {self.counting.label}" if forced else name
 
     def _draw_missing(self, journal: Journal, analyzed: list[ImageRef], watcher: Watcher) -> None:
         """Pictures of images analysed earlier, where they are asked for only now."""
@@ -219,7 +224,7 @@ class Job:
             result.ref
             for result in journal.results(earlier)
             if _is_drawn(output, result)
-            and not annotated_path(output.annotated, result.ref.image).exists()
+            and not annotated_path(output.annotated, self.names.image(result.ref.image)).exists()
         ]
         if not missing:
             return
@@ -243,31 +248,33 @@ class Job:
         interrupted: KeyboardInterrupt | None,
     ) -> Outcome:
         output, classes, types = self.request.output, self.card.classes, self.types
-        profile = self.counting.label
+        profile, separator = self.counting.label, output.csv_separator
 
         def results() -> Iterator[ImageResult]:
-            return journal.results(self.plan.refs)
+            return map(self.names.result, journal.results(self.names.ordered(self.plan.refs)))
 
         tables = [output.out]
-        write_counts(output.out, results(), classes, output.csv_separator, types, profile)
+        write_counts(output.out, results(), classes, separator, types, profile, bom=output.csv_bom)
         if output.cells is not None:
-            write_cells(output.cells, results(), classes, output.csv_separator, types, profile)
+            write_cells(
+                output.cells, results(), classes, separator, types, profile, bom=output.csv_bom
+            )
             tables.append(output.cells)
         if output.slides is not None:
             fields = fields_of(results(), self.counting)
-            write_slides(output.slides, fields, self.counting, output.csv_separator)
+            write_slides(output.slides, fields, self.counting, separator, bom=output.csv_bom)
             tables.append(output.slides)
         if output.coco is not None:
             write_coco(output.coco, results(), classes, types, profile)
             tables.append(output.coco)
+        write_exports(output, results, classes, types)
         totals = Totals.of(results(), classes, types)
         self._clock.lap("write")
         record_path = run_manifest_path(output.out)
-        folders = [] if output.annotated is None else [output.annotated]
         outcome = Outcome(
             images=len(self.plan.refs),
             totals=totals,
-            written=(*tables, *folders, record_path),
+            written=(*tables, *output.folders, record_path),
             seconds=self._clock.stages.get("analyze", 0.0),
             analyzed_now=tally.images,
             gave_up=gave_up,
@@ -284,11 +291,10 @@ class Job:
             "max_failure_rate": request.run.max_failure_rate,
             "annotate": request.output.annotate,
             "csv_separator": request.output.csv_separator,
+            "csv_bom": request.output.csv_bom,
+            "pseudonymized": request.output.pseudonymize is not None,
             "slide_from": request.slide_from,
         }
-        passed_over = [
-            NotDone(str(item.path), "passed over", item.reason) for item in self.plan.passed_over
-        ]
         return RunRecord(
             versions=library_versions(),
             engine=engine.name,
@@ -304,8 +310,8 @@ class Job:
                 "refine_steps": self.card.refinement.steps,
                 **behaviour,
             },
-            inputs=request.inputs,
-            passed_over=passed_over,
+            inputs=self.names.inputs(request.inputs),
+            passed_over=self.names.passed_over(self.plan),
             images=outcome.images,
             done=totals.done,
             cells=totals.cells,

@@ -16,6 +16,7 @@ from cellcount.counting import (
     cells_to_settle,
     corrected_wbc,
     field_bootstrap,
+    mean_limits,
     ratio,
     share_limits,
     straddles,
@@ -188,3 +189,32 @@ def test_a_small_validation_set_widens_the_limits() -> None:
 def test_what_was_never_validated_cannot_be_corrected() -> None:
     with pytest.raises(ValueError, match="validated cells of each class"):
         adjusted_shares(np.array([5, 5]), np.array([[5, 0], [0, 0]]))
+
+
+def test_exact_cells_to_settle_against_the_beta_distribution() -> None:
+    needed = cells_to_settle(24, 100, 0.20, method="clopper-pearson")
+    assert needed is not None
+    low = [stats.beta.ppf(0.025, 0.24 * n, 0.76 * n + 1) for n in (needed - 1, needed)]
+    assert low[0] < 0.20 <= low[1]
+    wilson = cells_to_settle(24, 100, 0.20)
+    assert wilson is not None
+    assert needed > wilson, "exact limits are wider"
+    assert cells_to_settle(20, 100, 0.20, method="clopper-pearson") is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100_000])
+def test_limits_of_a_mean_are_where_poisson_tails_are_2_5_percent(count: int) -> None:
+    limits = mean_limits(count, 4)
+    assert limits is not None
+    assert limits.high is not None
+    assert stats.poisson.cdf(count, 4 * limits.high) == pytest.approx(0.025, rel=1e-6)
+    if count:
+        assert stats.poisson.sf(count - 1, 4 * limits.low) == pytest.approx(0.025, rel=1e-6)
+    else:
+        assert limits.low == 0
+
+
+def test_no_field_has_no_mean_and_nonsense_is_refused() -> None:
+    assert mean_limits(0, 0) is None
+    with pytest.raises(ValueError, match="count is -1 on 2 fields"):
+        mean_limits(-1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_what_is_no_matrix_is_said(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_a_card_s_last_matrix() -> None:
-    evaluations = [
+    evaluations: list[dict[str, Any]] = [
         {"data": "x", "confusion": [[1, 0], [0, 1]]},
         {"data": "pbc", "split": "val", "confusion": [[5, 1], [0, 6]]},
         {"data": "y"},

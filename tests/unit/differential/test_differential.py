@@ -284,7 +284,8 @@ def test_platelets_per_field_and_their_estimate(blood: Profile) -> None:
     per_field = found.figure("object", "platelet")
     assert (per_field.value, per_field.denominator) == (10.0, 10)
     low, high = stats.chi2.ppf([0.025, 0.975], [200, 202]) / 2 / 10
-    assert per_field.limits == Limits(pytest.approx(low), pytest.approx(high))
+    assert per_field.limits is not None
+    assert (per_field.limits.low, per_field.limits.high) == pytest.approx((low, high))
     assert found.figure("measure", "platelet_estimate").value == pytest.approx(150.0)
     unknown = Sample(fields=10, objects={"platelet": 100})
     figure = differential({}, blood, (), sample=unknown).figure("measure", "platelet_estimate")
@@ -358,12 +359,12 @@ def test_any_number_of_cells(marrow: Profile, whole: Whole, cells: int) -> None:
 
 
 def test_fields_that_all_failed_are_not_counted(blood: Profile, whole: Whole) -> None:
-    found = differential({}, blood, whole(blood), sample=Sample(fields=0, left_out=3))
+    found = differential({}, blood, whole(blood), sample=Sample(fields=0, failed=3, excluded=1))
     assert found.total is None
     assert {f.assessment for f in found.figures} == {"not counted"}
     assert all(f.n is None and f.value is None for f in found.figures)
     assert advice(found) == {
-        "empty": "there are no counts: of the fields, none of its 3 could be analysed"
+        "empty": "there are no counts, for no field was analysed: 3 failed, 1 excluded"
     }
 
 

@@ -18,6 +18,7 @@ from cellcount.records import (
     Detections,
     ImageRef,
     ImageResult,
+    Status,
 )
 
 CLASSES = (CellClass("wbc", "white cell", "white cells"), CellClass("platelet", "p", "platelets"))
@@ -33,12 +34,12 @@ def field(
     specimen: str = "",
     counts: tuple[int, int, int] = (0, 0, 0),
     *,
-    done: bool = True,
+    status: Status = "done",
     wbc: float | None = None,
 ) -> FieldCounts:
     ref = ImageRef(Path(image), image, slide, specimen, wbc_10e9_per_l=wbc)
     objects = np.array([sum(counts), 4])
-    return FieldCounts(ref, done, np.array(counts), objects, 1000.0)
+    return FieldCounts(ref, status, np.array(counts), objects, 1000.0)
 
 
 @pytest.fixture
@@ -60,14 +61,14 @@ def result() -> ImageResult:
 
 def test_one_field(result: ImageResult) -> None:
     found = field_counts(result, 2, ["neutrophil", "lymphocyte"])
-    assert found.done
+    assert found.status == "done"
     assert found.types.tolist() == [1, 1, 1]
     assert found.objects.tolist() == [3, 1]
     assert found.area_um2 == pytest.approx(100 * 50 * 0.04)
     unknown = field_counts(replace(result, um_per_px=None), 2, ["neutrophil", "lymphocyte"])
     assert unknown.area_um2 is None
     failed = ImageResult(result.ref, "failed", "broken")
-    assert not field_counts(failed, 2, ["neutrophil", "lymphocyte"]).done
+    assert field_counts(failed, 2, ["neutrophil", "lymphocyte"]).status == "failed"
 
 
 def test_a_reviewed_type_wins(result: ImageResult) -> None:
@@ -115,12 +116,15 @@ def test_slides_specimens_and_the_run(blood: Profile) -> None:
 
 
 def test_failed_fields_are_left_out_and_said(blood: Profile) -> None:
-    unit = roll_up([field("1", "s", "", (4, 6, 0)), field("2", "s", done=False)])[0]
+    unit = roll_up([field("1", "s", "", (4, 6, 0)), field("2", "s", status="failed")])[0]
     found = unit_differential(unit, blood, TYPES, CLASSES)
     assert found.total == 10
     assert found.figure("object", "wbc").denominator == 1
-    assert "1 field is not in it" in {a.id: a.text for a in found.advice}["fields_left_out"]
-    nothing = roll_up([field("2", "s", done=False)])[0]
+    left_out = {a.id: a.text for a in found.advice}["fields_left_out"]
+    assert left_out == "fields that are not in it: 1 failed"
+    analysed = found.figure("measure", "fields_analysed")
+    assert (analysed.n, analysed.denominator, analysed.note) == (1, 2, "1 failed, 0 excluded")
+    nothing = roll_up([field("2", "s", status="failed")])[0]
     empty = unit_differential(nothing, blood, TYPES, CLASSES)
     assert {f.assessment for f in empty.figures} == {"not counted"}
     assert roll_up([])[0].level == "run"

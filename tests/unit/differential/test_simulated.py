@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellcount.counting import Limits
+from cellcount.counting import Limits, Method
 from cellcount.differential.compute import differential
-from cellcount.differential.figures import Confusion, Method, Rules, Sample, TypeRows
+from cellcount.differential.figures import Confusion, Rules, Sample, TypeRows
 from cellcount.profiles.profile import Profile
 
 Types = tuple[TypeRows, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def fields() -> list[FieldCounts]:
     found = [
         FieldCounts(
             ImageRef(Path("x"), f"{i:02}", "s;1", "=p", wbc_10e9_per_l=10.0),
-            done=True,
+            status="done",
             types=np.array(row),
             objects=np.array([sum(row)]),
         )
@@ -49,7 +50,7 @@ def fields() -> list[FieldCounts]:
     ]
     nothing = np.zeros(4, np.int64)
     failed = FieldCounts(
-        ImageRef(Path("y"), "y", "broken"), done=False, types=nothing, objects=nothing[:1]
+        ImageRef(Path("y"), "y", "broken"), status="failed", types=nothing, objects=nothing[:1]
     )
     return [*found, failed]
 
@@ -59,7 +60,7 @@ def rows_of(path: Path) -> pd.DataFrame:
     return read_table(path, SLIDES_COLUMNS)
 
 
-def one(table: pd.DataFrame, level: str, kind: str, row: str) -> pd.Series[object]:
+def one(table: pd.DataFrame, level: str, kind: str, row: str) -> pd.Series[Any]:
     found = table[(table["level"] == level) & (table["kind"] == kind) & (table["row"] == row)]
     return found.iloc[0]
 
@@ -108,7 +109,7 @@ def test_what_is_unknown_is_empty_and_never_0(tmp_path: Path, fields: list[Field
     assert all(r[name] == "" for r in unknown for name in numbers)
     broken = [r for r in rows if r["slide"] == "broken"]
     assert {r["kind"] for r in broken} >= {"class", "advice"}
-    assert any("none of its 1 could be analysed" in r["note"] for r in broken)
+    assert any("no field was analysed: 1 failed" in r["note"] for r in broken)
     run = [r for r in rows if r["level"] == "run"]
     assert all(r["percent"] == r["value"] == "" for r in run)
     assert any(r["n"] == "40" for r in run)
