@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from cellcount.models.taxonomy import Taxonomy
 
-_NARROWEST = 110
+_NARROWEST = 120
 
 
 @click.command("types")
@@ -79,5 +79,5 @@ def _table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=column in ("id", "name", "smear"))
+        table.add_column(column, no_wrap=column in ("id", "lineage", "smear"), overflow="fold")
     return table

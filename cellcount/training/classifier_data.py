@@ -168,6 +168,7 @@ def choose_taxonomy(crops: CropSet, settings: ClassifierTraining, report: Report
     if settings.taxonomy:
         return load_taxonomy(settings.taxonomy)
     if settings.type_map:
+        mapping(settings.type_map)  # complains where there is none
         return load_taxonomy(settings.type_map.rpartition(":")[0])
     fitting = fitting_taxonomies(crops.classes)
     if fitting:

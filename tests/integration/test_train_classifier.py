@@ -85,7 +85,8 @@ def table(root: Path, make: Make, separator: str) -> Path:
 
 def fields(root: Path, make: Make) -> Path:
     """COCO: three cells of different types on every field."""
-    images, boxes = [], []
+    images: list[dict[str, object]] = []
+    boxes: list[dict[str, object]] = []
     for number in range(10):
         field = np.full((60, 180, 3), 235, np.uint8)
         for place, code in enumerate(COLOURS):

@@ -1,0 +1,124 @@
+"""analyze with exports, byte-order marks, formulas and codes in place of names, end to end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cellcount import cli
+from cellcount.formats import read_annotations
+from cellcount.images.manifest import read_manifest
+from cellcount.outputs.schema import escape_text, read_table
+
+Run = Callable[..., tuple[int, str, str]]
+
+FOLDERS = ("annotated", "geojson", "yolo", "voc")
+EXPORTS = [word for name in FOLDERS for word in (f"--{name}", f"out/{name}")]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Relative path → content of what a person would hand on: not the journal, nor timings."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "journal" not in path.name
+    }
+
+
+def test_every_export_has_every_cell_and_repeats_to_the_byte(slides: Path, run: Run) -> None:
+    assert run(slides, "--out", "out/counts.csv", *EXPORTS)[0] == 0
+    counts = read_table(Path("out/counts.csv"))
+    for image, n in zip(counts["image"], counts["cells"], strict=True):
+        stem = image.rpartition(".")[0]
+        document = json.loads(Path(f"out/geojson/{image}.geojson").read_text("utf-8"))
+        assert len(document["features"]) == n
+        # b/x.png is no namesake of the folder b/x.
+        assert len(Path(f"out/yolo/labels/{stem}.txt").read_text().splitlines()) == n
+        assert Path(f"out/voc/Annotations/{stem}.xml").read_text().count("<object>") == n
+    before = everything(Path("out"))
+    assert run(slides, "--out", "out/counts.csv", *EXPORTS)[0] == 0
+    after = everything(Path("out"))
+    assert {n: c for n, c in after.items() if "run.json" not in n} == {
+        n: c for n, c in before.items() if "run.json" not in n
+    }
+
+
+def test_a_byte_order_mark_changes_nothing_else(slides: Path, run: Run) -> None:
+    arguments = [slides, "--cells", "cells.csv", "--slides", "slides.csv"]
+    assert run(*arguments, "--out", "counts.csv")[0] == 0
+    names = ("counts.csv", "cells.csv", "slides.csv")
+    plain = {name: Path(name).read_bytes() for name in names}
+    assert run(*arguments, "--out", "counts.csv", "--csv-bom")[0] == 0
+    for name in names:
+        assert Path(name).read_bytes() == b"\xef\xbb\xbf" + plain[name]
+    assert list(read_table(Path("counts.csv"))["image"])
+
+
+def test_names_that_look_like_formulas_come_back(slides: Path, run: Run) -> None:
+    """Escaped in the tables; our own readers find the image again."""
+    odd = "=HYPERLINK(a).png"
+    (slides / "b" / "x.png").rename(slides / odd)
+    assert run(slides, "--out", "counts.csv", "--cells", "cells.csv")[0] == 0
+    text = Path("counts.csv").read_text("utf-8")
+    assert f"\n'{odd}," in text
+    assert odd in list(read_table(Path("counts.csv"))["image"])
+    found = read_annotations(Path("cells.csv"), format="csv")
+    assert odd in {image.path.name for image in found.images}
+    Path("slides/m.csv").write_text(f"path\n{escape_text(odd)}\n")
+    (row,) = read_manifest(Path("slides/m.csv"))
+    assert row.path.name == odd
+
+
+def test_codes_in_place_of_names(slides: Path, run: Run) -> None:
+    (slides / "a").rename(slides / "Meier, Anna")
+    (slides / "Meier, Anna" / "broken.png").write_bytes(b"no image")
+    manifest = ["path,slide,specimen"]
+    manifest += [
+        f'"{p.relative_to(slides).as_posix()}",Meier slide,Meier 1970'
+        for p in sorted(slides.rglob("*.*"))
+        if p.suffix in (".png", ".jpg")
+    ]
+    (slides / "Meier.csv").write_text("\n".join(manifest) + "\n")
+    tables = ["--cells", "out/cells.csv", "--slides", "out/slides.csv", "--coco", "out/coco.json"]
+    arguments = [slides / "Meier.csv", "--out", "out/counts.csv", *tables, *EXPORTS]
+    assert run(*arguments, "--pseudonymize", "keys/key.json")[0] == 1  # one image is broken
+    written = everything(Path("out"))
+    for name, content in written.items():
+        assert "Meier" not in name
+        assert b"Meier" not in content, name
+        assert b"broken.png" not in content, name
+    counts = read_table(Path("out/counts.csv"))
+    key = json.loads(Path("keys/key.json").read_text())
+    slide = key["names"][counts["slide"][0]]
+    assert slide == "Meier slide"
+    for image in counts.loc[counts["status"] == "done", "image"]:
+        assert Path(f"out/annotated/{image}.png").exists()
+        assert Path(f"out/geojson/{image}.geojson").exists()
+    # The same key gives the same codes, in a new run and to the byte.
+    again = [str(a).replace("out/", "new/") for a in arguments]
+    assert run(*again, "--pseudonymize", "keys/key.json")[0] == 1
+    assert {n: c for n, c in everything(Path("new")).items() if "run.json" not in n} == {
+        n: c for n, c in written.items() if "run.json" not in n
+    }
+
+
+def test_the_key_must_lie_elsewhere(slides: Path, run: Run) -> None:
+    code, _, err = run(slides, "--out", "out/counts.csv", "--pseudonymize", "out/key.json")
+    assert code == 2
+    assert "name a file in another folder" in err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["cells.parquet"])
+def test_parquet_by_its_name(slides: Path, run: Run, name: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow", reason="needs pyarrow (extra: parquet)")
+    assert run(slides, "--out", "counts.csv", "--cells", name)[0] == 0
+    assert len(pandas.read_parquet(name)) == read_table(Path("counts.csv"))["cells"].sum()
+
+
+def test_classify_has_the_mark_too() -> None:
+    assert any(p.name == "csv_bom" for p in cli.cli.get_command(None, "classify").params)  # type: ignore[arg-type, union-attr]
