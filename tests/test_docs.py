@@ -1,7 +1,7 @@
 """The documents say what the program does: generated where possible, compared everywhere else.
 
 ``pytest --update-golden`` rewrites docs/commands.md, the column tables of the README and the
-settings of docs/training.md.
+settings of docs/training.md and docs/typing.md.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import dataclasses
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 import pytest
 
 from cellcount import cli, errors
+from cellcount.training.classifier_settings import CLASSIFIER_RECIPES, ClassifierTraining
 from cellcount.training.settings import RECIPES, DetectorTraining
 
 COLUMN_TABLES = {"counts": "README.md", "cells": "README.md", "slides": "docs/differential.md"}
@@ -25,7 +26,9 @@ PAGES = (
     "CONTRIBUTING.md",
     "docs/differential.md",
     "docs/training.md",
+    "docs/typing.md",
     "cellcount/weights/README.md",
+    "plugins/cellcount-seeds/README.md",
     "plugins/cellcount-tinynet/README.md",
     "sample_data/README.md",
 )
@@ -81,33 +84,37 @@ def column_table(table: str) -> str:
     return schema.markdown(columns[table]).strip()
 
 
-def described_settings() -> list[tuple[list[str], str]]:
+Settings = type[DetectorTraining] | type[ClassifierTraining]
+
+
+def described_settings(settings: Settings) -> list[tuple[list[str], str]]:
     """Names and meaning of each entry of the settings' docstring."""
-    text = inspect.cleandoc(DetectorTraining.__doc__ or "").partition("Attributes:\n")[2]
+    text = inspect.cleandoc(settings.__doc__ or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w[^:]*): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     return [
         (names.split(", "), " ".join(meaning.split()).rstrip(".")) for names, meaning in entries
     ]
 
 
-def settings_table() -> str:
-    defaults = {f.name: f.default for f in dataclasses.fields(DetectorTraining)}
+def settings_table(settings: Settings) -> str:
+    defaults = {f.name: f.default for f in dataclasses.fields(settings)}
 
     def shown(name: str) -> str:
-        return "none" if defaults[name] is None else str(defaults[name]) or '""'
+        default = defaults[name]
+        return "none" if default in (None, dataclasses.MISSING) else str(default) or '""'
 
     rows = [
         f"| {', '.join(f'`{n}`' for n in names)} | {', '.join(map(shown, names))} "
         f"| {meaning.replace('``', '`')} |"
-        for names, meaning in described_settings()
+        for names, meaning in described_settings(settings)
     ]
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
 
 
-def recipes_table() -> str:
+def recipes_table(recipes: Mapping[str, Mapping[str, object]]) -> str:
     rows = [
         f"| `{name}` | {', '.join(f'{k}={v}' for k, v in preset.items()) or 'the defaults'} |"
-        for name, preset in RECIPES.items()
+        for name, preset in recipes.items()
     ]
     return "\n".join(["| `--recipe` | sets |", "|---|---|", *rows])
 
@@ -154,22 +161,33 @@ def test_column_tables_are_current(repo_root: Path, table: str, update_golden: b
 
 
 @pytest.mark.parametrize(
-    ("mark", "table"), [("settings", settings_table), ("recipes", recipes_table)]
+    ("page", "settings", "recipes"),
+    [
+        ("training.md", DetectorTraining, RECIPES),
+        ("typing.md", ClassifierTraining, CLASSIFIER_RECIPES),
+    ],
 )
 def test_training_tables_are_current(
-    repo_root: Path, mark: str, table: Callable[[], str], update_golden: bool
+    repo_root: Path,
+    page: str,
+    settings: Settings,
+    recipes: Mapping[str, Mapping[str, object]],
+    update_golden: bool,
 ) -> None:
-    path = repo_root / "docs" / "training.md"
-    page = path.read_text("utf-8")
-    if update_golden:
-        page = with_block(page, mark, table())
-        path.write_text(page, "utf-8")
-    assert marked_block(page, mark) == table(), "run pytest --update-golden"
+    path = repo_root / "docs" / page
+    for mark, table in (
+        ("settings", settings_table(settings)),
+        ("recipes", recipes_table(recipes)),
+    ):
+        if update_golden:
+            path.write_text(with_block(path.read_text("utf-8"), mark, table), "utf-8")
+        assert marked_block(path.read_text("utf-8"), mark) == table, "run pytest --update-golden"
 
 
-def test_every_training_setting_is_described() -> None:
-    described = [name for names, _ in described_settings() for name in names]
-    assert sorted(described) == sorted(f.name for f in dataclasses.fields(DetectorTraining))
+@pytest.mark.parametrize("settings", [DetectorTraining, ClassifierTraining])
+def test_every_training_setting_is_described(settings: Settings) -> None:
+    described = [name for names, _ in described_settings(settings) for name in names]
+    assert sorted(described) == sorted(f.name for f in dataclasses.fields(settings))
 
 
 def test_every_command_stands_in_the_readme(readme: str) -> None:

@@ -20,9 +20,11 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", required=True, type=_FILE, help="Table with one row per image (CSV).")
-@click.option("--cells", type=_FILE, help="Table with one row per cell (CSV or .parquet).")
-@click.option("--slides", type=_FILE, help="Table with the differential of each slide (CSV).")
+@click.option(
+    "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
+)
+@click.option("--cells", type=_FILE, help="Table with one row per cell (likewise).")
+@click.option("--slides", type=_FILE, help="Table with the differential of each slide (likewise).")
 @click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined.")
 @click.option(
     "--annotate",

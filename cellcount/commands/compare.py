@@ -22,7 +22,8 @@ _HEADINGS = (
     "classifier", "place", "accuracy", "95 % limits", "macro\nF1", "MCC", "million\nparam.",
     "as\nKeras", "GFLOP", "training", "ms per\ncell",
 )  # fmt: skip
-_NARROWEST = 100
+_NARROWEST = 114
+_LONGEST_NAME = 24
 _SETTINGS = (
     "epochs", "split", "type_map", "taxonomy", "fine", "rbc_px", "window_rbc",
 )  # fmt: skip
@@ -206,7 +207,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(_HEADINGS[0], overflow="fold")
+    longest = max((len(row["classifier"]) for row in rows), default=0)
+    table.add_column(_HEADINGS[0], overflow="fold", min_width=min(longest, _LONGEST_NAME))
     for heading in _HEADINGS[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

@@ -75,6 +75,11 @@ def train_classifier(
     )
     for note in data.notes:
         report(f"note: {note}")
+    if settings.window_rbc and settings.rbc_px is None:
+        report(
+            "warning: the size of red cells is not given, so whole pictures are taken for windows "
+            f"of {settings.window_rbc:g} red-cell diameters; give it with --rbc-px, or --window 0"
+        )
     if ranks.is_first:
         write_crop_table(run.out / SPLITS_FILE, data.divided.items)
     card = build_card(settings, data, run)

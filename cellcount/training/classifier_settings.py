@@ -200,4 +200,6 @@ def classifier_recipe(recipe: str, overrides: dict[str, Any]) -> ClassifierTrain
     Raises:
         UsageError: unknown recipe or key, with the nearest known name.
     """
-    return build_settings(ClassifierTraining, CLASSIFIER_RECIPES, recipe, overrides)
+    # --set augment=none arrives as None, which is a name here.
+    named = {k: "none" for k in ("augment", "balance") if overrides.get(k, "") is None}
+    return build_settings(ClassifierTraining, CLASSIFIER_RECIPES, recipe, {**overrides, **named})

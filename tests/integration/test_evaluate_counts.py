@@ -139,7 +139,7 @@ def test_repeatability(tables: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("r.csv").write_text("\n".join(lines) + "\n")
     command = ["evaluate", "repeatability", "r.csv", "--out", "r.html", "--csv", "rr.csv"]
     assert cli.main([*command, "--json", "r.json"]) == 0
-    assert "within run" in capfd.readouterr().out
+    assert "Standard deviations of repeated counts" in capfd.readouterr().out
     (neu, _) = json.loads(Path("r.json").read_text("utf-8"))["components"]
     parts = neu["components"]
     assert parts["total"]["sd"] ** 2 == pytest.approx(

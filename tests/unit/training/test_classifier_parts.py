@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from cellcount.commands.train import parse_assignments
 from cellcount.data.sampling import Balance
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.formats.crops import CropSet, LabelledCrop
@@ -85,6 +86,12 @@ def test_recipes_are_those_of_the_papers() -> None:
 def test_wrong_settings_are_said(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         classifier_recipe("default", changes)
+
+
+def test_none_is_a_name_of_two_settings() -> None:
+    given = parse_assignments(("augment=none", "balance=none", "rbc_px=none"))
+    settings = classifier_recipe("default", given)
+    assert (settings.augment, settings.balance, settings.rbc_px) == ("none", "none", None)
 
 
 def test_a_part_of_train_is_held_out_by_type_and_seed(cells: CropSet, quick: Quick) -> None:
