@@ -40,8 +40,8 @@ def show_comparison(console: Console, comparison: Comparison, tables: Sequence[T
     for one in comparison.classes:
         for note in one.notes:
             by_note.setdefault(note, []).append(one.name)
-    for note, names in by_note.items():
-        console.print(shown(f"{_listed(names)}: {note}"), markup=False)
+    for note, of in by_note.items():
+        console.print(shown(f"{_listed(of)}: {note}"), markup=False)
     for one in comparison.classes:
         if one.missing:
             missing = f"{one.name}: not assessed by both on {_listed(one.missing)}"

@@ -26,7 +26,7 @@ from cellcount.data.sampling import Draw
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.formats.crops import LabelledCrop
 from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import Interpolation, contour_crop, window
+from cellcount.images.crops import Interpolation, contour_crop, surroundings, window
 from cellcount.images.read import read_image
 from cellcount.records import ImageRef
 
@@ -45,7 +45,8 @@ class CropWindow:
         window_rbc: side of the window in red-cell diameters; 0: the whole picture, or the box.
         rbc_px: red-cell diameter in pixels of the pictures, None where unknown.
         contour: crop to the centre-most contour first.
-        white_balance: bring the background of the whole picture to a fixed white first.
+        white_balance: bring the background to a fixed white first: that of a whole picture of one
+            cell, or that around a box.
     """
 
     input_px: tuple[int, int]
@@ -60,7 +61,7 @@ class PlacedCell:
     """A cell in its picture.
 
     Attributes:
-        pixels: the picture, white-balanced if asked for.
+        pixels: the picture, or what lies around a box, white-balanced if asked for.
         centre_xy: centre of the window.
         side_px: side of the window in the picture.
     """
@@ -102,8 +103,6 @@ def placed_cells(
         except ImageError as error:
             yield from (error for _ in group)
             continue
-        if look.white_balance:
-            pixels = apply_gains(pixels, white_balance_gains(pixels))
         for item in group:
             yield _placed(pixels, item, look)
 
@@ -111,6 +110,7 @@ def placed_cells(
 def _placed(pixels: NDArray[np.uint8], item: LabelledCrop, look: CropWindow) -> PlacedCell:
     side = look.window_rbc * look.rbc_px if look.rbc_px else 0.0
     if item.box_xyxy is None:
+        pixels = _balanced(pixels, look)
         if look.contour:
             pixels = contour_crop(pixels)
         height, width = pixels.shape[:2]
@@ -122,8 +122,13 @@ def _placed(pixels: NDArray[np.uint8], item: LabelledCrop, look: CropWindow) -> 
             "about each needs the size of red cells; state it in pixels with --rbc-px, or use the "
             "boxes themselves with --window 0"
         )
-    centre = ((x0 + x1) / 2, (y0 + y1) / 2)
-    return PlacedCell(pixels, centre, side or max(x1 - x0, y1 - y0))
+    side = side or max(x1 - x0, y1 - y0)
+    near, centre = surroundings(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side)
+    return PlacedCell(_balanced(near, look), centre, side)
+
+
+def _balanced(pixels: NDArray[np.uint8], look: CropWindow) -> NDArray[np.uint8]:
+    return apply_gains(pixels, white_balance_gains(pixels)) if look.white_balance else pixels
 
 
 class CropDataset(Dataset[tuple[Tensor, int]]):

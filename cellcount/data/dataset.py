@@ -53,7 +53,7 @@ class AugmentSettings:
         min_visible: a cell cut by the crop keeps its box from this visible share on.
         colour: photometric strength, None leaves colours as they are.
         settled_plain: share of the crops of settling epochs whose colours are left alone.
-        small_copies: share of the images to which a white cell of their own is copied, smaller.
+        small_copies: mean number of white cells that are copied, smaller, within their image.
         plain_cells: share of the images whose white cells become paler and lose their texture.
     """
 
@@ -72,8 +72,8 @@ class AugmentSettings:
     plain_cells: float = 0.0
 
     def hardened(self) -> AugmentSettings:
-        """The same with worse focus and light, and small white cells."""
-        return replace(self, colour=HARD_COLOUR, small_copies=0.3)
+        """The same with worse focus and light."""
+        return replace(self, colour=HARD_COLOUR)
 
 
 def red_cell_diameter_px(image: LabelledImage, scale_class: str) -> float | None:
@@ -160,7 +160,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self._white_balance = white_balance
         self._settle_on = settle_on or len(self._images)
         self._epoch = 0
-        self._settling = False
+        self._settling = self._hard = False
 
     def __len__(self) -> int:
         return len(self._images)
@@ -171,9 +171,9 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         Args:
             epoch: decides the draws, with the seed.
             settling: mosaics are left out and scales stay near the model's.
-            hard: focus and light are worse, and some white cells small.
+            hard: focus and light are worse, and some white cells are copied, smaller.
         """
-        self._epoch, self._settling = epoch, settling
+        self._epoch, self._settling, self._hard = epoch, settling, hard
         self._use(self._mild.hardened() if hard else self._mild)
 
     def _use(self, augment: AugmentSettings) -> None:
@@ -239,9 +239,9 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         names = [self._label_of.get(name, 0) for name in image.labels]
         labels = torch.tensor(names, dtype=torch.int64)
         white = self._label_of.get(_WHITE, -1)
-        if self._augment.small_copies and chance(self._augment.small_copies):
+        for _ in range(self._small_copies()):
             pixels, boxes, labels = with_small_copy(pixels, boxes, labels, white)
-        if not plain and self._augment.plain_cells and chance(self._augment.plain_cells):
+        if self._hard and not plain and chance(self._augment.plain_cells):
             pixels = with_plain_cells(pixels, boxes, labels, white)
         if chance(self._augment.shear_share):
             pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
@@ -266,6 +266,11 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         kept, visible = _visible(full, crop.shape[2], crop.shape[1], self._augment.min_visible)
         keep = visible & (labels > 0)
         return patch, kept[keep] + torch.tensor([left, top, left, top]), labels[keep]
+
+    def _small_copies(self) -> int:
+        """How many white cells to copy: the mean, rounded at random."""
+        whole, part = divmod(self._augment.small_copies if self._hard else 0.0, 1)
+        return int(whole) + int(part > 0 and chance(part))
 
     def _balanced(self, crop: Tensor) -> Tensor:
         if not self._white_balance:

@@ -5,7 +5,7 @@ Shapes: N cells, M reported types; pixels uint8 (H, W, 3) RGB of the whole origi
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
 from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import LARGEST_WINDOW_PX, window
+from cellcount.images.crops import surroundings, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.records import Cells, CellTypes
-
-_MARGIN_PX = 8  # beyond a side to each side, more than any resampling looks at
 
 
 class CellTyper:
@@ -84,6 +82,9 @@ def field_crops(
 ) -> list[NDArray[np.uint8]]:
     """The classifier's input for each box of a field, cut from the field's own pixels.
 
+    The white balance is that of each cell's surroundings: light that falls off or changes colour
+    across a field is taken out, as it is in pictures of single cells.
+
     Args:
         pixels: the whole field as it was read.
         boxes_xyxy: of the cells, (N, 4) in pixels of the field.
@@ -91,33 +92,17 @@ def field_crops(
         side_px: side of the window in pixels of the field.
     """
     before = card.preprocessing
-    gains = white_balance_gains(pixels) if before.white_balance else None
     crops = []
     for x, y in ((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2).tolist():
-        near, place = _surroundings(pixels, (x, y), side_px)
-        if gains is not None:
-            near = apply_gains(near, gains)
+        near, place = surroundings(pixels, (x, y), side_px)
+        if before.white_balance:
+            near = apply_gains(near, white_balance_gains(near))
         if card.crop.contour:
             whole = window(near, place, side_px, (ceil(side_px), ceil(side_px)))
             crops.append(central_crop(whole, card, side_px))
         else:
             crops.append(window(near, place, side_px, before.input_px, before.interpolation))
     return crops
-
-
-def _surroundings(
-    pixels: NDArray[np.uint8], centre_xy: tuple[float, float], side_px: float
-) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """All of a field that a window can depend on, and its centre in there.
-
-    A field is large and its white cells are few: to balance all of it would cost more than them.
-    """
-    (x, y), reach = centre_xy, ceil(side_px) + _MARGIN_PX
-    if side_px >= LARGEST_WINDOW_PX:  # is looked at in a picture reduced as a whole
-        return pixels, centre_xy
-    left, top = max(0, floor(x) - reach), max(0, floor(y) - reach)
-    near = pixels[top : max(top, floor(y) + reach), left : max(left, floor(x) + reach)]
-    return near, (x - left, y - top)
 
 
 def cell_types(

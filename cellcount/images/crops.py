@@ -21,7 +21,8 @@ _FILTERS = {
     "bicubic": (Image.Resampling.BICUBIC, 2.0),
 }
 #: Larger windows are looked at in a picture reduced by a whole number, which bounds memory.
-LARGEST_WINDOW_PX = 4096
+_LARGEST_PX = 4096
+_MARGIN_PX = 8  # more than any resampling looks at beyond half a side
 #: The numbers of seeds/002 are for pictures of this side, and grow with the picture.
 _CONTOUR_PICTURE_PX = 250
 _CONTOUR_LEAST_PX = 100
@@ -47,7 +48,7 @@ def window(
         interpolation: ``bilinear`` or ``bicubic``.
     """
     (x, y), side = centre_xy, side_px
-    if reduced := int(side // LARGEST_WINDOW_PX):
+    if reduced := int(side // _LARGEST_PX):
         pixels = np.asarray(Image.fromarray(pixels).reduce(reduced + 1))
         x, y, side = x / (reduced + 1), y / (reduced + 1), side / (reduced + 1)
     resample, support = _FILTERS[interpolation]
@@ -58,6 +59,21 @@ def window(
     box = (x - side / 2 - left, y - side / 2 - top, x + side / 2 - left, y + side / 2 - top)
     resized = Image.fromarray(canvas).resize((out_px[1], out_px[0]), resample, box=box)
     return np.asarray(resized)
+
+
+def surroundings(
+    pixels: NDArray[np.uint8], centre_xy: tuple[float, float], side_px: float
+) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """What lies within a side of a window's centre, and where the centre is in there.
+
+    The window, cut from that, is the same as cut from the whole picture.
+    """
+    (x, y), reach = centre_xy, ceil(side_px) + _MARGIN_PX
+    if side_px >= _LARGEST_PX:  # is looked at in a picture reduced as a whole
+        return pixels, centre_xy
+    left, top = max(0, floor(x) - reach), max(0, floor(y) - reach)
+    near = pixels[top : max(top, floor(y) + reach), left : max(left, floor(x) + reach)]
+    return near, (x - left, y - top)
 
 
 def _cut(pixels: NDArray[np.uint8], left: int, top: int, extent: int) -> NDArray[np.uint8]:

@@ -192,4 +192,8 @@ def augment_settings(settings: DetectorTraining) -> AugmentSettings:
             shear_share=0.0,
             colour=_MILD_COLOUR,
         )
-    return AugmentSettings(size_px=settings.size_px, plain_cells=settings.plain_cells)
+    return AugmentSettings(
+        size_px=settings.size_px,
+        small_copies=settings.small_copies,
+        plain_cells=settings.plain_cells,
+    )

@@ -89,10 +89,11 @@ class DetectorTraining:
         clip_norm: largest gradient norm, 0 for none.
         ema_decay: of the averaged weights that are evaluated and exported, 0 for none.
         augment: full (any laboratory), mild (images like the training images), or flips alone.
-        harden: share of the epochs after which focus and light get worse and some white cells are
-            small, with ``augment`` full; 1 for never.
+        harden: share of the epochs after which focus and light get worse, with ``augment`` full; 1
+            for never. White cells are changed from then on, too:
+        small_copies: mean number of white cells that are copied, smaller, within their image;
         plain_cells: share of the images whose white cells become paler and lose their texture, as
-            a poor lens shows them, with ``augment`` full.
+            a poor lens shows them.
         settle: share of the last epochs that are nearer to real fields: no mosaics, little scale
             jitter, half of the crops in their own colours.
         settle_sets: how many of the data sets, from the first, those epochs use; 0 for all. Put
@@ -140,6 +141,7 @@ class DetectorTraining:
     ema_decay: float = 0.998
     augment: Literal["full", "mild", "flips"] = "full"
     harden: float = 1.0
+    small_copies: float = 0.3
     plain_cells: float = 0.0
     settle: float = 0.12
     settle_sets: int = 0
@@ -231,16 +233,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "settle": 0.2,
         "settle_sets": 1,
     },
-    # The second part of its training: hard light throughout, many white cells plain.
+    # The second part of its training: hard light and many small
+    # or plain white cells throughout.
     "blood-hard": {
         "name": "blood",
-        "epochs": 8,
-        "lr": 5e-4,
+        "epochs": 10,
+        "lr": 4e-4,
         "warmup": 0.1,
-        "validate_every": 4,
+        "validate_every": 5,
         "harden": 0.0,
-        "plain_cells": 0.4,
-        "settle": 0.3,
+        "small_copies": 1.5,
+        "plain_cells": 0.3,
+        "settle": 0.4,
         "settle_sets": 1,
     },
     # For comparison with published figures: the packaged model goes on with BCCD's train and val

@@ -218,7 +218,8 @@ def test_settling_uses_the_first_images_alone_and_half_of_them_in_their_own_colo
 
 
 def test_hard_epochs_have_worse_light_and_small_white_cells(images: list[LabelledImage]) -> None:
-    data = dataset(images, dataclasses.replace(PLAIN, colour=ColourSettings()))
+    augment = dataclasses.replace(PLAIN, colour=ColourSettings(), small_copies=1.5)
+    data = dataset(images, augment)
     cells, spread = {}, {}
     for hard in (False, True):
         items = []
@@ -228,7 +229,8 @@ def test_hard_epochs_have_worse_light_and_small_white_cells(images: list[Labelle
         cells[hard] = sum(int((t["labels"] == 2).sum()) for _, t in items)
         tints = [(i[0].float() - i[2].float()).reshape(2, -1).mean(1) for i, _ in items]
         spread[hard] = np.mean([float((upper - lower).abs()) for upper, lower in tints])
-    assert cells[True] > cells[False]
+    per_image = (cells[True] - cells[False]) / 75
+    assert 0.1 < per_image < 1.5, "two copies or one, where there is a white cell, and room"
     assert spread[True] > 1.2 * spread[False], "the light's colour changes across the field"
     data.start_epoch(0, settling=False)
     again = data[0]

@@ -15,7 +15,7 @@ from cellcount.engines.cell_types import CellTyper, cell_types, field_crops
 from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
 from cellcount.errors import UsageError
 from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import Interpolation, window
+from cellcount.images.crops import Interpolation, surroundings, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import CropRule
 from cellcount.models.weights import read_card
@@ -86,29 +86,31 @@ def test_the_size_of_the_box_does_not_matter(classifier: CropClassifier, detecto
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("side", [7.3, 61.0, 250.0])
-def test_balancing_what_a_window_needs_is_balancing_the_field(
+def test_a_window_has_the_white_balance_of_its_surroundings(
     classifier: CropClassifier, interpolation: Interpolation, side: float
 ) -> None:
     before = dataclasses.replace(
         classifier.card.preprocessing, interpolation=interpolation, input_px=(8, 12)
     )
     card = dataclasses.replace(classifier.card, preprocessing=before)
-    centres = np.array([[4.5, 3], [150.2, 100.7], [FIELD.shape[1], FIELD.shape[0]], [-90, 400]])
+    centres = np.array([[4.5, 3], [150.2, 100.7], [FIELD.shape[1], FIELD.shape[0]]])
     boxes = np.concatenate([centres - 5, centres + 5], axis=1).astype(np.float32)
-    white = apply_gains(FIELD, white_balance_gains(FIELD))
     for box, crop in zip(boxes, field_crops(FIELD, boxes, card, side), strict=True):
         place = ((float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2)
-        np.testing.assert_array_equal(
-            crop, window(white, place, side, before.input_px, before.interpolation)
-        )
+        near, inside = surroundings(FIELD, place, side)
+        assert min(near.shape[:2]) <= 2 * side + 18
+        plain = window(near, inside, side, before.input_px, before.interpolation)
+        whole = window(FIELD, place, side, before.input_px, before.interpolation)
+        np.testing.assert_array_equal(plain, whole)
+        white = apply_gains(FIELD, white_balance_gains(near))
+        expected = window(white, place, side, before.input_px, before.interpolation)
+        np.testing.assert_array_equal(crop, expected)
 
 
-def test_the_lamp_is_taken_out_over_the_whole_field(
-    classifier: CropClassifier, detector: Card
-) -> None:
+def test_the_lamp_is_taken_out_around_each_cell(classifier: CropClassifier, detector: Card) -> None:
     cells = cells_at((150, 100), (60, 200), labels=[1, 1])
     field = FIELD.copy()
-    field[:40] = 235  # glass, far from the cells
+    field[::50] = field[:, ::50] = 235  # glass
     dim = (field * np.array([0.9, 0.8, 0.85])).round().astype(np.uint8)
     typer = CellTyper(classifier, detector)
     bright, dimmed = typer.type_cells(field, cells, 1.0), typer.type_cells(dim, cells, 1.0)
