@@ -29,12 +29,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.errors import JournalError
-from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, path_order
+from cellcount.records import (
+    Cells,
+    CellTypes,
+    Detections,
+    ImageRef,
+    ImageResult,
+    Quality,
+    path_order,
+)
 
 Json = dict[str, Any] | list[Any] | str | float | None
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: with the quality of each field
 
 # The array names its own fields: those of the types are there where a classifier ran.
 _BOX_FIELDS = ("x0", "y0", "x1", "y1")
@@ -389,6 +397,7 @@ def _types_of(table: NDArray[Any]) -> CellTypes | None:
 def _record_of(result: ImageResult) -> str:
     ref = dataclasses.asdict(result.ref) | {"path": str(result.ref.path)}
     facts = {name: getattr(result, name) for name in _FACTS}
+    facts["quality"] = None if result.quality is None else dataclasses.asdict(result.quality)
     return json.dumps({"ref": ref, **facts}, default=methodcaller("item"))  # NumPy's numbers
 
 
@@ -397,4 +406,10 @@ def _result_of(row: tuple[str, bytes], ref: ImageRef | None) -> ImageResult:
     facts = json.loads(record)
     stored = facts.pop("ref")
     stored["path"] = Path(stored["path"])
-    return ImageResult(ref=ref or ImageRef(**stored), cells=_unpack(cells), **facts)
+    measured = facts.pop("quality")
+    return ImageResult(
+        ref=ref or ImageRef(**stored),
+        cells=_unpack(cells),
+        quality=None if measured is None else Quality(**measured),
+        **facts,
+    )

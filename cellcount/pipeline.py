@@ -22,6 +22,7 @@ from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.errors import CellcountError
+from cellcount.images.quality import measure_quality
 from cellcount.images.read import read_image
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
 from cellcount.journal import Json, key_of
@@ -225,12 +226,15 @@ class Pipeline:
             if self._typer is not None:
                 types = self._typer.type_cells(picture.pixels, cells, factor or 1.0)
                 cells = replace(cells, types=types)
+            target = self._detector.engine.card.rbc_diameter_px
+            quality = measure_quality(picture.pixels, factor or 1.0, target)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
             return ImageResult(ref, "failed", reason_of(error, ref), *size, um_per_px)
         cautions = [SCALE_CAUTION] if factor is None else []
         cautions += [CAP_CAUTION] if found.capped else []
         cautions += [] if len(cells) else [EMPTY_CAUTION]
-        return ImageResult(ref, "done", "; ".join(cautions), *size, um_per_px, factor or 1.0, cells)
+        facts = (*size, um_per_px, factor or 1.0)
+        return ImageResult(ref, "done", "; ".join(cautions), *facts, cells, quality)
 
     def factor(self, loaded: Loaded) -> float | None:
         """What the image's pixels are multiplied by before detection, None where unknown."""

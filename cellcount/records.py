@@ -207,6 +207,25 @@ class Cells:
         return cls(Detections.empty(), np.zeros(0, np.bool_))
 
 
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good a field is, from its pixels alone; None where too little is stained to tell.
+
+    Attributes:
+        focus: sharpness of edges, about 1 when sharp and 0 when hopelessly blurred.
+        exposure: brightness of the clear background, 0-255.
+        clipped_percent: pixels of which a channel is as dark or as bright as can be.
+        stain_balance: the red channel's share of the stain's density, higher for bluer stains.
+        stained_percent: pixels that are clearly darker than the glass around them.
+    """
+
+    focus: float | None
+    exposure: float
+    clipped_percent: float
+    stain_balance: float | None
+    stained_percent: float
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageResult:
     """Everything that is known of one image once it is finished, failed ones included.
@@ -219,6 +238,7 @@ class ImageResult:
         um_per_px: scale used or found, None when unknown (never an estimate from red cells).
         scale_factor: original pixels are multiplied by this before detection, None if not read.
         cells: the counted cells, empty unless done.
+        quality: of the field, None where it was not measured.
     """
 
     ref: ImageRef
@@ -229,6 +249,7 @@ class ImageResult:
     um_per_px: float | None = None
     scale_factor: float | None = None
     cells: Cells = field(default_factory=Cells.empty)
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

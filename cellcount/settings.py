@@ -107,6 +107,7 @@ class OutputSettings:
         out: counts.csv, one row per image.
         cells: cells.csv, one row per cell, or None.
         slides: slides.csv, the differential of each slide and specimen, or None.
+        report: HTML page for people, or None.
         annotated: folder of annotated images, or None.
         annotate: which images are drawn.
         coco: COCO file of all cells, or None.
@@ -121,6 +122,7 @@ class OutputSettings:
     out: Path
     cells: Path | None = None
     slides: Path | None = None
+    report: Path | None = None
     annotated: Path | None = None
     annotate: AnnotateRule = "all"
     coco: Path | None = None
@@ -142,6 +144,7 @@ class OutputSettings:
             "--out": self.out,
             "--cells": self.cells,
             "--slides": self.slides,
+            "--report": self.report,
             "--coco": self.coco,
             "--pseudonymize": self.pseudonymize,
         }

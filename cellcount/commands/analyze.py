@@ -25,6 +25,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--cells", type=_FILE, help="Table with one row per cell (likewise).")
 @click.option("--slides", type=_FILE, help="Table with the differential of each slide (likewise).")
+@click.option("--report", type=_FILE, help="Report of the run as one HTML page.")
 @click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined.")
 @click.option(
     "--annotate",

@@ -117,6 +117,8 @@ def _headline(outcome: Outcome) -> str:
     parts = [f"{totals.done:,} of {number_of(outcome.images, 'image')} done"]
     if outcome.failed:
         parts.append(f"{outcome.failed:,} failed")
+    if excluded := len(totals.not_done) - outcome.failed:
+        parts.append(f"{excluded:,} excluded")
     if totals.cautions:
         parts.append(f"{len(totals.cautions):,} with a caution")
     if outcome.analyzed_now and outcome.seconds:

@@ -26,7 +26,7 @@ from cellcount.data.sampling import Draw
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.formats.crops import LabelledCrop
 from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import Interpolation, contour_crop, surroundings, window
+from cellcount.images.crops import BALANCE_SIDES, Interpolation, contour_crop, surroundings, window
 from cellcount.images.read import read_image
 from cellcount.records import ImageRef
 
@@ -123,7 +123,8 @@ def _placed(pixels: NDArray[np.uint8], item: LabelledCrop, look: CropWindow) -> 
             "boxes themselves with --window 0"
         )
     side = side or max(x1 - x0, y1 - y0)
-    near, centre = surroundings(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side)
+    middle = ((x0 + x1) / 2, (y0 + y1) / 2)
+    near, centre = surroundings(pixels, middle, side, sides=BALANCE_SIDES)
     return PlacedCell(_balanced(near, look), centre, side)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
 from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import surroundings, window
+from cellcount.images.crops import BALANCE_SIDES, surroundings, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.records import Cells, CellTypes
@@ -96,7 +96,8 @@ def field_crops(
     for x, y in ((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2).tolist():
         near, place = surroundings(pixels, (x, y), side_px)
         if before.white_balance:
-            near = apply_gains(near, white_balance_gains(near))
+            around, _ = surroundings(pixels, (x, y), side_px, sides=BALANCE_SIDES)
+            near = apply_gains(near, white_balance_gains(around))
         if card.crop.contour:
             whole = window(near, place, side_px, (ceil(side_px), ceil(side_px)))
             crops.append(central_crop(whole, card, side_px))

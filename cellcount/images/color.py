@@ -26,9 +26,24 @@ def white_balance_gains(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     step_y = max(1, pixels.shape[0] // _SAMPLES_PER_SIDE)
     step_x = max(1, pixels.shape[1] // _SAMPLES_PER_SIDE)
     sample = pixels[::step_y, ::step_x].reshape(-1, 3)
-    bright = np.percentile(sample, _PERCENTILE, axis=0)
+    bright = [_percentile(sample[:, channel], _PERCENTILE) for channel in range(3)]
     gains = WHITE / np.maximum(bright, 1.0)
     return np.clip(gains, _LOWEST_GAIN, _HIGHEST_GAIN).astype(np.float32)
+
+
+def _percentile(values: NDArray[np.uint8], percent: float) -> float:
+    """``np.percentile`` of bytes, to the last bit, by counting instead of sorting."""
+    place = percent / 100 * (len(values) - 1)
+    rank = int(place)
+    reached = np.cumsum(np.bincount(values, minlength=256))
+    low, high = (
+        float(np.searchsorted(reached, min(r, len(values) - 1), side="right"))
+        for r in (rank, rank + 1)
+    )
+    share = place - rank
+    if share >= 0.5:  # as numpy does, so that both ends are met exactly
+        return high - (high - low) * (1 - share)
+    return low + (high - low) * share
 
 
 def apply_gains(pixels: NDArray[np.uint8], gains: NDArray[np.float32]) -> NDArray[np.uint8]:

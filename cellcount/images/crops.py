@@ -22,7 +22,12 @@ _FILTERS = {
 }
 #: Larger windows are looked at in a picture reduced by a whole number, which bounds memory.
 _LARGEST_PX = 4096
-_MARGIN_PX = 8  # more than any resampling looks at beyond half a side
+#: Sides of the square on which a window can depend: resampling looks a quarter of a side further.
+LEAST_SIDES = 1.5
+#: Sides of the square whose white balance a cell of a field gets: as much as pictures of single
+#: cells show.
+BALANCE_SIDES = 2.0
+_MARGIN_PX = 8
 #: The numbers of seeds/002 are for pictures of this side, and grow with the picture.
 _CONTOUR_PICTURE_PX = 250
 _CONTOUR_LEAST_PX = 100
@@ -62,13 +67,17 @@ def window(
 
 
 def surroundings(
-    pixels: NDArray[np.uint8], centre_xy: tuple[float, float], side_px: float
+    pixels: NDArray[np.uint8],
+    centre_xy: tuple[float, float],
+    side_px: float,
+    *,
+    sides: float = LEAST_SIDES,
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """What lies within a side of a window's centre, and where the centre is in there.
+    """What lies within so many sides about a window's centre, and where the centre is in there.
 
-    The window, cut from that, is the same as cut from the whole picture.
+    From ``LEAST_SIDES`` up the window, cut from that, is the same as cut from the whole picture.
     """
-    (x, y), reach = centre_xy, ceil(side_px) + _MARGIN_PX
+    (x, y), reach = centre_xy, ceil(sides / 2 * side_px) + _MARGIN_PX
     if side_px >= _LARGEST_PX:  # is looked at in a picture reduced as a whole
         return pixels, centre_xy
     left, top = max(0, floor(x) - reach), max(0, floor(y) - reach)

@@ -57,6 +57,7 @@ def annotate(
     classes: Sequence[CellClass],
     title: str,
     types: Sequence[CellClass] = (),
+    largest_px: int = _HUGE_PX,
 ) -> Image.Image:
     """The picture with its cells outlined and a strip with title, legend and counts below it.
 
@@ -66,8 +67,9 @@ def annotate(
         classes: the detector's classes, in the order of the labels.
         title: name of the image.
         types: the classifier's types, in the order of their indices; none where none ran.
+        largest_px: a picture with a longer side is reduced to it.
     """
-    zoom = _zoom(picture)
+    zoom = _zoom(picture, largest_px)
     size = (max(1, round(picture.width_px * zoom)), max(1, round(picture.height_px * zoom)))
     view = Image.fromarray(picture.pixels)
     if view.size != size:
@@ -153,10 +155,10 @@ def _shortened(name: str, ending: str) -> str:
     return name + ending
 
 
-def _zoom(picture: Picture) -> float:
+def _zoom(picture: Picture, largest_px: int) -> float:
     longest = max(picture.width_px, picture.height_px, 1)
-    if longest > _HUGE_PX:
-        return _HUGE_PX / longest
+    if longest > largest_px:
+        return largest_px / longest
     return min(_LARGEST_ZOOM, -(-_SMALL_PX // longest))
 
 

@@ -113,6 +113,43 @@ _REASON = Column(
     "reason", "text", "", "why it failed or was excluded, or what to mind about a done image"
 )
 
+QUALITY_COLUMNS = (
+    Column(
+        "focus",
+        "float",
+        "",
+        "sharpness of edges, about 1 or more when sharp, near 0 when hopelessly blurred; it does "
+        "not depend on density, stain or light; empty where hardly anything is stained",
+        ".3f",
+    ),
+    Column("exposure", "float", "", "brightness of the clear background, 0 to 255", ".1f"),
+    Column(
+        "clipped_percent",
+        "float",
+        "%",
+        "pixels of which a channel is as dark or as bright as can be",
+        ".2f",
+    ),
+    Column(
+        "stain_balance",
+        "float",
+        "",
+        "the red channel's share of the stain's optical density: higher for a bluer stain; empty "
+        "where hardly anything is stained",
+        ".3f",
+    ),
+    Column("stained_percent", "float", "%", "pixels clearly darker than the glass around", ".2f"),
+    Column(
+        "cells_per_mpx",
+        "float",
+        "cells/Mpx",
+        "cells per million pixels at the model's scale; empty unless done",
+        ".1f",
+    ),
+    Column("edge_percent", "float", "%", "counted cells that the image's edge cuts", ".1f"),
+)
+"""What counts.csv says of the quality of a field."""
+
 _COUNTS_COLUMNS = (
     _IMAGE,
     Column("slide", "text", "", "slide, from the manifest, else the folder"),
@@ -136,6 +173,7 @@ _COUNTS_COLUMNS = (
         "the image was resized by this factor before detection (4 significant digits)",
         ".4g",
     ),
+    *QUALITY_COLUMNS,
     Column("cells", "int", "cells", "all cells counted; empty unless done"),
 )
 

@@ -22,6 +22,7 @@ from cellcount.outputs.schema import (
     counts_columns,
 )
 from cellcount.outputs.typed import type_values
+from cellcount.profiles.quality import measures_of
 from cellcount.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult
 
 
@@ -147,6 +148,7 @@ def _counts_values(
         "um_per_px": result.um_per_px,
         "scale_factor": result.scale_factor,
     }
+    values |= measures_of(result)
     if result.status == "done":
         values["cells"] = len(result.cells)
         counts = count_by_class(result.cells, len(classes))

@@ -123,7 +123,7 @@ class Profile:
         nrbc: row of nucleated red cells, stated per 100 cells of the denominator, or "".
         targets: numbers of cells to count, ascending.
         unclassified_percent: advice is given when more of the cells are unclassified.
-        quality: name → threshold of a field's quality.
+        quality: threshold of a field's quality (``profiles.quality.THRESHOLDS``) → number.
         notes: what a reader must know.
     """
 

@@ -17,6 +17,7 @@ from cellcount.profiles.profile import (
     RowSet,
     Target,
 )
+from cellcount.profiles.quality import THRESHOLDS
 from cellcount.profiles.rows import ROWS, SMEAR_KINDS
 from cellcount.toml_checks import check_keys, complain, one_of, texts
 
@@ -238,6 +239,7 @@ def _targets(origin: str, entries: list[Any]) -> tuple[Target, ...]:
 
 def _numbers(origin: str, entry: dict[str, Any]) -> dict[str, float]:
     for key, value in entry.items():
+        one_of(f"{origin}, quality", "a key", key, THRESHOLDS)
         _in_range(f"{origin}, quality", key, value, -1e12, 1e12)
     return {key: float(value) for key, value in entry.items()}
 

@@ -28,6 +28,7 @@ from cellcount.outputs.manifest import (
     run_manifest_path,
     write_run_manifest,
 )
+from cellcount.outputs.report import ReportSource, write_report
 from cellcount.outputs.slides import write_slides
 from cellcount.outputs.tables import write_cells, write_counts
 from cellcount.pipeline import (
@@ -38,6 +39,7 @@ from cellcount.pipeline import (
     load,
     thresholds_of,
 )
+from cellcount.profiles.quality import judged
 from cellcount.records import CellClass, ImageRef, ImageResult
 from cellcount.runners.exports import Names, check_forms, write_exports
 from cellcount.runners.inputs import plan_of
@@ -127,7 +129,7 @@ class Job:
             request.differential,
             (self.card, self._weights_sha256),
             self.classifier,
-            wanted=output.slides is not None,
+            wanted=output.slides is not None or output.report is not None,
         )
         self._clock.lap("prepare")
 
@@ -178,6 +180,7 @@ class Job:
         def use(loaded: Loaded) -> Work | None:
             result = pipeline.analyze(loaded)
             journal.add(result, loaded.file_key)
+            result = self._judged(result)
             watcher.advance(result)
             tally.count(result)
             return self._drawing(loaded, result)
@@ -208,6 +211,10 @@ class Job:
             self.types,
         )
 
+    def _judged(self, result: ImageResult) -> ImageResult:
+        """The result by the profile's thresholds of quality, which the journal does not know."""
+        return judged(result, self.counting.profile.quality)
+
     def _title(self, result: ImageResult) -> str:
         """What a picture is called; one of a forced profile says so, as every output does."""
         name, forced = self.names.image(result.ref.image), self.counting.rules.forced
@@ -220,16 +227,18 @@ class Job:
             return
         fresh = {ref.image for ref in analyzed}
         earlier = [ref for ref in self.plan.refs if ref.image not in fresh]
-        missing = [
-            result.ref
-            for result in journal.results(earlier)
-            if _is_drawn(output, result)
-            and not annotated_path(output.annotated, self.names.image(result.ref.image)).exists()
-        ]
+        missing = []
+        for result in map(self._judged, journal.results(earlier)):
+            path = annotated_path(output.annotated, self.names.image(result.ref.image))
+            if result.status == "excluded":
+                path.unlink(missing_ok=True)  # drawn by another profile's thresholds
+            elif _is_drawn(output, result) and not path.exists():
+                missing.append(result.ref)
         if not missing:
             return
         read = partial(load, max_pixels=self.request.analyze.max_pixels)
-        results = journal.results(missing)  # in the order of the plan, as ``missing`` is
+        # In the order of the plan, as ``missing`` is.
+        results = map(self._judged, journal.results(missing))
 
         def use(loaded: Loaded) -> Work | None:
             result = next(results)
@@ -251,7 +260,8 @@ class Job:
         profile, separator = self.counting.label, output.csv_separator
 
         def results() -> Iterator[ImageResult]:
-            return map(self.names.result, journal.results(self.names.ordered(self.plan.refs)))
+            stored = journal.results(self.names.ordered(self.plan.refs))
+            return map(self.names.result, map(self._judged, stored))
 
         tables = [output.out]
         write_counts(output.out, results(), classes, separator, types, profile, bom=output.csv_bom)
@@ -268,6 +278,9 @@ class Job:
             write_coco(output.coco, results(), classes, types, profile)
             tables.append(output.coco)
         write_exports(output, results, classes, types)
+        if output.report is not None:
+            write_report(output.report, results, self._source())
+            tables.append(output.report)
         totals = Totals.of(results(), classes, types)
         self._clock.lap("write")
         record_path = run_manifest_path(output.out)
@@ -282,6 +295,20 @@ class Job:
         )
         write_run_manifest(record_path, self._record(outcome, tables, tally))
         return outcome
+
+    def _source(self) -> ReportSource:
+        """What the report tells of this job besides its results."""
+        settings = self.request.analyze
+        return ReportSource(
+            counting=self.counting,
+            types=self.types,
+            images=len(self.plan.refs),
+            densest_field=self.card.densest_field,
+            notes=self.card.notes,
+            versions=library_versions(),
+            settings=settings.fingerprint_fields(),
+            max_pixels=settings.max_pixels,
+        )
 
     def _record(self, outcome: Outcome, tables: list[Path], tally: Tally) -> RunRecord:
         engine, request = self.detector.engine, self.request
@@ -328,7 +355,7 @@ class Job:
 
 def _tables_of(output: OutputSettings) -> tuple[Path | None, ...]:
     """The files that were asked for, where they were."""
-    return output.out, output.cells, output.slides, output.coco
+    return output.out, output.cells, output.slides, output.coco, output.report
 
 
 def _files_of(output: OutputSettings) -> list[Path]:

@@ -79,6 +79,7 @@ def profile_facts(counting: Counting) -> dict[str, Any]:
         "forced": rules.forced,
         "limits": rules.method,
         "confidence": rules.confidence,
+        "quality": dict(profile.quality),
         "adjusted_by": None if rules.confusion is None else rules.confusion.source,
     }
 

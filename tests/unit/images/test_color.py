@@ -45,3 +45,14 @@ def test_gains_round_and_clip_as_float_arithmetic_does() -> None:
     expected = np.clip(np.floor(pixels * gains + np.float32(0.5)), 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(apply_gains(pixels, gains), expected)
     np.testing.assert_array_equal(apply_gains(pixels, np.ones(3, np.float32)), pixels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (7, 3), (40, 41), (300, 517)])
+def test_the_brightest_twentieth_is_numpys_to_the_last_bit(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(sum(shape))
+    for highest in (1, 5, 256):
+        pixels = rng.integers(0, highest, (*shape, 3)).astype(np.uint8)
+        step_y, step_x = (max(1, side // 256) for side in shape)
+        bright = np.percentile(pixels[::step_y, ::step_x].reshape(-1, 3), 95.0, axis=0)
+        expected = np.clip(WHITE / np.maximum(bright, 1.0), 0.75, 3.0).astype(np.float32)
+        np.testing.assert_array_equal(white_balance_gains(pixels), expected)

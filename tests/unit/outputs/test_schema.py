@@ -94,8 +94,8 @@ def test_types_of_a_table_read_back(tmp_path: Path, blood: list[CellClass]) -> N
     header = ";".join(c.name for c in columns)
     path.write_text(
         f"\ufeff{header}\n"
-        "a.png;s;;p 1;done;;640;480;0.0625;1.5;12;10;2;0\n"
-        "b.png;s;;p 1;failed;it is empty;;;;;;;;\n",
+        "a.png;s;;p 1;done;;640;480;0.0625;1.5;0.9;210;0.1;0.3;40;18.5;5;12;10;2;0\n"
+        "b.png;s;;p 1;failed;it is empty;;;;;;;;;;;;;;;\n",
         encoding="utf-8",
     )
     for table in (read_table(path, columns), read_table(path)):  # by name as well
@@ -142,7 +142,8 @@ def test_what_is_no_table_is_an_error(tmp_path: Path) -> None:
 def test_columns_are_those_promised(blood: list[CellClass]) -> None:
     counts = counts_columns(blood)
     assert ",".join(c.name for c in counts) == (
-        "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
+        "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,focus,"
+        "exposure,clipped_percent,stain_balance,stained_percent,cells_per_mpx,edge_percent,cells,"
         "n_rbc,n_wbc,n_platelet"
     )
     assert "nucleated objects" in counts[-2].meaning

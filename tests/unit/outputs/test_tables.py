@@ -38,10 +38,12 @@ def results() -> list[ImageResult]:
     done = ImageResult(
         *(ref, "done", "", 640, 480, 0.0625, 1.23456),
         Cells(detections, np.array([True, False])),
+        Quality(0.91251, 211.2345, 0.0153, None, 57.1234),
     )
     empty = ImageResult(replace(ref, image="b.png"), "done", "", 1, 1)
     failed = ImageResult(replace(ref, image="c.png"), "failed", "it is empty; 0 bytes")
     excluded = ImageResult(replace(ref, image="d.png"), "excluded", "out of focus", 640, 480)
+    excluded = replace(excluded, quality=Quality(0.1, 40, 0, 0.25, 3))
     return [done, empty, failed, excluded]
 
 
@@ -51,12 +53,14 @@ def test_counts_to_the_byte(
     path = tmp_path / "counts.csv"
     write_counts(path, iter(results), blood)
     assert path.read_bytes().decode() == (
-        "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,cells,"
+        "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,focus,"
+        "exposure,clipped_percent,stain_balance,stained_percent,cells_per_mpx,edge_percent,cells,"
         "n_rbc,n_wbc,n_platelet\n"
-        '"\'=é, ""x""\n.png",slide 1,specimen,,done,,640,480,0.0625,1.235,2,1,1,0\n'
-        "b.png,slide 1,specimen,,done,,1,1,,,0,0,0,0\n"
-        'c.png,slide 1,specimen,,failed,"it is empty; 0 bytes",,,,,,,,\n'
-        "d.png,slide 1,specimen,,excluded,out of focus,640,480,,,,,,\n"
+        '"\'=é, ""x""\n.png",slide 1,specimen,,done,,640,480,0.0625,1.235,'
+        "0.913,211.2,0.02,,57.12,4.3,50.0,2,1,1,0\n"
+        "b.png,slide 1,specimen,,done,,1,1,,,,,,,,0.0,,0,0,0,0\n"
+        'c.png,slide 1,specimen,,failed,"it is empty; 0 bytes",,,,,,,,,,,,,,,\n'
+        "d.png,slide 1,specimen,,excluded,out of focus,640,480,,,0.100,40.0,0.00,0.250,3.00,,,,,,\n"
     )
 
 
@@ -107,7 +111,7 @@ def test_counts_of_types_to_the_byte(
     path = tmp_path / "counts.csv"
     write_counts(path, iter(typed), blood, ",", types, "p 1")
     assert check_table(path, counts_columns(blood, types)) == []
-    rows = [line.split(",")[11:] for line in path.read_text("utf-8").splitlines()[1:]]
+    rows = [line.split(",")[18:] for line in path.read_text("utf-8").splitlines()[1:]]
     assert rows == [
         ["2", "2", "1", "2", "0", "1", "1"],
         ["0", "0", "0", "0", "0", "0", "0"],

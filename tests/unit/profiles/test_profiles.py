@@ -53,12 +53,12 @@ def test_the_blood_keeps_nucleated_red_cells_outside() -> None:
 def test_a_laboratory_s_own_file(tmp_path: Path) -> None:
     path = tmp_path / "ours.toml"
     changed = BLOOD.replace('version = "1.0"', 'version = "2024-3"').replace(
-        "[names]", "[quality]\nleast_focus = 12\n\n[names]"
+        "exclude_focus_min = 0.15", "exclude_focus_min = 12"
     )
     path.write_text(changed, "utf-8")
     ours = load_profile(str(path))
     assert ours.label() == "ours 2024-3"
-    assert ours.quality == {"least_focus": 12.0}
+    assert ours.quality["exclude_focus_min"] == 12.0
     with pytest.raises(UsageError, match=r"cannot be read: .*No such file"):
         load_profile(str(tmp_path / "none.toml"))
 

@@ -1,0 +1,117 @@
+"""How good a field is: focus, light, clipping, stain. A pure function of its pixels and its scale.
+
+Everything is measured at a fixed number of pixels per red cell, so that neither the camera nor the
+detector decides it, and on optical density, so that only ``exposure`` and ``clipped_percent`` see
+the lamp. Focus compares fine with coarse detail at the same edges: a ratio, to which it matters
+neither how many cells there are nor how dark they are stained.
+
+Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w, 3) at ``_COARSE_PX`` per red cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cellcount.images.scale import resize
+from cellcount.records import Quality
+
+#: Optical density above the background from which a pixel counts as stained: 11 % darker.
+STAINED_DENSITY = 0.05
+#: Less of a field stained shows too little to judge focus and stain by.
+LEAST_STAINED_PERCENT = 0.2
+
+# Pixels per red cell at which stain is looked at, and focus.
+_COARSE_PX, _FINE_PX = 8.0, 32.0
+# Empty glass is sought this many red cells around.
+_BACKGROUND_CELLS = 3
+_BACKGROUND_PERCENTILE = 95.0
+# Fine and coarse detail, standard deviations in pixels: 0.3 and 0.9 µm.
+_FINE, _COARSE = _FINE_PX / 24, _FINE_PX / 8
+# Focus is measured on at most 3 x 3 windows, so the cost does not grow with the image.
+_WINDOWS, _WINDOW_PX = 3, 256
+_SAMPLES_PER_SIDE = 512
+
+
+def measure_quality(pixels: NDArray[np.uint8], factor: float, rbc_diameter_px: float) -> Quality:
+    """The quality of a whole field; neither tiles nor batches have a part in it.
+
+    Args:
+        pixels: the field (H, W, 3).
+        factor: original pixels times this are the model's pixels.
+        rbc_diameter_px: mean red-cell diameter at the model's scale.
+    """
+    to_one = factor / rbc_diameter_px  # original pixels times this are red cells
+    thumbnail = resize(pixels, to_one * _COARSE_PX).astype(np.float32)  # (h, w, 3)
+    density = _density(thumbnail)  # (h, w, 3)
+    stained = density.mean(axis=2) > STAINED_DENSITY  # (h, w)
+    stained_percent = 100 * float(stained.mean())
+    shows = stained_percent >= LEAST_STAINED_PERCENT
+    return Quality(
+        focus=_focus(pixels, to_one * _FINE_PX) if shows else None,
+        exposure=float(np.percentile(thumbnail.mean(axis=2), _BACKGROUND_PERCENTILE)),
+        clipped_percent=_clipped_percent(pixels),
+        stain_balance=_stain_balance(density[stained]) if shows else None,
+        stained_percent=stained_percent,
+    )
+
+
+def _density(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Optical density of each channel above the glass nearby, which uneven light leaves alone."""
+    side = 2 * round(_BACKGROUND_CELLS * _COARSE_PX / 2) + 1
+    glass = ndimage.maximum_filter(thumbnail, size=(side, side, 1), mode="nearest")
+    return np.log10((glass + 1) / (thumbnail + 1))
+
+
+def _stain_balance(density: NDArray[np.float32]) -> float:
+    """Red's share of the density (N, 3) in the median stained pixel: what a blue dye takes out."""
+    return float(np.median(density[:, 0] / density.sum(axis=1)))
+
+
+def _clipped_percent(pixels: NDArray[np.uint8]) -> float:
+    """Percent of pixels, on a regular grid, of which a channel is as dark or bright as can be."""
+    step_y = max(1, pixels.shape[0] // _SAMPLES_PER_SIDE)
+    step_x = max(1, pixels.shape[1] // _SAMPLES_PER_SIDE)
+    sample = pixels[::step_y, ::step_x]
+    return 100 * float(((sample == 0) | (sample == 255)).any(axis=2).mean())
+
+
+def _focus(pixels: NDArray[np.uint8], factor: float) -> float | None:
+    """1 for perfectly sharp edges, 0 for hopeless ones; None without any detail.
+
+    The slope of the gradient at the fine scale on that at the coarse scale, which noise, being
+    fine and of no direction, hardly enters. For a straight edge blurred by b pixels it is
+    sqrt((2 C² + 2 b²) / (F² + C² + 2 b²)) and falls from 1.34 to 1.
+    """
+    together = coarse_alone = 0.0
+    for window in _windows(pixels, factor):
+        grey = np.log10(resize(window, factor).mean(axis=2, dtype=np.float32) + 1)
+        for axis in (0, 1):
+            order = (1 - axis, axis)
+            fine = ndimage.gaussian_filter(grey, _FINE, order=order, mode="nearest")
+            coarse = ndimage.gaussian_filter(grey, _COARSE, order=order, mode="nearest")
+            together += float((fine * coarse).sum(dtype=np.float64))
+            coarse_alone += float((coarse * coarse).sum(dtype=np.float64))
+    if coarse_alone <= 0:
+        return None
+    sharpest = (2 * _COARSE**2 / (_FINE**2 + _COARSE**2)) ** 0.5
+    return (together / coarse_alone - 1) / (sharpest - 1)
+
+
+def _windows(pixels: NDArray[np.uint8], factor: float) -> Iterator[NDArray[np.uint8]]:
+    side = max(1, round(_WINDOW_PX / factor))
+    columns = _spans(pixels.shape[1], side)
+    for top, bottom in _spans(pixels.shape[0], side):
+        for left, right in columns:
+            yield np.ascontiguousarray(pixels[top:bottom, left:right])
+
+
+def _spans(length: int, side: int) -> list[tuple[int, int]]:
+    """Spread evenly over the length, or all of it where it is no longer than they are together."""
+    if length <= _WINDOWS * side:
+        return [(0, length)]
+    starts = np.linspace(0, length - side, _WINDOWS).round().astype(int).tolist()
+    return [(start, start + side) for start in starts]

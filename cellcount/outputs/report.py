@@ -1,0 +1,333 @@
+"""The report of a run: one HTML file that loads nothing, for people who do not open tables.
+
+A pure function of the results and of the image files that pictures are cut from. What is long is
+cut off at a stated number and told to be in the tables, so that thousands of fields stay usable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cellcount import __version__
+from cellcount.differential.figures import Differential, Kind
+from cellcount.differential.rollup import FieldCounts, Unit, field_counts, roll_up
+from cellcount.outputs.pages import write_page
+from cellcount.outputs.report_pictures import Flagged, Pictures, ShownCell, Survey, make_pictures
+from cellcount.outputs.report_tables import (
+    Cell,
+    Table,
+    counts_table,
+    differential_tables,
+    shown,
+    with_limits,
+)
+from cellcount.outputs.slides import Counting, figure_values
+from cellcount.records import UNCLASSIFIED, CellClass, ImageResult
+
+Results = Callable[[], Iterator[ImageResult]]
+
+_TEMPLATE = "report.html"
+_MOST_UNITS, _MOST_LISTED_UNITS = 120, 1_000
+_MOST_FIELDS, _MOST_REASONS = 2_000, 30
+_NO_COUNTS = "no field of it could be analysed"
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class ReportSource:
+    """What the report must know besides the results.
+
+    Attributes:
+        counting: how cells are counted.
+        types: of the classifier, in the order of their indices; none where none ran.
+        images: of the run, those without a result yet included.
+        densest_field: most cells on a field of the detector's training, 0 where it is unknown.
+        notes: what the detector's card says that it cannot do.
+        versions: program or library to version.
+        settings: by name, whatever decides the numbers.
+        max_pixels: largest image that is read.
+    """
+
+    counting: Counting
+    types: Sequence[CellClass]
+    images: int
+    densest_field: int = 0
+    notes: Sequence[str] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    max_pixels: int
+
+
+def write_report(path: Path, results: Results, source: ReportSource) -> None:
+    """Write the report.
+
+    Args:
+        path: the page.
+        results: of the run, as often as it is called.
+        source: what else to tell.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
+    counting, types = source.counting, source.types
+    names = [*types, CellClass(UNCLASSIFIED, UNCLASSIFIED, UNCLASSIFIED)] if types else []
+    survey = Survey(len(names) or len(counting.classes), typed=bool(types))
+    units = roll_up(_surveyed(results, survey, counting))
+    pictures = make_pictures(results(), survey, counting.classes, types, source.max_pixels)
+    run = units.pop()
+    ordered = _by_specimen(units)
+    of_run = counting.of(run)
+    values = {
+        "version": __version__,
+        "title": "Report of cell counts",
+        "label": counting.label,
+        "warnings": _warnings(source, survey, of_run),
+        "summary": _summary(source, survey, run, units),
+        "totals": [_counts_of_run(of_run)],
+        "overview": _overview(ordered, counting),
+        "units": [_section(i, u, counting) for i, u in enumerate(ordered[:_MOST_UNITS], 1)],
+        "units_left": max(0, len(ordered) - _MOST_UNITS),
+        "gallery": _gallery(survey, pictures, names or counting.classes, types),
+        "typed": bool(types),
+        "reasons": _reasons(survey.flagged),
+        "flagged": _flagged(survey, pictures),
+        "flagged_in_all": len(survey.flagged),
+        "fields": _fields(run, survey, counting),
+        "fields_left": max(0, len(run.fields) - _MOST_FIELDS),
+        "limits": _limits_of_models(source),
+        "provenance": _provenance(source),
+    }
+    write_page(path, _TEMPLATE, values)
+
+
+def _surveyed(results: Results, survey: Survey, counting: Counting) -> Iterator[FieldCounts]:
+    """The counts of each field, while the survey looks on."""
+    ids = [t.id for t in counting.assessable]
+    for result in results():
+        survey.add(result)
+        yield field_counts(result, len(counting.classes), ids)
+
+
+def _by_specimen(units: Sequence[Unit]) -> list[Unit]:
+    """Every specimen before its slides, then slides without one."""
+    specimens = [u for u in units if u.level == "specimen"]
+    ordered = []
+    for one in specimens:
+        slides = [u for u in units if u.level == "slide" and u.specimen == one.specimen]
+        ordered += [one, *slides]
+    return ordered + [u for u in units if u.level == "slide" and not u.specimen]
+
+
+def _title(unit: Unit) -> str:
+    if unit.level == "specimen":
+        return f"Specimen {unit.specimen}"
+    name = f"Slide {unit.slide}" if unit.slide else "Slide without a name"
+    return f"{name}, specimen {unit.specimen}" if unit.specimen else name
+
+
+def _section(number: int, unit: Unit, counting: Counting) -> dict[str, Any]:
+    found = counting.of(unit)
+    done = sum(one.status == "done" for one in unit.fields)
+    return {
+        "anchor": f"unit-{number}",
+        "title": _title(unit),
+        "level": unit.level,
+        "specimen": unit.specimen,
+        "slide": unit.slide,
+        "lead": _lead(found, done, len(unit.fields)),
+        "advice": [advice.text for advice in found.advice],
+        "tables": differential_tables(found) if done else [],
+    }
+
+
+def _lead(found: Differential, done: int, fields: int) -> str:
+    if not done:
+        return f"{fields:,} fields, {_NO_COUNTS}: there is nothing to report."
+    text = f"{done:,} of {fields:,} fields analysed"
+    if found.total is None:
+        return f"{text}; no classifier ran, so there is no differential."
+    if not found.total:
+        return f"{text}; no cell of the denominator was found, so there are no percentages."
+    of = next((f.of for f in found.of_kind("class", "pool") if f.of), found.profile.cells)
+    return f"{text}; {found.total:,} {of} in the denominator."
+
+
+def _warnings(source: ReportSource, survey: Survey, run: Differential) -> list[str]:
+    """What nobody may miss."""
+    said = [advice.text for advice in run.advice if advice.id == "forced"]
+    if source.densest_field and survey.densest > source.densest_field:
+        said.append(
+            f"The densest field has {survey.densest:,} cells, more than the "
+            f"{source.densest_field:,} of any field that the detector was trained on: cells may "
+            "be missed there."
+        )
+    return said
+
+
+def _summary(
+    source: ReportSource, survey: Survey, run: Unit, units: Sequence[Unit]
+) -> list[tuple[str, str]]:
+    """The run in a few lines."""
+    statuses = Counter(one.status for one in run.fields)
+    cautions = sum(one.status == "done" for one in survey.flagged)
+    waiting = source.images - len(run.fields)
+    fields = [f"{statuses['done']:,} of {source.images:,} analysed"]
+    more = (
+        (statuses["failed"], "failed"),
+        (statuses["excluded"], "excluded"),
+        (cautions, "with a caution"),
+        (waiting, "without a result yet: give the same command again"),
+    )
+    fields += [f"{n:,} {words}" for n, words in more if n > 0]
+    about = source.counting.about()
+    rows = [("Fields", ", ".join(fields)), ("Slides", f"{_of_level(units, 'slide'):,}")]
+    if specimens := _of_level(units, "specimen"):
+        rows.append(("Specimens", f"{specimens:,}"))
+    rows.append(("Densest field", _densest(survey.densest, source.densest_field)))
+    names = ("profile", "denominator", "outside_the_denominator", "not_assessed", "limits")
+    return rows + [(_words(name), about[name]) for name in names if about.get(name)]
+
+
+def _densest(cells: int, trained: int) -> str:
+    known = f"{trained:,}" if trained else "not stated"
+    return f"{cells:,} cells; densest seen in training: {known}"
+
+
+def _of_level(units: Sequence[Unit], level: str) -> int:
+    return sum(unit.level == level for unit in units)
+
+
+def _words(name: str) -> str:
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _counts_of_run(found: Differential) -> Table:
+    kinds: tuple[Kind, ...] = ("object", "class", "pool", "outside")
+    return counts_table("Cells of the whole run: it pools people, so counts alone", found, kinds)
+
+
+def _overview(units: Sequence[Unit], counting: Counting) -> dict[str, Any] | None:
+    """A line per slide and specimen; none where there is only one."""
+    if len(units) < 2:
+        return None
+    rows, heads = [], dict[tuple[str, str], str]()
+    for number, unit in enumerate(units[:_MOST_LISTED_UNITS], 1):
+        found = counting.of(unit)
+        cells: dict[tuple[str, str], Cell] = {}
+        for figure in found.of_kind(*(("class", "pool") if counting.assessable else ("object",))):
+            values = figure_values(figure, found.rules)
+            is_share = bool(counting.assessable)
+            name, form = ("percent", ".1f") if is_share else ("n", "")
+            cell = with_limits(values, name, "ci", form) if is_share else shown(values, name)
+            if figure.assessment == "assessed":
+                cells[figure.kind, figure.id] = cell
+                heads.setdefault((figure.kind, figure.id), figure.name)
+        done = sum(one.status == "done" for one in unit.fields)
+        anchor = f"unit-{number}" if number <= _MOST_UNITS else ""
+        total = "" if found.total is None else f"{found.total:,}"
+        rows.append((anchor, _title(unit), f"{done:,} of {len(unit.fields):,}", total, cells))
+    left = len(units) - len(rows)
+    order = list(heads)
+    return {
+        "heads": [_words(heads[key]) + (", %" if counting.assessable else "") for key in order],
+        "rows": [(*row[:4], [row[4].get(key, Cell()) for key in order]) for row in rows],
+        "left": max(0, left),
+        "of": f"limits are those of {100 * counting.rules.confidence:g} %",
+    }
+
+
+def _gallery(
+    survey: Survey,
+    pictures: Pictures,
+    names: Sequence[CellClass],
+    types: Sequence[CellClass],
+) -> list[dict[str, Any]]:
+    """A part per type: its least sure cells, some of them without a picture."""
+    parts = []
+    for number, cells in survey.least_sure().items():
+        in_all = survey.counts[number]
+        parts.append(
+            {
+                "title": _words(names[number].plural),
+                "count": f"{len(cells):,} of {in_all:,} shown",
+                "cells": [
+                    {
+                        "address": pictures.cells.get((cell.image, cell.cell), ""),
+                        "image": cell.image,
+                        "number": cell.cell + 1,
+                        "words": _sureness(cell, types),
+                        "name": names[number].name,
+                    }
+                    for cell in cells
+                ],
+            }
+        )
+    return parts
+
+
+def _sureness(cell: ShownCell, types: Sequence[CellClass]) -> str:
+    if cell.second < 0:
+        return f"{cell.prob:.2f}"
+    second = types[cell.second]
+    return f"{cell.prob:.2f}; {second.abbreviation or second.name} {cell.second_prob:.2f}"
+
+
+def _reasons(flagged: Sequence[Flagged]) -> list[tuple[str, str, int]]:
+    """Status, reason and fields of each, the commonest first."""
+    counts = Counter((_status_words(one), one.reason) for one in flagged)
+    return [(status, reason, n) for (status, reason), n in counts.most_common(_MOST_REASONS)]
+
+
+def _status_words(one: Flagged) -> str:
+    return "caution" if one.status == "done" else one.status
+
+
+def _flagged(survey: Survey, pictures: Pictures) -> list[dict[str, str]]:
+    return [
+        {
+            "image": one.image,
+            "status": _status_words(one),
+            "reason": one.reason,
+            "address": pictures.fields.get(one.image, ""),
+        }
+        for one in survey.fields()
+    ]
+
+
+def _fields(run: Unit, survey: Survey, counting: Counting) -> dict[str, Any]:
+    """A line per field with its counts; nothing in place of 0 where it was not analysed."""
+    reasons = {one.image: one.reason for one in survey.flagged}
+    rows = []
+    for one in run.fields[:_MOST_FIELDS]:
+        counts = [f"{n:,}" if one.status == "done" else "" for n in one.objects.tolist()]
+        reason = reasons.get(one.ref.image, "")
+        rows.append((one.ref.image, one.ref.slide, one.status, counts, reason))
+    return {"heads": [_words(c.plural) for c in counting.classes], "rows": rows}
+
+
+def _limits_of_models(source: ReportSource) -> list[str]:
+    """What the models cannot tell, in the words of their cards and of the profile."""
+    about = source.counting.about()
+    said = [f"Detector: {note}" for note in source.notes]
+    said += [f"Classifier: {t}" for n, t in about.items() if n.startswith("classifier_note")]
+    said += [f"Profile: {t}" for n, t in about.items() if n.startswith("profile_note")]
+    missing = about.get("not_assessed")
+    if missing:
+        said.insert(0, f"Not assessed, never 0: {missing}.")
+    if not source.types:
+        said.insert(0, "No classifier ran: cells have the classes of the detector, no types.")
+    return said
+
+
+def _provenance(source: ReportSource) -> list[tuple[str, str]]:
+    """Everything that one needs to get the same numbers again."""
+    about = source.counting.about()
+    told = [(n, t) for n, t in about.items() if "_note_" not in n and n != "use"]
+    rows = [(_words(name), text) for name, text in told]
+    rows.append(("Versions", ", ".join(f"{n} {v}" for n, v in source.versions.items())))
+    settings = [f"{n} = {v}" for n, v in source.settings.items() if v is not None]
+    return [*rows, ("Settings", ", ".join(settings))]

@@ -1,0 +1,217 @@
+"""Which cells and fields of a run the report shows, and their pictures within a budget.
+
+Nothing but the least sure cells of each type is kept while results stream by; the images that
+hold them are read again one at a time. One that is gone or has changed leaves a placeholder.
+
+Shapes: N cells of one image; boxes are float32 ``(N, 4)`` xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cellcount.errors import ImageError
+from cellcount.images.crops import window
+from cellcount.images.read import read_image
+from cellcount.outputs.annotate import annotate
+from cellcount.outputs.pages import data_url
+from cellcount.records import CellClass, ImageResult, Picture, Status
+
+_MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
+_CELL_PX, _CELL_QUALITY = 96, 85
+_AROUND = 1.4  # side of a crop over that of the cell's box
+_MOST_FIELDS, _FIELD_PX, _FIELD_QUALITY = 20, 720, 78
+_FIELDS_BYTES = 6_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCell:
+    """A cell of the gallery: where it is and how sure the model was.
+
+    Attributes:
+        image: identity of its image.
+        cell: its rank there from 0; cells.csv counts from 1.
+        prob: of its type, or the detector's score where no classifier ran.
+        second: index of the next likely type, -1 where there is none.
+        second_prob: of that one.
+    """
+
+    image: str
+    cell: int
+    prob: float
+    second: int = -1
+    second_prob: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A field that a person should look at."""
+
+    image: str
+    status: Status
+    reason: str
+
+
+@dataclass
+class Survey:
+    """What is worth showing of the results added so far.
+
+    Attributes:
+        groups: number of types with, last, the unclassified; of the detector's classes where no
+            classifier ran.
+        typed: cells are grouped by type.
+        flagged: failed and excluded fields, and those with a caution.
+        counts: cells of each group.
+        densest: most cells on one field.
+    """
+
+    groups: int
+    typed: bool
+    flagged: list[Flagged] = field(default_factory=list)
+    counts: Counter[int] = field(default_factory=Counter)
+    densest: int = 0
+    _least: dict[int, list[tuple[float, int, ShownCell]]] = field(default_factory=dict)
+    _seen: int = 0
+
+    def add(self, result: ImageResult) -> None:
+        """One more result."""
+        if result.reason or result.status != "done":
+            self.flagged.append(Flagged(result.ref.image, result.status, result.reason))
+        self.densest = max(self.densest, len(result.cells))
+        group, sureness = self._grouped(result)
+        said = result.cells.types
+        for number in np.unique(group[group >= 0]).tolist():
+            members = np.flatnonzero(group == number)
+            self.counts[number] += len(members)
+            order = np.argsort(sureness[members], kind="stable")[: self.per_group]
+            for cell in members[order].tolist():
+                second = (-1, 0.0)
+                if self.typed and said is not None:
+                    second = (int(said.second[cell]), float(said.second_prob[cell]))
+                self._keep(
+                    number, ShownCell(result.ref.image, cell, float(sureness[cell]), *second)
+                )
+
+    @property
+    def per_group(self) -> int:
+        """Cells shown of each group."""
+        return min(_CELLS_PER_TYPE, max(_LEAST_PER_TYPE, _MOST_CELLS // max(1, self.groups)))
+
+    def least_sure(self) -> dict[int, list[ShownCell]]:
+        """Group → its cells to show, least sure first."""
+        return {
+            number: [cell for _, _, cell in sorted(kept, key=lambda k: (-k[0], -k[1]))]
+            for number, kept in sorted(self._least.items())
+        }
+
+    def fields(self) -> list[Flagged]:
+        """Flagged fields to draw: of every reason the first, then the second, and so on."""
+        ranks, ranked = Counter[tuple[Status, str]](), list[tuple[int, int, Flagged]]()
+        for order, one in enumerate(self.flagged):
+            if one.status != "failed":  # there is no picture of these
+                ranked.append((ranks[one.status, one.reason], order, one))
+                ranks[one.status, one.reason] += 1
+        chosen = heapq.nsmallest(_MOST_FIELDS, ranked, key=lambda r: r[:2])
+        return [one for _, _, one in sorted(chosen, key=lambda r: r[1])]
+
+    def _grouped(self, result: ImageResult) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Group of each of the N cells, -1 for none, and how sure the model was."""
+        cells = result.cells
+        if not self.typed:
+            return cells.detections.labels, cells.detections.scores
+        if cells.types is None:
+            return np.full(len(cells), -1, np.int64), np.zeros(len(cells), np.float32)
+        doubtful = (cells.types.best >= 0) & ~cells.types.accepted
+        return np.where(doubtful, self.groups - 1, cells.types.best), cells.types.prob
+
+    def _keep(self, number: int, cell: ShownCell) -> None:
+        """Keep a cell as long as it is among the least sure; of equal ones the first seen."""
+        kept, self._seen = self._least.setdefault(number, []), self._seen + 1
+        entry = (-cell.prob, -self._seen, cell)
+        if len(kept) < self.per_group:
+            heapq.heappush(kept, entry)
+        elif entry[:2] > kept[0][:2]:
+            heapq.heapreplace(kept, entry)
+
+
+@dataclass
+class Pictures:
+    """Addresses of the pictures that could be made.
+
+    Attributes:
+        cells: image and rank of a cell → its crop.
+        fields: image → the field with its cells outlined.
+    """
+
+    cells: dict[tuple[str, int], str] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def make_pictures(
+    results: Iterable[ImageResult],
+    survey: Survey,
+    classes: Sequence[CellClass],
+    types: Sequence[CellClass],
+    max_pixels: int,
+) -> Pictures:
+    """Read the images that hold what the survey chose, each once, and cut and draw.
+
+    Args:
+        results: of the run, as the survey saw them.
+        survey: what to show.
+        classes: of the detector.
+        types: of the classifier; none where none ran.
+        max_pixels: largest image that is read.
+    """
+    crops: dict[str, list[int]] = {}
+    for shown in survey.least_sure().values():
+        for cell in shown:
+            crops.setdefault(cell.image, []).append(cell.cell)
+    fields = {one.image for one in survey.fields()}
+    made, left = Pictures(), _FIELDS_BYTES
+    for result in results:
+        image = result.ref.image
+        picture = _picture(result, max_pixels) if image in crops or image in fields else None
+        if picture is None:
+            continue
+        for rank in crops.get(image, ()):
+            made.cells[image, rank] = _crop(picture, result.cells.detections.boxes_xyxy[rank])
+        if image in fields:
+            page = annotate(picture, result.cells, classes, image, types, _FIELD_PX)
+            address = _jpeg(page, _FIELD_QUALITY)
+            left -= len(address)
+            if left >= 0:
+                made.fields[image] = address
+    return made
+
+
+def _picture(result: ImageResult, max_pixels: int) -> Picture | None:
+    """The image as it was counted on; None where it cannot be had any more."""
+    try:
+        picture = read_image(result.ref, max_pixels=max_pixels)
+    except ImageError:
+        return None
+    same = (picture.width_px, picture.height_px) == (result.width_px, result.height_px)
+    return picture if same else None
+
+
+def _crop(picture: Picture, box_xyxy: NDArray[np.float32]) -> str:
+    x_min, y_min, x_max, y_max = box_xyxy.tolist()
+    side = max(4.0, _AROUND * max(x_max - x_min, y_max - y_min))
+    centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+    pixels = window(picture.pixels, centre, side, (_CELL_PX, _CELL_PX), "bicubic")
+    return _jpeg(Image.fromarray(pixels), _CELL_QUALITY)
+
+
+def _jpeg(image: Image.Image, quality: int) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    return data_url(buffer.getvalue(), "image/jpeg")

@@ -1,0 +1,201 @@
+"""A differential as the tables of the report: what slides.csv holds, shortened for reading.
+
+Every cell keeps the values of slides.csv that it shows, written as they stand there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cellcount.differential.figures import PERCENT, Differential, Figure, Kind
+from cellcount.outputs.schema import Value
+from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+from cellcount.outputs.slides import figure_values
+
+_COLUMNS = {column.name: column for column in SLIDES_COLUMNS}
+_BAR_PX = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A share with its limits on an axis, all in pixels of a drawing 200 wide."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: what is read.
+        values: column of slides.csv → the value as written there.
+        bar: drawn in place of the text.
+    """
+
+    text: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        kind, id: as in slides.csv.
+        name: in words.
+        note: what to know about it.
+        missing: why there is no number, "" where there is one.
+        cells: one per column of the table.
+    """
+
+    kind: str
+    id: str
+    name: str
+    note: str
+    missing: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of figures.
+
+    Attributes:
+        caption: what it shows.
+        columns: heads of the columns after the name.
+        rows: the figures.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def differential_tables(found: Differential) -> list[Table]:
+    """The tables of one slide or specimen; those without a row are left out."""
+    whole = f"Differential, in percent of {_of(found)}" if found.total else "Differential"
+    parts: tuple[tuple[str, tuple[Kind, ...]], ...] = (
+        (whole, ("class", "pool")),
+        ("Groups", ("group",)),
+        ("Lineages", ("lineage",)),
+    )
+    tables = [_shares(caption, found, kinds) for caption, kinds in parts]
+    tables.append(_plain("Measures", found, "measure"))
+    tables.append(_plain("Found by the detector", found, "object"))
+    tables.append(counts_table("Outside the denominator", found, ("outside",)))
+    return [table for table in tables if table.rows]
+
+
+def counts_table(caption: str, found: Differential, kinds: tuple[Kind, ...]) -> Table:
+    """Cells counted and nothing else."""
+    rows = tuple(_row(f, [shown(_values(f, found), "n")]) for f in found.of_kind(*kinds))
+    return Table(caption, ("Cells",), rows)
+
+
+def shown(values: Mapping[str, Value], name: str, form: str = "") -> Cell:
+    """One value of slides.csv as a cell; empty where there is none.
+
+    Args:
+        values: by column.
+        name: which column.
+        form: format of the text; whole numbers have their own.
+    """
+    raw = _COLUMNS[name].write(values.get(name))
+    if not raw:
+        return Cell()
+    text = f"{int(raw):,}" if _COLUMNS[name].dtype == "int" else format(float(raw), form)
+    return Cell(text, {name: raw})
+
+
+def with_limits(values: Mapping[str, Value], name: str, limits: str, form: str) -> Cell:
+    """A value with its limits behind it in one cell."""
+    value, behind = shown(values, name, form), _limits(values, limits, form)
+    text = f"{value.text} ({behind.text})" if behind.text else value.text
+    return Cell(text, {**value.values, **behind.values})
+
+
+def _of(found: Differential) -> str:
+    ofs = [f.of for f in found.of_kind("class", "pool") if f.of]
+    return ofs[0] if ofs else found.profile.cells
+
+
+def _values(figure: Figure, found: Differential) -> dict[str, Value]:
+    return figure_values(figure, found.rules)
+
+
+def _row(figure: Figure, cells: Sequence[Cell]) -> Row:
+    missing = "" if figure.assessment == "assessed" else figure.assessment
+    return Row(figure.kind, figure.id, figure.name, figure.note, missing, tuple(cells))
+
+
+def _shares(caption: str, found: Differential, kinds: tuple[Kind, ...]) -> Table:
+    """Shares with limits, a bar each, and what else is known of any of them."""
+    figures = found.of_kind(*kinds)
+    highest = max((f.limits.high or 0 for f in figures if f.limits), default=0.0)
+    top = min(100, max(20, 10 * math.ceil(highest / 10)))
+    extra = {
+        "Fields drawn again": any(f.bootstrap for f in figures),
+        "Adjusted": any(f.adjusted for f in figures),
+        "10⁹/L": any(f.absolute_10e9_per_l for f in figures),
+    }
+    rows = []
+    for figure in figures:
+        values = _values(figure, found)
+        more = {
+            "Fields drawn again": _limits(values, "bootstrap", ".1f"),
+            "Adjusted": with_limits(values, "adjusted_percent", "adjusted", ".1f"),
+            "10⁹/L": with_limits(values, "absolute_10e9_per_l", "absolute", ".2f"),
+        }
+        cells = [
+            shown(values, "n"),
+            shown(values, "percent", ".1f"),
+            _limits(values, "ci", ".1f"),
+            Cell(bar=_bar(figure, top)),
+            *(cell for name, cell in more.items() if extra[name]),
+        ]
+        rows.append(_row(figure, cells))
+    limits = f"{100 * found.rules.confidence:g} % limits"
+    heads = ("Cells", "%", limits, f"0 to {top} %", *(name for name, any_ in extra.items() if any_))
+    return Table(caption, heads, tuple(rows))
+
+
+def _plain(caption: str, found: Differential, kind: Kind) -> Table:
+    """Numbers in their own units."""
+    rows = []
+    for figure in found.of_kind(kind):
+        values = _values(figure, found)
+        is_percent = figure.unit == PERCENT
+        number = shown(values, "percent", ".1f") if is_percent else shown(values, "value", ".2f")
+        unit = f" {figure.unit}" if figure.unit and number.text else ""
+        of = shown(values, "denominator")
+        cells = [
+            shown(values, "n"),
+            Cell(f"{of.text} {figure.of}".strip() if of.text else "", of.values),
+            Cell(number.text + unit, number.values),
+            _limits(values, "ci", ".1f" if is_percent else ".2f"),
+        ]
+        rows.append(_row(figure, cells))
+    limits = f"{100 * found.rules.confidence:g} % limits"
+    return Table(caption, ("Counted", "Of", "Number", limits), tuple(rows))
+
+
+def _limits(values: Mapping[str, Value], name: str, form: str) -> Cell:
+    low, high = shown(values, f"{name}_low", form), shown(values, f"{name}_high", form)
+    if not low.text:
+        return Cell()
+    text = f"{low.text}–{high.text}" if high.text else f"from {low.text}"
+    return Cell(text, {**low.values, **high.values})
+
+
+def _bar(figure: Figure, top: int) -> Bar | None:
+    if figure.percent is None or figure.limits is None or figure.limits.high is None:
+        return None
+    scale = _BAR_PX / top
+    limits = figure.limits
+    return Bar(*(round(x * scale, 1) for x in (figure.percent, limits.low, figure.limits.high)))
