@@ -12,14 +12,18 @@ import numpy as np
 from cellcount.evaluation.detection import Truth
 from cellcount.records import Detections
 
+_RIGHT_WITHIN = 0.01
+
 
 def zero_bias_thresholds(
     truths: Sequence[Truth], found: Sequence[Detections], classes: Sequence[str]
 ) -> dict[str, float]:
     """Per class, the score at which as many cells are counted as there are.
 
-    With k true cells it lies midway between the k-th and the next best score; 0.5 where a class
-    has no cells. To be chosen on validation images, never on test images.
+    It is the middle of all scores at which the count is right to 1 %: where many serve, a single
+    cell should not decide. With k true cells, fewer than a hundred, it lies midway between the
+    k-th and the next best score; 0.5 where a class has no cells. To be chosen on validation
+    images, never on test images.
     """
     return {name: _zero_bias(truths, found, label) for label, name in enumerate(classes)}
 
@@ -30,8 +34,9 @@ def _zero_bias(truths: Sequence[Truth], found: Sequence[Detections], label: int)
     scores = np.sort(joined.scores[joined.labels == label])[::-1]
     if not true or not len(scores):
         return 0.5
-    last = float(scores[min(true, len(scores)) - 1])
-    following = float(scores[true]) if true < len(scores) else 0.0
+    spare = int(_RIGHT_WITHIN * true)
+    last = float(scores[min(true - spare, len(scores)) - 1])
+    following = float(scores[true + spare]) if true + spare < len(scores) else 0.0
     middle = round((last + following) / 2, 4)
     # Rounding must not step over a score; cells count from the threshold on, in float32.
     return middle if following < np.float32(middle) <= last else last

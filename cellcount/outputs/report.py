@@ -17,6 +17,7 @@ from cellcount.differential.figures import Differential, Kind
 from cellcount.differential.rollup import FieldCounts, Unit, field_counts, roll_up
 from cellcount.outputs.pages import write_page
 from cellcount.outputs.report_pictures import Flagged, Pictures, ShownCell, Survey, make_pictures
+from cellcount.outputs.report_quality import quality_panel
 from cellcount.outputs.report_tables import (
     Cell,
     Table,
@@ -80,6 +81,7 @@ def write_report(path: Path, results: Results, source: ReportSource) -> None:
     run = units.pop()
     ordered = _by_specimen(units)
     of_run = counting.of(run)
+    detailed = [counting.of(unit) for unit in ordered[:_MOST_UNITS]]
     values = {
         "version": __version__,
         "title": "Report of cell counts",
@@ -87,14 +89,18 @@ def write_report(path: Path, results: Results, source: ReportSource) -> None:
         "warnings": _warnings(source, survey, of_run),
         "summary": _summary(source, survey, run, units),
         "totals": [_counts_of_run(of_run)],
-        "overview": _overview(ordered, counting),
-        "units": [_section(i, u, counting) for i, u in enumerate(ordered[:_MOST_UNITS], 1)],
+        "overview": _overview(ordered, detailed, counting),
+        "units": [
+            _section(i, unit, found)
+            for i, (unit, found) in enumerate(zip(ordered, detailed, strict=False), 1)
+        ],
         "units_left": max(0, len(ordered) - _MOST_UNITS),
         "gallery": _gallery(survey, pictures, names or counting.classes, types),
         "typed": bool(types),
         "reasons": _reasons(survey.flagged),
         "flagged": _flagged(survey, pictures),
         "flagged_in_all": len(survey.flagged),
+        "quality": quality_panel(survey.measures, counting.profile.quality),
         "fields": _fields(run, survey, counting),
         "fields_left": max(0, len(run.fields) - _MOST_FIELDS),
         "limits": _limits_of_models(source),
@@ -128,8 +134,7 @@ def _title(unit: Unit) -> str:
     return f"{name}, specimen {unit.specimen}" if unit.specimen else name
 
 
-def _section(number: int, unit: Unit, counting: Counting) -> dict[str, Any]:
-    found = counting.of(unit)
+def _section(number: int, unit: Unit, found: Differential) -> dict[str, Any]:
     done = sum(one.status == "done" for one in unit.fields)
     return {
         "anchor": f"unit-{number}",
@@ -144,9 +149,10 @@ def _section(number: int, unit: Unit, counting: Counting) -> dict[str, Any]:
 
 
 def _lead(found: Differential, done: int, fields: int) -> str:
+    noun = "field" if fields == 1 else "fields"
     if not done:
-        return f"{fields:,} fields, {_NO_COUNTS}: there is nothing to report."
-    text = f"{done:,} of {fields:,} fields analysed"
+        return f"{fields:,} {noun}, {_NO_COUNTS}: there is nothing to report."
+    text = f"{done:,} of {fields:,} {noun} analysed"
     if found.total is None:
         return f"{text}; no classifier ran, so there is no differential."
     if not found.total:
@@ -210,13 +216,15 @@ def _counts_of_run(found: Differential) -> Table:
     return counts_table("Cells of the whole run: it pools people, so counts alone", found, kinds)
 
 
-def _overview(units: Sequence[Unit], counting: Counting) -> dict[str, Any] | None:
+def _overview(
+    units: Sequence[Unit], known: Sequence[Differential], counting: Counting
+) -> dict[str, Any] | None:
     """A line per slide and specimen; none where there is only one."""
     if len(units) < 2:
         return None
     rows, heads = [], dict[tuple[str, str], str]()
     for number, unit in enumerate(units[:_MOST_LISTED_UNITS], 1):
-        found = counting.of(unit)
+        found = known[number - 1] if number <= len(known) else counting.of(unit)
         cells: dict[tuple[str, str], Cell] = {}
         for figure in found.of_kind(*(("class", "pool") if counting.assessable else ("object",))):
             values = figure_values(figure, found.rules)
@@ -278,7 +286,7 @@ def _sureness(cell: ShownCell, types: Sequence[CellClass]) -> str:
 
 def _reasons(flagged: Sequence[Flagged]) -> list[tuple[str, str, int]]:
     """Status, reason and fields of each, the commonest first."""
-    counts = Counter((_status_words(one), one.reason) for one in flagged)
+    counts = Counter((_status_words(one), one.kind) for one in flagged)
     return [(status, reason, n) for (status, reason), n in counts.most_common(_MOST_REASONS)]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from cellcount.images.crops import window
 from cellcount.images.read import read_image
 from cellcount.outputs.annotate import annotate
 from cellcount.outputs.pages import data_url
+from cellcount.profiles.quality import measures_of
 from cellcount.records import CellClass, ImageResult, Picture, Status
 
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
@@ -30,6 +32,7 @@ _CELL_PX, _CELL_QUALITY = 96, 85
 _AROUND = 1.4  # side of a crop over that of the cell's box
 _MOST_FIELDS, _FIELD_PX, _FIELD_QUALITY = 20, 720, 78
 _FIELDS_BYTES = 6_000_000
+_MEASURED = re.compile(r"(\w+) \S+ (is below|is above) the profile's")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,11 @@ class Flagged:
     status: Status
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """The reason without the number measured on this very field."""
+        return _MEASURED.sub(r"\1 \2 the profile's", self.reason)
+
 
 @dataclass
 class Survey:
@@ -71,6 +79,7 @@ class Survey:
         flagged: failed and excluded fields, and those with a caution.
         counts: cells of each group.
         densest: most cells on one field.
+        measures: of the quality of fields, as far as they are known.
     """
 
     groups: int
@@ -78,6 +87,7 @@ class Survey:
     flagged: list[Flagged] = field(default_factory=list)
     counts: Counter[int] = field(default_factory=Counter)
     densest: int = 0
+    measures: dict[str, list[float]] = field(default_factory=dict)
     _least: dict[int, list[tuple[float, int, ShownCell]]] = field(default_factory=dict)
     _seen: int = 0
 
@@ -85,6 +95,9 @@ class Survey:
         """One more result."""
         if result.reason or result.status != "done":
             self.flagged.append(Flagged(result.ref.image, result.status, result.reason))
+        for name, value in measures_of(result).items():
+            if value is not None:
+                self.measures.setdefault(name, []).append(value)
         self.densest = max(self.densest, len(result.cells))
         group, sureness = self._grouped(result)
         said = result.cells.types
@@ -117,8 +130,8 @@ class Survey:
         ranks, ranked = Counter[tuple[Status, str]](), list[tuple[int, int, Flagged]]()
         for order, one in enumerate(self.flagged):
             if one.status != "failed":  # there is no picture of these
-                ranked.append((ranks[one.status, one.reason], order, one))
-                ranks[one.status, one.reason] += 1
+                ranked.append((ranks[one.status, one.kind], order, one))
+                ranks[one.status, one.kind] += 1
         chosen = heapq.nsmallest(_MOST_FIELDS, ranked, key=lambda r: r[:2])
         return [one for _, _, one in sorted(chosen, key=lambda r: r[1])]
 

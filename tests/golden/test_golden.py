@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cellcount import cli
 from cellcount.boxes import pairwise_iou
-from cellcount.outputs.schema import read_table
+from cellcount.outputs.schema import QUALITY_COLUMNS, read_table
 
 HERE = Path(__file__).parent
 CASES = {
@@ -74,10 +74,11 @@ def same_cells(
 
 
 def compare_counts(counts: pd.DataFrame, expected: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(
-        counts.drop(columns="scale_factor"), expected.drop(columns="scale_factor")
-    )
+    near = [c.name for c in QUALITY_COLUMNS]  # these hang on the measured scale
+    exact = [name for name in expected if name not in ("scale_factor", *near)]
+    pd.testing.assert_frame_equal(counts[exact], expected[exact])
     np.testing.assert_allclose(counts["scale_factor"], expected["scale_factor"], rtol=2e-3)
+    np.testing.assert_allclose(counts[near], expected[near], rtol=0.02, atol=0.02)
 
 
 @by_case

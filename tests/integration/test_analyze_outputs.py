@@ -200,6 +200,7 @@ def test_every_page_of_a_stack_has_its_row(slides: Path, run: Run, rows: Rows) -
 
 
 def test_flagged_draws_only_what_has_a_caution(slides: Path, run: Run, rows: Rows) -> None:
+    Image.open(slides / "a/1.png").point(lambda value: value * 0.4).save(slides / "dark.png")
     Image.new("RGB", (160, 120), (240, 230, 220)).save(slides / "empty.png")
     code, out, _ = run(
         slides, "--out", "o.csv", "--annotated", "drawn", "--annotate", "flagged",
@@ -207,10 +208,11 @@ def test_flagged_draws_only_what_has_a_caution(slides: Path, run: Run, rows: Row
     )  # fmt: skip
     assert code == 0
     reasons = {row["image"]: row["reason"] for row in rows("o.csv")}
-    assert [image for image, reason in reasons.items() if reason] == ["empty.png"]
-    assert sorted(files_below(Path("drawn"))) == [".cellcount-annotated", "empty.png.png"]
-    assert f"caution: empty.png: {reasons['empty.png']}" in out
-    assert out.startswith("6 of 6 images done, 1 with a caution, in ")
+    assert [image for image, reason in reasons.items() if reason] == ["dark.png", "empty.png"]
+    assert sorted(files_below(Path("drawn"))) == [".cellcount-annotated", "dark.png.png"]
+    assert f"caution: dark.png: {reasons['dark.png']}" in out
+    assert f"excluded: empty.png: {reasons['empty.png']}" in out
+    assert out.startswith("6 of 7 images done, 1 excluded, 1 with a caution, in ")
 
 
 def test_pictures_asked_for_later_are_drawn_without_detecting_again(slides: Path, run: Run) -> None:

@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 
 from cellcount.errors import JournalError
 from cellcount.journal import Journal, journal_path, key_of
-from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, path_order
+from cellcount.records import (
+    Cells,
+    CellTypes,
+    Detections,
+    ImageRef,
+    ImageResult,
+    Quality,
+    path_order,
+)
 
 FINGERPRINT = {"min_score": 0.5, "weights": {"blood": "abc"}, "classes": ["rbc", "wbc"]}
 
@@ -41,7 +49,7 @@ def result_of(path: Path, image: str, num_cells: int = 3, **facts: object) -> Im
 
 def assert_same(actual: ImageResult, expected: ImageResult) -> None:
     names = ("ref", "status", "reason", "width_px", "height_px", "um_per_px", "scale_factor")
-    for name in names:
+    for name in (*names, "quality"):
         assert getattr(actual, name) == getattr(expected, name), name
     for name in ("boxes_xyxy", "scores", "labels"):
         a = getattr(actual.cells.detections, name)
@@ -59,7 +67,7 @@ def image_file(tmp_path: Path) -> Path:
 
 
 def test_results_come_back_as_they_went_in(tmp_path: Path, image_file: Path) -> None:
-    done = result_of(image_file, "b/a.png")
+    done = result_of(image_file, "b/a.png", quality=Quality(None, 210.5, 0.0, None, 0.125))
     failed = ImageResult(replace(done.ref, image="b/c.png"), "failed", "the file is empty")
     numpy_numbers = result_of(
         image_file, "z.png", 0, width_px=np.int64(7), scale_factor=np.float32(0.5)

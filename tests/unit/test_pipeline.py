@@ -15,6 +15,7 @@ from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
 from cellcount.engines.field import FieldDetector
+from cellcount.images.quality import measure_quality
 from cellcount.journal import Journal, Json, key_of
 from cellcount.pipeline import (
     CAP_CAUTION,
@@ -82,6 +83,8 @@ def test_tile_size_never_changes_counts(
     pipeline = pipeline_of(disc_engine(), [ref], AnalyzeSettings(tile_px=tile_px))
     result = pipeline.analyze(load(ref, LARGE))
     assert (result.status, result.reason, result.scale_factor) == ("done", "", 1.0)
+    diameter_px = disc_engine().card.rbc_diameter_px
+    assert result.quality == measure_quality(field.pixels, 1.0, diameter_px)  # of the whole field
     found = np.bincount(result.cells.detections.labels, minlength=3)
     assert found.tolist() == np.bincount(field.labels, minlength=3).tolist()
     assert len(field.labels) > 150

@@ -42,6 +42,18 @@ def test_too_few_detections_are_all_counted() -> None:
     assert thresholds["rbc"] == pytest.approx(0.01)
 
 
+def test_where_many_scores_serve_it_is_their_middle() -> None:
+    """100 cells, 99 of them above 0.8; the next best scores are 0.2 and 0.1."""
+    detections = found(*np.linspace(0.8, 1.0, 99), 0.2, 0.1)
+    thresholds = zero_bias_thresholds([truth(100)], [detections], CLASSES)
+    assert thresholds["rbc"] == pytest.approx((0.8 + 0.0) / 2, abs=1e-6), (
+        "99 to 101 cells are right"
+    )
+    more = found(*np.linspace(0.8, 1.0, 99), 0.2, 0.1, 0.08, 0.05)
+    thresholds = zero_bias_thresholds([truth(100)], [more], CLASSES)
+    assert thresholds["rbc"] == pytest.approx((0.8 + 0.08) / 2, abs=1e-6)
+
+
 @pytest.mark.parametrize("detections", [found(), found(0.9, label=1)])
 def test_nothing_found_is_one_half(detections: Detections) -> None:
     assert zero_bias_thresholds([truth(3)], [detections], CLASSES)["rbc"] == 0.5

@@ -21,7 +21,15 @@ from cellcount.outputs.schema import (
     read_table,
 )
 from cellcount.outputs.tables import write_cells, write_counts, write_picture_types
-from cellcount.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
+from cellcount.records import (
+    CellClass,
+    Cells,
+    CellTypes,
+    Detections,
+    ImageRef,
+    ImageResult,
+    Quality,
+)
 
 MakeResult = Callable[..., ImageResult]
 NAME = '=é, "x"\n.png'
