@@ -10,6 +10,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w, 3) at ``_COARSE_PX`` per r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -63,7 +64,8 @@ def _density(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
     """Optical density of each channel above the glass nearby, which uneven light leaves alone."""
     side = 2 * round(_BACKGROUND_CELLS * _COARSE_PX / 2) + 1
     glass = ndimage.maximum_filter(thumbnail, size=(side, side, 1), mode="nearest")
-    return np.log10((glass + 1) / (thumbnail + 1))
+    density: NDArray[np.float32] = np.log10((glass + 1) / (thumbnail + 1))
+    return density
 
 
 def _stain_balance(density: NDArray[np.float32]) -> float:
@@ -97,7 +99,7 @@ def _focus(pixels: NDArray[np.uint8], factor: float) -> float | None:
             coarse_alone += float((coarse * coarse).sum(dtype=np.float64))
     if coarse_alone <= 0:
         return None
-    sharpest = (2 * _COARSE**2 / (_FINE**2 + _COARSE**2)) ** 0.5
+    sharpest = math.sqrt(2 * _COARSE**2 / (_FINE**2 + _COARSE**2))
     return (together / coarse_alone - 1) / (sharpest - 1)
 
 

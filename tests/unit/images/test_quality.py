@@ -39,7 +39,8 @@ def field(
     cover = ndimage.gaussian_filter(cover, blur_px * zoom)
     light = np.array(glass) * 10 ** (-cover[..., None] * np.array(stain))
     light += rng.normal(0, noise, light.shape) if noise else 0
-    return np.clip(light.round(), 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(light.round(), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def quality(pixels: Pixels, diameter_px: float = 32.0) -> Quality:

@@ -94,7 +94,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         if "data-level" in found:
-            self._unit = tuple(found.get(f"data-{n}", "") for n in ("level", "specimen", "slide"))
+            level, specimen, slide = (
+                found.get(f"data-{name}", "") for name in ("level", "specimen", "slide")
+            )
+            self._unit = level, specimen, slide
         if "data-row" in found:
             self._row = (found["data-kind"], found["data-row"])
         if tag == "data":
