@@ -6,51 +6,30 @@ locked by SQLite for as long as it is open; the system drops that lock when a pr
 whatever host, so a killed run never blocks the next one. A small ``.lock`` file beside it only
 says who holds it.
 
-Shapes: N cells of one image, stored as one structured array ``(N,)``.
+Shapes: none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import io
 import json
 import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from operator import methodcaller
 from pathlib import Path
 from socket import gethostname
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cellcount.errors import JournalError
-from cellcount.records import (
-    Cells,
-    CellTypes,
-    Detections,
-    ImageRef,
-    ImageResult,
-    Quality,
-    path_order,
-)
+from cellcount.records import ImageRef, ImageResult, path_order
+from cellcount.stored_result import pack, record_of, result_of
 
 Json = dict[str, Any] | list[Any] | str | float | None
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
 SCHEMA_VERSION = 2  # 2: with the quality of each field
-
-# The array names its own fields: those of the types are there where a classifier ran.
-_BOX_FIELDS = ("x0", "y0", "x1", "y1")
-_CELL_DTYPE = np.dtype(
-    [*((name, "<f4") for name in (*_BOX_FIELDS, "score")), ("label", "<i2"), ("edge", "?")]
-)
-_TYPES = {"best": "<i2", "prob": "<f4", "second": "<i2", "second_prob": "<f4", "accepted": "?"}
-_TYPED_CELL_DTYPE = np.dtype([*_CELL_DTYPE.descr, *_TYPES.items()])
 
 # Names are kept as bytes: a file name may hold bytes that are no valid UTF-8. JSON escapes them.
 _TABLES = """
@@ -60,7 +39,6 @@ CREATE TABLE result (
     record TEXT NOT NULL, cells BLOB NOT NULL
 );
 """
-_FACTS = ("status", "reason", "width_px", "height_px", "um_per_px", "scale_factor")
 _FINGERPRINT = "fingerprint"
 
 
@@ -149,7 +127,7 @@ class Journal:
                 that changes meanwhile is done again; taken now when None.
         """
         file_key = key_of(result.ref) if file_key is None else file_key
-        facts = (result.status, _record_of(result), _pack(result.cells))
+        facts = (result.status, record_of(result), pack(result.cells))
         row = (_encode(result.ref.image), file_key, *facts)
         with _explained(self.path):
             self._connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", row)
@@ -173,7 +151,7 @@ class Journal:
                 row = self._connection.execute(
                     "SELECT record, cells FROM result WHERE image = ?", (_encode(image),)
                 ).fetchone()
-                result = None if row is None else _result_of(row, wanted[image])
+                result = None if row is None else result_of(row, wanted[image])
             if result is not None:
                 yield result
 
@@ -364,52 +342,3 @@ def _encode(text: str) -> bytes:
 
 def _decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
-
-
-def _pack(cells: Cells) -> bytes:
-    dtype = _CELL_DTYPE if cells.types is None else _TYPED_CELL_DTYPE
-    table = np.zeros(len(cells), dtype)  # (N,)
-    detections = cells.detections
-    for index, name in enumerate(_BOX_FIELDS):
-        table[name] = detections.boxes_xyxy[:, index]
-    table["score"], table["label"] = detections.scores, detections.labels
-    table["edge"] = cells.edge
-    for name in _TYPES if cells.types is not None else ():
-        table[name] = getattr(cells.types, name)
-    buffer = io.BytesIO()
-    np.save(buffer, table, allow_pickle=False)
-    return zlib.compress(buffer.getvalue(), 1)  # smaller, and its checksum tells damage
-
-
-def _unpack(data: bytes) -> Cells:
-    table: NDArray[Any] = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
-    boxes_xyxy = np.stack([table[name] for name in _BOX_FIELDS], axis=1)  # (N, 4)
-    detections = Detections(boxes_xyxy, table["score"].copy(), table["label"].astype(np.int64))
-    return Cells(detections, table["edge"].copy(), _types_of(table))
-
-
-def _types_of(table: NDArray[Any]) -> CellTypes | None:
-    if "best" not in (table.dtype.names or ()):
-        return None
-    return CellTypes(**{n: table[n].astype(t.replace("i2", "i8")) for n, t in _TYPES.items()})
-
-
-def _record_of(result: ImageResult) -> str:
-    ref = dataclasses.asdict(result.ref) | {"path": str(result.ref.path)}
-    facts = {name: getattr(result, name) for name in _FACTS}
-    facts["quality"] = None if result.quality is None else dataclasses.asdict(result.quality)
-    return json.dumps({"ref": ref, **facts}, default=methodcaller("item"))  # NumPy's numbers
-
-
-def _result_of(row: tuple[str, bytes], ref: ImageRef | None) -> ImageResult:
-    record, cells = row
-    facts = json.loads(record)
-    stored = facts.pop("ref")
-    stored["path"] = Path(stored["path"])
-    measured = facts.pop("quality")
-    return ImageResult(
-        ref=ref or ImageRef(**stored),
-        cells=_unpack(cells),
-        quality=None if measured is None else Quality(**measured),
-        **facts,
-    )

@@ -50,6 +50,7 @@ def test_slides_are_the_sums_of_their_images(
         assert found["slide", slide, "class", "blasts"]["n"] == ""
     assert found["run", "", "object", "rbc"]["n"] == str(sum(int(r["n_rbc"]) for r in images))
     record = json.loads(Path("o/counts.run.json").read_text("utf-8"))
+    assert record["profile"].pop("quality")["exclude_focus_min"] == 0.15
     assert record["profile"] == {
         "name": "peripheral-blood",
         "version": "1.0",
