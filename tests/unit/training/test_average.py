@@ -1,0 +1,58 @@
+"""The average of two weight files: its numbers, its card and thresholds, and what does not fit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from cellcount.data.synthetic import LABELS
+from cellcount.errors import WeightsError
+from cellcount.formats.writers import write_coco
+from cellcount.models.weights import read_weights, sha256_of, write_weights
+from cellcount.records import LabelledImage
+from cellcount.training.average import average, average_files
+
+
+@pytest.fixture
+def val_set(tmp_path: Path, fields: tuple[LabelledImage, ...]) -> Path:
+    """Two rendered fields, as the val split of a COCO data set."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for image in fields[:2]:
+        shutil.copy(image.path, folder / image.path.name)
+    write_coco(folder / "truth.json", list(fields[:2]), LABELS)
+    lines = ["file,split", *(f"{image.path.name},val" for image in fields[:2])]
+    (folder / "splits.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_each_weight_is_the_mean_and_counters_are_the_last(
+    tiny_weights: Path, val_set: Path, tmp_path: Path
+) -> None:
+    card, first = read_weights(tiny_weights)
+    moved = {k: v + 0.5 if v.is_floating_point() else v + 3 for k, v in first.items()}
+    write_weights(tmp_path / "after.safetensors", card, moved)
+    out = tmp_path / "mean.safetensors"
+    average_files(tiny_weights, tmp_path / "after.safetensors", val_set, out)
+    made, mean = read_weights(out)
+    _, last = read_weights(tmp_path / "after.safetensors")
+    for name, tensor in mean.items():
+        if tensor.is_floating_point():
+            expected = (first[name].double() + last[name].double()) / 2
+            # float16 in the file
+            assert torch.allclose(tensor.double(), expected, rtol=1e-3, atol=1e-6), name
+        else:
+            assert torch.equal(tensor, last[name]), name
+    assert made.training["averaged_with"] == sha256_of(tiny_weights)
+    assert made.evaluations == ()
+    assert set(made.thresholds) == {"rbc", "wbc", "platelet"}
+    assert all(0 <= t <= 1 for t in made.thresholds.values())
+
+
+def test_other_architectures_are_refused() -> None:
+    here, there = {"a": torch.zeros(2), "b": torch.zeros(1)}, {"a": torch.zeros(3)}
+    with pytest.raises(WeightsError, match=r"2 tensors differ in name or shape, a first; .*--init"):
+        average(here, there)
