@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,13 +14,10 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from cellcount.boxes import pairwise_iou
-from cellcount.cli import main
-from cellcount.data.synthetic import LABELS, FieldSpec, render_field
 from cellcount.engines import samples, second_look
 from cellcount.engines.base import EngineOptions, engine_module, load_engine
 from cellcount.engines.detectron2_weights import from_detectron2
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.models.card import Architecture, Card, Refinement
 from cellcount.models.weights import check_state, read_card, read_weights, write_weights
 from cellcount.records import Detections
 
@@ -32,27 +28,6 @@ pytestmark = pytest.mark.detectron2
 
 Pixels = NDArray[np.uint8]
 Targets = list[dict[str, Tensor]]
-#: Several sizes and ratios at each place, and a finest level that is only pooled from.
-ARCHITECTURE = Architecture(
-    backbone="timm/test_resnet",
-    strides=(4, 8, 16),
-    pyramid="bottom-up",
-    pyramid_channels=16,
-    anchor_sizes_px=((12.5, 20.0), (30.0, 52.0)),
-    anchor_ratios=(0.5, 1.0, 2.0),
-    pool_size=5,
-    head_dim=32,
-)
-LOOK = Refinement(steps=2, hidden=16, heads=2, grid=4)
-#: The other way round: one level, one anchor at each place, and equations 1-2 as printed.
-PLAIN = dataclasses.replace(
-    ARCHITECTURE,
-    strides=(4, 8),
-    pyramid="none",
-    anchor_sizes_px=((24.0,),),
-    anchor_ratios=(1.0,),
-)
-OTHER_LOOK = dataclasses.replace(LOOK, context="image", state="lstm", attention="literal")
 WIDTH_PX, HEIGHT_PX = 160, 128
 
 
@@ -71,55 +46,6 @@ def pair_of(weights: Path) -> Pair:
         model.take_file(state, weights)
         models.append(model.eval())
     return Pair(*models)
-
-
-@pytest.fixture(scope="module")
-def golden(repo_root: Path) -> Path:
-    """A small detector that knows rendered fields."""
-    return repo_root / "tests" / "golden" / "tiny.safetensors"
-
-
-def write_random(path: Path, like: Path, architecture: Architecture, look: Refinement) -> Path:
-    """An untrained detector that finds much; its second look moves boxes."""
-    card = dataclasses.replace(read_card(like), architecture=architecture, refinement=look)
-    torch.manual_seed(0)
-    model = FasterRCNN(card)
-    assert model.refinement is not None
-    with torch.no_grad():
-        model.roi_heads.box_predictor.cls_score.weight.mul_(30)
-        model.rpn.head.bbox_pred.weight.mul_(10)
-        for layer in (model.refinement.move, model.refinement.correct):
-            torch.nn.init.normal_(layer.weight, std=0.5)
-    write_weights(path, card, model.weights())
-    return path
-
-
-@pytest.fixture(scope="module")
-def random_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector with all that can differ between the engines."""
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    return write_random(path, golden, ARCHITECTURE, LOOK)
-
-
-@pytest.fixture(scope="module")
-def plain_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Plain Faster R-CNN on one feature level, with the other kind of second look."""
-    path = tmp_path_factory.mktemp("weights") / "plain.safetensors"
-    return write_random(path, golden, PLAIN, OTHER_LOOK)
-
-
-@pytest.fixture(scope="module")
-def rendered() -> tuple[list[Pixels], Targets]:
-    """Fifty fields with their truth."""
-    pixels, targets = [], []
-    for seed in range(50):
-        field = render_field(FieldSpec(WIDTH_PX, HEIGHT_PX, seed, 24, 0.1 + 0.008 * seed))
-        keep = (field.boxes_xyxy[:, 2:] - field.boxes_xyxy[:, :2] > 2).all(axis=1)
-        labels = torch.tensor([LABELS.index(name) + 1 for name in field.labels])
-        kept = torch.from_numpy(keep)
-        targets.append({"boxes": torch.from_numpy(field.boxes_xyxy)[kept], "labels": labels[kept]})
-        pixels.append(field.pixels)
-    return pixels, targets
 
 
 def stacked(pixels: list[Pixels]) -> Tensor:
@@ -153,7 +79,7 @@ def test_features_and_anchors(random_weights: Path, rendered: tuple[list[Pixels]
             by_anchor = deltas[i].unflatten(1, (6, 4))[:, order]
             close(by_anchor, their_deltas[i].unflatten(1, (6, 4)))
             close(anchors[i].view(-1, 6, 4)[:, order], their_anchors[i].tensor.view(-1, 6, 4))
-            assert level.shape[1] == ARCHITECTURE.pyramid_channels
+            assert level.shape[1] == read_card(random_weights).architecture.pyramid_channels
 
 
 def test_pooled_regions_and_class_logits(
@@ -356,66 +282,3 @@ def test_parts_are_frozen_and_the_second_look_learns_by_rewards(
     losses = model.losses(stacked(rendered[0][30:31]), rendered[1][30:31])
     assert {"loss_actor", "loss_critic"} <= set(losses)
     assert not [name for name in model.weights() if "policy" in name]
-
-
-def test_an_exported_model_loads_in_the_default_predictor(
-    random_weights: Path, rendered: tuple[list[Pixels], Targets], tmp_path: Path
-) -> None:
-    out = tmp_path / "exported"
-    line = ["models", "export", str(random_weights), "--format", "detectron2", "--out", str(out)]
-    assert main(line) == 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Detectron2's own imports
-        from detectron2.config import get_cfg
-        from detectron2.engine import DefaultPredictor
-
-        from cellcount.engines.detectron2 import add_config
-
-        cfg = get_cfg()
-        add_config(cfg)
-        cfg.merge_from_file(str(out / "config.yaml"))
-        predictor = DefaultPredictor(cfg)
-    engine = load_engine("detectron2", random_weights, EngineOptions("cpu", "fp32", 1))
-    tile = rendered[0][30][:100, :141]
-    found = predictor(tile[:, :, ::-1])["instances"]
-    (expected,) = engine.detect([tile])
-    assert len(found) == len(expected) > 5
-    np.testing.assert_allclose(found.pred_boxes.tensor, expected.boxes_xyxy, atol=1e-3)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
-    np.testing.assert_array_equal(found.pred_classes, expected.labels)
-
-
-def test_the_trunk_serves_detectron2s_own_heads(
-    golden: Path, rendered: tuple[list[Pixels], Targets]
-) -> None:
-    """In a config of one's own, beside stock parts; the card is named by its file."""
-    from detectron2.config import get_cfg
-    from detectron2.modeling import build_model
-
-    from cellcount.engines.detectron2 import add_config
-
-    cfg = get_cfg()
-    add_config(cfg)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.BACKBONE.NAME = "CellCountTrunk"
-    cfg.MODEL.CELLCOUNT.CARD = str(golden)
-    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
-    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
-    cfg.MODEL.ROI_BOX_HEAD.NUM_FC = 1
-    cfg.MODEL.RPN.IN_FEATURES = cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4"]
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16], [32], [64]]
-    model = build_model(cfg).eval()
-    image = torch.from_numpy(rendered[0][0].copy()).permute(2, 0, 1)
-    with torch.inference_mode():
-        (found,) = model([{"image": image}])
-    assert found["instances"].image_size == (HEIGHT_PX, WIDTH_PX)
-
-
-def test_strides_that_do_not_double_are_refused(golden: Path) -> None:
-    from cellcount.engines.detectron2 import config_of
-    from cellcount.errors import WeightsError
-
-    architecture = dataclasses.replace(read_card(golden).architecture, strides=(4, 8, 32))
-    card: Card = dataclasses.replace(read_card(golden), architecture=architecture)
-    with pytest.raises(WeightsError, match="strides are \\(4, 8, 32\\).*--engine torchvision"):
-        config_of(card)
