@@ -106,6 +106,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
+@click.option("--init", metavar="NAME|DIR", help="Start from this model instead of random weights.")
 @click.option("--backbone", help="timm/NAME, or the name of a plugin.")
 @click.option(
     "--scheme",
@@ -159,8 +160,8 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
 def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Train a classifier on labelled cells.
 
-    DATA are folders with one folder per class, tables (path,label[,split,patient]), the LMU and MLL
-    archives as they unpack, or boxes with types; several are joined. The run folder gets
+    DATA are folders with one folder per class, tables (path,label[,split,patient,rbc_px]), the
+    LMU and MLL archives as they unpack, or boxes with types; several are joined. The run folder gets
     model.safetensors (what --classifier takes), metrics.csv, curves.png and confusion.png.
     """
     from cellcount.training.classifier import train_classifier as train
@@ -184,7 +185,7 @@ _DETECTOR_SETTINGS = (
     "seed", "rbc_px",
 )  # fmt: skip
 _CLASSIFIER_SETTINGS = (
-    "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine", "rbc_px",
+    "init", "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine", "rbc_px",
     "window_rbc", "contour", "prior", "epochs", "batch_size", "lr", "seed",
 )  # fmt: skip
 

@@ -43,7 +43,8 @@ class CropWindow:
     Attributes:
         input_px: height and width of the network's input.
         window_rbc: side of the window in red-cell diameters; 0: the whole picture, or the box.
-        rbc_px: red-cell diameter in pixels of the pictures, None where unknown.
+        rbc_px: red-cell diameter in pixels of the pictures that do not say it themselves, None
+            where unknown.
         contour: crop to the centre-most contour first.
         white_balance: bring the background to a fixed white first: that of a whole picture of one
             cell, or that around a box.
@@ -108,7 +109,8 @@ def placed_cells(
 
 
 def _placed(pixels: NDArray[np.uint8], item: LabelledCrop, look: CropWindow) -> PlacedCell:
-    side = look.window_rbc * look.rbc_px if look.rbc_px else 0.0
+    rbc_px = item.rbc_px or look.rbc_px
+    side = look.window_rbc * rbc_px if rbc_px else 0.0
     if item.box_xyxy is None:
         pixels = _balanced(pixels, look)
         if look.contour:

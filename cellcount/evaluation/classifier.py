@@ -124,7 +124,8 @@ def type_labelled(
         items: labelled cells, those of one picture in a row.
         classifier: what types them.
         variants: how the pictures are changed before.
-        rbc_px: red-cell diameter in the unchanged pictures' pixels; None for the card's.
+        rbc_px: red-cell diameter in the unchanged pictures' pixels where they do not say it
+            themselves; None for the card's.
         on_cell: called after each cell.
 
     Raises:
@@ -142,9 +143,10 @@ def type_labelled(
 
     for found in _pictures(items, problems):
         pixels, positions, boxes_xyxy = found
+        diameter = items[positions[0]].rbc_px or rbc_px
         for variant in variants:
             pending[variant.name] += _inputs(
-                variant.apply(pixels), boxes_xyxy, classifier.card, rbc_px, variant.factor
+                variant.apply(pixels), boxes_xyxy, classifier.card, diameter, variant.factor
             )
         kept += positions
         if len(pending[variants[0].name]) >= _CHUNK:

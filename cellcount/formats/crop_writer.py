@@ -27,7 +27,7 @@ from cellcount.records import ImageRef
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
-_COLUMNS = ("file", "split", "class", "patient", "code", "source")
+_COLUMNS = ("file", "split", "class", "patient", "code", "rbc_px", "source")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 Row = dict[str, str]
@@ -81,12 +81,16 @@ def write_crop_table(path: Path, cells: Sequence[LabelledCrop]) -> None:
     rows = []
     for cell in cells:
         row = {"file": str(cell.path.resolve()), "split": cell.split, "class": cell.label,
-               "patient": cell.patient, "code": cell.code}  # fmt: skip
+               "patient": cell.patient, "code": cell.code, "rbc_px": _px(cell)}  # fmt: skip
         if cell.box_xyxy is not None:
             row |= {k: f"{v:g}" for k, v in zip(_CORNERS, cell.box_xyxy, strict=True)}
         rows.append(row)
     corners = _CORNERS if any(cell.box_xyxy is not None for cell in cells) else ()
     _write_table(path, rows, (*_COLUMNS[:-1], *corners))
+
+
+def _px(cell: LabelledCrop) -> str:
+    return f"{cell.rbc_px:g}" if cell.rbc_px else ""
 
 
 def _written(
@@ -148,7 +152,7 @@ def _unused(stem: str, suffix: str, taken: set[str], before: str = "") -> str:
 
 def _row(cell: LabelledCrop, target: Path, folder: Path) -> Row:
     values = (target.relative_to(folder).as_posix(), cell.split, cell.label, cell.patient,
-              cell.code, relative_posix(cell.path, folder))  # fmt: skip
+              cell.code, _px(cell), relative_posix(cell.path, folder))  # fmt: skip
     return dict(zip(_COLUMNS, values, strict=True))
 
 

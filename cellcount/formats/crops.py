@@ -2,8 +2,8 @@
 
 Read as they unpack:
 
-- a table ``path,label[,split,patient,code]`` as CSV or TSV, which may be the ``splits.csv`` of the
-  data set (``file,split,class[,code]``);
+- a table ``path,label[,split,patient,code,rbc_px]`` as CSV or TSV, which may be the ``splits.csv``
+  of the data set (``file,split,class[,code]``);
 - a folder per class, nested as MLL unpacks it (``BLA/0001-1000/BLA_00001.jpg``) and perhaps below
   folders named after splits;
 - LMU's ``annotations.dat`` beside its folders;
@@ -15,6 +15,7 @@ Broken files are reported and survived.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ _COLUMNS = {
     "split": ("split",),
     "patient": ("patient", "patient_id", "subject", "case", "specimen"),
     "code": ("code", "fine_label"),
+    "rbc_px": ("rbc_px",),
 }
+_MAX_RBC_PX = 4096
 _CORNERS = {"xmin", "x_min", "x_min_px", "x1", "left"}
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -62,6 +65,7 @@ class LabelledCrop:
         patient: identity of the patient, "" where the data set names none.
         box_xyxy: corners in pixels of the image as displayed, None where the image is the cell.
         code: finer label of the same cell, "" where there is none.
+        rbc_px: red-cell diameter in pixels of this image, None where the source does not say.
     """
 
     path: Path
@@ -70,6 +74,7 @@ class LabelledCrop:
     patient: str = ""
     box_xyxy: tuple[float, float, float, float] | None = None
     code: str = ""
+    rbc_px: float | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -290,11 +295,26 @@ def _read_table(source: Path) -> CropSet:
             reading.problem(path, f"row {number}: its image {cell['path']} was not found; left out")
             continue
         split = split_name(cell.get("split", "")) or folder_split(image, path.parent)
-        item = LabelledCrop(image, label, split, cell.get("patient", ""))
+        rbc_px = _diameter(cell.get("rbc_px", ""))
+        if isinstance(rbc_px, str):
+            reading.problem(path, f"row {number}: rbc_px {rbc_px}; left out")
+            continue
+        item = LabelledCrop(image, label, split, cell.get("patient", ""), rbc_px=rbc_px)
         reading.add(dataclasses.replace(item, code=clean_label(cell.get("code", ""))), path)
     if source.is_dir():
         reading.note_unlisted(path, finder.images)
     return reading.finish("table")
+
+
+def _diameter(text: str) -> float | None | str:
+    """Pixels; None where nothing is said; what is wrong, as text."""
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not 1 <= value <= _MAX_RBC_PX:
+        return f"is {text!r}, expected a red-cell diameter of 1 to {_MAX_RBC_PX} pixels"
+    return value
 
 
 def _lmu_file(source: Path) -> Path | None:

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from cellcount import __version__, plugins
 from cellcount.engines.base import EngineOptions
@@ -25,8 +24,7 @@ from cellcount.evaluation.classification_report import ClassificationReport
 from cellcount.formats.crop_writer import write_crop_table
 from cellcount.formats.crops import CropSet
 from cellcount.formats.splits import SPLITS_FILE
-from cellcount.models.backbone import load_pretrained
-from cellcount.models.classifier import Classifier, build_classifier, create_classifier
+from cellcount.models.classifier import Classifier, create_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
     ClassifierCard,
@@ -38,6 +36,7 @@ from cellcount.models.weights import read_classifier_card, write_card
 from cellcount.outputs.charts import draw_confusion
 from cellcount.training.classifier_data import ClassifierData, Report, prepare
 from cellcount.training.classifier_settings import ClassifierTraining
+from cellcount.training.classifier_start import grown_card, new_model
 from cellcount.training.classifier_task import WEIGHTS_FILE, ClassifierTask, plain_crops
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, fit
@@ -83,12 +82,14 @@ def train_classifier(
     if ranks.is_first:
         write_crop_table(run.out / SPLITS_FILE, data.divided.items)
     card = build_card(settings, data, run)
+    if settings.init:
+        card = grown_card(card, settings.init)
     loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
     with process_group(ranks, device):
         if settings.scheme == "ovr":
             train_one_versus_rest(card, settings, data, loop, run)
         else:
-            model = new_model(card, settings.seed, run).to(device)
+            model = new_model(card, settings.seed, run, settings.init).to(device)
             torch.manual_seed(settings.seed + 1000 * ranks.rank)
             task = ClassifierTask(settings, data, card, run.out, device)
             fit(model, task, settings, loop, score="score")
@@ -142,15 +143,6 @@ def _size_option(settings: ClassifierTraining, run: TrainRun) -> dict[str, int]:
     build = plugins.find(plugins.CLASSIFIERS, settings.backbone, folder=run.plugins)
     known = inspect.signature(build).parameters
     return {"image_size": settings.input_px} if "image_size" in known else {}
-
-
-def new_model(card: ClassifierCard, seed: int, run: TrainRun) -> nn.Module:
-    """The network of the card, with random weights by seed or those of ``run.pretrained``."""
-    torch.manual_seed(seed)
-    model = build_classifier(card, run.plugins)
-    if run.pretrained:
-        load_pretrained(model, run.pretrained)
-    return model.to(memory_format=torch.channels_last)
 
 
 def report_on_val(weights: Path, data: ClassifierData, run: TrainRun, report: Report) -> None:

@@ -17,6 +17,8 @@ class ClassifierTraining:
 
     Attributes:
         name: of the exported model.
+        init: packaged model, weight file or run of the same network to start from, "" for random
+            weights; outputs of types that it did not have start at random.
         backbone: ``timm/NAME`` or the name of a plugin.
         options: keyword options of the backbone.
         scheme: ``softmax``, one network for all types; ``ovr``, one binary network per type, each
@@ -48,7 +50,7 @@ class ClassifierTraining:
         label_smoothing: share of the truth that is spread over all types.
         mixup, cutmix: strength (alpha) of mixing two cells, 0 for none.
         mix_share: share of the batches that are mixed.
-        augment: full, mild, seed-002, seed-003, flips or none.
+        augment: full, hard, mild, seed-002, seed-003, flips or none.
         settle: share of the last epochs without mixing and with mild augmentation.
         precision: fp32 or bf16 (autocast).
         seed: of everything random.
@@ -56,6 +58,7 @@ class ClassifierTraining:
     """
 
     name: str = "cells"
+    init: str = ""
     backbone: str = "timm/mobilevit_s"
     options: dict[str, Any] = field(default_factory=dict)
     scheme: Literal["softmax", "ovr"] = "softmax"
@@ -88,13 +91,15 @@ class ClassifierTraining:
     mixup: float = 0.2
     cutmix: float = 0.0
     mix_share: float = 0.5
-    augment: Literal["full", "mild", "seed-002", "seed-003", "flips", "none"] = "full"
+    augment: Literal["full", "hard", "mild", "seed-002", "seed-003", "flips", "none"] = "full"
     settle: float = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
     validate_every: int = 3
 
     def __post_init__(self) -> None:
+        if self.init and self.scheme == "ovr":
+            raise UsageError("init starts one network for all types; with scheme=ovr leave it out")
         if wrong := misfits(ClassifierTraining, dataclasses.asdict(self)):
             raise UsageError(f"training setting {'; '.join(wrong)}")
         for key in ("epochs", "batch_size", "lr", "validate_every"):

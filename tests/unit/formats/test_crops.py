@@ -11,6 +11,7 @@ import pytest
 
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.formats.crop_check import decoded
+from cellcount.formats.crop_writer import write_crop_table
 from cellcount.formats.crops import CropFormat, CropSet, LabelledCrop, read_crops
 from cellcount.records import Picture
 
@@ -210,6 +211,20 @@ def test_boxes_with_types_are_crops(tmp_path: Path, make_image: MakeImage, write
         LabelledCrop(tmp_path / "field.jpg", "MON", "train", "", (40.0, 10.0, 60.0, 40.0)),
     )
     assert len(crops.problems) == 1
+
+
+def test_red_cells_of_several_microscopes(
+    tmp_path: Path, make_image: MakeImage, write: Write
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        make_image(name)
+    write("cells.csv", "path,label,rbc_px\na.png,x,70\nb.png,x,\nc.png,y,huge\n")
+    crops = read_crops(tmp_path)
+    assert [(i.path.name, i.rbc_px) for i in crops.items] == [("a.png", 70.0), ("b.png", None)]
+    assert "row 4: rbc_px is 'huge', expected a red-cell diameter" in crops.problems[0].what
+    write_crop_table(tmp_path / "again.csv", crops.items)
+    again = read_crops(tmp_path / "again.csv")
+    assert [i.rbc_px for i in again.items] == [70.0, None]
 
 
 def test_relabelling_merges_and_leaves_out() -> None:

@@ -1,0 +1,70 @@
+"""What the network of a classifier training starts from: chance, timm's weights, another classifier.
+
+Shapes: none; tensors of networks by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from cellcount.errors import UsageError
+from cellcount.models.backbone import load_pretrained
+from cellcount.models.classifier import build_classifier
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.weights import read_classifier_weights, resolve, sha256_of
+from cellcount.training.settings import TrainRun
+
+State = dict[str, torch.Tensor]
+
+
+def new_model(card: ClassifierCard, seed: int, run: TrainRun, init: str = "") -> nn.Module:
+    """The network of the card.
+
+    Args:
+        card: of the model in training.
+        seed: of the random weights.
+        run: names local timm weights, or none.
+        init: packaged model, weight file or run to start from, "" for none.
+
+    Raises:
+        UsageError: ``init`` is another network.
+    """
+    torch.manual_seed(seed)
+    model = build_classifier(card, run.plugins)
+    if run.pretrained:
+        load_pretrained(model, run.pretrained)
+    if init:
+        model.load_state_dict(_fitting(model, card, run, init), strict=False)
+    return model.to(memory_format=torch.channels_last)
+
+
+def grown_card(card: ClassifierCard, init: str) -> ClassifierCard:
+    """The card, which also names what the model of ``init`` had learned from."""
+    weights = resolve(init)
+    parent, _ = read_classifier_weights(weights)
+    start = {"name": parent.name, "sha256": sha256_of(weights)}
+    return dataclasses.replace(
+        card, data=(*parent.data, *card.data), training={**card.training, "init": start}
+    )
+
+
+def _fitting(model: nn.Module, card: ClassifierCard, run: TrainRun, init: str) -> State:
+    """The tensors of ``init`` that mean the same here: all, or all but those of the outputs."""
+    parent, state = read_classifier_weights(resolve(init))
+    if parent.architecture.name != card.architecture.name:
+        raise UsageError(
+            f"init {init!r} is a {parent.architecture.name}, but the backbone of this training is "
+            f"{card.architecture.name}; name the same one with --backbone"
+        )
+    own = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if [t.id for t in parent.types] == [t.id for t in card.types]:
+        return fitting
+    one_more = dataclasses.replace(card.types[0], id="one more")
+    more = dataclasses.replace(card, types=(*card.types, one_more), prior={}, trained_prior={})
+    with torch.device("meta"):
+        other = build_classifier(more, run.plugins).state_dict()
+    return {k: v for k, v in fitting.items() if other[k].shape == own[k].shape}
