@@ -161,8 +161,8 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     """Train a classifier on labelled cells.
 
     DATA are folders with one folder per class, tables (path,label[,split,patient,rbc_px]), the
-    LMU and MLL archives as they unpack, or boxes with types; several are joined. The run folder gets
-    model.safetensors (what --classifier takes), metrics.csv, curves.png and confusion.png.
+    LMU and MLL archives as they unpack, or boxes with types; several are joined. The run folder
+    gets model.safetensors (what --classifier takes), metrics.csv, curves.png and confusion.png.
     """
     from cellcount.training.classifier import train_classifier as train
     from cellcount.training.classifier_data import read_training_crops
@@ -185,8 +185,8 @@ _DETECTOR_SETTINGS = (
     "seed", "rbc_px",
 )  # fmt: skip
 _CLASSIFIER_SETTINGS = (
-    "init", "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine", "rbc_px",
-    "window_rbc", "contour", "prior", "epochs", "batch_size", "lr", "seed",
+    "init", "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine",
+    "rbc_px", "window_rbc", "contour", "prior", "epochs", "batch_size", "lr", "seed",
 )  # fmt: skip
 
 

@@ -306,7 +306,7 @@ def _read_table(source: Path) -> CropSet:
     return reading.finish("table")
 
 
-def _diameter(text: str) -> float | None | str:
+def _diameter(text: str) -> float | str | None:
     """Pixels; None where nothing is said; what is wrong, as text."""
     try:
         value = float(text) if text else None

@@ -127,6 +127,17 @@ CLASSIFIER_RECIPES: dict[str, dict[str, Any]] = {
         "taxonomy": "pbc-8",
         "epochs": 80,
     },
+    # The packaged ones' second part: other laboratories' cells, and light as it may be there.
+    "blood-types-hard": {
+        "name": "blood-types",
+        "backbone": "timm/mobilevit_xxs",
+        "input_px": 144,
+        "taxonomy": "pbc-8",
+        "epochs": 40,
+        "lr": 1e-3,
+        "augment": "hard",
+        "rbc_px": 70.0,
+    },
     # The packaged marrow types: seven of MLL's, red cells of about 85 px, windows as large as the
     # pictures.
     "marrow-types": {

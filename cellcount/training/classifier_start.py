@@ -1,4 +1,4 @@
-"""What the network of a classifier training starts from: chance, timm's weights, another classifier.
+"""What a classifier training starts from: chance, timm's weights or another classifier.
 
 Shapes: none; tensors of networks by name.
 """
