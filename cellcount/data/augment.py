@@ -27,7 +27,6 @@ class ColourSettings:
         stain: spread of the mixing between channels in optical density.
         hue, saturation, contrast: half ranges as in ``ColorJitter``.
         glare: largest share of veiling glare, which lifts black and flattens contrast.
-        glare_share: probability of that.
         gamma: half range of the log exponent.
         light: share of light lost across the field, different per channel.
         light_share: probability of that.
@@ -42,7 +41,6 @@ class ColourSettings:
     saturation: float = 0.5
     contrast: float = 0.3
     glare: float = 0.5
-    glare_share: float = 0.3
     gamma: float = 0.35
     light: float = 0.45
     light_share: float = 0.4
@@ -108,7 +106,7 @@ class SmearLook(v2.Transform):
             "mixing": mixing,
             "gamma": float(torch.exp(torch.tensor(uniform(-s.gamma, s.gamma)))),
             "light": _light_field(height, width, s.light if chance(s.light_share) else 0.0, s.tint),
-            "glare": uniform(0, s.glare) if chance(s.glare_share) else 0.0,
+            "glare": uniform(0, s.glare) if chance(0.3) else 0.0,
         }
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401

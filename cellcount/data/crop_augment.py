@@ -82,17 +82,9 @@ _STILL = CropAugment(
     shear=0.0, aspect=0.0, reflect=0.0, resolution=0.0, colour=None,
 )  # fmt: skip
 
-# Another laboratory's camera: little contrast, another blue, out of focus. On marrow cells of
-# another laboratory, a model of blood cells names more of them rightly after it.
-_HARD_COLOUR = ColourSettings(
-    stain=0.18, hue=0.12, contrast=0.4, glare=0.65, glare_share=0.5, gamma=0.4, light=0.6,
-    tint=1.0, blur=0.45, blur_px=3.0,
-)  # fmt: skip
-
 #: Named strengths. ``none`` shows every cell as it is.
 CROP_AUGMENTS: dict[str, CropAugment | None] = {
     "full": CropAugment(),
-    "hard": CropAugment(colour=_HARD_COLOUR, calm_share=0.25, resolution=0.4),
     "mild": CropAugment(wide_share=0.1, scale_wide=(0.6, 1.7), resolution=0.1, colour=_MILD_COLOUR),
     # "rotation by random continuous angle, vertical and horizontal flips, shifts up to 25 % of the
     # image width and height and shears by 5 % of the image size", for up-sampled cells alone.

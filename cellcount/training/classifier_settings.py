@@ -50,7 +50,7 @@ class ClassifierTraining:
         label_smoothing: share of the truth that is spread over all types.
         mixup, cutmix: strength (alpha) of mixing two cells, 0 for none.
         mix_share: share of the batches that are mixed.
-        augment: full, hard, mild, seed-002, seed-003, flips or none.
+        augment: full, mild, seed-002, seed-003, flips or none.
         settle: share of the last epochs without mixing and with mild augmentation.
         precision: fp32 or bf16 (autocast).
         seed: of everything random.
@@ -91,7 +91,7 @@ class ClassifierTraining:
     mixup: float = 0.2
     cutmix: float = 0.0
     mix_share: float = 0.5
-    augment: Literal["full", "hard", "mild", "seed-002", "seed-003", "flips", "none"] = "full"
+    augment: Literal["full", "mild", "seed-002", "seed-003", "flips", "none"] = "full"
     settle: float = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
@@ -126,17 +126,6 @@ CLASSIFIER_RECIPES: dict[str, dict[str, Any]] = {
         "rbc_px": 70.0,
         "taxonomy": "pbc-8",
         "epochs": 80,
-    },
-    # The packaged ones' second part: other laboratories' cells, and light as it may be there.
-    "blood-types-hard": {
-        "name": "blood-types",
-        "backbone": "timm/mobilevit_xxs",
-        "input_px": 144,
-        "taxonomy": "pbc-8",
-        "epochs": 40,
-        "lr": 1e-3,
-        "augment": "hard",
-        "rbc_px": 70.0,
     },
     # The packaged marrow types: seven of MLL's, red cells of about 85 px, windows as large as the
     # pictures.

@@ -227,6 +227,31 @@ def test_red_cells_of_several_microscopes(
     assert [i.rbc_px for i in again.items] == [70.0, None]
 
 
+def test_pictures_and_boxes_of_several_microscopes_in_one_table(
+    tmp_path: Path, make_image: MakeImage, write: Write
+) -> None:
+    for name in ("cell.png", "field.png"):
+        make_image(name)
+    table = """file,class,rbc_px,x_min,y_min,x_max,y_max
+cell.png,x,70,,,,
+field.png,y,40,5,5,9,9
+field.png,x,40,1,2,3,4
+field.png,x,40,3,2,1,4
+"""
+    write("cells.csv", table)
+    crops = read_crops(tmp_path)
+    seen = [(i.path.name, i.label, i.box_xyxy, i.rbc_px) for i in crops.items]
+    assert seen == [
+        ("cell.png", "x", None, 70.0),
+        ("field.png", "x", (1.0, 2.0, 3.0, 4.0), 40.0),
+        ("field.png", "y", (5.0, 5.0, 9.0, 9.0), 40.0),
+    ]
+    assert "row 5: its box is 3, 2, 1, 4, expected xmin < xmax" in crops.problems[0].what
+    write_crop_table(tmp_path / "again.csv", crops.items)
+    again = read_crops(tmp_path / "again.csv")
+    assert [(i.path.name, i.label, i.box_xyxy, i.rbc_px) for i in again.items] == seen
+
+
 def test_relabelling_merges_and_leaves_out() -> None:
     items = tuple(LabelledCrop(Path(f"{i}.jpg"), label) for i, label in enumerate("AABC"))
     crops = CropSet(items, ("A", "B", "C"))
