@@ -14,7 +14,7 @@ mkdir -p "$run"
 {
     echo "file,split,class,rbc_px,x_min,y_min,x_max,y_max"
     awk -F, -v folder="$pbc" 'NR > 1 {print folder "/" $1 "," $2 "," $3 ",70,,,,"}' "$pbc/splits.csv"
-    awk -F, -v folder="$mll" '
+    awk -F, -v RS='\r?\n' -v folder="$mll" '
         BEGIN {name["EOS"] = "eosinophil"; name["LYT"] = "lymphocyte"; name["MON"] = "monocyte"
                name["NGS"] = "neutrophil"; name["PMO"] = "ig"}
         $2 == "train" && $3 in name {print folder "/" $1 ",train," name[$3] ",85,,,,"}' "$mll/splits.csv"
