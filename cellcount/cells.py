@@ -5,11 +5,14 @@ Shapes: N cells, K classes; boxes are float32 ``(N, 4)`` xyxy in pixels of the o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.boxes import clip, touches_border
-from cellcount.records import Cells, CellTypes, Detections
+from cellcount.records import UNCLASSIFIED, Cells, CellTypes, Detections, ImageResult
 from cellcount.settings import EdgeRule
 
 EDGE_TOLERANCE_PX = 1.0
@@ -83,6 +86,34 @@ def count_by_type(types: CellTypes | None, num_types: int) -> NDArray[np.int64]:
     if len(counts) != num_types:
         raise ValueError(f"a type is {len(counts) - 1}, expected less than {num_types}")
     return np.append(counts, (typed & ~types.accepted).sum()).astype(np.int64)
+
+
+def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
+    """The result with what reviewers said in place of what the classifier did.
+
+    A reviewed type is certain: its probability is 1 and there is no second one. A cell that a
+    reviewer left open is unclassified, with its likeliest type.
+
+    Args:
+        result: with its reviews; one that is not done stays as it is.
+        type_ids: the types that may be given, the classifier's first and in its order.
+
+    Raises:
+        ValueError: a reviewed type is none of them.
+    """
+    if not result.reviewed or result.status != "done":
+        return result
+    cells = result.cells
+    said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
+    best, prob, accepted = said.best.copy(), said.prob.copy(), said.accepted.copy()
+    second, second_prob = said.second.copy(), said.second_prob.copy()
+    for cell, review in result.reviewed.items():
+        accepted[cell] = review.type_id != UNCLASSIFIED
+        if accepted[cell]:
+            best[cell], prob[cell] = list(type_ids).index(review.type_id), 1
+            second[cell], second_prob[cell] = -1, 0
+    types = CellTypes(best, prob, second, second_prob, accepted)
+    return replace(result, cells=replace(cells, types=types))
 
 
 def _rounded(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

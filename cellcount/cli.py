@@ -81,6 +81,8 @@ cli = LazyGroup(
     lazy={
         "analyze": "cellcount.commands.analyze:analyze",
         "classify": "cellcount.commands.classify:classify",
+        "merge": "cellcount.commands.merge:merge",
+        "doctor": "cellcount.commands.doctor:doctor",
     },
     help=(
         "Counts blood cells in smear images: folders in, tables out, nothing leaves this "
@@ -118,6 +120,9 @@ cli.add_command(
         compare="compare", export="export", explain="explain",
     )
 )  # fmt: skip
+cli.add_command(
+    _subgroup("review", "Have a person look at cells, and count by what they say.", "export", "apply")
+)
 cli.add_command(_subgroup("profiles", "List, show and check profiles.", "list", "show", "check"))
 
 

@@ -35,6 +35,10 @@ class AnnotationError(CellcountError):
     """An annotation file cannot be read as the format it claims to be."""
 
 
+class DeviceMemoryError(CellcountError):
+    """The device has too little memory even for the smallest piece of work that was tried."""
+
+
 class WeightsError(CellcountError):
     """A weight file or its card is unusable or unsafe."""
 

@@ -1,10 +1,8 @@
 """The journal of a run: one SQLite file that takes every finished image, once.
 
 All tables are pure functions of it, so an interrupted run loses nothing and goes on where it
-stopped. Each image is one atomic commit (rollback journal, full synchronisation). The file is
-locked by SQLite for as long as it is open; the system drops that lock when a process dies, on
-whatever host, so a killed run never blocks the next one. A small ``.lock`` file beside it only
-says who holds it.
+stopped. Each image is one atomic commit. Results are kept by the settings that made them: with
+other settings images are analysed again, and what the earlier settings gave stays.
 
 Shapes: none.
 """
@@ -12,34 +10,46 @@ Shapes: none.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import os
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from socket import gethostname
-from typing import Any, Self
+from threading import Lock
+from typing import Any, Literal, Self
 
 from cellcount.errors import JournalError
+from cellcount.images.file_key import FileKey, key_of, still_holds
+from cellcount.journal_file import (
+    DamagedError,
+    connect,
+    discard,
+    explained,
+    holder_file,
+    leave_note,
+    prepare,
+)
 from cellcount.records import ImageRef, ImageResult, path_order
 from cellcount.stored_result import pack, record_of, result_of
+from cellcount.stored_reviews import (
+    StoredReview,
+    add_reviews,
+    all_reviews,
+    decode,
+    encode,
+    has_reviews,
+    reviews_of,
+)
 
 Json = dict[str, Any] | list[Any] | str | float | None
+Standing = Literal["done", "failed", "changed", "new"]
+Row = tuple[bytes, str, str, str, str, str, bytes]
+"""A result as it is stored, of whatever settings."""
 
-APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
-SCHEMA_VERSION = 2  # 2: with the quality of each field
-
-# Names are kept as bytes: a file name may hold bytes that are no valid UTF-8. JSON escapes them.
-_TABLES = """
-CREATE TABLE value (name BLOB PRIMARY KEY, json TEXT NOT NULL);
-CREATE TABLE result (
-    image BLOB PRIMARY KEY, file_key TEXT NOT NULL, status TEXT NOT NULL,
-    record TEXT NOT NULL, cells BLOB NOT NULL
-);
-"""
-_FINGERPRINT = "fingerprint"
+_COLUMNS = "image, given, state, content, status, record, cells"
+_EVERY = 0  # settings of values that are not tied to any
+_LAST, _SHARD = "last settings", "shard"
 
 
 def journal_path(out: Path) -> Path:
@@ -47,29 +57,33 @@ def journal_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.journal.sqlite")
 
 
-def key_of(ref: ImageRef) -> str:
-    """What must be unchanged for a stored result to hold: the file and all that sets its scale.
-
-    That is identity, page, size, modification time, slide and given µm/px.
-    """
-    try:
-        found = os.stat(ref.path)
-        state = (found.st_size, found.st_mtime_ns)
-    except OSError:
-        state = (-1, -1)
-    return ascii((ref.image, ref.page, *state, ref.slide, ref.um_per_px))
-
-
 class Journal:
-    """Finished images of one run, on disk. Use ``Journal.open`` and ``with``."""
+    """Finished images of one run, on disk. Use ``Journal.open`` and ``with``.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    Attributes:
+        path: the file.
+        settings: what decides its numbers, JSON-ready.
+        shard: ``3/8``, or "" for a run of all images.
+        differences: a line per setting that differs from those of the run before, none where
+            that had the same.
+        left_behind: who held it before and died with it, "" where nobody did.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, left_behind: str = "") -> None:
         self.path = path
+        self.settings: dict[str, Any] = {}
+        self.shard = ""
+        self.differences: tuple[str, ...] = ()
+        self.left_behind = left_behind
         self._connection = connection
+        self._settings_id = _EVERY
+        self._lock = Lock()
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path, fingerprint: dict[str, Any], *, fresh: bool = False) -> Journal:
+    def open(
+        cls, path: Path, fingerprint: dict[str, Any], *, fresh: bool = False, shard: str = ""
+    ) -> Journal:
         """Start a journal, or continue the one that is there.
 
         Args:
@@ -77,28 +91,81 @@ class Journal:
             fingerprint: all that decides the numbers, JSON-ready: settings, weights' hashes,
                 classes, version.
             fresh: forget what an existing journal holds.
+            shard: which part of the images this is, as ``Shard`` is written, "" for all.
 
         Raises:
-            JournalError: it belongs to other settings, is in use, damaged, or not a journal.
+            JournalError: it is of another shard, in use, damaged, or not a journal.
         """
         if fresh:
-            _discard(path)
-        connection = _connect(path)
+            discard(path)
+        journal = cls._locked(path)
         try:
-            with _explained(path):
-                _prepare(path, connection, json.loads(json.dumps(fingerprint)))
-                _leave_note(path)
+            with explained(path):
+                journal._begin(json.loads(json.dumps(fingerprint)), shard)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    @classmethod
+    def reopen(cls, path: Path) -> Journal:
+        """The journal of an earlier run with the settings that it had last.
+
+        Raises:
+            JournalError: there is none, or it is in use, damaged, or not a journal.
+        """
+        if not path.is_file():
+            raise JournalError(f"there is no journal {path}; run its part of the images first")
+        journal = cls._locked(path)
+        try:
+            with explained(path):
+                journal._go_on()
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    @classmethod
+    def _locked(cls, path: Path) -> Journal:
+        connection = connect(path)
+        try:
+            with explained(path):
+                prepare(path, connection)
+                return cls(path, connection, leave_note(path))
         except BaseException:
             connection.close()
             raise
-        return cls(path, connection)
+
+    def _begin(self, asked: dict[str, Any], shard: str) -> None:
+        last = self._read(_EVERY, _LAST)
+        if last is None:
+            self._write(_EVERY, _SHARD, shard)
+        self.shard = str(self._read(_EVERY, _SHARD))
+        if self.shard != shard:
+            raise JournalError(
+                f"{self.path} holds {_named(self.shard)}, but {_named(shard)} was asked for; give "
+                "each shard an --out of its own, or use --fresh to start this one over"
+            )
+        if isinstance(last, int):
+            before = self._settings_of(last)
+            self.differences = tuple(differences(before, asked))
+        self.settings, self._settings_id = asked, self._id_of(asked)
+        if self._settings_id != last:
+            self._write(_EVERY, _LAST, self._settings_id)
+
+    def _go_on(self) -> None:
+        last = self._read(_EVERY, _LAST)
+        if not isinstance(last, int):
+            raise DamagedError(self.path, "it names no settings")
+        self.settings, self._settings_id = self._settings_of(last), last
+        self.shard = str(self._read(_EVERY, _SHARD))
 
     def close(self) -> None:
         """Let the file go; a second call does nothing."""
         if not self._closed:
             self._closed = True
             # First the note, then the lock: never remove the note of the next holder.
-            _holder_file(self.path).unlink(missing_ok=True)
+            holder_file(self.path).unlink(missing_ok=True)
             self._connection.close()
 
     def __enter__(self) -> Self:
@@ -112,25 +179,70 @@ class Journal:
 
         Failed images are not done: the next run tries them again.
         """
-        with _explained(self.path):
-            row = self._connection.execute(
-                "SELECT file_key, status FROM result WHERE image = ?", (_encode(ref.image),)
-            ).fetchone()
-        return row is not None and row[1] != "failed" and row[0] == key_of(ref)
+        return self.standing(ref) == "done"
 
-    def add(self, result: ImageResult, file_key: str | None = None) -> None:
+    def has(self, ref: ImageRef) -> bool:
+        """Whether it has a result, be it of a file that has changed since."""
+        with explained(self.path):
+            query = "SELECT 1 FROM result WHERE settings = ? AND image = ?"
+            found = self._connection.execute(query, (self._settings_id, encode(ref.image)))
+            return found.fetchone() is not None
+
+    def standing(self, ref: ImageRef) -> Standing:
+        """What is known of an image: done, failed, changed since it was, or new."""
+        where = (self._settings_id, encode(ref.image))
+        with explained(self.path):
+            row = self._connection.execute(
+                "SELECT given, state, content, status FROM result WHERE settings = ? AND image = ?",
+                where,
+            ).fetchone()
+        if row is None:
+            return "new"
+        if row[3] == "failed":
+            return "failed"
+        stored = FileKey(*row[:3])
+        now = still_holds(stored, ref)
+        if now is None:
+            return "changed"
+        if now != stored:  # the same content elsewhere, or touched: known at once from now on
+            with self._writing():
+                self._connection.execute(
+                    "UPDATE result SET state = ? WHERE settings = ? AND image = ?",
+                    (now.state, *where),
+                )
+        return "done"
+
+    def add(self, result: ImageResult, file_key: FileKey | None = None) -> None:
         """Keep one finished image, in place of an older result; safe on disk on return.
 
         Args:
             result: the finished image.
-            file_key: ``key_of`` its reference taken before the file was read, so that a file
-                that changes meanwhile is done again; taken now when None.
+            file_key: the key of its file taken before that was read, so that a file which
+                changes meanwhile is done again; taken now when None.
         """
-        file_key = key_of(result.ref) if file_key is None else file_key
+        key = file_key or key_of(result.ref)
         facts = (result.status, record_of(result), pack(result.cells))
-        row = (_encode(result.ref.image), file_key, *facts)
-        with _explained(self.path):
-            self._connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", row)
+        row = (encode(result.ref.image), key.given, key.state, key.sha256, *facts)
+        with self._writing():
+            self._insert([row])
+
+    def rows(self) -> Iterator[Row]:
+        """Every result of these settings as it is stored, for another journal's ``take``."""
+        with explained(self.path):
+            yield from self._connection.execute(
+                f"SELECT {_COLUMNS} FROM result WHERE settings = ?", (self._settings_id,)
+            )
+
+    def clear(self) -> None:
+        """Forget the results of these settings; reviews stay."""
+        with self._writing():
+            self._connection.execute("DELETE FROM result WHERE settings = ?", (self._settings_id,))
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Keep the rows of another journal, all of them or none."""
+        with self._writing(), self._connection:
+            self._connection.execute("BEGIN")
+            self._insert(rows)
 
     def results(self, refs: Iterable[ImageRef] | None = None) -> Iterator[ImageResult]:
         """Stream results in path order, one in memory at a time.
@@ -141,204 +253,124 @@ class Journal:
                 a specimen renamed in the manifest shows. None streams everything stored.
         """
         if refs is None:
-            with _explained(self.path):
-                rows = self._connection.execute("SELECT image FROM result").fetchall()
-            wanted: dict[str, ImageRef | None] = {_decode(row[0]): None for row in rows}
+            with explained(self.path):
+                query = "SELECT image FROM result WHERE settings = ?"
+                rows = self._connection.execute(query, (self._settings_id,)).fetchall()
+            wanted: dict[str, ImageRef | None] = {decode(row[0]): None for row in rows}
         else:
             wanted = {ref.image: ref for ref in refs}
+        reviewed = self.has_reviews
         for image in sorted(wanted, key=path_order):
-            with _explained(self.path):
+            with explained(self.path):
                 row = self._connection.execute(
-                    "SELECT record, cells FROM result WHERE image = ?", (_encode(image),)
+                    "SELECT record, cells FROM result WHERE settings = ? AND image = ?",
+                    (self._settings_id, encode(image)),
                 ).fetchone()
                 result = None if row is None else result_of(row, wanted[image])
+                if result is not None and reviewed:
+                    result = replace(result, reviewed=reviews_of(self._connection, result))
             if result is not None:
                 yield result
 
-    def set_value(self, name: str, value: Json) -> None:
-        """Keep one small JSON-ready value other than None, such as a slide's scale."""
-        with _explained(self.path):
-            _write_value(self._connection, f"user:{name}", value)
+    def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
+        """Keep one small JSON-ready value other than None, such as a slide's scale.
+
+        Args:
+            name: of the value.
+            value: what to keep.
+            forget: images whose results do not hold with it; they go in the same commit.
+        """
+        gone = [(self._settings_id, encode(image)) for image in forget]
+        with self._writing(), self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "DELETE FROM result WHERE settings = ? AND image = ?", gone
+            )
+            self._write(self._settings_id, f"user:{name}", value)
 
     def get_value(self, name: str) -> Json:
         """The value kept under this name, or None."""
-        with _explained(self.path):
-            return _read_value(self._connection, f"user:{name}")
+        with explained(self.path):
+            return self._read(self._settings_id, f"user:{name}")
 
+    def values(self, prefix: str) -> dict[str, Json]:
+        """All values whose names begin so, by the rest of the name."""
+        start = encode(f"user:{prefix}")
+        with explained(self.path):
+            rows = self._connection.execute(
+                "SELECT name, json FROM value WHERE settings = ? AND substr(name, 1, ?) = ?",
+                (self._settings_id, len(start), start),
+            ).fetchall()
+            return {decode(name[len(start) :]): json.loads(text) for name, text in rows}
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open and lock the file without changing it."""
-    with _explained(path):
-        # Serialised by SQLite itself; each write is one statement, so threads may share it.
-        connection = sqlite3.connect(
-            path, timeout=0.5, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+    @property
+    def has_reviews(self) -> bool:
+        """Whether a person has reviewed cells."""
+        with explained(self.path):
+            return has_reviews(self._connection)
 
+    def reviews(self) -> list[StoredReview]:
+        """The history of reviews, oldest first."""
+        with explained(self.path):
+            return all_reviews(self._connection) if self.has_reviews else []
 
-def _prepare(path: Path, connection: sqlite3.Connection, asked: dict[str, Any]) -> None:
-    """Create the tables of a new file, or make sure that an existing one may be continued."""
-    is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not is_new:
-        _check_ours(path, connection)
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA synchronous = FULL")
-    if is_new:
-        connection.execute("BEGIN EXCLUSIVE")  # all of it or nothing, should we be killed here
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        for statement in _TABLES.split(";"):
-            connection.execute(statement)
-        _write_value(connection, _FINGERPRINT, asked)
-        connection.execute("COMMIT")
-        return
-    stored = _read_value(connection, _FINGERPRINT)
-    if stored is None:
-        raise _DamagedError(path, "it names no settings")
-    differences = _differences(stored, asked)
-    if differences:
-        lines = "\n".join(f"  {line}" for line in differences)
-        raise JournalError(
-            f"{path} belongs to a run with other settings (stored -> asked):\n{lines}\n"
-            "Repeat the stored settings to continue it, use --fresh to start over (its results "
-            "are lost), or name another --out."
+    def add_reviews(self, reviews: Iterable[StoredReview]) -> None:
+        """Add reviews to the history, all of them or none."""
+        with self._writing():
+            add_reviews(self._connection, reviews)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One thread writes at a time."""
+        with self._lock, explained(self.path):
+            yield
+
+    def _insert(self, rows: Iterable[Sequence[object]]) -> None:
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO result (settings, {_COLUMNS}) "
+            f"VALUES ({self._settings_id}, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
         )
 
+    def _id_of(self, settings: dict[str, Any]) -> int:
+        text = json.dumps(settings, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        insert = "INSERT OR IGNORE INTO settings (sha256, json) VALUES (?, ?)"
+        self._connection.execute(insert, (digest, text))
+        query = "SELECT id FROM settings WHERE sha256 = ?"
+        return int(self._connection.execute(query, (digest,)).fetchone()[0])
 
-def _check_ours(path: Path, connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise _foreign(path)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise JournalError(
-            f"{path} has the form of another version of cellcount ({version}, expected "
-            f"{SCHEMA_VERSION}); use --fresh to start over or name another --out"
-        )
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise _DamagedError(path, " ".join(verdict.split()))
+    def _settings_of(self, number: int) -> dict[str, Any]:
+        query = "SELECT json FROM settings WHERE id = ?"
+        row = self._connection.execute(query, (number,)).fetchone()
+        if row is None:
+            raise DamagedError(self.path, "it names no settings")
+        stored: dict[str, Any] = json.loads(row[0])
+        return stored
 
+    def _write(self, settings: int, name: str, value: Json) -> None:
+        row = (settings, encode(name), json.dumps(value, sort_keys=True))
+        self._connection.execute("INSERT OR REPLACE INTO value VALUES (?, ?, ?)", row)
 
-def _discard(path: Path) -> None:
-    """Delete our own journal, sound or damaged; never a foreign file, nor one in use."""
-    if not path.exists():
-        return
-    with _explained(path):
-        header = _header(path)
-        if header and not _is_ours(header):
-            raise _foreign(path)
-        with contextlib.suppress(_DamagedError):
-            _connect(path).close()
-        path.with_name(path.name + "-journal").unlink(missing_ok=True)
-        path.unlink()
+    def _read(self, settings: int, name: str) -> Json:
+        query = "SELECT json FROM value WHERE settings = ? AND name = ?"
+        row = self._connection.execute(query, (settings, encode(name))).fetchone()
+        value: Json = None if row is None else json.loads(row[0])
+        return value
 
 
-def _header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(100)
+def _named(shard: str) -> str:
+    return f"shard {shard}" if shard else "a run of all images"
 
 
-def _is_ours(header: bytes) -> bool:
-    return header[:16] == b"SQLite format 3\0" and header[68:72] == APPLICATION_ID.to_bytes(4)
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into sentences for the person at the keyboard."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise JournalError(
-                f"{path} is in use {_holder(path)}; wait for that run or name another --out"
-            ) from error
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-            explained = (
-                _DamagedError(path, str(error)) if _is_ours(_header(path)) else _foreign(path)
-            )
-            raise explained from error
-        raise _unusable(path, error) from error
-    except OSError as error:
-        raise _unusable(path, error) from error
-    except (zlib.error, ValueError, KeyError, TypeError) as error:
-        raise _DamagedError(path, str(error)) from error
-
-
-class _DamagedError(JournalError):
-    """It is our file, but its content cannot be trusted."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        advice = "use --fresh to start over or name another --out"
-        super().__init__(f"{path} is damaged ({reason}); {advice}")
-
-
-def _foreign(path: Path) -> JournalError:
-    return JournalError(
-        f"{path} is not a journal of cellcount; it was left as it is: move it away or name "
-        "another --out"
-    )
-
-
-def _unusable(path: Path, error: Exception) -> JournalError:
-    return JournalError(
-        f"cannot use {path}: {error}; check the folder, its permissions and the free space, "
-        "then run the same command again: what is finished is kept"
-    )
-
-
-def _holder_file(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _leave_note(path: Path) -> None:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    note = {"host": gethostname(), "pid": os.getpid(), "started": started}
-    _holder_file(path).write_text(json.dumps(note), encoding="utf-8")
-
-
-def _holder(path: Path) -> str:
-    """Who has it, as far as is known: the note may be a moment late."""
-    try:
-        holder = json.loads(_holder_file(path).read_text(encoding="utf-8"))
-        return f"by process {holder['pid']} on {holder['host']}, started {holder['started']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "by another process"
-
-
-def _write_value(connection: sqlite3.Connection, name: str, value: Json) -> None:
-    row = (_encode(name), json.dumps(value, sort_keys=True))
-    connection.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", row)
-
-
-def _read_value(connection: sqlite3.Connection, name: str) -> Json:
-    query = "SELECT json FROM value WHERE name = ?"
-    row = connection.execute(query, (_encode(name),)).fetchone()
-    value: Json = None if row is None else json.loads(row[0])
-    return value
-
-
-def _differences(stored: Json, asked: Json, name: str = "") -> list[str]:
-    """One line per setting that differs, nested ones by their dotted name."""
+def differences(stored: Json, asked: Json, name: str = "") -> list[str]:
+    """A line ``name: stored -> asked`` per setting that differs, nested ones by dotted names."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         lines: list[str] = []
         for key in sorted(stored.keys() | asked.keys()):
             dotted = f"{name}.{key}" if name else key
-            lines += _differences(stored.get(key), asked.get(key), dotted)
+            lines += differences(stored.get(key), asked.get(key), dotted)
         return lines
     if stored == asked:
         return []
     return [f"{name}: {json.dumps(stored)} -> {json.dumps(asked)}"]
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _decode(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")

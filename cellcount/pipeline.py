@@ -9,7 +9,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,15 +19,19 @@ from numpy.typing import NDArray
 from cellcount import __version__
 from cellcount.cells import cells_from_detections
 from cellcount.engines.cell_types import CellTyper
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field import FieldDetector, Found
 from cellcount.engines.red_cells import red_cell_diameter_px
+from cellcount.engines.scan import detect_on_scan
 from cellcount.errors import CellcountError
+from cellcount.images.file_key import FileKey, key_of, still_holds, with_content
 from cellcount.images.quality import measure_quality
 from cellcount.images.read import read_image
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
-from cellcount.journal import Json, key_of
+from cellcount.images.scan import Scan, open_scan
+from cellcount.images.survey import survey, survey_quality
+from cellcount.journal import Json
 from cellcount.models.card import Card
-from cellcount.records import CellClass, ImageRef, ImageResult, Picture
+from cellcount.records import CellClass, Cells, ImageRef, ImageResult, Picture, Quality
 from cellcount.settings import AnalyzeSettings
 
 logger = logging.getLogger(__name__)
@@ -35,7 +39,10 @@ logger = logging.getLogger(__name__)
 #: Cautions: the ``reason`` of a done image that a person should look at.
 SCALE_CAUTION = "scale unknown: too few red cells seen, analysed as it is"
 CAP_CAUTION = "more cells than the model's limit in one tile: counts may be too low"
+MEMORY_CAUTION = "too little memory: analysed in tiles of {} px"
 EMPTY_CAUTION = "no cells found"
+#: Before the name of a slide: where its factor is kept.
+SCALE_PREFIX = "scale:"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,24 +51,39 @@ class Loaded:
 
     Attributes:
         ref: who it is.
-        file_key: state of the file just before it was read.
-        picture: its pixels, None when reading failed.
+        file_key: of the file just before it was read.
+        picture: its pixels, None when reading failed, and for a scan.
         reason: why reading failed, else "".
+        scan: what is read window by window instead, else None.
     """
 
     ref: ImageRef
-    file_key: str
+    file_key: FileKey
     picture: Picture | None
     reason: str = ""
+    scan: Scan | None = None
 
 
 def load(ref: ImageRef, max_pixels: int) -> Loaded:
     """Reads one image, in any thread; a failure becomes its reason."""
     file_key = key_of(ref)
     try:
-        return Loaded(ref, file_key, read_image(ref, max_pixels=max_pixels))
+        picture = read_image(ref, max_pixels=max_pixels)
+        return Loaded(ref, with_content(file_key, ref), picture)
     except Exception as error:  # noqa: BLE001 -- one image never ends a batch
         return Loaded(ref, file_key, None, reason_of(error, ref))
+
+
+def load_any(ref: ImageRef, max_pixels: int) -> Loaded:
+    """As ``load``, but of an image that is too large for memory only the header is read."""
+    file_key = key_of(ref)
+    try:
+        scan = open_scan(ref, max_pixels=max_pixels)
+        if scan is not None:
+            return Loaded(ref, with_content(file_key, ref), None, scan=scan)
+    except Exception as error:  # noqa: BLE001 -- one image never ends a batch
+        return Loaded(ref, file_key, None, reason_of(error, ref))
+    return load(ref, max_pixels)
 
 
 def reason_of(error: Exception, ref: ImageRef) -> str:
@@ -118,19 +140,39 @@ class Store(Protocol):
         """The value of that name, or None."""
         ...
 
-    def set_value(self, name: str, value: Json) -> None:
-        """Keeps a value."""
+    def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
+        """Keeps a value, and drops the results of images that do not hold with it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A slide's scale factor, None for too few red cells, and the fields that tell it."""
+
+    factor: float | None
+    sample: Mapping[str, FileKey]
+
+    def as_json(self) -> Json:
+        keys = {image: [k.given, k.state, k.sha256] for image, k in self.sample.items()}
+        return {"factor": self.factor, "sample": keys}
+
+    @classmethod
+    def of_json(cls, stored: Json) -> _Measured | None:
+        if not isinstance(stored, dict):
+            return None
+        return cls(stored["factor"], {i: FileKey(*key) for i, key in stored["sample"].items()})
 
 
 class SlideScales:
     """The scale factor of every slide without known µm/px, measured once and kept.
 
-    A slide that grows keeps the factor it has, so that all its images are treated alike; only a
-    slide where none could be measured is looked at again.
+    The fields that it is measured on are a matter of the whole slide, so it does not depend on
+    what is done already, nor on the shard that asks. A slide that grows keeps the factor it has,
+    so that all its images are treated alike; where none could be measured, the slide is looked at
+    again. A slide whose sampled files have changed is measured anew.
 
     Args:
-        refs: all images of the run, so that a slide's sample never depends on what is done.
+        refs: all images of the run, those of other shards too.
         detector: measures red cells.
         store: keeps the factors for a continued run.
         max_pixels: largest image that is read.
@@ -145,9 +187,31 @@ class SlideScales:
     ) -> None:
         self._by_slide: dict[str, list[ImageRef]] = {}
         for ref in refs:
-            self._by_slide.setdefault(ref.slide, []).append(ref)
+            if ref.um_per_px is None:
+                self._by_slide.setdefault(ref.slide, []).append(ref)
         self._detector, self._store, self._max_pixels = detector, store, max_pixels
         self._known: dict[str, float | None] = {}
+
+    def refresh(self) -> list[str]:
+        """Measures again what was measured on files that have changed.
+
+        Results of a slide whose factor is another now are dropped, in the same commit.
+
+        Returns:
+            The slides with another factor.
+        """
+        changed = []
+        for slide, refs in self._by_slide.items():
+            stored = _Measured.of_json(self._store.get_value(_name(slide)))
+            if stored is None or self._holds(stored, slide):
+                continue
+            measured = self._measure(slide, None)
+            is_other = measured.factor != stored.factor
+            gone = [ref.image for ref in refs] if is_other else []
+            self._store.set_value(_name(slide), measured.as_json(), forget=gone)
+            if is_other:
+                changed.append(slide)
+        return changed
 
     def factor(self, slide: str, at_hand: Loaded) -> float | None:
         """The slide's factor, None where its sampled fields show too few red cells.
@@ -155,30 +219,57 @@ class SlideScales:
         ``at_hand`` is one of the slide's images, not read again if it is sampled.
         """
         if slide not in self._known:
-            stored = self._store.get_value(f"scale:{slide}")
-            factor = float(stored) if isinstance(stored, int | float) else None
-            if factor is None:
-                factor = self._measure(slide, at_hand)
-                if factor is not None:
-                    self._store.set_value(f"scale:{slide}", factor)
-            self._known[slide] = factor
+            measured = _Measured.of_json(self._store.get_value(_name(slide)))
+            if measured is None:
+                measured = self._measure(slide, at_hand)
+                self._store.set_value(_name(slide), measured.as_json())
+            self._known[slide] = measured.factor
         return self._known[slide]
 
-    def _measure(self, slide: str, at_hand: Loaded) -> float | None:
-        refs = [r for r in self._by_slide[slide] if r.um_per_px is None]
-        diameters = []
-        for index in sample_evenly(len(refs)):
-            same = refs[index].image == at_hand.ref.image
-            loaded = at_hand if same else load(refs[index], self._max_pixels)
-            if loaded.picture is None:
-                continue
-            diameter = red_cell_diameter_px(self._detector.engine, loaded.picture.pixels)
-            if diameter is not None:
-                diameters.append(diameter)
+    def _holds(self, measured: _Measured, slide: str) -> bool:
+        by_image = {ref.image: ref for ref in self._by_slide[slide]}
+        if measured.factor is None and measured.sample.keys() != {
+            ref.image for ref in self._sample(slide)
+        }:
+            return False
+        return all(
+            image in by_image and still_holds(key, by_image[image])
+            for image, key in measured.sample.items()
+        )
+
+    def _sample(self, slide: str) -> list[ImageRef]:
+        refs = self._by_slide[slide]
+        return [refs[index] for index in sample_evenly(len(refs))]
+
+    def _measure(self, slide: str, at_hand: Loaded | None) -> _Measured:
+        sample, diameters = {}, []
+        for ref in self._sample(slide):
+            same = at_hand is not None and ref.image == at_hand.ref.image
+            loaded = at_hand if same and at_hand is not None else load_any(ref, self._max_pixels)
+            sample[ref.image] = loaded.file_key
+            for pixels in _sample_fields(loaded):
+                diameter = red_cell_diameter_px(self._detector.engine, pixels)
+                if diameter is not None:
+                    diameters.append(diameter)
         logger.debug("slide %s: red cells of %s px", slide, diameters)
         if not diameters:
-            return None
-        return factor_from_red_cells(diameters, self._detector.engine.card.rbc_diameter_px)
+            return _Measured(None, sample)
+        rbc_diameter_px = self._detector.engine.card.rbc_diameter_px
+        return _Measured(factor_from_red_cells(diameters, rbc_diameter_px), sample)
+
+
+def _name(slide: str) -> str:
+    return f"{SCALE_PREFIX}{slide}"
+
+
+def _sample_fields(loaded: Loaded) -> Sequence[NDArray[np.uint8]]:
+    """What red cells are measured on: a field, the sample fields of a scan, or nothing."""
+    if loaded.scan is None:
+        return () if loaded.picture is None else (loaded.picture.pixels,)
+    try:
+        return survey(loaded.scan).fields
+    except CellcountError:  # its own row will say so
+        return ()
 
 
 class Pipeline:
@@ -209,37 +300,56 @@ class Pipeline:
 
     def analyze(self, loaded: Loaded) -> ImageResult:
         """The result of one image, a failed one included."""
-        ref, picture = loaded.ref, loaded.picture
-        if picture is None:
+        ref, source = loaded.ref, loaded.scan or loaded.picture
+        if source is None:
             return ImageResult(ref, "failed", loaded.reason)
-        um_per_px = ref.um_per_px or picture.um_per_px
-        size = (picture.width_px, picture.height_px)
+        um_per_px = ref.um_per_px or source.um_per_px
+        size = (source.width_px, source.height_px)
         try:
             factor = self.factor(loaded)
-            found = self._detector.detect(picture.pixels, factor or 1.0)
+            found, quality = self._look(source, factor or 1.0)
             cells = cells_from_detections(
                 found.detections,
                 *size,
                 thresholds=self._thresholds,
                 edge_rule=self._settings.edge_rule,
             )
-            if self._typer is not None:
-                types = self._typer.type_cells(picture.pixels, cells, factor or 1.0)
-                cells = replace(cells, types=types)
-            target = self._detector.engine.card.rbc_diameter_px
-            quality = measure_quality(picture.pixels, factor or 1.0, target)
+            cells = self._typed(source, cells, factor or 1.0)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
             return ImageResult(ref, "failed", reason_of(error, ref), *size, um_per_px)
         cautions = [SCALE_CAUTION] if factor is None else []
         cautions += [CAP_CAUTION] if found.capped else []
+        if found.short_of_memory:
+            cautions.append(MEMORY_CAUTION.format(found.short_of_memory))
         cautions += [] if len(cells) else [EMPTY_CAUTION]
         facts = (*size, um_per_px, factor or 1.0)
         return ImageResult(ref, "done", "; ".join(cautions), *facts, cells, quality)
 
+    def _look(self, source: Picture | Scan, factor: float) -> tuple[Found, Quality]:
+        """What is detected on a field or a scan, and how good it is."""
+        target = self._detector.engine.card.rbc_diameter_px
+        if isinstance(source, Picture):
+            found = self._detector.detect(source.pixels, factor)
+            return found, measure_quality(source.pixels, factor, target)
+        whole = survey(source)
+        quality = survey_quality(whole.fields, factor, target)
+        return detect_on_scan(self._detector, source, factor, whole.gains), quality
+
+    def _typed(self, source: Picture | Scan, cells: Cells, factor: float) -> Cells:
+        """The cells with their types, where a classifier runs."""
+        if self._typer is None:
+            return cells
+        if isinstance(source, Picture):
+            types = self._typer.type_cells(source.pixels, cells, factor)
+        else:
+            types = self._typer.type_on_scan(source, cells, factor)
+        return replace(cells, types=types)
+
     def factor(self, loaded: Loaded) -> float | None:
         """What the image's pixels are multiplied by before detection, None where unknown."""
-        assert loaded.picture is not None, f"{loaded.ref.image} could not be read"
-        um_per_px = loaded.ref.um_per_px or loaded.picture.um_per_px
+        source = loaded.scan or loaded.picture
+        assert source is not None, f"{loaded.ref.image} could not be read"
+        um_per_px = loaded.ref.um_per_px or source.um_per_px
         if um_per_px is not None:
             target = self._detector.engine.card.rbc_diameter_px
             return factor_from_um_per_px(um_per_px, target)

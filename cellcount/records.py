@@ -8,7 +8,7 @@ an engine, where they are in pixels of the tile.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -226,6 +226,23 @@ class Quality:
     stained_percent: float
 
 
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a person said of one cell: it stands beside the model's label, never in its place.
+
+    Attributes:
+        type_id: the type given, or ``unclassified`` where the person left it open.
+        reviewer: who it was.
+        reviewed_at: when, ISO 8601 in UTC.
+        comment: as the person wrote it, or "".
+    """
+
+    type_id: str
+    reviewer: str
+    reviewed_at: str
+    comment: str = ""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageResult:
     """Everything that is known of one image once it is finished, failed ones included.
@@ -239,6 +256,7 @@ class ImageResult:
         scale_factor: original pixels are multiplied by this before detection, None if not read.
         cells: the counted cells, empty unless done.
         quality: of the field, None where it was not measured.
+        reviewed: place of a cell, from 0 → what a reviewer said of it.
     """
 
     ref: ImageRef
@@ -250,6 +268,7 @@ class ImageResult:
     scale_factor: float | None = None
     cells: Cells = field(default_factory=Cells.empty)
     quality: Quality | None = None
+    reviewed: Mapping[int, Review] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -295,3 +314,8 @@ class CellClass:
     plural: str
     abbreviation: str = ""
     lineage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerType(CellClass):
+    """A type that only a reviewer gave: no cell was asked for it, so none of it is not zero."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cellcount.errors import UsageError
+from cellcount.shards import Shard
 
 EngineName = Literal["auto", "torchvision", "detectron2"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -19,9 +20,13 @@ EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
 
 DEFAULT_DETECTOR = "blood"
-DEFAULT_CLASSIFIER = "none"
+AUTO_CLASSIFIER = "auto"
+"""What ``--classifier`` is called with to take the one that goes with the detector, if any."""
+PACKAGED_CLASSIFIER = "blood-types"
 NO_CLASSIFIER = "none"
 """What ``--classifier`` is called with to leave cells untyped."""
+NO_STAIN_REFERENCE = "none"
+"""What ``--stain-reference`` is called with to leave the stain as it is."""
 DEFAULT_MAX_PIXELS = 500_000_000
 MAX_REFINE_STEPS = 32
 ADJUST_BY_CARD = "card"
@@ -34,7 +39,8 @@ class AnalyzeSettings:
 
     Attributes:
         detector: packaged name or folder/file of weights.
-        classifier: likewise, or ``none``.
+        classifier: likewise, ``none``, or ``auto`` for the packaged one that the detector's card
+            names.
         type_map: mapping of the classifier's types to coarser ones, ``SOURCE:TARGET``, or None.
         engine: which engine runs the detector.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -50,7 +56,7 @@ class AnalyzeSettings:
     """
 
     detector: str = DEFAULT_DETECTOR
-    classifier: str = DEFAULT_CLASSIFIER
+    classifier: str = AUTO_CLASSIFIER
     type_map: str | None = None
     engine: EngineName = "auto"
     device: str = "auto"
@@ -188,11 +194,13 @@ class RunSettings:
         workers: threads that read, decode and draw beside the model, 0 for automatic.
         max_failure_rate: share of failed images above which the run stops with exit code 4.
         fresh: start over even when a journal is there.
+        shard: the part of the images that this run takes, None for all.
     """
 
     workers: int = 0
     max_failure_rate: float = 1.0
     fresh: bool = False
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -223,6 +231,21 @@ class AnalyzeRequest:
     differential: DifferentialSettings = field(default_factory=DifferentialSettings)
     slide_from: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.run.shard is None:
+            return
+        asked = {
+            "--slides": self.output.slides,
+            "--report": self.output.report,
+            "--pseudonymize": self.output.pseudonymize,
+        }
+        for option, path in asked.items():
+            if path is not None:
+                raise UsageError(
+                    f"a shard sees a part of the images, and {option} needs all; give {option} "
+                    "to cellcount merge, which writes the outputs of all shards"
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class ClassifyRequest:
@@ -247,7 +270,7 @@ class ClassifyRequest:
 
     inputs: tuple[str, ...]
     out: Path
-    classifier: str = DEFAULT_CLASSIFIER
+    classifier: str = PACKAGED_CLASSIFIER
     type_map: str | None = None
     rbc_px: float | None = None
     um_per_px: float | None = None

@@ -39,7 +39,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells.")
 @click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells.")
 @shared.detector
-@shared.classifier
+@shared.classifier_or_none
 @shared.type_map
 @shared.profile
 @shared.force_profile
@@ -90,6 +90,11 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=1.0,
     show_default=True,
     help="Stop with exit code 4 when a larger share of the images fails.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N|slurm",
+    help="Take the I-th of N parts of the images; slurm takes I and N from the job array.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan, with expected time and space.")
 @click.option("--fresh", is_flag=True, help="Start over: forget an earlier run of this --out.")
@@ -144,6 +149,7 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
 def _request(options: dict[str, Any]) -> AnalyzeRequest:
     """The settings of the command line, validated."""
     import dataclasses
+    import os
 
     from cellcount.settings import (
         AnalyzeRequest,
@@ -152,6 +158,10 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
         OutputSettings,
         RunSettings,
     )
+    from cellcount.shards import shard_of
+
+    if options["shard"] is not None:
+        options["shard"] = shard_of(options["shard"], os.environ)
 
     def pick(kind: type) -> dict[str, Any]:
         return {f.name: options[f.name] for f in dataclasses.fields(kind)}
@@ -171,7 +181,7 @@ def _dry_run(job: Job) -> int:
     from cellcount.runners.dry_run import expect
 
     expected = expect(job)
-    refs, card, engine = job.plan.refs, job.card, job.detector.engine
+    refs, card, engine = job.refs, job.card, job.detector.engine
     slides = number_of(len({ref.slide for ref in refs}), "slide")
     passed_over = len(job.plan.passed_over)
     click.echo(f"images       {len(refs):,} on {slides}" + f", {passed_over:,} passed over")

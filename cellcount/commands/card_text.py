@@ -74,6 +74,8 @@ def _counting(card: Card) -> Iterator[str]:
     yield from entry("scale", f"red cells are brought to {card.rbc_diameter_px:g} px")
     if card.densest_field:
         yield from entry("densest field", f"{card.densest_field} cells seen in training")
+    if card.classifier:
+        yield from entry("classifier", f"{card.classifier} types its cells unless another is named")
     yield ""
 
 

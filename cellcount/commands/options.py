@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from cellcount.settings import (
-    DEFAULT_CLASSIFIER,
+    AUTO_CLASSIFIER,
     DEFAULT_DETECTOR,
     DEFAULT_MAX_PIXELS,
     MAX_REFINE_STEPS,
+    PACKAGED_CLASSIFIER,
 )
 
 detector = click.option(
@@ -20,12 +21,19 @@ detector = click.option(
     metavar="NAME|DIR",
     help="Packaged model, weight file or training run.",
 )
-classifier = click.option(
+classifier_or_none = click.option(
     "--classifier",
-    default=DEFAULT_CLASSIFIER,
+    default=AUTO_CLASSIFIER,
     show_default=True,
     metavar="NAME|DIR|none",
-    help="What types the cells: packaged model, weight file or training run.",
+    help="What types the cells; auto is the packaged model that goes with the detector.",
+)
+classifier = click.option(
+    "--classifier",
+    default=PACKAGED_CLASSIFIER,
+    show_default=True,
+    metavar="NAME|DIR",
+    help="Packaged model, weight file or training run.",
 )
 type_map = click.option(
     "--map",

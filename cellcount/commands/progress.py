@@ -64,6 +64,10 @@ class PlainProgress:
         if total > already:
             click.echo(f"{activity} {number_of(total - already, 'image')}", err=True)
 
+    def note(self, text: str) -> None:
+        """Says what a person should know now."""
+        click.echo(text, err=True)
+
     def advance(self, result: ImageResult) -> None:
         """Counts one more image; failures are said at once."""
         self._counts.add(result)
@@ -127,6 +131,10 @@ class RichProgress:
         if already:
             self._bar.console.print(_going_on(total, already))
         self._task = self._bar.add_task(activity, total=total, completed=already, cells=0, rate="")
+
+    def note(self, text: str) -> None:
+        """Says what a person should know now, above the bar."""
+        self._bar.console.print(text, markup=False)
 
     def advance(self, result: ImageResult) -> None:
         """Moves the bar; failures are said above it."""

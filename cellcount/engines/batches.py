@@ -7,6 +7,7 @@ Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +16,12 @@ from torch import Tensor
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.detector import Detector
-from cellcount.engines.devices import DEFAULT_BATCH, choose_device, choose_precision
-from cellcount.errors import CellcountError
+from cellcount.engines.devices import (
+    DEFAULT_BATCH,
+    choose_device,
+    choose_precision,
+    in_batches,
+)
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Card
 from cellcount.records import Detections
@@ -42,18 +47,24 @@ class BatchedEngine:
         return self._model.parts().second_look
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One ``Detections`` per tile; tiles of equal padded shape share batches of fixed size."""
+        """One ``Detections`` per tile; tiles of equal padded shape share batches of fixed size.
+
+        Raises:
+            DeviceMemoryError: memory is short even for a batch of one tile.
+        """
         groups: dict[tuple[int, int], list[int]] = {}
         for index, tile in enumerate(tiles):
             groups.setdefault(self._padded(tile.shape), []).append(index)
         results: list[Detections | None] = [None] * len(tiles)
         for shape, members in groups.items():
-            for start in range(0, len(members), self.batch_size):
-                chosen = members[start : start + self.batch_size]
-                for index, found in zip(
-                    chosen, self._detect_batch([tiles[i] for i in chosen], shape), strict=True
-                ):
-                    results[index] = found
+            found = in_batches(
+                [tiles[i] for i in members],
+                self.batch_size,
+                partial(self._detect_batch, shape=shape),
+                self._device,
+            )
+            for index, detections in zip(members, found, strict=True):
+                results[index] = detections
         return [r for r in results if r is not None]
 
     def _padded(self, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -61,12 +72,12 @@ class BatchedEngine:
         return (-(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple)
 
     def _detect_batch(
-        self, tiles: list[NDArray[np.uint8]], shape: tuple[int, int]
+        self, tiles: Sequence[NDArray[np.uint8]], size: int, shape: tuple[int, int]
     ) -> list[Detections]:
         # The mean colour becomes zero, as a convolution pads: a border like that of the training
         # crops. A black one would hide cells that the edge cuts.
         mean = np.round(255 * np.asarray(self.card.preprocessing.mean)).astype(np.uint8)
-        batch = np.broadcast_to(mean, (self.batch_size, *shape, 3)).copy()
+        batch = np.broadcast_to(mean, (size, *shape, 3)).copy()
         for i, tile in enumerate(tiles):
             batch[i, : tile.shape[0], : tile.shape[1]] = tile
         images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
@@ -79,13 +90,7 @@ class BatchedEngine:
             # that do not repeat their result.
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
         ):
-            try:
-                found = self._model.detect(images, shapes)
-            except torch.OutOfMemoryError:
-                raise CellcountError(
-                    f"{self.device} has too little memory for {self.batch_size} tiles of "
-                    f"{shape[1]}x{shape[0]} px; use a smaller --batch-size or --tile-px"
-                ) from None
+            found = self._model.detect(images, shapes)
         return [_to_detections(f) for f in found]
 
 

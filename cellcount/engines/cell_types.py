@@ -5,7 +5,8 @@ Shapes: N cells, M reported types; pixels uint8 (H, W, 3) RGB of the whole origi
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,16 @@ from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.crops import BALANCE_SIDES, surroundings, window
+from cellcount.images.scan import Scan
+from cellcount.images.tiff_windows import Rect
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.records import Cells, CellTypes
+from cellcount.tiles.split import split
+
+#: Of a scan so much is read at a time to type the cells on it.
+_SCAN_WINDOW_PX = 4096
+_SCAN_MARGIN_PX = 16
 
 
 class CellTyper:
@@ -66,19 +74,51 @@ class CellTyper:
             cells: what was counted on it.
             factor: original pixels times this were the detector's pixels.
         """
-        chosen = np.flatnonzero(self._is_typed[cells.detections.labels])
+        is_typed = self._is_typed[cells.detections.labels]
         probs = np.zeros((len(cells), len(self.types)), np.float32)
-        if len(chosen):
-            card, boxes_xyxy = self._classifier.card, cells.detections.boxes_xyxy[chosen]
-            side = card.crop.window_rbc * self._rbc_px / factor
-            crops = field_crops(pixels, boxes_xyxy, card, side)
-            probs[chosen] = self._map.apply(self._classifier.probs(crops))
-        is_chosen = np.isin(np.arange(len(cells)), chosen)
-        return cell_types(probs, is_chosen, self._classifier.card.review_below)
+        if is_typed.any():
+            boxes_xyxy = cells.detections.boxes_xyxy[is_typed]
+            probs[is_typed] = self._probs(pixels, boxes_xyxy, factor)
+        return cell_types(probs, is_typed, self._classifier.card.review_below)
+
+    def type_on_scan(self, scan: Scan, cells: Cells, factor: float) -> CellTypes:
+        """The same for the cells of a scan, of which only what lies around them is read.
+
+        Raises:
+            ImageError: the scan cannot be read.
+        """
+        is_typed = self._is_typed[cells.detections.labels]
+        probs = np.zeros((len(cells), len(self.types)), np.float32)
+        reach = ceil(BALANCE_SIDES * self._side(factor)) + _SCAN_MARGIN_PX
+        side = min(_SCAN_WINDOW_PX, isqrt(scan.window_px))
+        for tile in split(scan.width_px, scan.height_px, tile_px=side, margin_px=reach):
+            boxes_xyxy = cells.detections.boxes_xyxy
+            centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+            mine = np.flatnonzero(is_typed & tile.owns(centres))
+            if len(mine):
+                pixels = scan.read(Rect(tile.x, tile.y, tile.width, tile.height))
+                # In float64, so that the place of a tile never moves a cell.
+                moved = boxes_xyxy[mine] - np.array([tile.x, tile.y] * 2, np.float64)
+                probs[mine] = self._probs(pixels, moved, factor)
+        return cell_types(probs, is_typed, self._classifier.card.review_below)
+
+    def _side(self, factor: float) -> float:
+        """Side of a cell's window in original pixels."""
+        return self._classifier.card.crop.window_rbc * self._rbc_px / factor
+
+    def _probs(
+        self, pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.floating[Any]], factor: float
+    ) -> NDArray[np.float32]:
+        """Probabilities of the reported types (N, M) for boxes (N, 4) of the pixels."""
+        crops = field_crops(pixels, boxes_xyxy, self._classifier.card, self._side(factor))
+        return self._map.apply(self._classifier.probs(crops))
 
 
 def field_crops(
-    pixels: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32], card: ClassifierCard, side_px: float
+    pixels: NDArray[np.uint8],
+    boxes_xyxy: NDArray[np.floating[Any]],
+    card: ClassifierCard,
+    side_px: float,
 ) -> list[NDArray[np.uint8]]:
     """The classifier's input for each box of a field, cut from the field's own pixels.
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.devices import choose_device, choose_precision
-from cellcount.errors import CellcountError, UsageError
+from cellcount.engines.devices import choose_device, choose_precision, in_batches
+from cellcount.errors import UsageError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.crops import contour_crop, window
 from cellcount.models.classifier import build_classifier
@@ -56,23 +56,20 @@ class CropClassifier:
 
     def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Logits (N, K); a crop's depend on its pixels alone, not on the others of the call."""
-        parts = [
-            self._batch_logits(crops[start : start + self.batch_size])
-            for start in range(0, len(crops), self.batch_size)
-        ]
-        if not parts:
-            return np.zeros((0, len(self.card.types)), np.float32)
-        return np.concatenate(parts)
+        rows = in_batches(crops, self.batch_size, self._batch_logits, self._device)
+        return np.stack(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
 
     def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""
         scaled = torch.from_numpy(self.logits(crops)) / self.card.temperature
         return (scaled + self._prior_shift).softmax(dim=1).numpy()
 
-    def _batch_logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Logits of at most a batch; it is always computed in full size."""
+    def _batch_logits(
+        self, crops: Sequence[NDArray[np.uint8]], size: int
+    ) -> list[NDArray[np.float32]]:
+        """Logits of at most ``size`` crops; the batch is always computed in full size."""
         shape = (*self.card.preprocessing.input_px, 3)
-        batch = np.zeros((self.batch_size, *shape), np.uint8)
+        batch = np.zeros((size, *shape), np.uint8)
         for i, crop in enumerate(crops):
             if crop.shape != shape or crop.dtype != np.uint8:
                 raise ValueError(f"a crop must be uint8 {shape}, got {crop.dtype} {crop.shape}")
@@ -84,15 +81,9 @@ class CropClassifier:
             # As in the detector: no ten-bit products in float32, and results that repeat.
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
         ):
-            try:
-                logits: Tensor = self._model((images.float() / 255 - self._mean) / self._std)
-            except torch.OutOfMemoryError:
-                raise CellcountError(
-                    f"{self.device} has too little memory for {self.batch_size} cells of "
-                    f"{shape[1]}x{shape[0]} px; use a smaller --batch-size"
-                ) from None
+            logits: Tensor = self._model((images.float() / 255 - self._mean) / self._std)
         values: NDArray[np.float32] = logits.float().cpu().numpy()[: len(crops)]
-        return values
+        return list(values)
 
 
 def _prior_shift(card: ClassifierCard) -> Tensor:

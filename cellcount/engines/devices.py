@@ -5,14 +5,22 @@ Shapes: none.
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 
-from cellcount.errors import UsageError
+from cellcount.errors import DeviceMemoryError, UsageError
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEFAULT_BATCH = {"cpu": 1, "cuda": 8, "mps": 4}
+# What torch says without a type of its own where the machine itself has no memory left.
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def choose_device(name: str) -> torch.device:
@@ -55,3 +63,58 @@ def choose_precision(name: str, device: torch.device) -> tuple[str, torch.dtype]
     if name == "fp16" and device.type == "cpu":
         raise UsageError("--precision fp16 is for GPUs; on the CPU use fp32 or bf16")
     return name, _DTYPES[name]
+
+
+def in_batches(
+    items: Sequence[Item],
+    batch_size: int,
+    compute: Callable[[Sequence[Item], int], list[Result]],
+    device: torch.device,
+) -> list[Result]:
+    """Computes items in batches; a batch for which memory is short, in halves down to one item.
+
+    Args:
+        items: what to compute.
+        batch_size: of a whole batch.
+        compute: given at most a batch of items and the size to pad it to.
+        device: whose memory is let go of before a smaller batch is tried.
+
+    Raises:
+        DeviceMemoryError: memory is short for a single item.
+    """
+    results: list[Result] = []
+    for start in range(0, len(items), batch_size):
+        results += _or_halves(items[start : start + batch_size], batch_size, compute, device)
+    return results
+
+
+def _or_halves(
+    items: Sequence[Item],
+    size: int,
+    compute: Callable[[Sequence[Item], int], list[Result]],
+    device: torch.device,
+) -> list[Result]:
+    try:
+        return compute(items, size)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler: the error holds on to the tensors that have to go.
+    _let_go(device)
+    if size == 1:
+        raise DeviceMemoryError(f"{device} has too little memory")
+    return in_batches(items, size // 2, compute, device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+
+
+def _let_go(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -8,24 +8,35 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels of the original 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.engines.base import Engine
+from cellcount.errors import DeviceMemoryError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.scale import resize
 from cellcount.records import Detections
 from cellcount.tiles.merge import merge
 from cellcount.tiles.split import Tile, split
 
+_LEAST_TILE_PX = 256
+
 
 class Found(NamedTuple):
-    """Detections of a field, and whether a tile held more than the model's limit of them."""
+    """What was detected on a field.
+
+    Attributes:
+        detections: the cells.
+        capped: whether a tile held more than the model's limit of them.
+        short_of_memory: side of the smaller tiles that had to do, 0 where memory sufficed.
+    """
 
     detections: Detections
     capped: bool
+    short_of_memory: int = 0
 
 
 class FieldDetector:
@@ -46,32 +57,68 @@ class FieldDetector:
         Args:
             pixels: the whole field.
             factor: original pixels times this are the model's pixels.
+
+        Raises:
+            DeviceMemoryError: memory is short even for a single tile of the smallest size.
         """
-        card = self.engine.card
-        field, tiles = self.tiles_of(pixels, factor)
+        tile_px = self._tile_px
+        while True:
+            try:
+                found = self._detect(pixels, factor, tile_px)
+            except DeviceMemoryError as error:
+                smaller = _smaller_tile(tile_px, round(max(pixels.shape[:2]) * factor))
+                if smaller < _LEAST_TILE_PX:
+                    raise DeviceMemoryError(
+                        f"{error}, even for one tile of {tile_px} px; close other programs, or "
+                        "use another --device"
+                    ) from error
+                tile_px = smaller
+            else:
+                return found._replace(short_of_memory=tile_px if tile_px < self._tile_px else 0)
+
+    def _detect(self, pixels: NDArray[np.uint8], factor: float, tile_px: int) -> Found:
+        field, tiles = self.tiles_of(pixels, factor, tile_px)
         height, width = field.shape[:2]
         found = self.engine.detect([cut(field, tile) for tile in tiles])
+        parts = list(zip(tiles, found, strict=True))
+        return self.merged(parts, (width, height), (pixels.shape[1], pixels.shape[0]))
+
+    def merged(
+        self,
+        parts: Sequence[tuple[Tile, Detections]],
+        size_px: tuple[int, int],
+        original_px: tuple[int, int],
+    ) -> Found:
+        """What the tiles of a field show together, in original pixels.
+
+        Args:
+            parts: tiles, each with its detections in pixels of the tile.
+            size_px: width and height of the field at the model's scale.
+            original_px: its own width and height.
+        """
+        (width, height), card = size_px, self.engine.card
         merged = merge(
-            list(zip(tiles, found, strict=True)),
-            width_px=width,
-            height_px=height,
-            iou_threshold=card.inference.dedupe_iou,
+            parts, width_px=width, height_px=height, iou_threshold=card.inference.dedupe_iou
         )
-        back = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2, dtype=np.float32)
+        back = np.array([original_px[0] / width, original_px[1] / height] * 2, dtype=np.float32)
         detections = Detections(merged.boxes_xyxy * back, merged.scores, merged.labels)
-        return Found(detections, any(self._is_capped(part) for part in found))
+        return Found(detections, any(self._is_capped(part) for _, part in parts))
 
     def tiles_of(
-        self, pixels: NDArray[np.uint8], factor: float
+        self, pixels: NDArray[np.uint8], factor: float, tile_px: int = 0
     ) -> tuple[NDArray[np.uint8], tuple[Tile, ...]]:
         """The field at the model's scale, balanced as its card says, and the tiles it is cut to."""
         card = self.engine.card
         field = resize(pixels, factor)
         if card.preprocessing.white_balance:
             field = apply_gains(field, white_balance_gains(pixels))
-        margin = min(card.inference.margin_px, self._tile_px // 2 - 16)
-        height, width = field.shape[:2]
-        return field, split(width, height, tile_px=self._tile_px, margin_px=margin)
+        return field, self.tiles_for(field.shape[1], field.shape[0], tile_px)
+
+    def tiles_for(self, width_px: int, height_px: int, tile_px: int = 0) -> tuple[Tile, ...]:
+        """The tiles of a field of that size at the model's scale, row by row; 0 for its own."""
+        side = tile_px or self._tile_px
+        margin = min(self.engine.card.inference.margin_px, side // 2 - 16)
+        return split(width_px, height_px, tile_px=side, margin_px=margin)
 
     def _is_capped(self, part: Detections) -> bool:
         """Whether the limit may have cut off detections good enough to be counted."""
@@ -85,3 +132,8 @@ class FieldDetector:
 def cut(field: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
     """The pixels of a tile."""
     return field[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+
+
+def _smaller_tile(tile_px: int, field_px: int) -> int:
+    """Half a tile, or half the field where that is smaller already, in steps of 32 px."""
+    return min(tile_px, field_px) // 64 * 32

@@ -49,7 +49,7 @@ class Grid:
         return any(_parsed(line[name], self.decimal) is not None for line in self.lines)
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, least_rows: int = 1) -> Grid:
     """Read a CSV with ``,`` or ``;`` and a header.
 
     Raises:
@@ -71,7 +71,7 @@ def read_grid(path: Path) -> Grid:
         records = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise UsageError(f"{path} is not a CSV file: {error}") from error
-    if len(records) < 2:
+    if len(records) < 1 + least_rows:
         raise UsageError(f"{path} has no rows; expected a header and a row per slide")
     header = _header(path, records[0][1])
     lines = []

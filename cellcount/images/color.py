@@ -23,12 +23,16 @@ def white_balance_gains(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     A regular grid of at most 256 x 256 pixels is looked at, so the cost does not grow with the
     image. Gains are bounded: a black image is not stretched into noise.
     """
+    gains = WHITE / np.maximum(glass_level(pixels), 1.0)
+    return np.clip(gains, _LOWEST_GAIN, _HIGHEST_GAIN).astype(np.float32)
+
+
+def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Brightness of the clear background per channel (3,), from the same grid."""
     step_y = max(1, pixels.shape[0] // _SAMPLES_PER_SIDE)
     step_x = max(1, pixels.shape[1] // _SAMPLES_PER_SIDE)
     sample = pixels[::step_y, ::step_x].reshape(-1, 3)
-    bright = [_percentile(sample[:, channel], _PERCENTILE) for channel in range(3)]
-    gains = WHITE / np.maximum(bright, 1.0)
-    return np.clip(gains, _LOWEST_GAIN, _HIGHEST_GAIN).astype(np.float32)
+    return np.array([_percentile(sample[:, channel], _PERCENTILE) for channel in range(3)])
 
 
 def _percentile(values: NDArray[np.uint8], percent: float) -> float:

@@ -18,7 +18,7 @@ FileKind = Literal["TIFF", "JPEG", "PNG", "BMP", "WebP", "GIF"]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".gif"}
-    | {".tif", ".tiff", ".btf", ".tf8", ".tf2"}
+    | {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs"}
 )
 HEAD_BYTES = 32
 #: Lies in every folder of annotated pictures, so that no later run takes these for images.

@@ -5,7 +5,7 @@ detector decides it, and on optical density, so that only ``exposure`` and ``cli
 the lamp. Focus compares fine with coarse detail at the same edges: a ratio, to which it matters
 neither how many cells there are nor how dark they are stained.
 
-Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w, 3) at ``_COARSE_PX`` per red cell.
+Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w, 3) at ``COARSE_PX`` per red cell.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STAINED_DENSITY = 0.05
 LEAST_STAINED_PERCENT = 0.2
 
 # Pixels per red cell at which stain is looked at, and focus.
-_COARSE_PX, _FINE_PX = 8.0, 32.0
+COARSE_PX, _FINE_PX = 8.0, 32.0
 # Empty glass is sought this many red cells around.
 _BACKGROUND_CELLS = 3
 _BACKGROUND_PERCENTILE = 95.0
@@ -46,8 +46,8 @@ def measure_quality(pixels: NDArray[np.uint8], factor: float, rbc_diameter_px: f
         rbc_diameter_px: mean red-cell diameter at the model's scale.
     """
     to_one = factor / rbc_diameter_px  # original pixels times this are red cells
-    thumbnail = resize(pixels, to_one * _COARSE_PX).astype(np.float32)  # (h, w, 3)
-    density = _density(thumbnail)  # (h, w, 3)
+    thumbnail = resize(pixels, to_one * COARSE_PX).astype(np.float32)  # (h, w, 3)
+    density = density_above_glass(thumbnail)  # (h, w, 3)
     stained = density.mean(axis=2) > STAINED_DENSITY  # (h, w)
     stained_percent = 100 * float(stained.mean())
     shows = stained_percent >= LEAST_STAINED_PERCENT
@@ -60,9 +60,13 @@ def measure_quality(pixels: NDArray[np.uint8], factor: float, rbc_diameter_px: f
     )
 
 
-def _density(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Optical density of each channel above the glass nearby, which uneven light leaves alone."""
-    side = 2 * round(_BACKGROUND_CELLS * _COARSE_PX / 2) + 1
+def density_above_glass(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Optical density of each channel above the glass nearby, which uneven light leaves alone.
+
+    Args:
+        thumbnail: at ``COARSE_PX`` per red cell, (h, w, 3).
+    """
+    side = 2 * round(_BACKGROUND_CELLS * COARSE_PX / 2) + 1
     glass = ndimage.maximum_filter(thumbnail, size=(side, side, 1), mode="nearest")
     density: NDArray[np.float32] = np.log10((glass + 1) / (thumbnail + 1))
     return density

@@ -38,7 +38,7 @@ def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
 
     Raises ``ImageError`` with a one-line reason for anything that cannot be used.
     """
-    with _readable(ref.path) as (file, kind):
+    with readable(ref.path) as (file, kind):
         if kind == "TIFF":
             from cellcount.images.tiff import read_tiff
 
@@ -50,7 +50,7 @@ def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
 
 def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
     """Width and height in pixels of one upright field, from its header; raises ``ImageError``."""
-    with _readable(ref.path) as (file, kind):
+    with readable(ref.path) as (file, kind):
         if kind == "TIFF":
             from cellcount.images.tiff import tiff_size
 
@@ -63,7 +63,7 @@ def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
 def field_pages(path: Path) -> tuple[int, ...]:
     """Pages (from 0) of a file that are fields of their own; ``(0,)`` where reading will fail."""
     try:
-        with _readable(path) as (file, kind):
+        with readable(path) as (file, kind):
             if kind != "TIFF":
                 return (0,)
             from cellcount.images import tiff
@@ -74,7 +74,7 @@ def field_pages(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[tuple[BinaryIO, FileKind]]:
+def readable(path: Path) -> Iterator[tuple[BinaryIO, FileKind]]:
     """An open image file and its kind; every failure inside becomes an ``ImageError``."""
     with open_regular(path) as file, _Quiet():
         name = "image"

@@ -47,7 +47,7 @@ def field_pages(file: BinaryIO) -> tuple[int, ...]:
     Channels of one field in separate pages are one field (which reading will refuse), and a
     chain of pages that is cut off yields one page too many, so that the loss gets its own row.
     """
-    with _opened(file) as tif:
+    with opened(file) as tif:
         count = len(tif.pages)
         if _is_whole_slide(tif) or metadata.separate_channels(tif) > 1:
             return (0,)
@@ -55,7 +55,7 @@ def field_pages(file: BinaryIO) -> tuple[int, ...]:
         fields = []
         for index in range(count):
             try:
-                page = _page(tif, index)
+                page = page_of(tif, index)
             except Exception:  # noqa: BLE001 (whatever is wrong with it, reading will say so)
                 fields.append(index)
                 continue
@@ -73,46 +73,49 @@ def field_pages(file: BinaryIO) -> tuple[int, ...]:
 
 def tiff_size(file: BinaryIO, index: int, max_pixels: int) -> tuple[int, int]:
     """Width and height in pixels of an upright page, from headers only."""
-    with _opened(file) as tif:
-        page = _checked_page(tif, index, max_pixels)
+    with opened(file) as tif:
+        page = checked_page(tif, index, max_pixels)
         size = page.imagewidth, page.imagelength
-        return size[::-1] if convert.is_turned(_orientation(page)) else size
+        return size[::-1] if convert.is_turned(orientation_of(page)) else size
 
 
 def read_tiff(file: BinaryIO, index: int, max_pixels: int) -> Picture:
     """One page as a ``Picture``; ``ImageError`` for forms that are not a colour or grey image."""
-    with _opened(file) as tif:
-        page = _checked_page(tif, index, max_pixels)
+    with opened(file) as tif:
+        page = checked_page(tif, index, max_pixels)
         _check_segments(page, file)
         samples = page.asarray(squeeze=False, maxworkers=1)  # (S or 1, 1, H, W, S or 1)
         samples = np.moveaxis(samples[:, 0], 0, 2)  # (H, W, S or 1, S or 1)
         samples = samples.reshape(*samples.shape[:2], page.samplesperpixel)  # (H, W, S)
-        rgb = _to_rgb(samples, page, metadata.significant_bits(tif, page, index))
+        rgb = to_rgb(samples, page, metadata.significant_bits(tif, page, index))
         return Picture(
-            convert.oriented(rgb, _orientation(page)), metadata.um_per_px(tif, page, index)
+            convert.oriented(rgb, orientation_of(page)), metadata.um_per_px(tif, page, index)
         )
 
 
 @contextmanager
-def _opened(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
+def opened(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
+    """The parsed headers of a TIFF file."""
     file.seek(0)
     with tifffile.TiffFile(file) as tif:
         yield tif
 
 
-def _page(tif: tifffile.TiffFile, index: int) -> tifffile.TiffPage:
+def page_of(tif: tifffile.TiffFile, index: int) -> tifffile.TiffPage:
+    """A page with a header of its own, else ``ImageError``."""
     page = tif.pages[index]
     if not isinstance(page, tifffile.TiffPage):
         raise ImageError(f"damaged TIFF: page {index + 1} has no header of its own")
     return page
 
 
-def _checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int) -> tifffile.TiffPage:
-    """A page whose header promises a picture of bounded size, else ``ImageError``."""
+def checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int | None) -> tifffile.TiffPage:
+    """A page whose header promises a picture, of bounded size where given, else ``ImageError``."""
     if index >= len(tif.pages):
         raise ImageError(f"truncated TIFF: page {index + 1} is missing")
-    page = _page(tif, index)
-    check_size(page.imagewidth, page.imagelength, max_pixels)
+    page = page_of(tif, index)
+    size = page.imagewidth, page.imagelength
+    check_size(*size, size[0] * size[1] if max_pixels is None else max_pixels)
     channels = metadata.separate_channels(tif)
     if channels > 1:
         raise ImageError(f"{channels} channels in separate pages; export the field as RGB")
@@ -125,7 +128,7 @@ def _checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int) -> tifffi
 
 
 def _check_form(page: tifffile.TiffPage) -> None:
-    """Refuse what has no stated way to RGB: see ``convert`` and ``_to_rgb``."""
+    """Refuse what has no stated way to RGB: see ``convert`` and ``to_rgb``."""
     bits: Any = page.bitspersample  # a tuple where samples differ
     kind = None if page.dtype is None else page.dtype.kind
     if kind in ("f", "i", "c"):
@@ -150,6 +153,15 @@ def _check_form(page: tifffile.TiffPage) -> None:
 def _check_segments(page: tifffile.TiffPage, file: BinaryIO) -> None:
     """Refuse strips or tiles that are missing, cut off, or larger than they may be."""
     limit = max(page.imagewidth * page.imagelength, _FREE_SEGMENT_PIXELS)
+    check_listed(page, file, limit)
+    if page.compression in _JPEG | _JPEG2000:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(offset)
+            check_embedded(page, file.read(min(count, 65536)), limit)
+
+
+def check_listed(page: tifffile.TiffPage, file: BinaryIO, limit: int) -> None:
+    """Refuse strips or tiles that are missing, cut off, or of more than ``limit`` pixels."""
     if page.is_tiled and not 0 < page.tilewidth * page.tilelength * page.tiledepth <= limit:
         raise ImageError(f"absurd tile size {page.tilewidth} x {page.tilelength}")
     offsets, counts = page.dataoffsets, page.databytecounts
@@ -165,11 +177,14 @@ def _check_segments(page: tifffile.TiffPage, file: BinaryIO) -> None:
             raise ImageError(
                 f"truncated TIFF: strip or tile {number} of {expected} lies outside the file"
             )
-        if page.compression in _JPEG | _JPEG2000:
-            file.seek(offset)
-            width, height = _embedded_size(file.read(min(count, 65536)))
-            if width * height > limit:
-                raise ImageError(f"damaged TIFF: embedded image of {width} x {height} pixels")
+
+
+def check_embedded(page: tifffile.TiffPage, code: bytes, limit: int) -> None:
+    """Refuse a JPEG or JPEG 2000 strip or tile that announces more than ``limit`` pixels."""
+    if page.compression in _JPEG | _JPEG2000:
+        width, height = _embedded_size(code)
+        if width * height > limit:
+            raise ImageError(f"damaged TIFF: embedded image of {width} x {height} pixels")
 
 
 def _embedded_size(code: bytes) -> tuple[int, int]:
@@ -188,7 +203,7 @@ def _embedded_size(code: bytes) -> tuple[int, int]:
     raise ImageError("damaged TIFF: a JPEG strip or tile without header")
 
 
-def _to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray[np.uint8]:
+def to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray[np.uint8]:
     """Samples ``(H, W, S)`` of a checked page as RGB ``(H, W, 3)``."""
     colour = page.photometric
     if colour == _PALETTE:
@@ -218,7 +233,8 @@ def _alpha(page: tifffile.TiffPage) -> int:
     return int(extra[-1]) if extra and extra[-1] in (_PREMULTIPLIED, _STRAIGHT) else 0
 
 
-def _orientation(page: tifffile.TiffPage) -> int:
+def orientation_of(page: tifffile.TiffPage) -> int:
+    """EXIF-like orientation of a page, 1 for upright."""
     value = page.tags.valueof(_ORIENTATION, 1)
     return value if isinstance(value, int) else 1
 

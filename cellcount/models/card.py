@@ -165,6 +165,7 @@ class Card:
         thresholds: class id → score from which a detection is counted; chosen on validation.
         rbc_diameter_px: mean red-cell diameter at the model's scale.
         densest_field: most cells in one training field.
+        classifier: packaged classifier that types its cells where none is named, "" for none.
         data: data sets trained on: name, source, licence, split, images.
         license: licence of the weights.
         training: settings of the training that made them.
@@ -183,6 +184,7 @@ class Card:
     refinement: Refinement = field(default_factory=Refinement)
     thresholds: dict[str, float] = field(default_factory=dict)
     densest_field: int = 0
+    classifier: str = ""
     data: tuple[dict[str, Any], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     evaluations: tuple[dict[str, Any], ...] = ()

@@ -4,8 +4,9 @@
 
 FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` (a list: all data
 sets, each with its name as in the card, its source and licence), ``evaluations`` (a list: every
-test evaluation ever made of these weights) and ``inference`` (an object: numbers of a detector's
-``Inference`` that were chosen on validation images after the training). It is kept beside the
+test evaluation ever made of these weights), ``inference`` (an object: numbers of a detector's
+``Inference`` that were chosen on validation images after the training) and ``classifier`` (the
+packaged one that types a detector's cells where none is named). It is kept beside the
 weights, so that each change of a card is seen in the project's history. Tensors stay as they are,
 to the bit.
 
@@ -26,7 +27,7 @@ from cellcount.errors import UsageError, WeightsError
 from cellcount.models.card import Card
 from cellcount.models.weights import AnyCard, read_any_card, write_card
 
-_KEYS = {"version", "license", "notes", "data", "evaluations", "inference"}
+_KEYS = {"version", "license", "notes", "data", "evaluations", "inference", "classifier"}
 
 
 def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
@@ -46,6 +47,10 @@ def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
             raise WeightsError("facts name inference, which only a detector's card has")
         chosen = dataclasses.replace(card.inference, **facts["inference"])
         card = dataclasses.replace(card, inference=chosen)
+    if "classifier" in facts:
+        if not isinstance(card, Card):
+            raise WeightsError("facts name a classifier, which only a detector's card has")
+        card = dataclasses.replace(card, classifier=facts["classifier"])
     return dataclasses.replace(
         card,
         version=facts.get("version", card.version),

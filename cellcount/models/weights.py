@@ -28,9 +28,9 @@ AnyCard = Card | ClassifierCard
 PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
 
 
-def packaged_weights() -> dict[str, Path]:
-    """Names of the models that ship with cellcount and where they lie."""
-    folder = Path(str(resources.files("cellcount") / "weights"))
+def packaged_weights(folder: Path | None = None) -> dict[str, Path]:
+    """Names of the models that ship with cellcount, or of those in a folder, and where they lie."""
+    folder = folder or Path(str(resources.files("cellcount") / "weights"))
     return {p.stem: p for p in sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cellcount.outputs.atomic import atomic_write
-from cellcount.outputs.typed import type_values
-from cellcount.records import CellClass, CellTypes, ImageResult
+from cellcount.outputs.typed import label_values
+from cellcount.records import CellClass, ImageResult
 
 
 def write_coco(
@@ -75,7 +75,7 @@ def _annotations(
         detections.scores.tolist(),
         detections.labels.tolist(),
         result.cells.edge.tolist(),
-        _attributes(result.cells.types, len(detections), types),
+        _attributes(result, types),
         strict=True,
     ):
         x_min, y_min, x_max, y_max = box_xyxy
@@ -92,14 +92,12 @@ def _annotations(
         }
 
 
-def _attributes(
-    said: CellTypes | None, count: int, types: Sequence[CellClass]
-) -> Iterator[dict[str, Any]]:
-    """For each of the cells its type, as far as a classifier gave any."""
-    if said is None:
-        yield from ({} for _ in range(count))
+def _attributes(result: ImageResult, types: Sequence[CellClass]) -> Iterator[dict[str, Any]]:
+    """For each of the cells its type, as far as a classifier or a reviewer gave any."""
+    if result.cells.types is None:
+        yield from ({} for _ in range(len(result.cells)))
         return
-    columns = type_values(said, types)
+    columns = label_values(result, types)
     for row in zip(*columns.values(), strict=True):
         known = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
         rounded = {n: round(v, 4) if isinstance(v, float) else v for n, v in known.items()}

@@ -153,7 +153,7 @@ def _features(
     )
     for number, (name, box_xyxy, score, kind, prob) in enumerate(rows, 1):
         measurements = {"score": round(score, 4)}
-        if isinstance(prob, float):
+        if isinstance(prob, float) and number - 1 not in result.reviewed:
             measurements["type_prob"] = round(prob, 4)
         label = f"{full[name]} ({UNCLASSIFIED})" if kind == UNCLASSIFIED else full[name]
         yield {

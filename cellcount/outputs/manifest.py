@@ -43,6 +43,7 @@ class RunRecord:
         classifier: what typed the cells, JSON-ready: name, sha256, thresholds and so on; None
             where nothing did.
         profile: by which cells are counted, JSON-ready: name, version, how limits are made.
+        review: what reviewers said in sum, JSON-ready; None where nothing was reviewed.
         settings: all settings, JSON-ready.
         inputs: the INPUT arguments.
         passed_over: what lay in the inputs and got no row.
@@ -66,6 +67,7 @@ class RunRecord:
     thresholds: Mapping[str, float]
     classifier: Mapping[str, Any] | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
+    review: Mapping[str, Any] | None = None
     settings: Mapping[str, Any]
     inputs: Sequence[str]
     passed_over: Sequence[NotDone]
@@ -104,6 +106,26 @@ def write_run_manifest(path: Path, record: RunRecord) -> None:
         file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
+def refresh_run_manifest(
+    path: Path, outputs: Sequence[Path], review: Mapping[str, Any] | None
+) -> None:
+    """Tell in an existing run.json what a review changed: outputs and who reviewed.
+
+    Raises:
+        OutputError: it cannot be read or written.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        written = {Path(entry["path"]).name: entry["path"] for entry in document["outputs"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"cannot read {path} as the record of a run: {error}") from error
+    document["review"] = None if review is None else dict(review)
+    document["outputs"] = [_output(p) | {"path": written.get(p.name, str(p))} for p in outputs]
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
 def _document(record: RunRecord) -> dict[str, Any]:
     seconds = (record.finished - record.started).total_seconds()
     statuses = [entry.status for entry in record.not_done]
@@ -120,6 +142,7 @@ def _document(record: RunRecord) -> dict[str, Any]:
         "thresholds": dict(record.thresholds),
         "classifier": None if record.classifier is None else dict(record.classifier),
         "profile": dict(record.profile),
+        "review": None if record.review is None else dict(record.review),
         "settings": dict(record.settings),
         "inputs": list(record.inputs),
         "passed_over": [{"path": e.name, "reason": e.reason} for e in record.passed_over],

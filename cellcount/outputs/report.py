@@ -278,6 +278,8 @@ def _gallery(
 
 
 def _sureness(cell: ShownCell, types: Sequence[CellClass]) -> str:
+    if cell.reviewer:
+        return f"reviewed by {cell.reviewer}"
     if cell.second < 0:
         return f"{cell.prob:.2f}"
     second = types[cell.second]

@@ -22,6 +22,8 @@ from PIL import Image
 from cellcount.errors import ImageError
 from cellcount.images.crops import window
 from cellcount.images.read import read_image
+from cellcount.images.scan import Scan, open_scan
+from cellcount.images.tiff_windows import Rect
 from cellcount.outputs.annotate import annotate
 from cellcount.outputs.pages import data_url
 from cellcount.profiles.quality import measures_of
@@ -30,6 +32,7 @@ from cellcount.records import CellClass, ImageResult, Picture, Status
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
 _CELL_PX, _CELL_QUALITY = 96, 85
 _AROUND = 1.4  # side of a crop over that of the cell's box
+_SCAN_MARGIN_PX = 16  # what resampling may look at beyond a crop
 _MOST_FIELDS, _FIELD_PX, _FIELD_QUALITY = 20, 720, 78
 _FIELDS_BYTES = 6_000_000
 _MEASURED = re.compile(r"(\w+) \S+ (is below|is above) the profile's")
@@ -45,6 +48,7 @@ class ShownCell:
         prob: of its type, or the detector's score where no classifier ran.
         second: index of the next likely type, -1 where there is none.
         second_prob: of that one.
+        reviewer: who gave it its type, "" where the model did.
     """
 
     image: str
@@ -52,6 +56,7 @@ class ShownCell:
     prob: float
     second: int = -1
     second_prob: float = 0.0
+    reviewer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +114,9 @@ class Survey:
                 second = (-1, 0.0)
                 if self.typed and said is not None:
                     second = (int(said.second[cell]), float(said.second_prob[cell]))
-                self._keep(
-                    number, ShownCell(result.ref.image, cell, float(sureness[cell]), *second)
-                )
+                reviewer = result.reviewed[cell].reviewer if cell in result.reviewed else ""
+                facts = (float(sureness[cell]), *second, reviewer)
+                self._keep(number, ShownCell(result.ref.image, cell, *facts))
 
     @property
     def per_group(self) -> int:
@@ -192,7 +197,15 @@ def make_pictures(
     made, left = Pictures(), _FIELDS_BYTES
     for result in results:
         image = result.ref.image
-        picture = _picture(result, max_pixels) if image in crops or image in fields else None
+        if image not in crops and image not in fields:
+            continue
+        scan = _scan_of(result, max_pixels)
+        if scan is not None:  # too large to show whole
+            for rank in crops.get(image, ()):
+                box_xyxy = result.cells.detections.boxes_xyxy[rank]
+                made.cells[image, rank] = _crop_of_scan(scan, box_xyxy)
+            continue
+        picture = picture_of(result, max_pixels)
         if picture is None:
             continue
         for rank in crops.get(image, ()):
@@ -206,7 +219,7 @@ def make_pictures(
     return made
 
 
-def _picture(result: ImageResult, max_pixels: int) -> Picture | None:
+def picture_of(result: ImageResult, max_pixels: int) -> Picture | None:
     """The image as it was counted on; None where it cannot be had any more."""
     try:
         picture = read_image(result.ref, max_pixels=max_pixels)
@@ -214,6 +227,33 @@ def _picture(result: ImageResult, max_pixels: int) -> Picture | None:
         return None
     same = (picture.width_px, picture.height_px) == (result.width_px, result.height_px)
     return picture if same else None
+
+
+def _scan_of(result: ImageResult, max_pixels: int) -> Scan | None:
+    """The scan that an image is; None for any other, and where it cannot be had any more."""
+    try:
+        scan = open_scan(result.ref, max_pixels=max_pixels)
+    except ImageError:
+        return None
+    return scan if scan and (scan.width_px, scan.height_px) == _size(result) else None
+
+
+def _size(result: ImageResult) -> tuple[int, int]:
+    return result.width_px, result.height_px
+
+
+def _crop_of_scan(scan: Scan, box_xyxy: NDArray[np.float32]) -> str:
+    """The same crop as of a picture, of which only the surroundings are read; "" where lost."""
+    x_min, y_min, x_max, y_max = box_xyxy.tolist()
+    reach = _AROUND * max(x_max - x_min, y_max - y_min) + _SCAN_MARGIN_PX
+    left, top = max(0, int((x_min + x_max) / 2 - reach)), max(0, int((y_min + y_max) / 2 - reach))
+    right = min(scan.width_px, left + int(2 * reach))
+    lower = min(scan.height_px, top + int(2 * reach))
+    try:
+        pixels = scan.read(Rect(left, top, right - left, lower - top))
+    except ImageError:
+        return ""
+    return _crop(Picture(pixels), box_xyxy - np.array([left, top, left, top], np.float32))
 
 
 def _crop(picture: Picture, box_xyxy: NDArray[np.float32]) -> str:

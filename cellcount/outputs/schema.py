@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellcount.errors import OutputError
-from cellcount.records import UNCLASSIFIED, CellClass
+from cellcount.records import UNCLASSIFIED, CellClass, ReviewerType
 from cellcount.table_text import escape_text as escape_text
 from cellcount.table_text import unescape_text as unescape_text
 
@@ -196,7 +196,7 @@ TYPE_COLUMNS = (
         "text",
         "",
         f"type that the classifier gave, `{UNCLASSIFIED}` where it was not sure enough; empty for "
-        "cells it does not type; this column and the next four are there where a classifier runs",
+        "cells it does not type; this column and all after it are there where a classifier runs",
     ),
     Column("type_prob", "float", "", "its probability of that type, 0 to 1", ".4f"),
     Column(
@@ -208,19 +208,26 @@ TYPE_COLUMNS = (
     Column("type_2_prob", "float", "", "its probability of `type_2`", ".4f"),
     Column("needs_review", "bool", "", "a person should look at this cell's type"),
 )
-"""What a classifier adds to cells.csv, last."""
+"""What a classifier adds to cells.csv."""
 
-TYPED_CELLS_COLUMNS = (*CELLS_COLUMNS, *TYPE_COLUMNS, _PROFILE)
+REVIEW_COLUMNS = (
+    Column(
+        "reviewed_type",
+        "text",
+        "",
+        "type that a reviewer gave (`cellcount review apply`), which every count goes by; the "
+        "classifier's stays in `type`",
+    ),
+    Column("reviewer", "text", "", "who gave it last"),
+    Column("reviewed_at", "text", "", "when, in UTC"),
+)
+"""What a reviewer adds to cells.csv, empty until then."""
+
+TYPED_CELLS_COLUMNS = (*CELLS_COLUMNS, *TYPE_COLUMNS, *REVIEW_COLUMNS, _PROFILE)
 """cells.csv where a classifier ran."""
 
 PICTURE_TYPES_COLUMNS = (_IMAGE, _STATUS, _REASON, *TYPE_COLUMNS)
 """types.csv, one row per picture of a single cell."""
-
-RESERVED_CELLS_COLUMNS = (
-    Column("reviewed_type", "text", "", "reserved: cell type that a reviewer gave"),
-    Column("reviewer", "text", "", "reserved: who reviewed it"),
-)
-"""Names kept free in cells.csv; not written yet."""
 
 
 def counts_columns(
@@ -230,12 +237,17 @@ def counts_columns(
 
     Args:
         classes: of the detector.
-        types: of the classifier; none where none runs.
+        types: of the classifier, then those that only a reviewer gave; none where none runs.
     """
     return (
         *_COUNTS_COLUMNS,
         *(_count_column(c.id, c.plural) for c in classes),
-        *(_type_count_column(t.id, t.plural) for t in types),
+        *(
+            _reviewed_count_column(t)
+            if isinstance(t, ReviewerType)
+            else _type_count_column(t.id, t.plural)
+            for t in types
+        ),
         *((_type_count_column(UNCLASSIFIED, ""),) if types else ()),
     )
 
@@ -252,6 +264,11 @@ def _type_count_column(type_id: str, plural: str) -> Column:
     if type_id == UNCLASSIFIED:
         meaning = "cells of which the classifier was not sure enough, where one runs"
     return Column(f"type_{type_id}", "int", "cells", f"{meaning}; empty unless done")
+
+
+def _reviewed_count_column(cell_type: CellClass) -> Column:
+    meaning = f"{cell_type.plural}, which only a reviewer named; empty where none did"
+    return Column(f"type_{cell_type.id}", "int", "cells", meaning)
 
 
 def read_table(path: Path, columns: Sequence[Column] | None = None) -> pandas.DataFrame:
@@ -337,7 +354,7 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[st
 def _column_named(name: str) -> Column:
     from cellcount.outputs.slide_columns import SLIDES_COLUMNS  # which builds on this module
 
-    fixed = (*_COUNTS_COLUMNS, *TYPED_CELLS_COLUMNS, *RESERVED_CELLS_COLUMNS, *SLIDES_COLUMNS)
+    fixed = (*_COUNTS_COLUMNS, *TYPED_CELLS_COLUMNS, *SLIDES_COLUMNS)
     known = {c.name: c for c in reversed(fixed)}
     if name in known:
         return known[name]

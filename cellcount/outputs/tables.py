@@ -21,9 +21,9 @@ from cellcount.outputs.schema import (
     Value,
     counts_columns,
 )
-from cellcount.outputs.typed import type_values
+from cellcount.outputs.typed import label_values, type_values
 from cellcount.profiles.quality import measures_of
-from cellcount.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult
+from cellcount.records import UNCLASSIFIED, CellClass, ImageResult, ReviewerType
 
 
 def write_counts(
@@ -68,7 +68,8 @@ def write_cells(
 ) -> None:
     """Write one row per cell, in the order of images and of cells within them.
 
-    Arguments are those of `write_counts`.
+    Arguments are those of `write_counts`, but results with the classifier's own types: reviewed
+    ones have columns of their own.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
@@ -155,7 +156,12 @@ def _counts_values(
         values |= {f"n_{c.id}": int(n) for c, n in zip(classes, counts, strict=True)}
         typed = count_by_type(result.cells.types, len(types)).tolist()
         ids = [*(t.id for t in types), UNCLASSIFIED]
-        values |= {f"type_{i}": n for i, n in zip(ids, typed, strict=True)}
+        # Nobody looked for what only a reviewer named: none of it is not zero.
+        open_ended = {t.id for t in types if isinstance(t, ReviewerType)}
+        values |= {
+            f"type_{i}": None if n == 0 and i in open_ended else n
+            for i, n in zip(ids, typed, strict=True)
+        }
     return values
 
 
@@ -191,8 +197,7 @@ def _cell_values(
         "edge": cells.edge.tolist(),
     }
     if types:
-        said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
-        values |= {**type_values(said, types), "profile": [profile] * len(cells)}
+        values |= {**label_values(result, types), "profile": [profile] * len(cells)}
     return values
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cellcount.outputs.schema import TYPE_COLUMNS, Value
-from cellcount.records import UNCLASSIFIED, CellClass, CellTypes
+from cellcount.outputs.schema import REVIEW_COLUMNS, TYPE_COLUMNS, Value
+from cellcount.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult
 
 
 def type_values(said: CellTypes, types: Sequence[CellClass]) -> dict[str, list[Value]]:
@@ -40,4 +40,24 @@ def type_values(said: CellTypes, types: Sequence[CellClass]) -> dict[str, list[V
             row = (types[best].id, prob, types[second].id, second_prob, False)
         for column, value in zip(values.values(), row, strict=True):
             column.append(value)
+    return values
+
+
+def label_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str, list[Value]]:
+    """Name of each of ``TYPE_COLUMNS`` and ``REVIEW_COLUMNS`` → N values.
+
+    What a reviewer said stands beside what the classifier said; such a cell needs no look.
+
+    Args:
+        result: with its reviews, and what the classifier itself said.
+        types: the classifier's types first, in the order of its indices.
+    """
+    count, said = len(result.cells), result.cells.types
+    values = type_values(CellTypes.untyped(count) if said is None else said, types)
+    values |= {column.name: [None] * count for column in REVIEW_COLUMNS}
+    for cell, review in result.reviewed.items() if count else ():
+        values["needs_review"][cell] = False
+        values["reviewed_type"][cell] = review.type_id
+        values["reviewer"][cell] = review.reviewer
+        values["reviewed_at"][cell] = review.reviewed_at
     return values

@@ -27,10 +27,10 @@ from cellcount.outputs.tables import write_picture_types
 from cellcount.pipeline import load, reason_of
 from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.runners.inputs import plan_of
-from cellcount.runners.job import Watcher
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.runners.local import default_workers, read_ahead
 from cellcount.runners.outcome import Outcome, Totals
+from cellcount.runners.watching import Watcher
 from cellcount.settings import ClassifyRequest
 
 

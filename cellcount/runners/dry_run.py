@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
+from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
+from cellcount.images.survey import survey
 from cellcount.journal import Json
 from cellcount.outputs.annotate import annotate
-from cellcount.pipeline import Loaded, Pipeline, SlideScales, load
-from cellcount.records import ImageResult
+from cellcount.pipeline import Loaded, Pipeline, SlideScales, load_any
+from cellcount.records import ImageResult, Picture
 from cellcount.runners.job import Job
 
 _SAMPLED = 3
@@ -43,20 +46,20 @@ class Memory:
         """The value of that name, or None."""
         return self.values.get(name)
 
-    def set_value(self, name: str, value: Json) -> None:
-        """Keeps a value."""
+    def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
+        """Keeps a value; there are no results to forget."""
         self.values[name] = value
 
 
 def expect(job: Job) -> Expected | None:
     """Extrapolates from a few evenly spread fields; None where none of them can be read."""
-    settings, refs = job.request.analyze, job.plan.refs
-    scales = SlideScales(refs, job.detector, Memory(), settings.max_pixels)
+    settings, refs = job.request.analyze, job.refs
+    scales = SlideScales(job.plan.refs, job.detector, Memory(), settings.max_pixels)
     pipeline = Pipeline(job.detector, settings, scales, job.typer)
-    image_s, image_bytes, slide_s = list[float](), list[int](), list[float]()
+    image_s, image_bytes, slide_s = list[float](), list[float](), list[float]()
     for index in sample_evenly(len(refs), _SAMPLED):
         started = time.perf_counter()
-        loaded = load(refs[index], settings.max_pixels)
+        loaded, share = _part(load_any(refs[index], settings.max_pixels))
         read_s = time.perf_counter() - started
         if loaded.picture is None:
             continue
@@ -67,14 +70,28 @@ def expect(job: Job) -> Expected | None:
         scaled = time.perf_counter()
         result = pipeline.analyze(loaded)
         slide_s.append(scaled - started)
-        image_s.append(read_s + time.perf_counter() - scaled)
-        image_bytes.append(_bytes_of(job, loaded, result))
+        image_s.append((read_s + time.perf_counter() - scaled) / share)
+        image_bytes.append(_bytes_of(job, loaded, result) / share)
     if not image_s:
         return None
     sampled = len(image_s)
     slides = len({ref.slide for ref in refs})
     seconds = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
     return Expected(seconds, len(refs) * sum(image_bytes) / sampled / 1e6, sampled)
+
+
+def _part(loaded: Loaded) -> tuple[Loaded, float]:
+    """What is analysed of an image, and its share: all, or the middle sample field of a scan."""
+    scan = loaded.scan
+    if scan is None:
+        return loaded, 1.0
+    try:
+        fields = survey(scan).fields
+    except CellcountError:
+        return loaded, 1.0  # without a picture: passed over
+    picture = Picture(fields[len(fields) // 2], scan.um_per_px)
+    share = picture.width_px * picture.height_px / (scan.width_px * scan.height_px)
+    return replace(loaded, picture=picture, scan=None), share
 
 
 def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:

@@ -10,9 +10,12 @@ from typing import Any
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import CropClassifier, TypeMap, load_classifier, type_map
+from cellcount.errors import UsageError
+from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.weights import resolve, sha256_of
+from cellcount.models.weights import packaged_weights, resolve, sha256_of
 from cellcount.records import CellClass
+from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,6 +46,32 @@ class LoadedClassifier:
         classifier = load_classifier(weights, options)
         mapped = type_map(classifier.card, map_name)
         return cls(classifier, sha256_of(weights), map_name, mapped)
+
+    @classmethod
+    def beside(
+        cls, detector: Card, name: str, map_name: str | None, options: EngineOptions
+    ) -> LoadedClassifier | None:
+        """The classifier that types the cells of a detector, None where nothing does.
+
+        Args:
+            detector: card of the detector; it may name a packaged classifier, and no other.
+            name: as asked for: a packaged name, a path, ``none`` or ``auto``.
+            map_name: ``SOURCE:TARGET`` as asked for, or None.
+            options: of the classifier.
+
+        Raises:
+            UsageError: a mapping is asked for, and nothing types the cells.
+        """
+        if name == AUTO_CLASSIFIER:
+            name = detector.classifier if detector.classifier in packaged_weights() else ""
+        if name not in ("", NO_CLASSIFIER):
+            return cls.of(name, map_name, options)
+        if map_name is not None:
+            raise UsageError(
+                f"--map {map_name} translates types, but no classifier goes with the detector "
+                f"{detector.name!r}; name one with --classifier, or leave out --map"
+            )
+        return None
 
     @property
     def card(self) -> ClassifierCard:

@@ -1,4 +1,4 @@
-"""The local runner: one model in the main thread, reading and drawing in a few threads beside it.
+"""The local runner: one model in the main thread, reading and writing in a few threads beside it.
 
 Pillow and tifffile release the interpreter lock while they decode and encode, so threads suffice,
 and nothing has to be copied between processes. Everything waits in bounded queues: memory does
@@ -47,27 +47,34 @@ def run_local(
     use: Callable[[Loaded], Work | None],
     *,
     workers: int,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Reads the images in threads and uses them in order in this one.
 
     Args:
         refs: the images.
         read: called in the threads.
-        use: called here with every image; work that it returns (drawing) is done in the threads,
-            never more pieces waiting than there are workers.
+        use: called here with every image; work that it returns (storing, drawing) is done in the
+            threads, never more pieces waiting than there are workers, and whatever was returned
+            is done before this function ends, also by an exception.
         workers: threads, 0 for the default.
+        check: called here before and after every image; ends the run by raising.
     """
     count = workers or default_workers()
-    drawing: deque[Future[None]] = deque()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="cellcount")
+    waiting: deque[Future[None]] = deque()
+    readers = ThreadPoolExecutor(count, thread_name_prefix="cellcount-read")
+    writers = ThreadPoolExecutor(count, thread_name_prefix="cellcount-write")
     try:
-        for loaded in read_ahead(pool, read, refs, count + 1):
+        for loaded in read_ahead(readers, read, refs, count + 1):
+            check()
             work = use(loaded)
             if work is not None:
-                drawing.append(pool.submit(work))
-            while len(drawing) > count:
-                drawing.popleft().result()
-        while drawing:
-            drawing.popleft().result()
+                waiting.append(writers.submit(work))
+            while len(waiting) > count:
+                waiting.popleft().result()
+            check()
+        while waiting:
+            waiting.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        readers.shutdown(wait=True, cancel_futures=True)
+        writers.shutdown(wait=True)

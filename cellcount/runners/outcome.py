@@ -30,7 +30,7 @@ class TooManyFailuresError(Exception):
 
 
 class Tally:
-    """Counts what this call analyses, and ends it when too much fails.
+    """Counts what this call analyses, and knows when too much has failed.
 
     Args:
         total: images of the run.
@@ -42,10 +42,13 @@ class Tally:
         self._most = max_failure_rate * total
 
     def count(self, result: ImageResult) -> None:
-        """Counts one result; raises ``TooManyFailuresError`` where it is one too many."""
+        """Counts one result."""
         self.images += 1
         self.cells += len(result.cells)
         self.failed += result.status == "failed"
+
+    def check(self) -> None:
+        """Raises ``TooManyFailuresError`` where more have failed than may."""
         if self.failed > self._most:
             raise TooManyFailuresError
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
@@ -19,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cellcount.errors import JournalError
-from cellcount.journal import Journal, journal_path, key_of
+from cellcount.images.file_key import key_of, with_content
+from cellcount.journal import Journal, journal_path
 from cellcount.records import (
     Cells,
     CellTypes,
@@ -172,40 +174,143 @@ def test_done_until_the_file_or_its_scale_changes(tmp_path: Path, image_file: Pa
         assert not journal.is_done(replace(ref, um_per_px=0.2))
         assert not journal.is_done(replace(ref, slide="another"))
         os.utime(image_file, ns=(0, 12345))
-        assert not journal.is_done(ref)
+        assert journal.standing(ref) == "changed"  # its content is not known
 
         key_before = key_of(ref)
         image_file.write_bytes(b"changed while it was analysed")
-        journal.add(done, key_before)
+        assert with_content(key_before, ref).sha256 == ""
+        journal.add(done, with_content(key_before, ref))
         assert not journal.is_done(ref)
 
         journal.add(ImageResult(ref, "failed", "unreadable"))
-        assert not journal.is_done(ref)
+        assert journal.standing(ref) == "failed"
         journal.add(ImageResult(ref, "excluded", "out of focus"))
         assert journal.is_done(ref)
         image_file.unlink()
         assert not journal.is_done(ref)
 
 
-def test_other_settings_are_refused_by_name(tmp_path: Path, image_file: Path) -> None:
+def test_content_decides_where_path_size_or_time_differ(tmp_path: Path, image_file: Path) -> None:
+    done = result_of(image_file, "a.png")
+    ref = done.ref
+    moved = tmp_path / "elsewhere" / "a.png"
+    moved.parent.mkdir()
+    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
+        journal.add(done, with_content(key_of(ref), ref))
+        os.utime(image_file, ns=(0, 12345))
+        assert journal.is_done(ref)
+        image_file.rename(moved)
+        assert journal.is_done(replace(ref, path=moved))
+        assert not journal.is_done(ref)  # gone
+        moved.write_bytes(b"Pixels")  # as long as before
+        os.utime(moved, ns=(0, 12345))
+        assert journal.standing(replace(ref, path=moved)) == "changed"
+        assert journal.has(ref)
+
+
+def test_two_files_that_swap_their_names_are_both_done_again(tmp_path: Path) -> None:
+    refs = []
+    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
+        for name in ("a", "b"):
+            path = tmp_path / name
+            path.write_text(f"pixels of {name}")
+            os.utime(path, ns=(0, 12345))  # same size, same modification time
+            done = result_of(path, name)
+            refs.append(done.ref)
+            journal.add(done, with_content(key_of(done.ref), done.ref))
+        assert [journal.standing(ref) for ref in refs] == ["done", "done"]
+        (tmp_path / "a").rename(tmp_path / "c")
+        (tmp_path / "b").rename(tmp_path / "a")
+        (tmp_path / "c").rename(tmp_path / "b")
+        assert [journal.standing(ref) for ref in refs] == ["changed", "changed"]
+
+
+def test_other_settings_start_beside_the_earlier_ones_and_are_named(
+    tmp_path: Path, image_file: Path
+) -> None:
     path = tmp_path / "j.sqlite"
+    done = result_of(image_file, "a")
     with Journal.open(path, FINGERPRINT) as journal:
-        journal.add(result_of(image_file, "a"))
+        assert journal.differences == ()
+        journal.add(done)
+        journal.set_value("scale:s", 1.5)
     asked = {"min_score": 0.6, "weights": {"blood": "def"}, "classes": ("rbc", "wbc"), "new": 1}
-    with pytest.raises(JournalError) as caught:
-        Journal.open(path, asked)
-    lines = str(caught.value).splitlines()
-    assert lines[1:4] == [
-        "  min_score: 0.5 -> 0.6",
-        "  new: null -> 1",
-        '  weights.blood: "abc" -> "def"',
-    ]
-    assert "--fresh" in lines[4]
-    assert "--out" in lines[4]
-    with Journal.open(path, FINGERPRINT) as journal:  # the refusal let go of it and kept it
-        assert len(list(journal.results())) == 1
+    with Journal.open(path, asked) as journal:
+        assert journal.differences == (
+            "min_score: 0.5 -> 0.6",
+            "new: null -> 1",
+            'weights.blood: "abc" -> "def"',
+        )
+        assert journal.standing(done.ref) == "new"
+        assert journal.get_value("scale:s") is None
+        journal.add(replace(done, reason="by the other settings"))
+    with Journal.reopen(path) as journal:
+        assert journal.settings["min_score"] == 0.6
+        assert [r.reason for r in journal.results()] == ["by the other settings"]
+    with Journal.open(path, FINGERPRINT) as journal:
+        assert journal.is_done(done.ref)
+        assert [r.reason for r in journal.results()] == [""]
+        assert journal.values("scale:") == {"s": 1.5}
     with Journal.open(path, asked, fresh=True) as journal:
         assert list(journal.results()) == []
+        assert journal.differences == ()
+
+
+def test_a_shard_keeps_its_journal_for_itself(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    Journal.open(path, {}, shard="2/3").close()
+    for other, words in (("", "a run of all images was asked for"), ("1/3", "shard 1/3 was asked")):
+        with pytest.raises(JournalError, match=rf"holds shard 2/3, but {words}.*--fresh"):
+            Journal.open(path, {}, shard=other)
+    assert not (tmp_path / "j.sqlite.lock").exists()
+    Journal.open(path, {}, shard="2/3").close()
+    Journal.open(path, {}, shard="1/3", fresh=True).close()
+    with Journal.reopen(path) as journal:
+        assert journal.shard == "1/3"
+    with pytest.raises(JournalError, match="there is no journal"):
+        Journal.reopen(tmp_path / "none.sqlite")
+
+
+def test_a_scale_and_the_results_that_it_unsettles_go_together(
+    tmp_path: Path, image_file: Path
+) -> None:
+    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
+        for image in ("a", "b", "c"):
+            journal.add(result_of(image_file, image))
+        journal.set_value("scale:s", 2.0, forget=["a", "c", "unknown"])
+        assert [r.ref.image for r in journal.results()] == ["b"]
+        journal.clear()
+        assert list(journal.results()) == []
+
+
+def test_rows_go_from_journal_to_journal(tmp_path: Path, image_file: Path) -> None:
+    results = [result_of(image_file, image, 5) for image in ("b", "a")]
+    with (
+        Journal.open(tmp_path / "one.sqlite", {"x": 1}) as one,
+        Journal.open(tmp_path / "two.sqlite", {"x": 2}) as two,
+    ):
+        for result in results:
+            one.add(result, with_content(key_of(result.ref), result.ref))
+        two.take(one.rows())
+        for actual, expected in zip(two.results(), reversed(results), strict=True):
+            assert_same(actual, expected)
+        os.utime(image_file, ns=(0, 12345))
+        assert two.is_done(results[0].ref)  # its key came along
+
+
+def test_threads_may_add_at_once(tmp_path: Path, image_file: Path) -> None:
+    with (
+        Journal.open(tmp_path / "j.sqlite", {}) as journal,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        added = [pool.submit(journal.add, result_of(image_file, f"{n:03}")) for n in range(60)]
+        for n in range(20):
+            journal.set_value(f"v{n}", n)
+            journal.standing(result_of(image_file, f"{n:03}").ref)
+        for future in added:
+            future.result()
+        assert len(list(journal.results())) == 60
+        assert len(journal.values("v")) == 20
 
 
 def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
@@ -224,7 +329,8 @@ def test_a_note_left_by_a_dead_process_blocks_nobody(tmp_path: Path) -> None:
     Journal.open(path, {}).close()
     note = {"host": "elsewhere", "pid": 1, "started": "2020-01-01T00:00:00+00:00"}
     (tmp_path / "j.sqlite.lock").write_text(json.dumps(note))
-    Journal.open(path, {}).close()
+    with Journal.open(path, {}) as journal:
+        assert journal.left_behind == "process 1 on elsewhere, started 2020-01-01T00:00:00+00:00"
     assert not (tmp_path / "j.sqlite.lock").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
 from cellcount.engines.field import FieldDetector
 from cellcount.images.quality import measure_quality
-from cellcount.journal import Journal, Json, key_of
+from cellcount.images.file_key import key_of
+from cellcount.journal import Journal, Json
 from cellcount.pipeline import (
     CAP_CAUTION,
     EMPTY_CAUTION,
@@ -37,12 +39,14 @@ LARGE = 10**9
 class Memory:
     def __init__(self) -> None:
         self.values: dict[str, Json] = {}
+        self.forgotten: list[str] = []
 
     def get_value(self, name: str) -> Json:
         return self.values.get(name)
 
-    def set_value(self, name: str, value: Json) -> None:
+    def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
         self.values[name] = value
+        self.forgotten += list(forget)
 
 
 def save(folder: Path, name: str, pixels: NDArray[np.uint8]) -> ImageRef:
@@ -108,7 +112,10 @@ def test_scale_is_measured_once_a_slide_and_kept(
     assert result.um_per_px is None  # an estimate is no measurement
     assert len(result.cells) == len(truth.labels)
     assert list(store.values) == ["scale:s"]
-    assert store.values["scale:s"] == result.scale_factor
+    (stored,) = store.values.values()
+    assert isinstance(stored, dict)
+    assert stored["factor"] == result.scale_factor
+    assert list(stored["sample"]) == [ref.image for ref in refs]
 
     again = pipeline_of(engine, refs[:1], store=store)  # another sample, the same slide
     assert again.analyze(load(refs[0], LARGE)).scale_factor == result.scale_factor
@@ -130,7 +137,7 @@ def test_which_image_comes_first_does_not_matter(
     assert len(factors) == 1
 
 
-def test_a_slide_without_red_cells_is_analysed_as_it_is_and_looked_at_again(
+def test_a_slide_without_red_cells_is_analysed_as_it_is_until_it_grows(
     tmp_path: Path,
     disc_engine: Any,  # noqa: ANN401
     disc_field: Any,  # noqa: ANN401
@@ -140,9 +147,13 @@ def test_a_slide_without_red_cells_is_analysed_as_it_is_and_looked_at_again(
     result = pipeline_of(disc_engine(), [ref], store=store).analyze(load(ref, LARGE))
     assert (result.status, result.scale_factor) == ("done", 1.0)
     assert result.reason == f"{SCALE_CAUTION}; {EMPTY_CAUTION}"
-    assert store.values == {}  # more images may show more
+    scales = SlideScales([ref], FieldDetector(disc_engine()), store, LARGE)
+    assert scales.refresh() == []  # it was looked at already
     more = save(tmp_path, "s/b.png", disc_field(400, 300, diameters=(31, 33)).pixels)
-    grown = pipeline_of(disc_engine(seen=(0.5, 2.0)), [ref, more], store=store)
+    engine = disc_engine(seen=(0.5, 2.0))
+    assert SlideScales([ref, more], FieldDetector(engine), store, LARGE).refresh() == ["s"]
+    assert store.forgotten == ["s/a.png", "s/b.png"]  # all of a slide is treated alike
+    grown = pipeline_of(engine, [ref, more], store=store)
     assert grown.analyze(load(ref, LARGE)).scale_factor == pytest.approx(2.0, rel=0.05)
 
 
@@ -222,10 +233,10 @@ def test_given_scale_goes_before_the_files_own(
     ref = save(tmp_path, "a.png", disc_field(300, 200).pixels)
     pipeline = pipeline_of(disc_engine(), [ref])
     picture = Picture(disc_field(300, 200).pixels, um_per_px=7.5 / 32)
-    own = pipeline.analyze(Loaded(ref, "", picture))
+    own = pipeline.analyze(Loaded(ref, key_of(ref), picture))
     assert (own.um_per_px, own.scale_factor) == (7.5 / 32, 2.0)
     given = replace(ref, um_per_px=7.5 / 64)
-    result = pipeline.analyze(Loaded(given, "", picture))
+    result = pipeline.analyze(Loaded(given, key_of(given), picture))
     assert (result.um_per_px, result.scale_factor) == (7.5 / 64, 1.0)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cellcount.errors import OutputError
 from cellcount.outputs.schema import (
     CELLS_COLUMNS,
-    RESERVED_CELLS_COLUMNS,
+    REVIEW_COLUMNS,
     TYPED_CELLS_COLUMNS,
     Column,
     check_table,
@@ -150,7 +150,7 @@ def test_columns_are_those_promised(blood: list[CellClass]) -> None:
     assert ",".join(c.name for c in CELLS_COLUMNS) == (
         "image,cell,x_min_px,y_min_px,x_max_px,y_max_px,label,score,edge"
     )
-    assert [c.name for c in RESERVED_CELLS_COLUMNS] == ["reviewed_type", "reviewer"]
+    assert [c.name for c in REVIEW_COLUMNS] == ["reviewed_type", "reviewer", "reviewed_at"]
 
 
 def test_a_classifier_adds_columns_at_the_end(
@@ -164,7 +164,8 @@ def test_a_classifier_adds_columns_at_the_end(
     assert columns[-2].meaning.startswith("cells typed as band cells, ")
     assert TYPED_CELLS_COLUMNS[: len(CELLS_COLUMNS)] == CELLS_COLUMNS
     assert [c.name for c in TYPED_CELLS_COLUMNS[len(CELLS_COLUMNS) :]] == [
-        *("type", "type_prob", "type_2", "type_2_prob", "needs_review", "profile")
+        *("type", "type_prob", "type_2", "type_2_prob", "needs_review"),
+        *("reviewed_type", "reviewer", "reviewed_at", "profile"),
     ]
     path = tmp_path / "t.csv"
     path.write_text("type,type_2,type_2_prob,needs_review,type_ig\na,,,,\nb,c,0.5,true,3\n")

@@ -102,15 +102,15 @@ def test_types_of_cells_to_the_byte(
     header, *rows = path.read_text("utf-8").splitlines()
     assert header.split(",") == [c.name for c in TYPED_CELLS_COLUMNS]
     assert [row.split(",", 9)[9] for row in rows] == [
-        ",,,,,p 1",
-        "neutrophil,0.9000,monocyte,0.0625,false,p 1",
-        "unclassified,,monocyte,0.4000,true,p 1",  # not asserted, nor hidden
-        "band_cell,1.0000,,,false,p 1",
-        "neutrophil,0.7500,band_cell,0.2500,false,p 1",
+        ",,,,,,,,p 1",
+        "neutrophil,0.9000,monocyte,0.0625,false,,,,p 1",
+        "unclassified,,monocyte,0.4000,true,,,,p 1",  # not asserted, nor hidden
+        "band_cell,1.0000,,,false,,,,p 1",
+        "neutrophil,0.7500,band_cell,0.2500,false,,,,p 1",
     ]
     write_cells(tmp_path / "plain.csv", iter(typed), blood)
     plain = (tmp_path / "plain.csv").read_text("utf-8").splitlines()
-    assert plain[1:] == [row.rsplit(",", 6)[0] for row in rows]
+    assert plain[1:] == [row.rsplit(",", 9)[0] for row in rows]
 
 
 def test_counts_of_types_to_the_byte(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cellcount.errors import OutputError
+from cellcount.images.file_key import key_of
 from cellcount.pipeline import Loaded
 from cellcount.records import ImageRef
 from cellcount.runners.local import read_ahead, run_local
@@ -20,7 +21,7 @@ REFS = [ImageRef(Path(f"{n}.png"), f"{n}.png", "s") for n in range(40)]
 
 def read(ref: ImageRef) -> Loaded:
     time.sleep(0.002 if int(ref.path.stem) % 3 else 0)  # some finish before earlier ones
-    return Loaded(ref, "", None)
+    return Loaded(ref, key_of(ref), None)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -39,7 +40,7 @@ def test_reading_stays_a_few_images_ahead() -> None:
 
     def count(ref: ImageRef) -> Loaded:
         begun[0] += 1
-        return Loaded(ref, "", None)
+        return Loaded(ref, key_of(ref), None)
 
     with ThreadPoolExecutor(4) as pool:
         for _ in read_ahead(pool, count, REFS, 5):

@@ -90,6 +90,7 @@ def test_the_run_ends_with_the_first_failure_too_many(rate: float, allowed: int)
     failed = result("x", "failed", "why")
     for _ in range(allowed):
         tally.count(failed)
+        tally.check()
     tally.count(RESULTS[0])
     assert (tally.images, tally.failed, tally.cells) == (allowed + 1, allowed, 4)
     with pytest.raises(TooManyFailuresError):

@@ -1,0 +1,57 @@
+"""``cellcount merge``: the outputs of all shards of a run, as one run would have written them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cellcount.commands import options as shared
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
+@click.option(
+    "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
+)
+@click.option("--cells", type=_FILE, help="Table with one row per cell (likewise).")
+@click.option("--slides", type=_FILE, help="Table with the differential of each slide (likewise).")
+@click.option("--report", type=_FILE, help="Report of the run as one HTML page.")
+@click.option("--coco", type=_FILE, help="COCO file of all cells.")
+@click.option("--geojson", type=_FOLDER, help="Folder for GeoJSON of the cells, for QuPath.")
+@click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells.")
+@click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells.")
+@shared.csv_separator
+@shared.csv_bom
+@click.option(
+    "--pseudonymize",
+    type=_FILE,
+    metavar="KEYFILE",
+    help="Codes instead of names of images, slides and specimens, as in analyze.",
+)
+def merge(shards: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 -- click passes options
+    """Merge the shards of a run into the outputs of one run.
+
+    SHARD is the --out table of an analyze --shard run, with its journal beside it, or a folder of
+    such tables. All shards of the run are needed, each once and finished, with the same images,
+    settings, weights and versions; the outputs are then the same bytes as those of one run.
+
+    \b
+    Exit codes:
+      0    all images done
+      1    some images failed; each has its row and reason
+      2    wrong usage
+      3    the shards do not belong together, or nothing was done in them
+    """
+    from cellcount.commands.summary import say_outcome
+    from cellcount.runners.merge import MergeJob
+    from cellcount.settings import OutputSettings
+
+    job = MergeJob(shards, OutputSettings(**options))
+    outcome, types = job.run()
+    say_outcome(outcome, job.classes, types)
+    return outcome.exit_code

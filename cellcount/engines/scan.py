@@ -1,0 +1,171 @@
+"""Detection on scans: the tiles of the whole picture, read and looked at window by window.
+
+Tiles, their pixels and so every detection depend on the scan's size alone; windows only say which
+tiles are cut from pixels that are read together, the next ones being read meanwhile. A tile is
+resampled from the pixels under it alone as if the whole scan had been resized.
+
+Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cellcount.engines.field import FieldDetector, Found
+from cellcount.images.color import apply_gains
+from cellcount.images.quality import COARSE_PX, density_above_glass
+from cellcount.images.scale import resize
+from cellcount.images.scan import Scan
+from cellcount.images.tiff_windows import Rect
+from cellcount.records import Detections
+from cellcount.tiles.split import Tile
+
+#: A tile is empty glass where nothing in a small copy of it is darker by this optical density
+#: (7 %): less than the palest of cells, more than camera noise.
+EMPTY_DENSITY = 0.03
+
+
+def detect_on_scan(
+    detector: FieldDetector,
+    scan: Scan,
+    factor: float,
+    gains: NDArray[np.float32],
+    *,
+    window_px: int | None = None,
+) -> Found:
+    """Everything above the card's score floor on a whole scan, in original pixels.
+
+    Args:
+        detector: the model on fields.
+        scan: the picture.
+        factor: original pixels times this are the model's pixels.
+        gains: white balance of the whole scan.
+        window_px: pixels read at a time, the scan's own number where None; never changes a result.
+
+    Raises:
+        ImageError: the scan cannot be read.
+    """
+    card = detector.engine.card
+    view = _View.of(scan, factor, gains if card.preprocessing.white_balance else None)
+    tiles = detector.tiles_for(view.width, view.height)
+    parts: list[tuple[Tile, Detections]] = []
+    at_once = detector.engine.batch_size
+    for window, pixels in _read(scan, _windows(tiles, view, window_px or scan.window_px)):
+        for start in range(0, len(window.tiles), at_once):
+            some = window.tiles[start : start + at_once]
+            cuts = [(tile, view.cut(tile, pixels, window.rect)) for tile in some]
+            shown = [(t, p) for t, p in cuts if not is_empty(p, card.rbc_diameter_px)]
+            found = detector.engine.detect([p for _, p in shown])
+            parts += zip((t for t, _ in shown), found, strict=True)
+    return detector.merged(parts, (view.width, view.height), (scan.width_px, scan.height_px))
+
+
+def is_empty(tile: NDArray[np.uint8], rbc_diameter_px: float) -> bool:
+    """Whether a tile at the model's scale shows nothing but glass."""
+    thumbnail = resize(tile, COARSE_PX / rbc_diameter_px).astype(np.float32)
+    return bool(density_above_glass(thumbnail).mean(axis=2).max() < EMPTY_DENSITY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Tiles that are cut from pixels read together."""
+
+    rect: Rect
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _View:
+    """A scan at the model's scale.
+
+    Attributes:
+        width, height: its size there.
+        size: its own width and height.
+        gains: white balance (3,), None for none.
+    """
+
+    width: int
+    height: int
+    size: tuple[int, int]
+    gains: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, scan: Scan, factor: float, gains: NDArray[np.float32] | None) -> _View:
+        """As ``resize`` would make it."""
+        width, height = (max(1, round(side * factor)) for side in (scan.width_px, scan.height_px))
+        return cls(width, height, (scan.width_px, scan.height_px), gains)
+
+    @property
+    def step(self) -> tuple[float, float]:
+        """Original pixels per pixel, across and down."""
+        return self.size[0] / self.width, self.size[1] / self.height
+
+    def seen(self, tile: Tile) -> Rect:
+        """The original pixels on which those of a tile depend."""
+        x0, x1 = self._reach(tile.x, tile.width, axis=0)
+        y0, y1 = self._reach(tile.y, tile.height, axis=1)
+        return Rect(x0, y0, x1 - x0, y1 - y0)
+
+    def _reach(self, start: int, length: int, *, axis: int) -> tuple[int, int]:
+        step = self.step[axis]
+        support = 0 if step == 1 else ceil(max(1.0, step)) + 1  # of the bilinear filter
+        first, last = floor(start * step) - support, ceil((start + length) * step) + support
+        return max(0, first), min(self.size[axis], last)
+
+    def cut(self, tile: Tile, pixels: NDArray[np.uint8], window: Rect) -> NDArray[np.uint8]:
+        """The pixels of a tile at the model's scale, from those of a window that holds it."""
+        seen = self.seen(tile)
+        left, top = seen.x - window.x, seen.y - window.y
+        part = pixels[top : top + seen.height, left : left + seen.width]
+        (across, down), size = self.step, (tile.width, tile.height)
+        if (across, down) != (1, 1):
+            x, y = tile.x * across - seen.x, tile.y * down - seen.y
+            box = (x, y, x + tile.width * across, y + tile.height * down)
+            # Rounding must not push the box a hair out of the picture.
+            box = (*box[:2], min(box[2], seen.width), min(box[3], seen.height))
+            image = Image.fromarray(np.ascontiguousarray(part))
+            part = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
+        return part if self.gains is None else apply_gains(part, self.gains)
+
+
+def _windows(tiles: Sequence[Tile], view: _View, window_px: int) -> Iterator[_Window]:
+    """Neighbouring tiles in their order, as many together as a window holds, one at least."""
+    group: list[Tile] = []
+    rect = Rect(0, 0, 0, 0)
+    for tile in tiles:
+        grown = _around(rect, view.seen(tile)) if group else view.seen(tile)
+        if group and grown.pixels > window_px:
+            yield _Window(rect, tuple(group))
+            group, grown = [], view.seen(tile)
+        group.append(tile)
+        rect = grown
+    yield _Window(rect, tuple(group))
+
+
+def _around(a: Rect, b: Rect) -> Rect:
+    x, y = min(a.x, b.x), min(a.y, b.y)
+    right, lower = max(a.x + a.width, b.x + b.width), max(a.y + a.height, b.y + b.height)
+    return Rect(x, y, right - x, lower - y)
+
+
+def _read(scan: Scan, windows: Iterator[_Window]) -> Iterator[tuple[_Window, NDArray[np.uint8]]]:
+    """Windows with their pixels, the next being read while one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="cellcount-scan") as pool:
+        waiting = [(w, pool.submit(scan.read, w.rect)) for w in _first(windows)]
+        while waiting:
+            window, pixels = waiting.pop()
+            ready = pixels.result()
+            waiting += [(w, pool.submit(scan.read, w.rect)) for w in _first(windows)]
+            yield window, ready
+
+
+def _first(windows: Iterator[_Window]) -> list[_Window]:
+    """The next window, if there is one."""
+    return [w for w in (next(windows, None),) if w is not None]

@@ -1,0 +1,78 @@
+"""What an image file was when it was analysed, and whether it still is.
+
+Path, size and times decide first, which costs one question to the file system; only where they
+differ is the content compared, so that a copied, moved or touched file is not analysed again and a
+changed one never passes for the old one.
+
+Shapes: none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from cellcount.records import ImageRef
+
+_GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """What must be unchanged for a stored result to hold.
+
+    Attributes:
+        given: identity, page, slide and given µm/px: what decides a result besides the pixels.
+        state: absolute path, size, modification and change time of the file.
+        sha256: of its content, "" where that is not known.
+    """
+
+    given: str
+    state: str
+    sha256: str = ""
+
+
+def key_of(ref: ImageRef) -> FileKey:
+    """The key of an image now, its content not looked at."""
+    try:
+        found = os.stat(ref.path)
+        # The change time tells a renamed file from the one whose name it took.
+        facts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        state = ascii((os.path.abspath(ref.path), *facts))
+    except (OSError, ValueError):
+        state = _GONE
+    return FileKey(ascii((ref.image, ref.page, ref.slide, ref.um_per_px)), state)
+
+
+def with_content(key: FileKey, ref: ImageRef) -> FileKey:
+    """The key with the hash of the content, if the file has not changed since it was taken."""
+    if key.state == _GONE:
+        return key
+    try:
+        digest = _digest(ref.path, key.state)
+    except OSError:
+        return key
+    return replace(key, sha256=digest) if key_of(ref).state == key.state else key
+
+
+def still_holds(stored: FileKey, ref: ImageRef) -> FileKey | None:
+    """The present key of an image that is as it was, None where it has changed."""
+    now = key_of(ref)
+    if now.given != stored.given:
+        return None
+    if now.state == stored.state:
+        return stored
+    if not stored.sha256 or with_content(now, ref).sha256 != stored.sha256:
+        return None
+    return replace(now, sha256=stored.sha256)
+
+
+@lru_cache(maxsize=16)  # the pages of a file share it
+def _digest(path: Path, state: str) -> str:
+    """SHA-256 of a file; ``state`` only tells one version of it from the next."""
+    del state
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,193 @@
+"""Windows of a TIFF page that is too large to be decoded whole, from the strips or tiles under it.
+
+Only what a window touches is read and decoded. Every form that ``cellcount.images.tiff`` reads
+whole is read by windows, too, to the same pixels, as long as no strip or tile of it is itself too
+large; of uncompressed rows any number can be read, however they are cut to strips.
+
+Shapes: H page height, W page width, S samples per pixel; h, w size of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from cellcount.errors import ImageError
+from cellcount.images import metadata
+from cellcount.images.tiff import (
+    check_embedded,
+    check_listed,
+    checked_page,
+    opened,
+    orientation_of,
+    page_of,
+    to_rgb,
+)
+
+#: Images of more pixels are read window by window where their form allows it.
+WHOLE_PIXELS = 1 << 26
+_MEMO_BYTES = 1 << 26
+_SEGMENT_PIXELS = 1 << 24
+
+
+class Rect(NamedTuple):
+    """A rectangle of whole pixels: upper left corner and size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Its area."""
+        return self.width * self.height
+
+
+class Header(NamedTuple):
+    """Size in pixels of a page, and its scale where the file tells it."""
+
+    width_px: int
+    height_px: int
+    um_per_px: float | None
+
+
+def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
+    """What is known of a page that is to be read by windows; None for any other, good or bad.
+
+    Args:
+        file: the TIFF file.
+        index: of the page.
+        max_pixels: most pixels that are decoded at a time.
+
+    Raises:
+        ImageError: it is such a page, but damaged or of a form that is not read.
+    """
+    with opened(file) as tif:
+        if index >= len(tif.pages):
+            return None
+        page = page_of(tif, index)
+        width, height = page.imagewidth, page.imagelength
+        if width * height <= min(WHOLE_PIXELS, max_pixels) or orientation_of(page) != 1:
+            return None
+        limit = min(_SEGMENT_PIXELS, max_pixels)
+        if not page.is_final and _segment_pixels(page) > limit:
+            return None
+        checked_page(tif, index, max_pixels=None)
+        check_listed(page, file, max(limit, _segment_pixels(page)))
+        if sum(page.databytecounts) > file.seek(0, 2):
+            # A small file whose tiles are all the same bytes would be work for days.
+            raise ImageError("damaged TIFF: its strips or tiles overlap in the file")
+        return Header(width, height, metadata.um_per_px(tif, page, index))
+
+
+def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[NDArray[np.uint8]]:
+    """The windows of a page in their order, RGB uint8 ``(h, w, 3)``.
+
+    Args:
+        file: the TIFF file.
+        index: of a page for which ``window_header`` is not None.
+        rects: parts of the page.
+    """
+    with opened(file) as tif:
+        page = checked_page(tif, index, max_pixels=None)
+        bits = metadata.significant_bits(tif, page, index)
+        segments = None if page.is_final else _Segments(page, file)
+        for rect in rects:
+            if rect.x + rect.width > page.imagewidth or rect.y + rect.height > page.imagelength:
+                raise ImageError("the file changed while it was read")
+            samples = _rows(page, file, rect) if segments is None else segments.window(rect)
+            yield to_rgb(samples, page, bits)
+
+
+def _segment_pixels(page: tifffile.TiffPage) -> int:
+    """Pixels of a strip or tile."""
+    if page.is_tiled:
+        return int(page.tilewidth * page.tilelength * page.tiledepth)
+    return int(page.imagewidth * min(page.rowsperstrip, page.imagelength))
+
+
+def _rows(page: tifffile.TiffPage, file: BinaryIO, rect: Rect) -> NDArray[Any]:
+    """Samples ``(h, w, S)`` of a page whose rows lie in the file as they are."""
+    planes, _, height, width, contiguous = page.shaped  # planes * contiguous = S
+    own: np.dtype[Any] = np.dtype(page.dtype)
+    dtype = own.newbyteorder(page.parent.byteorder)
+    row_bytes = width * contiguous * dtype.itemsize
+    parts = []
+    for plane in range(planes):
+        file.seek(page.dataoffsets[0] + (plane * height + rect.y) * row_bytes)
+        data = file.read(rect.height * row_bytes)
+        if len(data) < rect.height * row_bytes:
+            raise ImageError(f"truncated TIFF: row {rect.y + rect.height} lies outside the file")
+        rows = np.frombuffer(data, dtype).reshape(rect.height, width, contiguous)
+        parts.append(rows[:, rect.x : rect.x + rect.width])
+    return np.concatenate(parts, axis=2).astype(own, copy=False)
+
+
+class _Segments:
+    """The strips or tiles of a page; a few are remembered, since windows touch or overlap.
+
+    Args:
+        page: checked.
+        file: it lies in.
+    """
+
+    def __init__(self, page: tifffile.TiffPage, file: BinaryIO) -> None:
+        self._page, self._file = page, file
+        self._known: dict[int, NDArray[Any]] = {}
+        self._bytes = 0
+
+    def window(self, rect: Rect) -> NDArray[Any]:
+        """Samples ``(h, w, S)``."""
+        page = self._page
+        separate = page.planarconfig == 2 and page.samplesperpixel > 1
+        samples = np.zeros((rect.height, rect.width, page.samplesperpixel), page.dtype)
+        for index, plane, y, x in self._under(rect):
+            segment = self._segment(index)  # (length, width, S or 1)
+            top, left = max(y, rect.y), max(x, rect.x)
+            bottom = min(y + segment.shape[0], rect.y + rect.height)
+            right = min(x + segment.shape[1], rect.x + rect.width)
+            part = segment[top - y : bottom - y, left - x : right - x]
+            place = samples[top - rect.y : bottom - rect.y, left - rect.x : right - rect.x]
+            place[:, :, plane : plane + 1 if separate else None] = part
+        return samples
+
+    def _under(self, rect: Rect) -> Iterator[tuple[int, int, int, int]]:
+        """Index, plane, y and x of every strip or tile that a window touches."""
+        page = self._page
+        down = page.tilelength if page.is_tiled else page.rowsperstrip
+        across = page.tilewidth if page.is_tiled else page.imagewidth
+        rows, columns = -(-page.imagelength // down), -(-page.imagewidth // across)
+        planes = page.samplesperpixel if page.planarconfig == 2 else 1
+        for plane in range(planes):
+            for row in range(rect.y // down, (rect.y + rect.height - 1) // down + 1):
+                for column in range(rect.x // across, (rect.x + rect.width - 1) // across + 1):
+                    index = (plane * rows + row) * columns + column
+                    yield index, plane, row * down, column * across
+
+    def _segment(self, index: int) -> NDArray[Any]:
+        """One decoded strip or tile ``(length, width, S or 1)``."""
+        if index in self._known:
+            return self._known[index]
+        page, file = self._page, self._file
+        count = page.databytecounts[index]
+        file.seek(page.dataoffsets[index])
+        code = file.read(count)
+        if len(code) < count:
+            raise ImageError(f"truncated TIFF: strip or tile {index + 1} lies outside the file")
+        check_embedded(page, code, _SEGMENT_PIXELS)
+        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        data, _, _ = page.decode(code, index, **tables)
+        if data is None:
+            raise ImageError(f"damaged TIFF: strip or tile {index + 1} is empty")
+        segment: NDArray[Any] = data[0]
+        if self._bytes + segment.nbytes > _MEMO_BYTES:
+            self._known.clear()
+            self._bytes = 0
+        self._known[index] = segment
+        self._bytes += segment.nbytes
+        return segment

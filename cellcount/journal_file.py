@@ -1,0 +1,180 @@
+"""The file of a journal: opening, locking, recognising and explaining it.
+
+SQLite locks it for as long as it is open, with a rollback journal and one writer, which is all that
+a network file system must offer; the system drops that lock when a process dies, on whatever host,
+so a killed run never blocks the next one. A small ``.lock`` file beside it only says who holds it.
+
+Shapes: none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import gethostname
+
+from cellcount.errors import JournalError
+
+APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
+SCHEMA_VERSION = 3  # 2: with the quality of each field; 3: content hashes, results by settings
+
+# Names are kept as bytes: a file name may hold bytes that are no valid UTF-8. JSON escapes them.
+_TABLES = """
+CREATE TABLE settings (id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
+CREATE TABLE value (
+    settings INTEGER NOT NULL, name BLOB NOT NULL, json TEXT NOT NULL, PRIMARY KEY (settings, name)
+);
+CREATE TABLE result (
+    settings INTEGER NOT NULL, image BLOB NOT NULL, given TEXT NOT NULL, state TEXT NOT NULL,
+    content TEXT NOT NULL, status TEXT NOT NULL, record TEXT NOT NULL, cells BLOB NOT NULL,
+    PRIMARY KEY (settings, image)
+);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open and lock the file without changing it."""
+    with explained(path):
+        # Serialised by SQLite itself; each write is one statement, so threads may share it.
+        connection = sqlite3.connect(
+            path, timeout=0.5, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def prepare(path: Path, connection: sqlite3.Connection) -> None:
+    """Create the tables of a new file, or make sure that an existing one is ours and sound."""
+    is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not is_new:
+        _check_ours(path, connection)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA synchronous = FULL")
+    if is_new:
+        connection.execute("BEGIN EXCLUSIVE")  # all of it or nothing, should we be killed here
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for statement in _TABLES.split(";"):
+            connection.execute(statement)
+        connection.execute("COMMIT")
+
+
+def _check_ours(path: Path, connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise _foreign(path)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} has the form of another version of cellcount ({version}, expected "
+            f"{SCHEMA_VERSION}); use --fresh to start over or name another --out"
+        )
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise DamagedError(path, " ".join(verdict.split()))
+
+
+def discard(path: Path) -> None:
+    """Delete our own journal, sound or damaged; never a foreign file, nor one in use."""
+    if not path.exists():
+        return
+    with explained(path):
+        header = _header(path)
+        if header and not _is_ours(header):
+            raise _foreign(path)
+        with contextlib.suppress(DamagedError):
+            connect(path).close()
+        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+        path.unlink()
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(100)
+
+
+def _is_ours(header: bytes) -> bool:
+    return header[:16] == b"SQLite format 3\0" and header[68:72] == APPLICATION_ID.to_bytes(4)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into sentences for the person at the keyboard."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise JournalError(
+                f"{path} is in use {_holder(path)}; wait for that run or name another --out"
+            ) from error
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            reason = DamagedError(path, str(error)) if _is_ours(_header(path)) else _foreign(path)
+            raise reason from error
+        raise _unusable(path, error) from error
+    except OSError as error:
+        raise _unusable(path, error) from error
+    except (zlib.error, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(path, str(error)) from error
+
+
+class DamagedError(JournalError):
+    """It is our file, but its content cannot be trusted."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        advice = "use --fresh to start over or name another --out"
+        super().__init__(f"{path} is damaged ({reason}); {advice}")
+
+
+def _foreign(path: Path) -> JournalError:
+    return JournalError(
+        f"{path} is not a journal of cellcount; it was left as it is: move it away or name "
+        "another --out"
+    )
+
+
+def _unusable(path: Path, error: Exception) -> JournalError:
+    return JournalError(
+        f"cannot use {path}: {error}; check the folder, its permissions and the free space, "
+        "then run the same command again: what is finished is kept"
+    )
+
+
+def holder_file(path: Path) -> Path:
+    """Where it stands who holds a journal."""
+    return path.with_name(path.name + ".lock")
+
+
+def leave_note(path: Path) -> str:
+    """Say that this process holds the journal; who was said to before, "" for nobody.
+
+    Whoever gets here has SQLite's lock, so an earlier note is one of a process that died.
+    """
+    stale = _named(path)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    note = {"host": gethostname(), "pid": os.getpid(), "started": started}
+    holder_file(path).write_text(json.dumps(note), encoding="utf-8")
+    return stale
+
+
+def _holder(path: Path) -> str:
+    """Who has it, as far as is known: the note may be a moment late."""
+    return f"by {_named(path) or 'another process'}"
+
+
+def _named(path: Path) -> str:
+    """Who the note names, "" where there is none to be read."""
+    try:
+        holder = json.loads(holder_file(path).read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,48 @@
+"""Pictures of single cells for a reviewer: the cell with some of what is around it, marked.
+
+Shapes: boxes (4,) xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from cellcount.images.crops import window
+from cellcount.outputs.atomic import atomic_write
+from cellcount.records import Picture
+
+_SIDE_PX = 240
+_AROUND = 2.2  # side of the picture over that of the cell's box
+_TICK, _GAP_PX = 0.18, 4  # length of a corner over the side of the box; room between both
+_LEAST_PX = 8.0
+
+
+def crop_of(picture: Picture, box_xyxy: Sequence[float]) -> Image.Image:
+    """The cell in the middle, with corners drawn around its box; what lies outside is white."""
+    x_min, y_min, x_max, y_max = box_xyxy
+    side = max(_LEAST_PX, _AROUND * max(x_max - x_min, y_max - y_min))
+    centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+    image = Image.fromarray(window(picture.pixels, centre, side, (_SIDE_PX, _SIDE_PX), "bicubic"))
+    zoom = _SIDE_PX / side
+    half = ((x_max - x_min) * zoom / 2 + _GAP_PX, (y_max - y_min) * zoom / 2 + _GAP_PX)
+    draw = ImageDraw.Draw(image)
+    for colour, width in (((255, 255, 255), 4), ((0, 0, 0), 2)):
+        for right in (-1, 1):
+            for down in (-1, 1):
+                x, y = _SIDE_PX / 2 + right * half[0], _SIDE_PX / 2 + down * half[1]
+                length = 2 * _TICK * min(half)
+                draw.line([(x - right * length, y), (x, y), (x, y - down * length)], colour, width)
+    return image
+
+
+def write_crop(path: Path, picture: Picture, box_xyxy: Sequence[float]) -> None:
+    """Write it as PNG.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_write(path) as file:
+        crop_of(picture, box_xyxy).save(file, "PNG")

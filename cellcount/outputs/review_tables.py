@@ -1,0 +1,108 @@
+"""The tables of a review: corrections.csv, which a person fills in, and the history of all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cellcount.outputs.schema import CELLS_COLUMNS, TYPE_COLUMNS, Column, Separator, Value
+from cellcount.outputs.tables import single, write_table
+from cellcount.stored_reviews import StoredReview
+
+_CELL = {c.name: c for c in (*CELLS_COLUMNS, *TYPE_COLUMNS)}
+
+CORRECTIONS_COLUMNS = (
+    _CELL["image"],
+    _CELL["cell"],
+    Column(
+        "crop", "text", "", "picture of the cell beside the table; empty where the image is gone"
+    ),
+    _CELL["type"],
+    _CELL["type_prob"],
+    _CELL["type_2"],
+    _CELL["type_2_prob"],
+    Column("reviewed_type", "text", "", "type that a reviewer gave before, if any"),
+    Column("reviewer", "text", "", "who gave it"),
+    Column(
+        "corrected_type",
+        "text",
+        "",
+        "**fill in**: the type that the cell is, also where the model is right; leave empty what "
+        "was not looked at",
+    ),
+    Column("comment", "text", "", "fill in if you wish; it is kept"),
+    Column("check", "text", "", "ties the row to this very cell; leave as it is"),
+)
+"""corrections.csv, one row per cell that needs a look, the least sure first."""
+
+HISTORY_COLUMNS = (
+    _CELL["image"],
+    _CELL["cell"],
+    Column("model_type", "text", "", "what the model called it then"),
+    Column("reviewed_type", "text", "", "type that the reviewer gave"),
+    Column("reviewer", "text", "", "who gave it"),
+    Column("reviewed_at", "text", "", "when, in UTC"),
+    Column("comment", "text", "", "as the reviewer wrote it"),
+    Column("table", "text", "", "name of the table it was read from"),
+)
+"""Beside counts.csv once cells are reviewed: every review ever given, the oldest first."""
+
+
+def history_path(out: Path) -> Path:
+    """Where the history of reviews of ``counts.csv`` lies: ``counts.reviews.csv`` beside it."""
+    return out.with_name(f"{out.stem}.reviews.csv")
+
+
+def write_history(
+    path: Path, reviews: Iterable[StoredReview], separator: Separator = ",", *, bom: bool = False
+) -> None:
+    """Write a row per review; they are only ever added to.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
+    rows = (single(_history_row(one)) for one in reviews)
+    write_table(path, HISTORY_COLUMNS, rows, separator, bom=bom)
+
+
+def write_corrections(
+    path: Path,
+    rows: Iterable[Mapping[str, Value]],
+    separator: Separator = ",",
+    *,
+    bom: bool = False,
+) -> None:
+    """Write the table to fill in.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
+    write_table(path, CORRECTIONS_COLUMNS, map(single, rows), separator, bom=bom)
+
+
+def check_of(image: str, cell: int, box_xyxy: Sequence[float], said: Sequence[Value]) -> str:
+    """What must be the same for a row of corrections.csv to mean the same cell.
+
+    Args:
+        image: its identity, as the tables tell it.
+        cell: its place there, from 0.
+        box_xyxy: its box.
+        said: what the model said of it.
+    """
+    box = ",".join(f"{v:.2f}" for v in box_xyxy)
+    text = f"{image}\n{cell}\n{box}\n{said}".encode("utf-8", "surrogatepass")
+    return f"c-{hashlib.sha256(text).hexdigest()[:10]}"
+
+
+def _history_row(one: StoredReview) -> dict[str, Value]:
+    return {
+        "image": one.image,
+        "cell": one.cell + 1,
+        "model_type": one.model_type,
+        "reviewed_type": one.review.type_id,
+        "reviewer": one.review.reviewer,
+        "reviewed_at": one.review.reviewed_at,
+        "comment": one.review.comment,
+        "table": one.source,
+    }

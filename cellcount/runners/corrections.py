@@ -1,0 +1,144 @@
+"""Reading a filled-in corrections.csv: every row is of a known cell and a known type, or an error.
+
+A spreadsheet may have put its rows in another order, left out columns, or written semicolons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellcount.errors import UsageError
+from cellcount.evaluation.count_fields import Grid, read_grid
+from cellcount.outputs.schema import Value
+from cellcount.outputs.typed import label_values
+from cellcount.records import UNCLASSIFIED, ImageRef, ImageResult
+from cellcount.runners.review_export import check_of_cell, vocabulary_of
+from cellcount.runners.stored_results import StoredResults
+
+_NEEDED = ("image", "cell", "corrected_type")
+_MOST_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One filled-in row.
+
+    Attributes:
+        image: identity of the image, never its code.
+        cell: place of the cell there, from 0.
+        box_xyxy: its box.
+        model_type: what the model called it, "" where it had not typed it.
+        type_id: what the reviewer calls it.
+        comment: as written.
+    """
+
+    image: str
+    cell: int
+    box_xyxy: tuple[float, ...]
+    model_type: str
+    type_id: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """A table that was read.
+
+    Attributes:
+        rows: those that are filled in, each cell once.
+        empty: rows that are not.
+    """
+
+    rows: tuple[Correction, ...]
+    empty: int
+
+
+class _Reader:
+    """Reads rows one by one; remembers what it needs to compare them."""
+
+    def __init__(self, stored: StoredResults) -> None:
+        self._stored = stored
+        self._words = vocabulary_of(stored)
+        self._refs = stored.by_name()
+        self._refs |= {n.strip(): r for n, r in self._refs.items() if n.strip() not in self._refs}
+        self._known: dict[str, tuple[ImageResult, dict[str, list[Value]]] | None] = {}
+        self.first: dict[tuple[str, int], tuple[Correction, str]] = {}
+
+    def row(self, line: Mapping[str, str], where: str) -> None:
+        """Read one filled-in row.
+
+        Raises:
+            ValueError: what is wrong with it.
+        """
+        name = line["image"]
+        ref = self._refs.get(name)
+        known = None if ref is None else self._result(name, ref)
+        if ref is None or known is None:
+            raise ValueError(f"these results have no image {name!r}")
+        result, values = known
+        count = len(result.cells)
+        cell = int(line["cell"]) - 1 if line["cell"].isdecimal() else -1
+        if not 0 <= cell < count:
+            numbered = f"cells 1 to {count}" if count else "no cells"
+            raise ValueError(f"there is no cell {line['cell']!r}; {name} has {numbered}")
+        if line["check"] and line["check"] != check_of_cell(result, cell, values):
+            raise ValueError(
+                "the cell is another one now: the row was exported from other results, or its "
+                "columns image, cell or check were changed; export again"
+            )
+        model_type = str(values["type"][cell] or "")
+        type_id = self._words.id_of(line["corrected_type"])
+        if type_id == UNCLASSIFIED and not model_type:
+            raise ValueError("the classifier did not type this cell, so it cannot be left open")
+        box_xyxy = tuple(result.cells.detections.boxes_xyxy[cell].tolist())
+        one = Correction(ref.image, cell, box_xyxy, model_type, type_id, line["comment"])
+        before, there = self.first.setdefault((ref.image, cell), (one, where))
+        if before.type_id != one.type_id:
+            raise ValueError(f"{there} calls the same cell {before.type_id}; keep one of both")
+
+    def _result(
+        self, name: str, ref: ImageRef
+    ) -> tuple[ImageResult, dict[str, list[Value]]] | None:
+        if name not in self._known:
+            telling = self._stored.telling
+            found = next(self._stored.unnamed([ref]), None)
+            told = None if found is None else telling.names.result(found)
+            types = self._stored.run.source.types
+            self._known[name] = None if told is None else (told, label_values(told, types))
+        return self._known[name]
+
+
+def read_corrections(path: Path, stored: StoredResults) -> Corrections:
+    """The corrections of a table.
+
+    Raises:
+        UsageError: it is no such table, or some of its rows cannot be used: each is named.
+    """
+    grid = read_grid(path, least_rows=0)
+    missing = [name for name in _NEEDED if not grid.has(name)]
+    if missing:
+        raise UsageError(
+            f"{path} has no column {', '.join(missing)}; expected corrections.csv of cellcount "
+            "review export, with the column corrected_type filled in"
+        )
+    reader, errors, empty = _Reader(stored), list[str](), 0
+    for line in grid.lines:
+        if not line["corrected_type"]:
+            empty += 1
+            continue
+        where = _row_name(grid, line)
+        try:
+            reader.row(line, where)
+        except ValueError as error:
+            errors.append(f"  {where}: {error}")
+    if errors:
+        shown = "\n".join(errors[:_MOST_ERRORS])
+        more = f"\n  and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
+        raise UsageError(f"{path} was not applied, nothing was changed:\n{shown}{more}")
+    return Corrections(tuple(one for one, _ in reader.first.values()), empty)
+
+
+def _row_name(grid: Grid, line: Mapping[str, str]) -> str:
+    return f"row {grid.where(line).rpartition(' ')[2]}"

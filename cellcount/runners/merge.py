@@ -1,0 +1,291 @@
+"""Merging the shards of a run: checked to belong together, then written as one run would have.
+
+Their results go into a journal of their own beside the merged table, so that everything which
+works on a run's output, a review for instance, works on that of a merge.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from cellcount.errors import JournalError, UsageError
+from cellcount.images.find import PassedOver, Plan
+from cellcount.journal import Journal, Json, differences, journal_path
+from cellcount.outputs.atomic import check_folder_writable, check_writable
+from cellcount.outputs.manifest import RunRecord, run_manifest_path, write_run_manifest
+from cellcount.pipeline import SCALE_PREFIX
+from cellcount.records import CellClass, ImageRef, path_order
+from cellcount.runners.exports import Names, check_forms
+from cellcount.runners.outcome import Outcome
+from cellcount.runners.output_files import files_of, tables_of
+from cellcount.runners.shard_facts import ShardFacts
+from cellcount.runners.slides import profile_facts
+from cellcount.runners.stored_run import StoredRun
+from cellcount.runners.writing import Telling, Written
+from cellcount.settings import OutputSettings
+from cellcount.stored_reviews import StoredReview
+
+_MERGED = "merged"
+_SUFFIX = ".journal.sqlite"
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Shard:
+    """A shard as its journal tells it, without its results."""
+
+    path: Path
+    number: int
+    count: int
+    settings: dict[str, Json]
+    facts: ShardFacts
+    run: StoredRun
+    scales: dict[str, Json]
+    left: int
+    reviews: list[StoredReview]
+
+
+class MergeJob:
+    """The outputs of all shards of a run, ready to be merged; nothing is written before ``run``.
+
+    Args:
+        shards: each shard's ``--out`` table, its journal, or a folder with journals.
+        output: where the merged results go.
+
+    Raises:
+        UsageError: nothing to merge there.
+        JournalError: they do not belong together, or one is missing, double, or not finished.
+    """
+
+    def __init__(self, shards: Sequence[str], output: OutputSettings) -> None:
+        self.output = output
+        check_forms(path for path in tables_of(output) if path is not None)
+        self.names = Names(output, files_of(output))
+        self._shards = sorted(map(_read, _journals(shards)), key=lambda s: (s.number, s.path))
+        _check_complete(self._shards)
+        _check_alike(self._shards)
+        self._scales = _common_scales(self._shards)
+        self._refs = tuple(
+            sorted(
+                (_located(ref, shard.run) for shard in self._shards for ref in shard.run.refs),
+                key=lambda ref: path_order(ref.image),
+            )
+        )
+
+    @property
+    def classes(self) -> Sequence[CellClass]:
+        """Classes of the detector."""
+        return self._shards[0].run.source.counting.classes
+
+    def run(self) -> tuple[Outcome, Sequence[CellClass]]:
+        """Merge the journals, then write every output.
+
+        Returns:
+            What came of it, and the types that cells have.
+
+        Raises:
+            OutputError: an output cannot be written.
+            JournalError: a journal is in use, or the place of the merged one is taken.
+        """
+        started, began, output = datetime.now(UTC), perf_counter(), self.output
+        for path in files_of(output):
+            check_writable(path)
+        for folder in output.folders:
+            check_folder_writable(folder)
+        first = self._shards[0]
+        source = replace(first.run.source, images=len(self._refs))
+        telling = Telling(output, self.names, source)
+        plan = Plan(self._refs, tuple(PassedOver(Path(p), r) for p, r in first.facts.passed_over))
+        self.names.keep(plan)
+        with self._merged() as journal:
+            stored = StoredRun(output, source, self._refs, Path.cwd(), first.run.profile_toml)
+            stored.keep(journal)
+            written = telling.write(journal, telling.results(journal, self._refs))
+        record_path = run_manifest_path(output.out)
+        outcome = Outcome(
+            images=len(self._refs),
+            totals=written.totals,
+            written=(*written.tables, *output.folders, record_path),
+            seconds=perf_counter() - began,
+            analyzed_now=0,
+        )
+        write_run_manifest(record_path, self._record(outcome, written, started, plan))
+        return outcome, telling.reviewed_by(written.reviewed).source.types
+
+    def _merged(self) -> Journal:
+        """The journal with the results of all shards, in place of an earlier merge."""
+        path = journal_path(self.output.out)
+        if path.exists():
+            with Journal.reopen(path) as before:
+                if before.get_value(_MERGED) is None:
+                    raise JournalError(
+                        f"{path} is the journal of another run, which a merge would replace; name "
+                        "another --out"
+                    )
+        journal = Journal.open(path, self._shards[0].settings)
+        try:
+            journal.clear()
+            journal.set_value(_MERGED, [str(shard.path) for shard in self._shards])
+            for shard in self._shards:
+                with Journal.reopen(shard.path) as part:
+                    journal.take(part.rows())
+            for slide, scale in self._scales.items():
+                journal.set_value(f"{SCALE_PREFIX}{slide}", scale)
+            known = set(journal.reviews())
+            added = [one for s in self._shards for one in s.reviews if one not in known]
+            if added:
+                journal.add_reviews(added)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _record(
+        self, outcome: Outcome, written: Written, started: datetime, plan: Plan
+    ) -> RunRecord:
+        facts, totals = self._shards[0].facts, outcome.totals
+        told = dict(facts.record)
+        told["settings"] = {
+            **told["settings"],
+            "csv_separator": self.output.csv_separator,
+            "csv_bom": self.output.csv_bom,
+            "pseudonymized": self.output.pseudonymize is not None,
+            "merged_shards": len(self._shards),
+        }
+        return RunRecord(
+            versions=facts.versions,
+            **told,
+            profile=profile_facts(self._shards[0].run.source.counting),
+            review=None if written.reviewed is None else written.reviewed.facts(),
+            inputs=self.names.inputs(facts.inputs),
+            passed_over=self.names.passed_over(plan),
+            images=outcome.images,
+            done=totals.done,
+            cells=totals.cells,
+            not_done=totals.not_done,
+            outputs=written.tables,
+            timings_s={"merge": outcome.seconds},
+            analyzed_now=0,
+            cells_now=0,
+            started=started,
+            finished=datetime.now(UTC),
+        )
+
+
+def _journals(shards: Sequence[str]) -> list[Path]:
+    """The journals that arguments name, each once."""
+    found: dict[Path, Path] = {}
+    for text in shards:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(path.glob(f"*{_SUFFIX}"))
+            if not inside:
+                raise UsageError(f"SHARD {path} is a folder without a journal (*{_SUFFIX})")
+        else:
+            inside = [path if path.name.endswith(_SUFFIX) else journal_path(path)]
+        for journal in inside:
+            if not journal.is_file():
+                raise UsageError(
+                    f"SHARD {text}: there is no journal {journal}; name the --out table of each "
+                    "analyze --shard, with its journal beside it"
+                )
+            found.setdefault(journal.resolve(), journal)
+    return list(found.values())
+
+
+def _read(path: Path) -> _Shard:
+    with Journal.reopen(path) as journal:
+        facts = ShardFacts.read(journal)
+        number, _, count = journal.shard.partition("/")
+        run = StoredRun.read(journal)
+        return _Shard(
+            path,
+            int(number),
+            int(count),
+            journal.settings,
+            facts,
+            run,
+            journal.values(SCALE_PREFIX),
+            sum(not journal.has(ref) for ref in run.refs),
+            journal.reviews(),
+        )
+
+
+def _check_complete(shards: Sequence[_Shard]) -> None:
+    """Every shard of one division once, with all its images."""
+    counts = Counter(shard.count for shard in shards)
+    if len(counts) > 1:
+        parts = ", ".join(f"{s.path} is {s.number}/{s.count}" for s in shards[:_SHOWN])
+        raise JournalError(f"the shards are of different divisions: {parts}; merge those of one")
+    count = shards[0].count
+    places = Counter(shard.number for shard in shards)
+    for number, times in places.items():
+        if times > 1:
+            where = " and ".join(str(s.path) for s in shards if s.number == number)
+            raise JournalError(f"shard {number}/{count} is there {times} times: {where}; name one")
+    missing = [str(n) for n in range(1, count + 1) if n not in places]
+    if missing:
+        more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+        raise JournalError(
+            f"of {count} shards {len(missing)} are missing: {', '.join(missing[:_SHOWN])}{more}; "
+            "name them all, or run them first"
+        )
+    for shard in shards:
+        if shard.left:
+            raise JournalError(
+                f"shard {shard.number}/{count} is not finished, {shard.left:,} of "
+                f"{len(shard.run.refs):,} images are left: give its analyze command again "
+                f"({shard.path})"
+            )
+
+
+def _check_alike(shards: Sequence[_Shard]) -> None:
+    """The same images, settings, weights, profile and versions everywhere."""
+    first = shards[0]
+    for shard in shards[1:]:
+        pair = f"shards {first.number}/{first.count} and {shard.number}/{shard.count}"
+        lines = differences(first.settings, shard.settings)
+        lines += differences(first.run.counting_facts(), shard.run.counting_facts())
+        lines += differences(dict(first.facts.versions), dict(shard.facts.versions))
+        if lines:
+            listed = "\n".join(f"  {line}" for line in lines)
+            raise JournalError(
+                f"{pair} had different settings, weights or versions:\n{listed}\n"
+                "Run one of them again as the other was run."
+            )
+        if first.facts.plan_sha256 != shard.facts.plan_sha256:
+            raise JournalError(
+                f"{pair} saw different images, {first.facts.images:,} and "
+                f"{shard.facts.images:,} in all, or named them differently: give the same INPUTs "
+                "to all; where the folder has grown, run all shards again (only what is new is "
+                "analysed)"
+            )
+
+
+def _common_scales(shards: Sequence[_Shard]) -> dict[str, Json]:
+    """The scale of every slide, on which all shards must agree."""
+    found: dict[str, Json] = {}
+    for shard in shards:
+        for slide, scale in shard.scales.items():
+            other = found.setdefault(slide, scale)
+            if _factor(other) != _factor(scale):
+                raise JournalError(
+                    f"the shards used different scales for slide {slide} ({_factor(other)} and "
+                    f"{_factor(scale)}), for its images changed between their runs; run the "
+                    "shards with images of it again with --fresh"
+                )
+    return found
+
+
+def _factor(scale: Json) -> Json:
+    return scale.get("factor") if isinstance(scale, dict) else None
+
+
+def _located(ref: ImageRef, run: StoredRun) -> ImageRef:
+    """The reference with a path that holds here."""
+    return ref if run.folder == Path.cwd() else run.found(ref)

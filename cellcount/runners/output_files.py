@@ -1,0 +1,29 @@
+"""Which files a run writes, so that none of them is another or is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cellcount.errors import UsageError
+from cellcount.journal import journal_path
+from cellcount.outputs.manifest import run_manifest_path
+from cellcount.outputs.review_tables import history_path
+from cellcount.settings import OutputSettings
+
+
+def tables_of(output: OutputSettings) -> tuple[Path | None, ...]:
+    """The files that were asked for, where they were."""
+    return output.out, output.cells, output.slides, output.coco, output.report
+
+
+def files_of(output: OutputSettings) -> list[Path]:
+    """Every single file that a run writes; two of one name are a ``UsageError``."""
+    record, journal = run_manifest_path(output.out), journal_path(output.out)
+    history = history_path(output.out)
+    files = [path for path in tables_of(output) if path is not None]
+    for path in files:
+        if path.absolute() in {p.absolute() for p in (record, journal, history)}:
+            raise UsageError(
+                f"{path} is where this run keeps its own notes beside --out; name another file"
+            )
+    return [*files, history, record, journal, journal.with_name(journal.name + ".lock")]

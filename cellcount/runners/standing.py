@@ -1,0 +1,39 @@
+"""Which images of a run are to be analysed, and what is said of those that were before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cellcount.journal import Journal
+from cellcount.pipeline import SlideScales
+from cellcount.records import ImageRef
+
+_SHOWN = 5
+
+
+def pending_of(
+    refs: Sequence[ImageRef], journal: Journal, scales: SlideScales, note: Callable[[str], None]
+) -> list[ImageRef]:
+    """The images without a result that stands.
+
+    Args:
+        refs: the images of the run.
+        journal: what is known of them.
+        scales: measured again first, where the files have changed that they were measured on.
+        note: told in a line each what is done again, and why.
+    """
+    if journal.left_behind:
+        note(f"the lock of {journal.left_behind}, was left behind by its end; it is taken over")
+    if journal.differences:
+        note(
+            "other settings than the run before, whose results are kept beside: "
+            + "; ".join(journal.differences)
+        )
+    for slide in scales.refresh():
+        note(f"slide {slide} has another scale since files of it changed: all of it is done again")
+    standing = {ref.image: journal.standing(ref) for ref in refs}
+    changed = [image for image, found in standing.items() if found == "changed"]
+    if changed:
+        more = f" and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
+        note(f"changed since it was analysed, done again: {', '.join(changed[:_SHOWN])}{more}")
+    return [ref for ref in refs if standing[ref.image] != "done"]

@@ -1,0 +1,166 @@
+"""What a run keeps in its journal besides results, so that its outputs can be written again.
+
+Neither models nor images are needed for that. Paths of outputs are kept relative to the journal,
+so that a folder of results may be moved; mappings are kept as pairs, because their order shows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellcount.differential.figures import Confusion, Rules, TypeRows
+from cellcount.errors import JournalError
+from cellcount.journal import Journal
+from cellcount.outputs.report import ReportSource
+from cellcount.outputs.slides import Counting
+from cellcount.profiles.profile_file import parse_profile
+from cellcount.records import CellClass, ImageRef
+from cellcount.settings import OutputSettings
+
+_NAME = "run"
+_FORM = 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredRun:
+    """The last run of a journal.
+
+    Attributes:
+        output: what it wrote, where and in which form.
+        source: what its outputs tell besides the results.
+        refs: its images, in the order of its plan.
+        folder: where relative paths of images start.
+        profile_toml: the file of its profile.
+    """
+
+    output: OutputSettings
+    source: ReportSource
+    refs: tuple[ImageRef, ...]
+    folder: Path
+    profile_toml: str
+
+    def keep(self, journal: Journal) -> None:
+        """Enter it, in place of the run before."""
+        place = journal.path.absolute().parent
+        output = {
+            f.name: _relative(value, place)
+            for f in fields(self.output)
+            if (value := getattr(self.output, f.name)) is not None
+        }
+        source = self.source
+        document = {
+            "form": _FORM,
+            "output": output,
+            "folder": str(self.folder),
+            "refs": [asdict(ref) | {"path": str(ref.path)} for ref in self.refs],
+            "counting": self.counting_facts(),
+            "types": [asdict(t) for t in source.types],
+            "images": source.images,
+            "densest_field": source.densest_field,
+            "notes": list(source.notes),
+            "versions": _pairs(source.versions),
+            "settings": _pairs(source.settings),
+            "max_pixels": source.max_pixels,
+        }
+        journal.set_value(_NAME, document)
+
+    def counting_facts(self) -> dict[str, Any]:
+        """How cells are counted, JSON-ready."""
+        counting = self.source.counting
+        rules = asdict(counting.rules)
+        if counting.rules.confusion is not None:
+            rules["confusion"]["cells"] = counting.rules.confusion.cells.tolist()
+        return {
+            "profile": [counting.profile.name, self.profile_toml],
+            "assessable": [asdict(t) for t in counting.assessable],
+            "classes": [asdict(c) for c in counting.classes],
+            "rules": rules,
+            "models": _pairs(counting.models),
+        }
+
+    @classmethod
+    def read(cls, journal: Journal) -> StoredRun:
+        """The last run.
+
+        Raises:
+            JournalError: an earlier version of cellcount wrote the journal, or it is damaged.
+        """
+        stored = journal.get_value(_NAME)
+        if not isinstance(stored, dict) or stored.get("form") != _FORM:
+            raise JournalError(
+                f"{journal.path} does not say what its run wrote: another version of cellcount "
+                "made it; give the same analyze command again (finished images are kept)"
+            )
+        try:
+            return _run_of(stored, journal.path.absolute().parent)
+        except (KeyError, TypeError, ValueError) as error:
+            raise JournalError(f"{journal.path} is damaged ({error!r}); restore it") from error
+
+    def found(self, ref: ImageRef) -> ImageRef:
+        """The reference with a path that holds in any current folder."""
+        return replace(ref, path=self.folder / ref.path)
+
+
+def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
+    name, toml = stored["counting"]["profile"]
+    paths = {"out", "cells", "slides", "report", "annotated", "coco", "geojson", "yolo", "voc"}
+    paths.add("pseudonymize")
+    output: dict[str, Any] = {
+        k: _here(place / v) if k in paths else v for k, v in stored["output"].items()
+    }
+    told = stored["counting"]
+    counting = Counting(
+        profile=parse_profile(name, toml, origin=f"the stored profile {name}"),
+        assessable=tuple(
+            TypeRows(**(one | {"rows": tuple(one["rows"])})) for one in told["assessable"]
+        ),
+        classes=tuple(CellClass(**one) for one in told["classes"]),
+        rules=_rules(told["rules"]),
+        models=dict(told["models"]),
+    )
+    source = ReportSource(
+        counting=counting,
+        types=tuple(CellClass(**one) for one in stored["types"]),
+        images=stored["images"],
+        densest_field=stored["densest_field"],
+        notes=tuple(stored["notes"]),
+        versions=dict(stored["versions"]),
+        settings=dict(stored["settings"]),
+        max_pixels=stored["max_pixels"],
+    )
+    refs = tuple(ImageRef(**(one | {"path": Path(one["path"])})) for one in stored["refs"])
+    return StoredRun(OutputSettings(**output), source, refs, Path(stored["folder"]), toml)
+
+
+def _rules(stored: Mapping[str, Any]) -> Rules:
+    confusion = stored["confusion"]
+    if confusion is not None:
+        cells = np.array(confusion["cells"], np.int64)
+        confusion = Confusion(tuple(confusion["ids"]), cells, confusion["source"])
+    return Rules(**(dict(stored) | {"confusion": confusion}))
+
+
+def _relative(value: object, place: Path) -> object:
+    """A path as seen from the journal's folder; anything else as it is."""
+    if not isinstance(value, Path):
+        return value
+    try:
+        return os.path.relpath(value.absolute(), place)
+    except ValueError:  # on another drive
+        return str(value.absolute())
+
+
+def _here(path: Path) -> Path:
+    """A path as one would write it in the current folder."""
+    whole = Path(os.path.normpath(path))
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+
+
+def _pairs(mapping: Mapping[str, Any]) -> list[list[Any]]:
+    return [[name, value] for name, value in mapping.items()]

@@ -1,0 +1,64 @@
+"""The names that a reviewer may give to a cell, and what they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from cellcount.differential.figures import TypeRows
+from cellcount.profiles.profile import Profile
+from cellcount.records import UNCLASSIFIED, CellClass
+from cellcount.toml_checks import nearest
+
+
+class Vocabulary:
+    """The types of a run, the rows of its profile, and ``unclassified``.
+
+    A row that exactly one type of the classifier fills means that type; any other row becomes a
+    type that only reviewers gave.
+
+    Args:
+        types: of the classifier.
+        assessable: the same with the rows that they fill.
+        profile: by which cells are counted.
+    """
+
+    def __init__(
+        self, types: Sequence[CellClass], assessable: Sequence[TypeRows], profile: Profile
+    ) -> None:
+        self.types = tuple(t.id for t in types)
+        self.rows = (*profile.rows, *profile.outside)
+        self._meaning: dict[str, str] = {}
+        by_row: dict[str, list[str]] = {}
+        for one in assessable:
+            if len(one.rows) == 1:
+                by_row.setdefault(one.rows[0], []).append(one.id)
+        for row in self.rows:
+            ids = by_row.get(row, [])
+            self._learn(ids[0] if len(ids) == 1 else row, (row, profile.name_of(row)))
+        for t in types:  # the classifier's own names go first
+            self._learn(t.id, (t.name, t.plural, t.abbreviation))
+        self._learn(UNCLASSIFIED, ("?",))
+        for t in types:
+            self._learn(t.id, (t.id,))
+
+    def _learn(self, meaning: str, names: Iterable[str]) -> None:
+        self._meaning |= {_plain(name): meaning for name in (meaning, *names) if name}
+
+    def id_of(self, text: str) -> str:
+        """The id of a type.
+
+        Raises:
+            ValueError: there is none of that name; says which there are.
+        """
+        try:
+            return self._meaning[_plain(text)]
+        except KeyError:
+            known = list(dict.fromkeys([*self.types, *self.rows, UNCLASSIFIED]))
+            raise ValueError(
+                f"{text!r} is no type; {nearest(text, known)}known: {', '.join(known)}"
+            ) from None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]+", " ", text).strip().lower()

@@ -1,0 +1,83 @@
+"""Which part of the images a job of several takes: stable by path, whatever else is there.
+
+An image belongs to a shard by the hash of its identity alone, so a folder that grows moves no image
+to another shard, and every machine agrees without asking the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cellcount.errors import UsageError
+
+SLURM = "slurm"
+_MOST = 100_000
+_PAGE = re.compile(r"#page=\d{1,9}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of ``count`` parts.
+
+    Attributes:
+        index: which one, from 1.
+        count: how many there are.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= _MOST or not 1 <= self.index <= self.count:
+            raise UsageError(
+                f"--shard is {self.index}/{self.count}, expected I/N with I from 1 to N, and N up "
+                f"to {_MOST:,}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def holds(self, image: str) -> bool:
+        """Whether an image is of this part; the pages of a file stay together."""
+        name = _PAGE.sub("", image).encode("utf-8", "surrogatepass")
+        number = int.from_bytes(hashlib.sha256(name).digest()[:8])
+        return number % self.count == self.index - 1
+
+
+def shard_of(text: str, environment: Mapping[str, str]) -> Shard:
+    """The shard of ``--shard``: ``I/N``, or ``slurm`` for that of a job array's task.
+
+    Raises:
+        UsageError: it is neither, or this is no task of an evenly numbered array.
+    """
+    if text.strip().lower() == SLURM:
+        return _slurm(environment)
+    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
+    if match is None:
+        raise UsageError(f"--shard is {text!r}, expected I/N, for example 3/8, or {SLURM}")
+    return Shard(int(match[1]), int(match[2]))
+
+
+def _slurm(environment: Mapping[str, str]) -> Shard:
+    """The task's place among those of its array, which may begin anywhere and have a step."""
+    names = ("ID", "COUNT", "MIN", "MAX", "STEP")
+    found = {name: environment.get(f"SLURM_ARRAY_TASK_{name}", "") for name in names}
+    if not found["ID"].isdecimal() or not found["COUNT"].isdecimal():
+        raise UsageError(
+            "--shard slurm takes the shard from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, "
+            "which are not set here; submit the job with sbatch --array=1-N, or write --shard I/N"
+        )
+    number, count = int(found["ID"]), int(found["COUNT"])
+    first = int(found["MIN"]) if found["MIN"].isdecimal() else 1
+    last = int(found["MAX"]) if found["MAX"].isdecimal() else first + count - 1
+    step = (last - first) // (count - 1) if count > 1 else 1
+    place, rest = divmod(number - first, step) if step else (0, 1)
+    if rest or first + step * (count - 1) != last or not 0 <= place < count:
+        raise UsageError(
+            f"--shard slurm: task {number} of an array of {count} from {first} to {last} has no "
+            "certain place; submit all with --array=1-N, or write --shard I/N to run single ones"
+        )
+    return Shard(place + 1, count)

@@ -1,0 +1,177 @@
+"""Scans: every cell once, wherever windows and tiles are cut, by an engine that knows the answer.
+
+Shapes: pixels uint8 (H, W, 3) RGB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cellcount.boxes import pairwise_iou
+from cellcount.cells import cells_from_detections
+from cellcount.engines.base import EngineOptions, load_engine
+from cellcount.engines.cell_types import CellTyper
+from cellcount.engines.classifier import load_classifier
+from cellcount.engines.field import FieldDetector, Found
+from cellcount.engines.scan import detect_on_scan, is_empty
+from cellcount.images.color import white_balance_gains
+from cellcount.images.scan import Scan, open_scan
+from cellcount.records import ImageRef
+
+Pixels = NDArray[np.uint8]
+NO_GAINS = np.ones(3, np.float32)
+MAX_PIXELS = 400_000  # largest window
+IN_A_LOOP = [HealthCheck.function_scoped_fixture]
+
+
+def scan_of(folder: Path, pixels: Pixels, max_pixels: int = MAX_PIXELS) -> Scan:
+    path = folder / "scan.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(128, 128))
+    scan = open_scan(ImageRef(path, "a", "s"), max_pixels=max_pixels)
+    assert scan is not None
+    return scan
+
+
+def same(one: Found, other: Found) -> None:
+    for name in ("boxes_xyxy", "scores", "labels"):
+        a, b = (getattr(found.detections, name) for found in (one, other))
+        np.testing.assert_array_equal(a, b)
+    assert one.capped == other.capped
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=IN_A_LOOP)
+@given(
+    seed=st.integers(0, 10**6),
+    tile_px=st.sampled_from([256, 320, 512]),
+    window_px=st.sampled_from([1, 100_000, 330_000]),
+    whole=st.booleans(),
+)
+def test_every_disc_is_found_once_whatever_the_windows(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+    seed: int,
+    tile_px: int,
+    window_px: int,
+    whole: bool,
+) -> None:
+    """Discs lie on all seams; each is there once, whole and of its class."""
+    field = disc_field(1100, 830, seed=seed, whole=whole)
+    detector = FieldDetector(disc_engine(), tile_px)
+    scan = scan_of(tmp_path, field.pixels)
+    found = detect_on_scan(detector, scan, 1.0, NO_GAINS, window_px=window_px)
+    same(found, detector.detect(field.pixels, 1.0))
+    assert len(found.detections) == len(field.labels) > 60
+    overlaps = pairwise_iou(field.boxes_xyxy, found.detections.boxes_xyxy)
+    partner = overlaps.argmax(axis=1)
+    assert len(set(partner.tolist())) == len(partner)
+    assert (overlaps.max(axis=1) > 0.9).all()
+    np.testing.assert_array_equal(found.detections.labels[partner], field.labels)
+
+
+@pytest.mark.parametrize("factor", [0.37, 0.5, 0.911, 1.6])
+def test_at_another_scale_windows_change_nothing(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+    factor: float,
+) -> None:
+    size = 64 / factor
+    field = disc_field(1400, 1000, diameters=(0.9 * size, 1.1 * size))
+    detector = FieldDetector(disc_engine(), 320)
+    scan = scan_of(tmp_path, field.pixels, 1_300_000)
+    found = [
+        detect_on_scan(detector, scan, factor, NO_GAINS, window_px=window_px)
+        for window_px in (1, 400_000, None)
+    ]
+    same(found[0], found[1])
+    same(found[0], found[2])
+    assert len(found[0].detections) == len(field.labels) > 20
+    whole = detector.detect(field.pixels, factor)  # resized whole: a grey level apart at most
+    assert len(whole.detections) == len(field.labels)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.0])
+def test_a_real_model_sees_on_a_scan_what_it_sees_on_the_picture(
+    tmp_path: Path,
+    tiny_weights: Path,
+    disc_field: Any,  # noqa: ANN401
+    factor: float,
+) -> None:
+    """The weights are random, so any difference of the tiles' pixels would show."""
+    engine = load_engine("torchvision", tiny_weights, EngineOptions("cpu"))
+    field = disc_field(620, 460, diameters=(20, 30))
+    gains = white_balance_gains(field.pixels)
+    detector = FieldDetector(engine, 256)
+    scan = scan_of(tmp_path, field.pixels, 200_000)
+    found = [detect_on_scan(detector, scan, factor, gains, window_px=n) for n in (1, 150_000)]
+    same(found[0], found[1])
+    whole = detector.detect(field.pixels, factor)
+    if factor == 1:
+        same(found[0], whole)
+    count, expected = len(found[0].detections), len(whole.detections)
+    assert expected > 20
+    assert abs(count - expected) <= 0.03 * expected
+
+
+def test_empty_glass_costs_the_model_nothing(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.full((1200, 1600, 3), 235, np.uint8)
+    pixels[:400, 1200:] = disc_field(400, 400).pixels
+    noisy = np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
+    engine = disc_engine()
+    found = detect_on_scan(FieldDetector(engine, 320), scan_of(tmp_path, noisy), 1.0, NO_GAINS)
+    looked_at = sum(len(call) for call in engine.calls)
+    assert 1 <= looked_at <= 9
+    assert len(found.detections) == len(disc_field(400, 400).labels)
+
+
+def test_the_palest_and_smallest_things_are_not_taken_for_glass() -> None:
+    rng = np.random.default_rng(1)
+    glass = np.clip(rng.normal(225, 4, (256, 256, 3)), 0, 255)
+    y, x = np.mgrid[0:256, 0:256]
+    glass[np.hypot(y - 100, x - 130) < 400] *= 1 - 0.0004 * np.hypot(y, x)[..., None]  # vignette
+    assert is_empty(glass.astype(np.uint8), 64)
+    for radius, light in ((32, 0.88), (8, 0.7)):  # a ghost of a red cell, a small platelet
+        spot = np.where(np.hypot(y - 100, x - 130) < radius, light, 1.0)[..., None]
+        assert not is_empty((glass * spot).astype(np.uint8), 64)
+
+
+@pytest.mark.parametrize("window_px", [90_000, 400_000])
+def test_cells_of_a_scan_have_the_types_they_have_on_the_picture(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+    colour_weights: Path,
+    classifier_plugins: Path,
+    window_px: int,
+) -> None:
+    options = EngineOptions("cpu", "fp32", plugin_folder=classifier_plugins)
+    typer = CellTyper(load_classifier(colour_weights, options), disc_engine().card)
+    field = disc_field(1100, 830)
+    found = FieldDetector(disc_engine()).detect(field.pixels, 1.0)
+    cells = cells_from_detections(
+        found.detections, 1100, 830, thresholds=np.full(3, 0.5, np.float32), edge_rule="all"
+    )
+    scan = replace(scan_of(tmp_path, field.pixels, window_px))
+    on_scan, on_picture = (
+        typer.type_on_scan(scan, cells, 1.0),
+        typer.type_cells(field.pixels, cells, 1.0),
+    )
+    for name in ("best", "second", "accepted"):
+        np.testing.assert_array_equal(getattr(on_scan, name), getattr(on_picture, name))
+    np.testing.assert_allclose(on_scan.prob, on_picture.prob, atol=1e-3)
+    assert (on_scan.best >= 0).sum() > 40
