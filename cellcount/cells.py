@@ -91,8 +91,8 @@ def count_by_type(types: CellTypes | None, num_types: int) -> NDArray[np.int64]:
 def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
     """The result with what reviewers said in place of what the classifier did.
 
-    A reviewed type is certain: its probability is 1 and there is no second one. A cell that a
-    reviewer left open is unclassified, with its likeliest type.
+    A reviewed type has no probability, which is NaN, and no second one. A cell that a reviewer
+    left open is unclassified, with its likeliest type.
 
     Args:
         result: with its reviews; one that is not done stays as it is.
@@ -110,7 +110,7 @@ def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
     for cell, review in result.reviewed.items():
         accepted[cell] = review.type_id != UNCLASSIFIED
         if accepted[cell]:
-            best[cell], prob[cell] = list(type_ids).index(review.type_id), 1
+            best[cell], prob[cell] = list(type_ids).index(review.type_id), np.nan
             second[cell], second_prob[cell] = -1, 0
     types = CellTypes(best, prob, second, second_prob, accepted)
     return replace(result, cells=replace(cells, types=types))

@@ -121,8 +121,9 @@ cli.add_command(
     )
 )  # fmt: skip
 cli.add_command(
-    _subgroup("review", "Have a person look at cells, and count by what they say.", "export", "apply")
+    _subgroup("review", "Have a person look at cells and count by it.", "export", "apply")
 )
+cli.add_command(_subgroup("control", "Check a slide of known cells every day.", "run", "history"))
 cli.add_command(_subgroup("profiles", "List, show and check profiles.", "list", "show", "check"))
 
 

@@ -146,8 +146,8 @@ class Journal:
                 f"{self.path} holds {_named(self.shard)}, but {_named(shard)} was asked for; give "
                 "each shard an --out of its own, or use --fresh to start this one over"
             )
-        if isinstance(last, int):
-            before = self._settings_of(last)
+        if isinstance(last, int | float):
+            before = self._settings_of(int(last))
             self.differences = tuple(differences(before, asked))
         self.settings, self._settings_id = asked, self._id_of(asked)
         if self._settings_id != last:
@@ -155,9 +155,9 @@ class Journal:
 
     def _go_on(self) -> None:
         last = self._read(_EVERY, _LAST)
-        if not isinstance(last, int):
+        if not isinstance(last, int | float):
             raise DamagedError(self.path, "it names no settings")
-        self.settings, self._settings_id = self._settings_of(last), last
+        self.settings, self._settings_id = self._settings_of(int(last)), int(last)
         self.shard = str(self._read(_EVERY, _SHARD))
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from socket import gethostname
 
 from cellcount.errors import JournalError
+from cellcount.stored_reviews import has_reviews
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
 SCHEMA_VERSION = 3  # 2: with the quality of each field; 3: content hashes, results by settings
@@ -92,9 +93,19 @@ def discard(path: Path) -> None:
         if header and not _is_ours(header):
             raise _foreign(path)
         with contextlib.suppress(DamagedError):
-            connect(path).close()
+            _check_unreviewed(path)
         path.with_name(path.name + "-journal").unlink(missing_ok=True)
         path.unlink()
+
+
+def _check_unreviewed(path: Path) -> None:
+    """What people said of cells is not thrown away with what a model can find again."""
+    with contextlib.closing(connect(path)) as connection, explained(path):
+        if has_reviews(connection):
+            raise JournalError(
+                f"{path} holds reviews of cells, which --fresh would lose; name another --out, "
+                "or move the file away"
+            )
 
 
 def _header(path: Path) -> bytes:

@@ -28,6 +28,8 @@ from cellcount.images.quality import measure_quality
 from cellcount.images.read import read_image
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
 from cellcount.images.scan import Scan, open_scan
+from cellcount.images.stain import with_dyes
+from cellcount.images.stain_reference import load_stain_reference
 from cellcount.images.survey import survey, survey_quality
 from cellcount.journal import Json
 from cellcount.models.card import Card
@@ -41,6 +43,8 @@ SCALE_CAUTION = "scale unknown: too few red cells seen, analysed as it is"
 CAP_CAUTION = "more cells than the model's limit in one tile: counts may be too low"
 MEMORY_CAUTION = "too little memory: analysed in tiles of {} px"
 EMPTY_CAUTION = "no cells found"
+STAIN_CAUTION = "stain not normalized: too little or too much of it, one colour, or uneven light"
+SCAN_STAIN_CAUTION = "stain not normalized: a scan is taken as it is"
 #: Before the name of a slide: where its factor is kept.
 SCALE_PREFIX = "scale:"
 
@@ -128,6 +132,8 @@ def fingerprint(
         thresholds=thresholds_of(engine.card, settings.min_score),
         version=__version__,
     )
+    stain = load_stain_reference(settings.stain_reference)
+    fields["stain_reference"] = None if stain is None else stain.facts()  # not a path
     if classifier is not None:
         fields["classifier"] = dict(classifier)  # not the name or path that was asked for
     return fields
@@ -213,6 +219,11 @@ class SlideScales:
                 changed.append(slide)
         return changed
 
+    def known(self) -> dict[str, Json]:
+        """What is kept of the slides, by the names it is kept under."""
+        kept = {name: self._store.get_value(name) for name in map(_name, self._by_slide)}
+        return {name: value for name, value in kept.items() if value is not None}
+
     def factor(self, slide: str, at_hand: Loaded) -> float | None:
         """The slide's factor, None where its sampled fields show too few red cells.
 
@@ -291,6 +302,7 @@ class Pipeline:
     ) -> None:
         self._detector, self._settings, self._scales = detector, settings, scales
         self._typer = typer
+        self._stain = load_stain_reference(settings.stain_reference)
         card = detector.engine.card
         chosen = thresholds_of(card, settings.min_score)
         self.classes: tuple[CellClass, ...] = card.classes
@@ -307,14 +319,17 @@ class Pipeline:
         size = (source.width_px, source.height_px)
         try:
             factor = self.factor(loaded)
-            found, quality = self._look(source, factor or 1.0)
+            stained, stain_caution = self._restained(source)
+            by = self._settings.stain_for
+            found = self._detect(source if by == "classifier" else stained, factor or 1.0)
+            quality = self._quality(source, factor or 1.0)
             cells = cells_from_detections(
                 found.detections,
                 *size,
                 thresholds=self._thresholds,
                 edge_rule=self._settings.edge_rule,
             )
-            cells = self._typed(source, cells, factor or 1.0)
+            cells = self._typed(source if by == "detector" else stained, cells, factor or 1.0)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
             return ImageResult(ref, "failed", reason_of(error, ref), *size, um_per_px)
         cautions = [SCALE_CAUTION] if factor is None else []
@@ -322,18 +337,31 @@ class Pipeline:
         if found.short_of_memory:
             cautions.append(MEMORY_CAUTION.format(found.short_of_memory))
         cautions += [] if len(cells) else [EMPTY_CAUTION]
+        cautions += [stain_caution] if stain_caution else []
         facts = (*size, um_per_px, factor or 1.0)
         return ImageResult(ref, "done", "; ".join(cautions), *facts, cells, quality)
 
-    def _look(self, source: Picture | Scan, factor: float) -> tuple[Found, Quality]:
-        """What is detected on a field or a scan, and how good it is."""
+    def _restained(self, source: Picture | Scan) -> tuple[Picture | Scan, str]:
+        """A field with the dyes of the reference where one was asked for, and why not if not."""
+        if self._stain is None:
+            return source, ""
+        if not isinstance(source, Picture):
+            return source, SCAN_STAIN_CAUTION
+        pixels, done = with_dyes(source.pixels, self._stain.dyes)
+        return replace(source, pixels=pixels), "" if done else STAIN_CAUTION
+
+    def _detect(self, source: Picture | Scan, factor: float) -> Found:
+        """What is detected on a field or a scan."""
+        if isinstance(source, Picture):
+            return self._detector.detect(source.pixels, factor)
+        return detect_on_scan(self._detector, source, factor, survey(source).gains)
+
+    def _quality(self, source: Picture | Scan, factor: float) -> Quality:
+        """How good a field or a scan is, as it was read."""
         target = self._detector.engine.card.rbc_diameter_px
         if isinstance(source, Picture):
-            found = self._detector.detect(source.pixels, factor)
-            return found, measure_quality(source.pixels, factor, target)
-        whole = survey(source)
-        quality = survey_quality(whole.fields, factor, target)
-        return detect_on_scan(self._detector, source, factor, whole.gains), quality
+            return measure_quality(source.pixels, factor, target)
+        return survey_quality(survey(source).fields, factor, target)
 
     def _typed(self, source: Picture | Scan, cells: Cells, factor: float) -> Cells:
         """The cells with their types, where a classifier runs."""

@@ -140,7 +140,8 @@ class CellTypes:
 
     Attributes:
         best: int64 ``(N,)``, index of the likeliest type, -1 for an untyped cell.
-        prob: float32 ``(N,)``, probability of that type; means nothing for an untyped cell.
+        prob: float32 ``(N,)``, probability of that type; NaN where a reviewer gave it, and of no
+            meaning for an untyped cell.
         second: int64 ``(N,)``, index of the next likely type, -1 where there is none.
         second_prob: float32 ``(N,)``, probability of that one.
         accepted: bool ``(N,)``, sure enough to count; a typed cell that is not is unclassified.

@@ -18,6 +18,8 @@ EngineName = Literal["auto", "torchvision", "detectron2"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
+RunnerName = Literal["local", "ray"]
+StainFor = Literal["all", "detector", "classifier"]
 
 DEFAULT_DETECTOR = "blood"
 AUTO_CLASSIFIER = "auto"
@@ -29,6 +31,7 @@ NO_STAIN_REFERENCE = "none"
 """What ``--stain-reference`` is called with to leave the stain as it is."""
 DEFAULT_MAX_PIXELS = 500_000_000
 MAX_REFINE_STEPS = 32
+AUTO_ADDRESS = "auto"
 ADJUST_BY_CARD = "card"
 """What ``--adjust`` is called with to take the confusion matrix of the classifier's card."""
 
@@ -50,9 +53,12 @@ class AnalyzeSettings:
         edge_rule: ``all`` counts every cell; ``two-sides`` leaves out cells cut by the right and
             lower edge (the counting-chamber convention).
         batch_size: tiles per call of the detector, 0 for the device's default.
-        max_pixels: largest image that is decoded, in pixels.
+        max_pixels: largest image, or window of a larger TIFF, that is decoded, in pixels.
         tile_px: side of a tile in pixels at the model's scale, 0 for the card's.
         refine_steps: looks of attention refinement at every cell, 0 for none, None for the card's.
+        stain_reference: packaged name, JSON file or picture that the dyes of every field are made
+            like, or ``none``.
+        stain_for: who sees the fields so: both models, or one of them.
     """
 
     detector: str = DEFAULT_DETECTOR
@@ -68,9 +74,16 @@ class AnalyzeSettings:
     max_pixels: int = DEFAULT_MAX_PIXELS
     tile_px: int = 0
     refine_steps: int | None = None
+    stain_reference: str = NO_STAIN_REFERENCE
+    stain_for: StainFor = "all"
     plugins: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.stain_for != "all" and self.stain_reference == NO_STAIN_REFERENCE:
+            raise UsageError(
+                f"--stain-for {self.stain_for} says who sees a normalized stain, but none is "
+                "asked for; name a --stain-reference"
+            )
         if self.type_map is not None and self.classifier == NO_CLASSIFIER:
             raise UsageError(
                 f"--map {self.type_map} translates types, but there is no classifier to give "
@@ -195,12 +208,16 @@ class RunSettings:
         max_failure_rate: share of failed images above which the run stops with exit code 4.
         fresh: start over even when a journal is there.
         shard: the part of the images that this run takes, None for all.
+        runner: where images are analysed: in this process, or by Ray actors.
+        ray_address: of a Ray cluster; auto is one that runs already, else this machine.
     """
 
     workers: int = 0
     max_failure_rate: float = 1.0
     fresh: bool = False
     shard: Shard | None = None
+    runner: RunnerName = "local"
+    ray_address: str = AUTO_ADDRESS
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -208,6 +225,11 @@ class RunSettings:
         if not 0 <= self.max_failure_rate <= 1:
             raise UsageError(
                 f"--max-failure-rate is {self.max_failure_rate}, expected a share from 0 to 1"
+            )
+        if self.ray_address != AUTO_ADDRESS and self.runner != "ray":
+            raise UsageError(
+                f"--ray-address {self.ray_address} is where Ray actors run, but the runner is "
+                f"{self.runner}; add --runner ray"
             )
 
 

@@ -20,11 +20,22 @@ from cellcount import cli, errors
 from cellcount.training.classifier_settings import CLASSIFIER_RECIPES, ClassifierTraining
 from cellcount.training.settings import RECIPES, DetectorTraining
 
-COLUMN_TABLES = {"counts": "README.md", "cells": "README.md", "slides": "docs/differential.md"}
+COLUMN_TABLES = {
+    "counts": "README.md",
+    "cells": "README.md",
+    "slides": "docs/differential.md",
+    "corrections": "docs/review.md",
+    "history": "docs/review.md",
+    "control": "docs/control.md",
+}
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
+    "docs/cluster.md",
+    "docs/control.md",
     "docs/differential.md",
+    "docs/review.md",
+    "docs/stain.md",
     "docs/training.md",
     "docs/typing.md",
     "cellcount/weights/README.md",
@@ -67,6 +78,8 @@ def options(command: click.Command) -> set[str]:
 def column_table(table: str) -> str:
     """The table that outputs.schema declares, for the packaged blood model and any classifier."""
     from cellcount.outputs import schema
+    from cellcount.outputs.control_log import CONTROL_COLUMNS
+    from cellcount.outputs.review_tables import CORRECTIONS_COLUMNS, HISTORY_COLUMNS
     from cellcount.outputs.slide_columns import SLIDES_COLUMNS
     from cellcount.records import CellClass
 
@@ -80,6 +93,9 @@ def column_table(table: str) -> str:
         "cells": schema.TYPED_CELLS_COLUMNS,
         "types": schema.PICTURE_TYPES_COLUMNS,
         "slides": SLIDES_COLUMNS,
+        "corrections": CORRECTIONS_COLUMNS,
+        "history": HISTORY_COLUMNS,
+        "control": CONTROL_COLUMNS,
     }
     return schema.markdown(columns[table]).strip()
 

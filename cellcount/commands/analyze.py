@@ -9,6 +9,7 @@ import click
 
 from cellcount.commands import options as shared
 from cellcount.commands.wording import duration, number_of
+from cellcount.settings import AUTO_ADDRESS
 
 if TYPE_CHECKING:
     from cellcount.runners.job import Job
@@ -50,6 +51,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @shared.device
 @shared.precision
 @shared.refine_steps
+@shared.stain_reference
+@shared.stain_for
 @click.option(
     "--um-per-px",
     type=float,
@@ -80,7 +83,25 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Largest tile at the model's scale; 0 chooses.",
 )
 @click.option(
-    "--workers", type=int, default=0, metavar="N", help="Threads that read and draw; 0 chooses."
+    "--workers",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Threads that read and draw, with Ray actors; 0 chooses.",
+)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where images are analysed: in this process, or by actors of a Ray cluster.",
+)
+@click.option(
+    "--ray-address",
+    default=AUTO_ADDRESS,
+    show_default=True,
+    metavar="ADDRESS",
+    help="Of the cluster; auto is one that runs already, else this machine.",
 )
 @shared.max_pixels
 @click.option(
@@ -124,8 +145,8 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       2    wrong usage
       3    nothing could be done
       4    more images failed than --max-failure-rate allows
-      130  interrupted (Ctrl-C); what was finished is kept
-      143  terminated; what was finished is kept
+      130  interrupted (Ctrl-C); the image in hand was finished, all is kept
+      143  terminated; the image in hand was finished, all is kept
     """
     request = _request(options)
     from cellcount.commands.summary import say_counting, say_outcome, say_passed_over

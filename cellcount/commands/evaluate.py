@@ -12,6 +12,7 @@ import click
 from cellcount.commands import options as shared
 from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
 from cellcount.commands.wording import number_of, shown
+from cellcount.settings import NO_STAIN_REFERENCE
 
 if TYPE_CHECKING:
     from cellcount.evaluation.classifier import ClassifierScores
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from cellcount.records import LabelledImage
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_stain_reference = click.option(
+    "--stain-reference",
+    default=NO_STAIN_REFERENCE,
+    show_default=True,
+    metavar="NAME|FILE|none",
+    help="Also with the stain of every image made like this reference, as analyze does.",
+)
 
 
 @click.command("detector")
@@ -43,6 +51,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     is_flag=True,
     help="Also with the images resized 0.4–2.5x and under the shift suite.",
 )
+@_stain_reference
 @shared.engine
 @shared.device
 @shared.precision
@@ -60,7 +69,8 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.field import FieldDetector
     from cellcount.evaluation.detector import evaluate_detector, robustness_variants
-    from cellcount.evaluation.variants import ORIGINAL
+    from cellcount.evaluation.variants import ORIGINAL, with_stain
+    from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve, sha256_of
     from cellcount.outputs.atomic import check_writable
     from cellcount.pipeline import thresholds_of
@@ -79,7 +89,8 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     images = _images(options, [c.id for c in engine.card.classes])
     detector = FieldDetector(engine)
     thresholds = thresholds_of(engine.card, options["min_score"])
-    variants = robustness_variants() if options["robustness"] else [ORIGINAL]
+    stain = load_stain_reference(options["stain_reference"])
+    variants = with_stain(robustness_variants() if options["robustness"] else [ORIGINAL], stain)
     reports = {}
     for variant in variants:
         with counter(variant.name, len(images)) as tick:
@@ -106,6 +117,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             "refine_steps": engine.card.refinement.steps,
             "thresholds": thresholds,
             "um_per_px": options["um_per_px"],
+            "stain_reference": None if stain is None else stain.facts(),
             "reports": {name: report.to_dict() for name, report in reports.items()},
         }
         write_json(options["json_"], about)
@@ -167,6 +179,7 @@ def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
     is_flag=True,
     help="Also with the pictures resized 0.5–2x and under the shift suite.",
 )
+@_stain_reference
 @shared.device
 @shared.precision
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
@@ -191,7 +204,8 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     from cellcount.engines.classifier import load_classifier
     from cellcount.evaluation.classifier import RESIZES, score, type_labelled
     from cellcount.evaluation.true_types import true_types
-    from cellcount.evaluation.variants import ORIGINAL, variants
+    from cellcount.evaluation.variants import ORIGINAL, variants, with_stain
+    from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve, sha256_of
 
     _check_places(options)
@@ -201,7 +215,8 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     )
     truth = true_types(_crops(options), classifier.card, options["type_map"])
     _say_left_out(truth.left_out)
-    chosen = variants(RESIZES) if options["robustness"] else [ORIGINAL]
+    stain = load_stain_reference(options["stain_reference"])
+    chosen = with_stain(variants(RESIZES) if options["robustness"] else [ORIGINAL], stain)
     with counter("typing", len(truth.items), "cell") as tick:
         typed = type_labelled(
             truth.items, classifier, variants=chosen, rbc_px=options["rbc_px"], on_cell=tick
@@ -223,6 +238,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
         "device": classifier.device,
         "precision": classifier.precision,
         "left_out": dict(truth.left_out),
+        "stain_reference": None if stain is None else stain.facts(),
         **{k: options[k] for k in ("split", "type_map", "fine", "rbc_px", "prior")},
     }
     _write_classifier(scores, truth, about, options)

@@ -11,6 +11,7 @@ from cellcount.settings import (
     DEFAULT_DETECTOR,
     DEFAULT_MAX_PIXELS,
     MAX_REFINE_STEPS,
+    NO_STAIN_REFERENCE,
     PACKAGED_CLASSIFIER,
 )
 
@@ -98,13 +99,27 @@ slide_from = click.option(
     help="Finds the slide in an image's path: the group named slide, or the first; and the "
     "specimen: the group of that name.",
 )
+stain_reference = click.option(
+    "--stain-reference",
+    default=NO_STAIN_REFERENCE,
+    show_default=True,
+    metavar="NAME|FILE|none",
+    help="Make the stain of every field like that of bccd, pbc, a picture of your own, or a file.",
+)
+stain_for = click.option(
+    "--stain-for",
+    type=click.Choice(["all", "detector", "classifier"]),
+    default="all",
+    show_default=True,
+    help="Which models see the fields with the stain of --stain-reference.",
+)
 max_pixels = click.option(
     "--max-pixels",
     type=int,
     metavar="N",
     default=DEFAULT_MAX_PIXELS,
     show_default=True,
-    help="Largest image that is opened.",
+    help="Largest image, or window of a larger TIFF, that is decoded.",
 )
 csv_separator = click.option(
     "--csv-separator",

@@ -5,7 +5,7 @@ Shapes: K types and, last, unclassified cells, (K + 1,); C classes of the detect
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -45,23 +45,15 @@ def field_counts(
     result: ImageResult,
     num_classes: int,
     type_ids: Sequence[str],
-    reviewed: Mapping[int, str] | None = None,
 ) -> FieldCounts:
-    """The counts of one field; a reviewed type wins over the classifier's.
+    """The counts of one field.
 
     Args:
-        result: the field with its cells.
+        result: the field with its cells, reviewed ones by their reviewed types.
         num_classes: of the detector, C.
         type_ids: the types that may be given, K, the classifier's first and in its order.
-        reviewed: place of a cell in the result, from 0 → the type that a reviewer gave it.
     """
     types = count_by_type(result.cells.types, len(type_ids))
-    names = [*type_ids, UNCLASSIFIED]
-    said = result.cells.types
-    for cell, given in (reviewed or {}).items():
-        if said is not None and said.best[cell] >= 0:
-            types[said.best[cell] if said.accepted[cell] else -1] -= 1
-        types[names.index(given)] += 1
     area = None
     if result.um_per_px is not None:
         area = result.width_px * result.height_px * result.um_per_px**2

@@ -22,6 +22,7 @@ from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.crops import contour_crop, window
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.size_limit import sized_like
 from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
 from cellcount.models.weights import load_state, read_classifier_weights
 from cellcount.records import CellClass
@@ -97,7 +98,8 @@ def _prior_shift(card: ClassifierCard) -> Tensor:
 def load_classifier(weights: Path, options: EngineOptions) -> CropClassifier:
     """The classifier of a weight file."""
     card, state = read_classifier_weights(weights)
-    model = build_classifier(card, options.plugin_folder)
+    with sized_like(state, weights):
+        model = build_classifier(card, options.plugin_folder)
     load_state(model, state, source=weights)
     return CropClassifier(model, card, options)
 

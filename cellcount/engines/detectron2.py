@@ -30,6 +30,7 @@ from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
 from cellcount.engines.second_look import with_steps
 from cellcount.models.card import Card
 from cellcount.models.refinement_losses import Policy
+from cellcount.models.size_limit import sized_like
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights
 from cellcount.outputs.atomic import atomic_write
@@ -136,7 +137,8 @@ def engine_of(model: Detectron2Detector, card: Card, options: EngineOptions) -> 
 def load(weights: Path, options: EngineOptions) -> Detectron2Engine:
     """The engine of a weight file."""
     card, state = with_steps(*read_weights(weights), options.refine_steps)
-    model = build_model(card, options.plugin_folder)
+    with sized_like(state, weights):
+        model = build_model(card, options.plugin_folder)
     model.take_file(state, weights)
     return engine_of(model, card, options)
 

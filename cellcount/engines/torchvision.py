@@ -41,6 +41,7 @@ from cellcount.engines.second_look import (
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Architecture, Card, Inference
 from cellcount.models.refinement_losses import Policy
+from cellcount.models.size_limit import sized_like
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights
 
@@ -315,6 +316,7 @@ def engine_of(model: FasterRCNN, card: Card, options: EngineOptions) -> Torchvis
 def load(weights: Path, options: EngineOptions) -> TorchvisionEngine:
     """The engine of a weight file."""
     card, state = with_steps(*read_weights(weights), options.refine_steps)
-    model = build_model(card, options.plugin_folder)
+    with sized_like(state, weights):
+        model = build_model(card, options.plugin_folder)
     model.take_file(state, weights)
     return engine_of(model, card, options)

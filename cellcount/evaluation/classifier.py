@@ -146,7 +146,11 @@ def type_labelled(
         diameter = items[positions[0]].rbc_px or rbc_px
         for variant in variants:
             pending[variant.name] += _inputs(
-                variant.apply(pixels), boxes_xyxy, classifier.card, diameter, variant.factor
+                variant.prepared(variant.apply(pixels)),
+                boxes_xyxy,
+                classifier.card,
+                diameter,
+                variant.factor,
             )
         kept += positions
         if len(pending[variants[0].name]) >= _CHUNK:

@@ -68,7 +68,7 @@ def detect_set(
         scale = None if um_per_px is None else um_per_px / variant.factor
         factor = field_factor(detector, pixels, scale)
         truths.append(truth_of(image, classes, pixels.shape, variant.factor))
-        found.append(detector.detect(pixels, factor).detections)
+        found.append(detector.detect(variant.prepared(pixels), factor).detections)
         if on_image is not None:
             on_image()
     return truths, found

@@ -21,7 +21,7 @@ from cellcount.images.tiff_windows import Rect, read_windows, window_header
 from cellcount.records import ImageRef
 
 #: Pixels of a window that is read at a time, as far as ``max_pixels`` allows them.
-WINDOW_PIXELS = 40_000_000
+WINDOW_PIXELS = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cellcount.errors import WeightsError
-from cellcount.models.card_json import SCHEMA, build, check_identity, check_range, read_object
+from cellcount.models.card_json import (
+    SCHEMA,
+    build,
+    check_identity,
+    check_printable,
+    check_range,
+    read_object,
+)
 from cellcount.records import CellClass
 from cellcount.settings import MAX_REFINE_STEPS
 
@@ -84,8 +91,10 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_range(self, ("pad_multiple", 1, 1024))
-        if min(self.std) <= 0:
-            raise WeightsError(f"std is {self.std}, expected numbers above 0")
+        if not all(0 < s < 100 for s in self.std):
+            raise WeightsError(f"std is {self.std}, expected numbers above 0, for values in 0 to 1")
+        if not all(abs(m) < 100 for m in self.mean):
+            raise WeightsError(f"mean is {self.mean}, expected numbers for values in 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +203,7 @@ class Card:
 
     def __post_init__(self) -> None:
         check_identity(self.name, self.license, self.schema)
+        check_printable(self.name, self.version, self.license, classes=self.classes)
         if not self.classes:
             raise WeightsError(f"card of {self.name!r} lists no classes")
         if not 8 <= self.rbc_diameter_px <= 512:

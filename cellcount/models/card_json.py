@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from cellcount.errors import WeightsError
 from cellcount.models.plain_types import misfits
+from cellcount.records import CellClass
 
 SCHEMA = 1
 MAX_CARD_BYTES = 1_000_000
@@ -65,6 +66,14 @@ def check_range(part: object, *bounds: tuple[str, float, float]) -> None:
     for name, low, high in bounds:
         if not low <= getattr(part, name) <= high:
             raise WeightsError(f"{name} is {getattr(part, name)}, expected {low:g} to {high:g}")
+
+
+def check_printable(*texts: str, classes: Iterable[CellClass]) -> None:
+    """Refuse texts that stand in tables and on terminals if they could command one."""
+    named = [text for c in classes for text in (c.id, c.name, c.plural, c.abbreviation, c.lineage)]
+    wrong = next((text for text in (*texts, *named) if not text.isprintable()), None)
+    if wrong is not None:
+        raise WeightsError(f"card says {wrong!r}, expected text without control characters")
 
 
 def check_identity(name: str, license_: str, schema: int) -> None:

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cellcount.errors import WeightsError
-from cellcount.models.card_json import SCHEMA, build, check_identity, check_range, read_object
+from cellcount.models.card_json import (
+    SCHEMA,
+    build,
+    check_identity,
+    check_printable,
+    check_range,
+    read_object,
+)
 from cellcount.models.taxonomy import Taxonomy
 from cellcount.records import CellClass
 
@@ -81,8 +88,10 @@ class ClassifierPreprocessing:
     def __post_init__(self) -> None:
         if not all(8 <= side <= 2048 for side in self.input_px):
             raise WeightsError(f"input_px is {self.input_px}, expected sides of 8 to 2048")
-        if min(self.std) <= 0:
-            raise WeightsError(f"std is {self.std}, expected numbers above 0")
+        if not all(0 < s < 100 for s in self.std):
+            raise WeightsError(f"std is {self.std}, expected numbers above 0, for values in 0 to 1")
+        if not all(abs(m) < 100 for m in self.mean):
+            raise WeightsError(f"mean is {self.mean}, expected numbers for values in 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,7 @@ class ClassifierCard:
 
     def __post_init__(self) -> None:
         check_identity(self.name, self.license, self.schema)
+        check_printable(self.name, self.version, self.license, classes=self.types)
         ids = [t.id for t in self.types]
         if len(ids) < 2 or len(set(ids)) != len(ids):
             raise WeightsError(

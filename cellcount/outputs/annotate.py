@@ -214,8 +214,9 @@ def _labels(cells: Cells, classes: Sequence[CellClass], types: Sequence[CellClas
         if best >= 0 and not said.accepted[index]:
             typed.append(_Label(index, _DOUBT, "doubt"))
         elif best >= 0:
-            short = types[best].abbreviation or types[best].name
-            typed.append(_Label(index, f"{printable(short)} {said.prob[index]:.2f}", "type"))
+            short = printable(types[best].abbreviation or types[best].name)
+            prob = said.prob[index]  # a person gives none
+            typed.append(_Label(index, short if np.isnan(prob) else f"{short} {prob:.2f}", "type"))
         elif label in rare:
             text = f"{printable(classes[label].name)} {detections.scores[index]:.2f}"
             others.append(_Label(index, text, "class"))

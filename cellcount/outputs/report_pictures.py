@@ -148,7 +148,8 @@ class Survey:
         if cells.types is None:
             return np.full(len(cells), -1, np.int64), np.zeros(len(cells), np.float32)
         doubtful = (cells.types.best >= 0) & ~cells.types.accepted
-        return np.where(doubtful, self.groups - 1, cells.types.best), cells.types.prob
+        prob = np.where(np.isnan(cells.types.prob), np.float32(1), cells.types.prob)  # reviewed
+        return np.where(doubtful, self.groups - 1, cells.types.best), prob
 
     def _keep(self, number: int, cell: ShownCell) -> None:
         """Keep a cell as long as it is among the least sure; of equal ones the first seen."""

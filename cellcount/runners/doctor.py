@@ -163,7 +163,8 @@ def check_weights(folder: Path) -> Iterator[Finding]:
     Args:
         folder: holds both.
     """
-    listed = dict(reversed(line.split()) for line in (folder / SUMS).read_text().splitlines())
+    lines = [line.split() for line in (folder / SUMS).read_text("utf-8").splitlines()]
+    listed = {name: digest for digest, name in lines}
     mend = "reinstall cellcount: pip install --force-reinstall --no-deps ."
     for name, path in packaged_weights(folder).items():
         if path.name not in listed:

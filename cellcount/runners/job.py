@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cellcount.engines.base import EngineOptions, choose_engine, load_engine
-from cellcount.engines.cell_types import CellTyper
-from cellcount.engines.field import FieldDetector
 from cellcount.images.find import Plan
+from cellcount.images.stain_reference import load_stain_reference
 from cellcount.journal import Journal, journal_path
-from cellcount.models.weights import resolve, sha256_of
 from cellcount.outputs.annotate import prepare_folder
 from cellcount.outputs.atomic import check_folder_writable, check_writable
 from cellcount.outputs.manifest import (
@@ -41,8 +38,8 @@ from cellcount.records import CellClass, ImageRef, ImageResult
 from cellcount.runners.drawing import Drawings
 from cellcount.runners.exports import Names, check_forms
 from cellcount.runners.inputs import plan_of
-from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.runners.local import Work, default_workers, run_local
+from cellcount.runners.models import Models
 from cellcount.runners.outcome import (
     Outcome,
     Tally,
@@ -50,6 +47,7 @@ from cellcount.runners.outcome import (
     library_versions,
 )
 from cellcount.runners.output_files import files_of, tables_of
+from cellcount.runners.ray import Analyzed, Order, check_ray, run_ray
 from cellcount.runners.reviewed import Reviewed
 from cellcount.runners.shard_facts import ShardFacts
 from cellcount.runners.slides import counting_of, profile_facts
@@ -87,6 +85,8 @@ class Job:
     def __init__(self, request: AnalyzeRequest) -> None:
         self.request = request
         self._clock = _Clock()
+        if request.run.runner == "ray":
+            check_ray()
         output, settings = request.output, request.analyze
         check_forms(path for path in tables_of(output) if path is not None)
         self.names = Names(output, files_of(output))
@@ -99,28 +99,14 @@ class Job:
         )
         shard = request.run.shard
         self.refs = tuple(r for r in self.plan.refs if shard is None or shard.holds(r.image))
-        self.weights = resolve(settings.detector)
-        options = EngineOptions(
-            settings.device,
-            settings.precision,
-            settings.batch_size,
-            settings.plugins,
-            settings.refine_steps,
-        )
-        engine = load_engine(choose_engine(settings.engine), self.weights, options)
-        self.detector = FieldDetector(engine, settings.tile_px)
-        self.card = engine.card
-        self._weights_sha256 = sha256_of(self.weights)
-        # --batch-size is a number of tiles; cells have the classifier's own default.
-        self.classifier = loaded = LoadedClassifier.beside(
-            self.card, settings.classifier, settings.type_map, replace(options, batch_size=0)
-        )
-        self.typer: CellTyper | None = None
-        if loaded is not None:
-            self.typer = CellTyper(loaded.classifier, self.card, loaded.type_map)
+        self.stain = load_stain_reference(settings.stain_reference)  # wrong ones are told now
+        self._loaded = models = Models.of(settings)
+        self.detector, self.card = models.detector, models.detector.engine.card
+        self.classifier, self.typer = models.classifier, models.typer
+        self.weights_sha256 = models.sha256
         self.counting = counting_of(
             request.differential,
-            (self.card, self._weights_sha256),
+            (self.card, self.weights_sha256),
             self.classifier,
             wanted=shard is not None or output.slides is not None or output.report is not None,
         )
@@ -145,7 +131,7 @@ class Job:
             check_folder_writable(folder)
         self.names.keep(self.plan)
         typing = None if self.classifier is None else self.classifier.facts()
-        own = fingerprint(self.request.analyze, self.detector, self._weights_sha256, typing)
+        own = fingerprint(self.request.analyze, self.detector, self.weights_sha256, typing)
         path = journal_path(output.out)
         with Journal.open(path, own, fresh=self.request.run.fresh, shard=shard) as journal:
             self._keep_run(journal)
@@ -167,16 +153,20 @@ class Job:
     def _analyze(
         self, journal: Journal, watcher: Watcher, tally: Tally, stop: Callable[[], None]
     ) -> list[ImageRef]:
-        """Analyses the images without a result that stands, and returns them."""
+        """Analyses the images without a result that stands; returns those that are drawn, too."""
         settings, total = self.request.analyze, len(self.refs)
         scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
         pipeline = Pipeline(self.detector, settings, scales, self.typer)
         pending = pending_of(self.refs, journal, scales, watcher.note)
         drawings = self._drawings(journal, watcher.note)
 
+        def tell(result: ImageResult) -> None:
+            told = self._judged(result)
+            watcher.advance(told)
+            tally.count(told)
+
         def use(loaded: Loaded) -> Work:
             result = pipeline.analyze(loaded)
-            told = self._judged(result)
 
             def keep() -> None:
                 journal.add(result, loaded.file_key)
@@ -184,18 +174,29 @@ class Job:
                     stored = next(journal.results([loaded.ref]))  # with what was reviewed before
                     drawings.work(loaded, self._judged(stored))()
 
-            watcher.advance(told)
-            tally.count(told)
+            tell(result)
             return keep
+
+        def take(analyzed: Analyzed) -> None:
+            for name, value in analyzed.values.items():
+                journal.set_value(name, value)
+            journal.add(analyzed.result, analyzed.file_key)
+            if drawings is not None:
+                drawings.remove(analyzed.result)  # drawn anew when all are there
+            tell(analyzed.result)
 
         def check() -> None:
             tally.check()
             stop()
 
         watcher.start("Counting", total, total - len(pending))
-        read = partial(load_any, max_pixels=settings.max_pixels)
+        read, run = partial(load_any, max_pixels=settings.max_pixels), self.request.run
         try:
-            run_local(pending, read, use, workers=self.request.run.workers, check=check)
+            if run.runner == "ray":
+                order = Order(settings, self.plan.refs, scales.known(), self._loaded.hashes)
+                run_ray(pending, order, take, run, check)
+                return []
+            run_local(pending, read, use, workers=run.workers, check=check)
         finally:
             self._clock.lap("analyze")
         return pending
@@ -329,13 +330,14 @@ class Job:
             "engine": engine.name,
             "device": engine.device,
             "precision": engine.precision,
-            "weights": {self.card.name: self._weights_sha256},
+            "weights": {self.card.name: self.weights_sha256},
             "thresholds": thresholds_of(self.card, request.analyze.min_score),
             "classifier": None if self.classifier is None else self.classifier.facts(),
             "settings": {
                 **request.analyze.fingerprint_fields(),
                 "batch_size": engine.batch_size,
                 "refine_steps": self.card.refinement.steps,
+                "stain_dyes": None if self.stain is None else self.stain.facts(),
                 "annotate": request.output.annotate,
                 "csv_separator": request.output.csv_separator,
                 "csv_bom": request.output.csv_bom,

@@ -74,7 +74,7 @@ def journal_of(path: Path) -> Path:
         UsageError: there is none.
     """
     if path.is_dir():
-        found = sorted(path.glob(f"*{_JOURNAL}"))
+        found = sorted(p for p in path.glob(f"*{_JOURNAL}") if p.is_file())
         if len(found) == 1:
             return found[0]
         names = ", ".join(p.name.removesuffix(_JOURNAL) + ".csv" for p in found)

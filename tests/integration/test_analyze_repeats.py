@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cellcount.outputs.schema import read_table
 
@@ -84,9 +86,13 @@ def test_another_batch_size_gives_the_same_cells(slides: Path, run: Run) -> None
     assert (one["x_min_px"] - three["x_min_px"]).abs().max() <= 0.05
 
 
-def interrupted(toy: str, how: signal.Signals) -> int:
-    """Starts the run in a process of its own and stops it at the broken field; its exit code."""
+def interrupted(toy: str, how: signal.Signals) -> tuple[int, str]:
+    """Starts the run in a process of its own and stops it at the broken field.
+
+    Its exit code, and what it said from there on.
+    """
     arguments = ["analyze", "slides", *OUTPUTS, "--annotated", "drawn", "--detector", toy]
+    arguments += ["--classifier", "none"]
     command = [sys.executable, "-m", "cellcount", *arguments]
     # A shell's background jobs ignore SIGINT, and so would their children: this test's process.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,8 +102,8 @@ def interrupted(toy: str, how: signal.Signals) -> int:
         if line.startswith("failed: m04-broken.png"):
             process.send_signal(how)
             break
-    process.communicate(timeout=60)
-    return process.returncode
+    said = process.communicate(timeout=600)[1]
+    return process.returncode, said
 
 
 @pytest.mark.parametrize(
@@ -108,8 +114,11 @@ def interrupted(toy: str, how: signal.Signals) -> int:
 def test_an_interrupted_run_goes_on_and_ends_the_same(
     many: Path, run: Run, rows: Rows, toy: str, how: signal.Signals, code: int
 ) -> None:
-    assert interrupted(toy, how) == code
+    ended, said = interrupted(toy, how)
+    assert ended == code, said
     if how is not signal.SIGKILL:  # what was finished is in the tables already
+        assert "stopping after the image in hand" in said
+        assert "give the same command again to go on" in said
         partial = rows("counts.csv")
         assert 4 <= len(partial) < 26
         record = json.loads(Path("counts.run.json").read_text())
@@ -126,18 +135,76 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert resumed == outputs(straight)
 
 
-def test_other_settings_are_refused_until_fresh(slides: Path, run: Run, rows: Rows) -> None:
+def test_other_settings_are_done_anew_and_the_earlier_ones_kept(slides: Path, run: Run) -> None:
     run(slides, "--out", "o.csv")
     before = Path("o.csv").read_bytes()
     code, _, err = run(slides, "--out", "o.csv", "--min-score", "0.9")
-    assert code == 3
-    assert "min_score: null -> 0.9" in err
-    assert "--fresh" in err
-    assert Path("o.csv").read_bytes() == before
-    code, _, err = run(slides, "--out", "o.csv", "--min-score", "0.9", "--fresh")
     assert code == 0
+    assert "other settings than the run before, whose results are kept beside" in err
+    assert "min_score: null -> 0.9" in err
     assert "going on" not in err
     assert Path("o.csv").read_bytes() != before
+    code, _, err = run(slides, "--out", "o.csv")
+    assert "going on: 5 of 5 images done before" in err
+    assert Path("o.csv").read_bytes() == before
+    code, _, err = run(slides, "--out", "o.csv", "--fresh")
+    assert (code, "going on" in err) == (0, False)
+    assert Path("o.csv").read_bytes() == before
+
+
+def test_changed_images_are_done_again_and_said(slides: Path, run: Run, rows: Rows) -> None:
+    run(slides, "--out", "o.csv")
+    moved = slides.rename("elsewhere")
+    code, _, err = run(moved, "--out", "o.csv")  # other paths, other slide names at the top
+    assert code == 0
+    assert "changed" in err  # c.bmp, whose slide is called by the folder
+    moved.rename("slides")
+    run("slides", "--out", "o.csv")
+    for path in sorted(p for p in slides.rglob("*.*") if p.is_file()):
+        os.utime(path, (1, 1))
+    code, _, err = run(slides, "--out", "o.csv")
+    assert "going on: 5 of 5 images done before" in err
+    shutil.copy(slides / "a/1.png", slides / "b/x.png")
+    code, _, err = run(slides, "--out", "o.csv")
+    assert "changed since it was analysed, done again: b/x.png" in err
+    found = {row["image"]: row["cells"] for row in rows("o.csv")}
+    assert found["b/x.png"] == found["a/1.png"]
+
+
+def test_a_folder_that_grows_costs_only_what_is_new(slides: Path, run: Run) -> None:
+    run(slides, "--out", "o.csv")
+    shutil.copytree(slides / "a", slides / "new")
+    code, out, err = run(slides, "--out", "o.csv")
+    assert code == 0
+    assert "going on: 5 of 7 images done before" in err
+    assert "2 now in" in out
+    run(slides, "--out", "straight.csv")
+    assert Path("o.csv").read_bytes() == Path("straight.csv").read_bytes()
+
+
+def test_a_slide_scanned_anew_at_another_scale_is_measured_anew(
+    slides: Path, run: Run, rows: Rows
+) -> None:
+    """Its old factor would be wrong for every field, those that stayed among them."""
+    run(slides, "--out", "o.csv")
+    for path in (slides / "a").iterdir():
+        with Image.open(path) as image:
+            larger = image.resize((image.width * 2, image.height * 2))
+        larger.save(path)
+    code, _, err = run(slides, "--out", "o.csv")
+    assert code == 0
+    assert "slide a has another scale since files of it changed: all of it is done again" in err
+    run(slides, "--out", "straight.csv")
+    assert Path("o.csv").read_bytes() == Path("straight.csv").read_bytes()
+
+
+def test_the_lock_of_a_killed_run_is_reported(slides: Path, run: Run) -> None:
+    note = {"host": "node7", "pid": 4711, "started": "2026-01-02T03:04:05+00:00"}
+    Path("o.journal.sqlite.lock").write_text(json.dumps(note))
+    code, _, err = run(slides, "--out", "o.csv")
+    assert code == 0
+    assert "the lock of process 4711 on node7, started 2026-01-02T03:04:05+00:00" in err
+    assert not Path("o.journal.sqlite.lock").exists()
 
 
 def test_failed_images_are_tried_again(slides: Path, run: Run, rows: Rows) -> None:

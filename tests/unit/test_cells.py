@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellcount.cells import cells_from_detections, count_by_class
-from cellcount.records import Cells, Detections
+from cellcount.cells import cells_from_detections, count_by_class, count_by_type, with_reviews
+from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, Review
 from cellcount.settings import EdgeRule
 
 Row = tuple[float, float, float, float, float, int]
@@ -115,3 +117,29 @@ def test_order_is_total_and_never_depends_on_the_input(found: list[Row], chance:
     assert keys == sorted(keys)
     for name in ("boxes_xyxy", "scores", "labels"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_a_reviewer_goes_before_the_classifier() -> None:
+    boxes_xyxy = np.tile(np.array([0, 0, 5, 5], np.float32), (4, 1))
+    found = Detections(boxes_xyxy, np.ones(4, np.float32), np.zeros(4, np.int64))
+    said = CellTypes(
+        best=np.array([0, 1, -1, 0]),
+        prob=np.array([0.9, 0.4, 0, 0.8], np.float32),
+        second=np.array([1, 0, -1, 1]),
+        second_prob=np.array([0.1, 0.3, 0, 0.2], np.float32),
+        accepted=np.array([True, False, False, True]),
+    )
+    cells = Cells(found, np.zeros(4, np.bool_), said)
+    named = {0: "blasts", 1: "neutrophil", 2: "lymphocyte", 3: "unclassified"}
+    reviewed = {cell: Review(name, "A", "2026-01-01") for cell, name in named.items()}
+    result = ImageResult(ImageRef(Path("a"), "a", "s"), "done", cells=cells, reviewed=reviewed)
+    ids = ["neutrophil", "lymphocyte", "blasts"]
+    final = with_reviews(result, ids).cells.types
+    assert final is not None
+    assert count_by_type(final, 3).tolist() == [1, 1, 1, 1]
+    assert np.isnan(final.prob[:3]).all()
+    assert (final.best[3], final.accepted[3]) == (0, False)
+    assert said.best.tolist() == [0, 1, -1, 0]  # the model's own label is left as it is
+    assert with_reviews(replace(result, reviewed={}), ids).cells.types is said
+    with pytest.raises(ValueError, match="is not in list"):
+        with_reviews(result, ids[:2])

@@ -16,8 +16,8 @@ from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
 from cellcount.engines.field import FieldDetector
-from cellcount.images.quality import measure_quality
 from cellcount.images.file_key import key_of
+from cellcount.images.quality import measure_quality
 from cellcount.journal import Journal, Json
 from cellcount.pipeline import (
     CAP_CAUTION,

@@ -71,16 +71,6 @@ def test_one_field(result: ImageResult) -> None:
     assert field_counts(failed, 2, ["neutrophil", "lymphocyte"]).status == "failed"
 
 
-def test_a_reviewed_type_wins(result: ImageResult) -> None:
-    ids = ["neutrophil", "lymphocyte", "blast"]
-    reviewed = {1: "neutrophil", 2: "blast", 3: "lymphocyte"}
-    assert field_counts(result, 2, ids, reviewed).types.tolist() == [2, 1, 1, 0]
-    opened = field_counts(result, 2, ids, {0: "unclassified"})
-    assert opened.types.tolist() == [0, 1, 0, 2]
-    with pytest.raises(ValueError, match="is not in list"):
-        field_counts(result, 2, ids, {0: "monocyte"})
-
-
 def test_slides_specimens_and_the_run(blood: Profile) -> None:
     fields = [
         field("a/1", "a", "p1", (3, 1, 0)),

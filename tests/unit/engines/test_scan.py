@@ -133,9 +133,10 @@ def test_empty_glass_costs_the_model_nothing(
     pixels[:400, 1200:] = disc_field(400, 400).pixels
     noisy = np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
     engine = disc_engine()
-    found = detect_on_scan(FieldDetector(engine, 320), scan_of(tmp_path, noisy), 1.0, NO_GAINS)
+    detector = FieldDetector(engine, 320)
+    found = detect_on_scan(detector, scan_of(tmp_path, noisy), 1.0, NO_GAINS)
     looked_at = sum(len(call) for call in engine.calls)
-    assert 1 <= looked_at <= 9
+    assert 1 <= looked_at <= 16 < len(detector.tiles_for(1600, 1200)) / 5
     assert len(found.detections) == len(disc_field(400, 400).labels)
 
 
@@ -143,7 +144,7 @@ def test_the_palest_and_smallest_things_are_not_taken_for_glass() -> None:
     rng = np.random.default_rng(1)
     glass = np.clip(rng.normal(225, 4, (256, 256, 3)), 0, 255)
     y, x = np.mgrid[0:256, 0:256]
-    glass[np.hypot(y - 100, x - 130) < 400] *= 1 - 0.0004 * np.hypot(y, x)[..., None]  # vignette
+    glass *= 1 - 0.0004 * np.hypot(y, x)[..., None]  # vignette
     assert is_empty(glass.astype(np.uint8), 64)
     for radius, light in ((32, 0.88), (8, 0.7)):  # a ghost of a red cell, a small platelet
         spot = np.where(np.hypot(y - 100, x - 130) < radius, light, 1.0)[..., None]

@@ -1,0 +1,155 @@
+"""``cellcount review``: cells for a person to look at, and what the person said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cellcount.commands.wording import number_of, shown
+
+if TYPE_CHECKING:
+    from cellcount.differential.figures import Figure
+    from cellcount.differential.rollup import Unit
+    from cellcount.runners.review_apply import Applied, Change
+
+_RESULTS = click.argument(
+    "results", metavar="RESULTS", type=click.Path(exists=True, path_type=Path)
+)
+_SHOWN = 10
+
+
+@click.command("export")
+@_RESULTS
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for corrections.csv and the pictures of the cells.",
+)
+@click.option("--all", "every", is_flag=True, help="All typed cells, also sure and reviewed ones.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The N least sure cells.")
+@click.option(
+    "--types",
+    metavar="A,B",
+    help="Cells of these types alone, and unclassified ones that are likeliest one of them.",
+)
+def review_export(
+    results: Path, out: Path, every: bool, limit: int | None, types: str | None
+) -> None:
+    """Write pictures of the cells that need a look, and a table to fill in.
+
+    RESULTS is the counts.csv of an analyze with a classifier. The least sure cell comes first.
+    Fill in the column corrected_type of corrections.csv, also where the model is right, and give
+    the table to cellcount review apply.
+    """
+    from cellcount.runners.review_export import Selection, export_review
+
+    names = tuple(name.strip() for name in (types or "").split(",") if name.strip())
+    done = export_review(results, out, Selection(every, limit, names))
+    of = "" if done.cells == done.in_all else f" of {done.in_all:,}"
+    click.echo(f"{done.cells:,}{of} {'cells' if every else 'cells that need a look'}")
+    if done.without_picture:
+        first = ", ".join(shown(name) for name in done.without_picture[:_SHOWN])
+        count = number_of(len(done.without_picture), "image")
+        click.echo(f"no pictures of {count} that are gone or have changed: {first}", err=True)
+    click.echo(f"written: {shown(done.table)}")
+    if done.cells:
+        click.echo(
+            f"fill in corrected_type ({', '.join(done.types)}, or another row of the profile), "
+            f"then: cellcount review apply {shown(results)} {shown(done.table)} --reviewer NAME"
+        )
+
+
+@click.command("apply")
+@_RESULTS
+@click.argument(
+    "table", metavar="CORRECTIONS", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--reviewer", required=True, metavar="NAME", help="Who looked at the cells.")
+def review_apply(results: Path, table: Path, reviewer: str) -> None:
+    """Count by what a reviewer said, and write every output of the run again.
+
+    RESULTS is the counts.csv of the analyze; CORRECTIONS the table of review export, filled in.
+    The classifier's labels stay; reviewed ones have columns of their own in cells.csv. A later
+    review of a cell goes before an earlier one, and all of them stay in the history beside
+    counts.csv. The images are needed for pictures alone.
+    """
+    from cellcount.runners.review_apply import apply_review
+
+    _say(apply_review(results, table, reviewer))
+
+
+def _say(done: Applied) -> None:
+    rows = number_of(done.empty, "row")
+    if not done.written:
+        click.echo(f"nothing is filled in ({rows} left empty), so nothing was changed")
+        return
+    parts = [f"{number_of(len(done.relabelled), 'cell')} relabelled"]
+    parts.append(f"{done.confirmed:,} confirmed")
+    if done.already:
+        parts.append(f"{done.already:,} as this reviewer said before")
+    if done.empty:
+        parts.append(f"{rows} left empty")
+    click.echo(", ".join(parts))
+    _say_labels(done.relabelled)
+    _say_changes(done.changes)
+    if done.not_drawn:
+        first = ", ".join(shown(name) for name in done.not_drawn[:_SHOWN])
+        count = number_of(len(done.not_drawn), "annotated picture")
+        click.echo(
+            f"{count} not drawn again, which show the labels from before: the image is gone or "
+            f"has changed ({first})",
+            err=True,
+        )
+    click.echo("written: " + ", ".join(shown(path) for path in done.written))
+
+
+def _say_labels(relabelled: Sequence[tuple[str, str]]) -> None:
+    from collections import Counter
+
+    for (old, new), count in Counter(relabelled).most_common():
+        click.echo(f"  {old or 'not typed'} -> {new}  {count:,}")
+
+
+def _say_changes(changes: Sequence[Change]) -> None:
+    """Per slide and specimen what a row was and what it is."""
+    last: Unit | None = None
+    for change in changes:
+        if last is None or _who(change.unit) != _who(last):
+            click.echo(_title(change.unit))
+            last = change.unit
+        figure = change.after or change.before
+        assert figure is not None, "a change is of a figure"
+        name = f"{figure.name} ({figure.kind})" if figure.kind in ("group", "lineage") else ""
+        was, now = _text(change.before), _text(change.after)
+        click.echo(f"  {shown(name or figure.name)}: {was} -> {now}")
+
+
+def _who(unit: Unit) -> tuple[str, str, str]:
+    return unit.level, unit.specimen, unit.slide
+
+
+def _title(unit: Unit) -> str:
+    if unit.level == "specimen":
+        return f"specimen {shown(unit.specimen)}"
+    slide = f"slide {shown(unit.slide)}" if unit.slide else "slide without a name"
+    return f"{slide}, specimen {shown(unit.specimen)}" if unit.specimen else slide
+
+
+def _text(figure: Figure | None) -> str:
+    """A figure as short as it can be told: 3 cells, 12.0 % (4.2–30.0)."""
+    if figure is None:
+        return "none"
+    cells = "" if figure.n is None else number_of(figure.n, "cell")
+    if figure.assessment != "assessed":
+        return ", ".join(filter(None, (figure.assessment, cells, figure.note)))
+    if figure.value is None:
+        return cells or "none"
+    text = f"{figure.value:.1f} {figure.unit}".rstrip()
+    if figure.limits is not None:
+        high = "" if figure.limits.high is None else f"{figure.limits.high:.1f}"
+        text += f" ({figure.limits.low:.1f}–{high})"
+    return f"{cells}, {text}" if cells else text

@@ -1,0 +1,317 @@
+"""One run of the daily control: the slide is analysed, its known white cells are sought, and what
+came of it is added to a log.
+
+Nothing but the log is written. Passing needs 95 % of the known cells, every field analysed, and no
+value that has drifted by a rule that rejects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount import __version__
+from cellcount.cells import count_by_class, count_by_type
+from cellcount.counting import share_limits
+from cellcount.errors import CellcountError, UsageError
+from cellcount.evaluation.control_values import (
+    Row,
+    Watched,
+    counts_text,
+    drift_text,
+    runs_needed,
+    watch,
+)
+from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
+from cellcount.outputs.control_log import append_to_log, check_sound, read_control_log
+from cellcount.outputs.schema import Value
+from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load
+from cellcount.profiles.quality import judged
+from cellcount.records import UNCLASSIFIED, ImageRef, ImageResult
+from cellcount.runners.dry_run import Memory
+from cellcount.runners.job import Job
+from cellcount.runners.vocabulary import Vocabulary
+from cellcount.runners.watching import Watcher
+from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
+
+#: Least percentage of the known white cells that must be located.
+LEAST_LOCATED_PERCENT = 95.0
+_NOT_WHITE = ("rbc", "platelet")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRequest:
+    """One ``cellcount control run`` call.
+
+    Attributes:
+        inputs: the slide's images, as for analyze.
+        expected: list of its known white cells.
+        log: where the run is added.
+        analyze: what decides the numbers.
+        new_baseline: earlier runs are not compared with from now on.
+    """
+
+    inputs: tuple[str, ...]
+    expected: Path
+    log: Path
+    analyze: AnalyzeSettings = field(default_factory=AnalyzeSettings)
+    new_baseline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRun:
+    """What a run of the control came to.
+
+    Attributes:
+        row: as it stands in the log.
+        watched: values with their drift.
+        missed: known cells that were not located.
+        runs_needed: earlier runs that are missing before drift can be judged.
+        sha256: of the row.
+    """
+
+    row: Row
+    watched: tuple[Watched, ...]
+    missed: tuple[KnownCell, ...]
+    runs_needed: int
+    sha256: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the slide passed."""
+        return self.row["result"] == "pass"
+
+
+@dataclass
+class _Sums:
+    """Sums over the fields of the slide."""
+
+    classes: NDArray[np.int64]
+    types: NDArray[np.int64]
+    done: int = 0
+    located: int = 0
+    typed: int = 0
+    agreed: int = 0
+    missed: list[KnownCell] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def run_control(request: ControlRequest, watcher: Watcher) -> ControlRun:
+    """Analyse the slide and add a row to the log.
+
+    Raises:
+        UsageError: slide and list do not belong together.
+        OutputError: the log cannot be used, or its chain is broken.
+        CellcountError: no field could be analysed.
+    """
+    check_sound(request.log, read_control_log(request.log))  # before the work
+    job = Job(AnalyzeRequest(request.inputs, request.analyze, OutputSettings(request.log)))
+    white = [c.id for c in job.card.classes if c.id not in _NOT_WHITE]
+    known = read_known_cells(request.expected, white)
+    by_image = _by_image(known, job.refs, request.expected)
+    sums = _analysed(job, by_image, watcher)
+    log = read_control_log(request.log)
+    check_sound(request.log, log)
+    row = _row(request, job, sums, len(known))
+    last = log.rows[-1] if log.rows else None
+    number = len(log.rows) + 1
+    row |= {"run": number, "baseline": _baseline(last, number, request)}
+    watched = tuple(watch(log.rows, row))
+    row["drift"] = drift_text(watched)
+    reasons = [*sums.reasons, *_rejections(watched)]
+    row["result"] = "fail" if reasons else "pass"
+    row["reasons"] = "; ".join([*reasons, *_mind(watched, last, row)])
+    digest = append_to_log(request.log, row, log.last_sha256)
+    return ControlRun(row, watched, tuple(sums.missed), runs_needed(log.rows, row), digest)
+
+
+def _by_image(
+    known: Sequence[KnownCell], refs: Sequence[ImageRef], expected: Path
+) -> dict[str, list[KnownCell]]:
+    """Known cells under the identities of the slide's images, which a list may shorten."""
+    identities = {ref.image for ref in refs}
+    by_name: dict[str, list[str]] = {}
+    for image in identities:
+        path = PurePosixPath(image)
+        for name in {path.name, path.stem}:
+            by_name.setdefault(name, []).append(image)
+    found: dict[str, list[KnownCell]] = {}
+    for one in known:
+        short = by_name.get(PurePosixPath(one.image).name, [])
+        if one.image not in identities and len(short) != 1:
+            which = "several images" if short else "no image"
+            raise UsageError(
+                f"{expected} has cells of {one.image!r}, but {which} of the slide "
+                f"{'end' if short else 'is called'} so; name images as analyze does, relative to "
+                "the INPUT"
+            )
+        image = one.image if one.image in identities else short[0]
+        found.setdefault(image, []).append(one)
+    return found
+
+
+def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Watcher) -> _Sums:
+    settings = job.request.analyze
+    scales = SlideScales(job.refs, job.detector, Memory(), settings.max_pixels)
+    pipeline = Pipeline(job.detector, settings, scales, job.typer)
+    counting = job.counting
+    words = Vocabulary(job.types, counting.assessable, counting.profile)
+    types = len(job.types) + 1
+    sums = _Sums(np.zeros(len(job.card.classes), np.int64), np.zeros(types, np.int64))
+    watcher.start("Counting", len(job.refs))
+    for ref in job.refs:
+        result = pipeline.analyze(load(ref, settings.max_pixels))
+        result = judged(result, counting.profile.quality)
+        watcher.advance(result)
+        _add(sums, result, known.get(ref.image, ()), job, words)
+    if not sums.done:
+        raise CellcountError(
+            f"no field of the control slide could be analysed: {'; '.join(sums.reasons[:3])}"
+        )
+    return sums
+
+
+def _add(
+    sums: _Sums, result: ImageResult, known: Sequence[KnownCell], job: Job, words: Vocabulary
+) -> None:
+    """One more field."""
+    if result.status != "done":
+        sums.reasons.append(f"{result.ref.image} {result.status}: {result.reason}")
+        sums.missed += known
+        return
+    sums.done += 1
+    cells, types = result.cells, job.types
+    sums.classes += count_by_class(cells, len(job.card.classes))
+    sums.types += count_by_type(cells.types, len(types))
+    is_white = [c.id not in _NOT_WHITE for c in job.card.classes]
+    white = np.flatnonzero(np.array(is_white)[cells.detections.labels])
+    found = locate(known, cells.detections.boxes_xyxy[white])
+    for one, place in zip(known, found.tolist(), strict=True):
+        if place < 0:
+            sums.missed.append(one)
+            continue
+        sums.located += 1
+        said = cells.types
+        if one.type_name and said is not None and said.best[white[place]] >= 0:
+            cell = int(white[place])
+            given = types[said.best[cell]].id if said.accepted[cell] else UNCLASSIFIED
+            sums.typed += 1
+            sums.agreed += given == _known_type(one, words)
+
+
+def _known_type(one: KnownCell, words: Vocabulary) -> str:
+    try:
+        return words.id_of(one.type_name)
+    except ValueError as error:
+        raise UsageError(f"a known cell of {one.image}: {error}") from None
+
+
+def _row(request: ControlRequest, job: Job, sums: _Sums, known: int) -> dict[str, Value]:
+    percent = 100 * sums.located / known
+    if percent < LEAST_LOCATED_PERCENT:
+        sums.reasons.insert(
+            0,
+            f"{sums.located} of {known} known white cells located, {percent:.1f} %, at least "
+            f"{LEAST_LOCATED_PERCENT:g} % are needed",
+        )
+    settings = fingerprint(
+        request.analyze,
+        job.detector,
+        job.weights_sha256,
+        None if job.classifier is None else job.classifier.facts(),
+    )
+    engine, typing = job.detector.engine, job.classifier
+    ids = [*(t.id for t in job.types), UNCLASSIFIED]
+    classes = [c.id for c in job.card.classes]
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "slide": ", ".join(Path(text).resolve().name for text in request.inputs),
+        "known": known,
+        "located": sums.located,
+        **_share("located", sums.located, known),
+        "typed": sums.typed,
+        "agreed": sums.agreed,
+        **_share("agreed", sums.agreed, sums.typed),
+        "fields": len(job.refs),
+        "fields_done": sums.done,
+        "counts": counts_text(dict(zip(classes, sums.classes.tolist(), strict=True))),
+        "types": counts_text(dict(zip(ids, sums.types.tolist(), strict=True))) if job.types else "",
+        "program": f"cellcount {__version__}",
+        "detector": f"{job.card.name} {job.card.version}, sha256 {job.weights_sha256}",
+        "classifier": "none"
+        if typing is None
+        else f"{typing.card.name} {typing.card.version}, sha256 {typing.sha256}",
+        "device": f"{engine.name}, {engine.device}, {engine.precision}",
+        "settings_sha256": _json_sha256(settings),
+        "images_sha256": _images_sha256(job.refs),
+        "expected_sha256": _file_sha256(request.expected),
+    }
+
+
+def _share(name: str, count: int, total: int) -> dict[str, Value]:
+    limits = share_limits(count, total)
+    if limits is None or limits.high is None:
+        return {}
+    return {
+        f"{name}_percent": round(100 * count / total, 2),
+        f"{name}_low": 100 * limits.low,
+        f"{name}_high": 100 * limits.high,
+    }
+
+
+def _baseline(last: Row | None, number: int, request: ControlRequest) -> int:
+    if request.new_baseline or last is None:
+        return number
+    return int(last["baseline"] or 1)
+
+
+def _rejections(watched: Sequence[Watched]) -> Iterator[str]:
+    for one in watched:
+        if one.drift is not None and one.drift.rejects:
+            yield f"{_words(one)} (rule {', '.join(one.drift.rejects)})"
+
+
+def _mind(watched: Sequence[Watched], last: Row | None, row: Row) -> Iterator[str]:
+    """What does not fail a run but should be known."""
+    for one in watched:
+        if one.drift is not None and one.drift.rules and not one.drift.rejects:
+            yield f"warning: {_words(one)} (rule {', '.join(one.drift.rules)})"
+    names = ("program", "detector", "classifier", "device", "settings_sha256", "images_sha256")
+    changed = [n.removesuffix("_sha256") for n in names if last is not None and last[n] != row[n]]
+    if changed:
+        yield f"changed since the run before: {', '.join(changed)}"
+    if last is not None and last["expected_sha256"] != row["expected_sha256"]:
+        yield "another list of known cells than in the run before, so its runs are not compared"
+
+
+def _words(one: Watched) -> str:
+    assert one.drift is not None, "only a drift has rules"
+    return f"{one.name} {one.value:g} against {one.drift.mean:.4g} ± {one.drift.sd:.2g}"
+
+
+def _json_sha256(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _images_sha256(refs: Sequence[ImageRef]) -> str:
+    digest = hashlib.sha256()
+    for ref in refs:
+        digest.update(ref.image.encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(_file_sha256(ref.path).encode())
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"

@@ -1,0 +1,217 @@
+"""Taking a reviewer's corrections: kept beside the model's labels, and every output written anew.
+
+Reviews go into the journal first, all or none; outputs are then written as a run writes them, each
+whole or not at all. If that is interrupted, applying the same table again completes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cellcount.differential.figures import Figure, Kind
+from cellcount.differential.rollup import Unit, roll_up
+from cellcount.errors import UsageError
+from cellcount.outputs.atomic import check_folder_writable, check_writable
+from cellcount.outputs.manifest import refresh_run_manifest, run_manifest_path
+from cellcount.outputs.review_tables import history_path
+from cellcount.pipeline import load_any
+from cellcount.records import UNCLASSIFIED, ImageRef, Review
+from cellcount.runners.corrections import Correction, read_corrections
+from cellcount.runners.drawing import Drawings
+from cellcount.runners.reviewed import Reviewed
+from cellcount.runners.slides import fields_of
+from cellcount.runners.stored_results import StoredResults, stored_results
+from cellcount.runners.writing import Written
+from cellcount.stored_reviews import StoredReview
+
+_KINDS: tuple[Kind, ...] = ("class", "pool", "group", "lineage", "outside", "measure")
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A figure of a slide or specimen that is another one after the review.
+
+    Attributes:
+        unit: whose.
+        before, after: None where there was no such figure.
+    """
+
+    unit: Unit
+    before: Figure | None
+    after: Figure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of a table.
+
+    Attributes:
+        relabelled: the last label and the new one of each cell that got another.
+        confirmed: cells whose label stays, now as a reviewer's.
+        already: cells of which this reviewer had said the same before.
+        empty: rows that are not filled in.
+        changes: figures that are others now.
+        written: outputs written anew; none of an empty table.
+        not_drawn: images whose annotated picture could not be drawn again.
+    """
+
+    relabelled: tuple[tuple[str, str], ...] = ()
+    confirmed: int = 0
+    already: int = 0
+    empty: int = 0
+    changes: tuple[Change, ...] = ()
+    written: tuple[Path, ...] = ()
+    not_drawn: tuple[str, ...] = ()
+
+
+def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
+    """Keep what a table says and write every output of the run again.
+
+    Args:
+        results: counts.csv of a run, or what else `stored_results` knows.
+        table: filled in.
+        reviewer: who did.
+
+    Raises:
+        UsageError: the table or the name cannot be used; nothing was changed.
+        OutputError: an output cannot be written.
+    """
+    who = " ".join(reviewer.split())
+    if not 0 < len(who) <= _LONGEST_NAME:
+        raise UsageError(f"--reviewer is {reviewer!r}, expected a name or initials")
+    with stored_results(results) as stored:
+        read = read_corrections(table, stored)
+        if not read.rows:
+            return Applied(empty=read.empty)
+        _check_outputs(stored)
+        touched = _refs_of(stored, read.rows)
+        labels = dict(_labels(stored, read.rows, touched))
+        before = _figures(stored, touched)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
+        stored.journal.add_reviews(_stored(one, who, now, table.name) for one in new)
+        written = stored.telling.write(stored.journal, stored.results())
+        not_drawn = _draw(stored, written, touched)
+        _tell(stored, written)
+        last = [(labels[one.image, one.cell][0], one.type_id) for one in new]
+        return Applied(
+            relabelled=tuple((old, to) for old, to in last if old != to),
+            confirmed=sum(old == to for old, to in last),
+            already=len(read.rows) - len(new),
+            empty=read.empty,
+            changes=tuple(_changes(before, _figures(stored, touched))),
+            written=tuple(written.tables),
+            not_drawn=not_drawn,
+        )
+
+
+def _said(one: Correction, who: str) -> tuple[str, str]:
+    return who, one.type_id + "\n" + one.comment
+
+
+def _labels(
+    stored: StoredResults, rows: Sequence[Correction], refs: list[ImageRef]
+) -> Iterator[tuple[tuple[str, int], tuple[str, str, str]]]:
+    """Image and cell → the label that counts so far, and who gave it with which words."""
+    wanted: dict[str, list[Correction]] = {}
+    for one in rows:
+        wanted.setdefault(one.image, []).append(one)
+    for result in stored.unnamed(refs):
+        for one in wanted[result.ref.image]:
+            review = result.reviewed.get(one.cell)
+            if review is None:
+                yield (one.image, one.cell), (one.model_type, "", "")
+            else:
+                words = review.type_id + "\n" + review.comment
+                yield (one.image, one.cell), (review.type_id, review.reviewer, words)
+
+
+def _stored(one: Correction, who: str, now: str, table: str) -> StoredReview:
+    review = Review(one.type_id, who, now, one.comment)
+    return StoredReview(one.image, one.cell, one.box_xyxy, one.model_type, review, table)
+
+
+def _refs_of(stored: StoredResults, rows: Sequence[Correction]) -> list[ImageRef]:
+    named = {one.image for one in rows}
+    return [ref for ref in stored.run.refs if ref.image in named]
+
+
+def _check_outputs(stored: StoredResults) -> None:
+    """Find out before anything is changed that the outputs can be written."""
+    output = stored.run.output
+    files = (output.out, output.cells, output.slides, output.coco, output.report)
+    for path in (*files, history_path(output.out), run_manifest_path(output.out)):
+        if path is not None:
+            check_writable(path)
+    for folder in output.folders:
+        check_folder_writable(folder)
+
+
+def _tell(stored: StoredResults, written: Written) -> None:
+    path = run_manifest_path(stored.run.output.out)
+    if path.is_file():
+        facts = None if written.reviewed is None else written.reviewed.facts()
+        refresh_run_manifest(path, written.tables, facts)
+
+
+def _draw(stored: StoredResults, written: Written, refs: list[ImageRef]) -> tuple[str, ...]:
+    """Draw the touched images again; the names of those that cannot be read any more."""
+    telling = stored.telling.reviewed_by(written.reviewed)
+    if telling.output.annotated is None:
+        return ()
+    drawings, missing = Drawings(telling, lambda _note: None), []
+    for result in stored.unnamed(refs):
+        if not drawings.is_drawn(result):
+            continue
+        loaded = load_any(result.ref, telling.source.max_pixels)
+        source = loaded.scan or loaded.picture
+        size = None if source is None else (source.width_px, source.height_px)
+        if size != (result.width_px, result.height_px):
+            missing.append(telling.names.image(result.ref.image))
+        else:
+            drawings.work(loaded, result)()
+    return tuple(missing)
+
+
+_Key = tuple[str, str, str, str, str]
+
+
+def _figures(stored: StoredResults, refs: list[ImageRef]) -> dict[_Key, tuple[Unit, Figure]]:
+    """Every figure of the slides and specimens that some images belong to."""
+    results = stored.results()
+    reviewed = Reviewed.of(results()) if stored.journal.has_reviews else None
+    telling = stored.telling.reviewed_by(reviewed)
+    counting, name = telling.source.counting, telling.names.image
+    touched = {name(ref.image) for ref in refs}
+    found: dict[_Key, tuple[Unit, Figure]] = {}
+    for unit in roll_up(fields_of(telling.final(results)(), counting))[:-1]:
+        if not any(field.ref.image in touched for field in unit.fields):
+            continue
+        for figure in counting.of(unit).of_kind(*_KINDS):
+            key = (unit.level, unit.specimen, unit.slide, figure.kind, figure.id)
+            found[key] = unit, figure
+    return found
+
+
+def _changes(
+    before: dict[_Key, tuple[Unit, Figure]], after: dict[_Key, tuple[Unit, Figure]]
+) -> Iterator[Change]:
+    """Figures whose cells or value are others, in the order of the differential afterwards."""
+    for key in [*after, *(key for key in before if key not in after)]:
+        old, new = before.get(key), after.get(key)
+        was, now = (None if pair is None else pair[1] for pair in (old, new))
+        same = was is not None and now is not None and _facts(was) == _facts(now)
+        if not same and not (was is None and now is not None and not now.n):
+            unit = (new or old or _NONE)[0]
+            yield Change(unit, was, now)
+
+
+def _facts(figure: Figure) -> tuple[object, ...]:
+    return figure.assessment, figure.n, figure.denominator, figure.value, figure.note
+
+
+_NONE = (Unit("run", "", "", ()), Figure(kind="outside", id=UNCLASSIFIED, name=UNCLASSIFIED))

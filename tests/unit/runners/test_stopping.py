@@ -1,0 +1,70 @@
+"""Signals: the first waits for the image in hand, the second does not, and handlers come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cellcount.cli import Terminated, _sigterm_raises
+from cellcount.runners.stopping import image_in_hand_first
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def work(said: list[str], *signals: signal.Signals) -> None:
+    """An image during which signals arrive."""
+    with image_in_hand_first(said.append) as stopping:
+        stopping.check()
+        for number in signals:
+            os.kill(os.getpid(), number)
+        said.append("finished")
+        stopping.check()
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_the_first_signal_waits_for_the_check(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    said: list[str] = []
+    with _sigterm_raises():
+        handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        with pytest.raises(error) as caught:
+            work(said, number)
+        assert type(caught.value) is error
+        assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    assert said[1:] == ["finished"]
+    assert "once more stops at once" in said[0]
+
+
+def test_the_second_signal_acts_at_once() -> None:
+    said: list[str] = []
+    with _sigterm_raises(), pytest.raises(Terminated):
+        work(said, signal.SIGINT, signal.SIGTERM)
+    assert len(said) == 1
+
+
+def test_what_is_ignored_stays_ignored_and_a_thread_changes_nothing() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with image_in_hand_first(lambda text: None) as stopping:
+        os.kill(os.getpid(), signal.SIGINT)
+        stopping.check()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+    def elsewhere() -> None:
+        with image_in_hand_first(lambda text: None) as stopping:
+            stopping.check()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()

@@ -1,0 +1,99 @@
+"""What the journal keeps of a run comes back as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellcount.differential.figures import Confusion, Rules, TypeRows
+from cellcount.errors import JournalError
+from cellcount.journal import Journal
+from cellcount.outputs.report import ReportSource
+from cellcount.outputs.slides import Counting
+from cellcount.profiles.profile import load_profile, profile_text
+from cellcount.records import CellClass, ImageRef
+from cellcount.runners.stored_run import StoredRun
+from cellcount.settings import OutputSettings
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> StoredRun:
+    confusion = Confusion(("a", "b"), np.array([[3, 1], [0, 5]]), "a table")
+    counting = Counting(
+        profile=load_profile("bone-marrow"),
+        assessable=(TypeRows("a", "as", ("blasts",), "a note"), TypeRows("b", "bs")),
+        classes=(CellClass("wbc", "white cell", "white cells"),),
+        rules=Rules("clopper-pearson", 0.9, confusion, forced=True),
+        models={"program": "cellcount", "detector": "d", "classifier": "c"},
+    )
+    source = ReportSource(
+        counting=counting,
+        types=(CellClass("a", "a", "as", "A", "others"), CellClass("b", "b", "bs")),
+        images=2,
+        densest_field=70,
+        notes=("one", "two"),
+        versions={"torch": "2", "numpy": "1"},
+        settings={"z": 1, "a": None},
+        max_pixels=99,
+    )
+    refs = (
+        ImageRef(Path("in/x.png"), "x.png", "s", "p", "Giemsa", 0.1, 5.5),
+        ImageRef(tmp_path / "y\udcff.tif", "y\udcff.tif#page=2", "s", page=2),
+    )
+    output = OutputSettings(
+        tmp_path / "o" / "counts.csv",
+        cells=tmp_path / "elsewhere" / "cells.parquet",
+        annotated=tmp_path / "o" / "drawn",
+        annotate="flagged",
+        csv_separator=";",
+        csv_bom=True,
+        pseudonymize=tmp_path / "keys" / "key.json",
+    )
+    return StoredRun(output, source, refs, tmp_path, profile_text("bone-marrow"))
+
+
+def test_it_comes_back_as_it_was(
+    stored: StoredRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "o").mkdir()
+    with Journal.open(tmp_path / "o" / "counts.journal.sqlite", {"a": 1}) as journal:
+        with pytest.raises(JournalError, match="give the same analyze command again"):
+            StoredRun.read(journal)
+        stored.keep(journal)
+        monkeypatch.chdir("/")
+        again = StoredRun.read(journal)
+    assert again.output.slides is None
+    for name in ("out", "cells", "annotated", "pseudonymize"):
+        assert Path("/") / getattr(again.output, name) == getattr(stored.output, name)
+    assert (again.output.csv_separator, again.output.csv_bom) == (";", True)
+    assert again.output.annotate == "flagged"
+    assert again.refs == stored.refs
+    assert again.found(again.refs[0]).path == tmp_path / "in" / "x.png"
+    assert again.found(again.refs[1]).path == tmp_path / "y\udcff.tif"
+    ours, theirs = stored.source.counting, again.source.counting
+    for name in ("profile", "assessable", "classes"):
+        assert getattr(theirs, name) == getattr(ours, name)
+    assert list(theirs.models.items()) == list(ours.models.items())  # their order shows
+    assert theirs.rules.confusion is not None
+    assert theirs.rules.confusion.cells.tolist() == [[3, 1], [0, 5]]
+    assert (theirs.rules.method, theirs.rules.confidence, theirs.rules.forced) == (
+        "clopper-pearson", 0.9, True,
+    )  # fmt: skip
+    for name in ("types", "images", "densest_field", "notes", "max_pixels"):
+        assert getattr(again.source, name) == getattr(stored.source, name)
+    for name in ("versions", "settings"):
+        pairs = list(getattr(stored.source, name).items())
+        assert list(getattr(again.source, name).items()) == pairs
+
+
+def test_moved_results_are_written_where_they_are(stored: StoredRun, tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    with Journal.open(tmp_path / "o" / "counts.journal.sqlite", {}) as journal:
+        stored.keep(journal)
+    (tmp_path / "o").rename(tmp_path / "moved")
+    with Journal.reopen(tmp_path / "moved" / "counts.journal.sqlite") as journal:
+        output = StoredRun.read(journal).output
+    assert output.out == tmp_path / "moved" / "counts.csv"
+    assert output.annotated == tmp_path / "moved" / "drawn"

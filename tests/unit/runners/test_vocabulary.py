@@ -1,0 +1,55 @@
+"""The names that a reviewer may give: types, rows of the profile, and what they mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from cellcount.differential.figures import TypeRows
+from cellcount.profiles.profile import load_profile
+from cellcount.records import CellClass
+from cellcount.runners.vocabulary import Vocabulary
+
+TYPES = (
+    CellClass("lymphocyte", "lymphocyte", "lymphocytes", "LYM"),
+    CellClass("ig", "immature granulocyte", "immature granulocytes", "IG"),
+    CellClass("neu_a", "neutrophil A", "neutrophils A"),
+    CellClass("neu_b", "neutrophil B", "neutrophils B"),
+)
+ROWS = (
+    TypeRows("lymphocyte", "lymphocytes", ("lymphocytes",)),
+    TypeRows("ig", "immature granulocytes", ("metamyelocytes", "myelocytes")),
+    TypeRows("neu_a", "neutrophils A", ("segmented_neutrophils",)),
+    TypeRows("neu_b", "neutrophils B", ("segmented_neutrophils",)),
+)
+
+
+@pytest.fixture
+def words() -> Vocabulary:
+    return Vocabulary(TYPES, ROWS, load_profile("peripheral-blood"))
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("lymphocyte", "lymphocyte"),
+        (" LYM ", "lymphocyte"),
+        ("Lymphocytes", "lymphocyte"),  # the row that this type alone fills
+        ("immature  granulocyte", "ig"),
+        ("Immature-Granulocytes", "ig"),
+        ("myelocytes", "myelocytes"),  # pooled by ig: the reviewer knows better
+        ("segmented neutrophils", "segmented_neutrophils"),  # of two types: neither
+        ("blasts", "blasts"),
+        ("smudge_cells", "smudge_cells"),
+        ("unclassified", "unclassified"),
+        ("?", "unclassified"),
+    ],
+)
+def test_names(words: Vocabulary, text: str, meaning: str) -> None:
+    assert words.id_of(text) == meaning
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(words: Vocabulary) -> None:
+    with pytest.raises(ValueError, match="'blast cell' is no type; .*known: lymphocyte, ig"):
+        words.id_of("blast cell")
+    with pytest.raises(ValueError, match="did you mean 'lymphocyte"):
+        words.id_of("lymfocyte")
