@@ -126,10 +126,11 @@ def truth_of(spec: FieldSpec) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return boxes, np.array([LABELS.index(label) for label in labels], np.int64)
 
 
-def count(path: Path, detector: str, max_pixels: int) -> Counted:
+def count(path: Path, settings: argparse.Namespace) -> Counted:
     """Run cellcount on one picture, as a person would."""
     out, cells = path.with_suffix(".csv"), path.with_suffix(".cells.csv")
-    options = ["--detector", detector, "--classifier", "none", "--max-pixels", str(max_pixels)]
+    options = ["--detector", settings.detector, "--classifier", "none"]
+    options += ["--max-pixels", str(settings.max_pixels), "--tile-px", str(settings.tile_px)]
     command = [sys.executable, "-m", "cellcount", "analyze", str(path), "--fresh", *options]
     started = time.perf_counter()
     child = subprocess.Popen([*command, "--out", str(out), "--cells", str(cells)])
@@ -212,7 +213,7 @@ def compare_quarters(
         for y, height in ((0, half), (half, side - half)):
             path = folder / f"quarter-{x}-{y}.tif"
             write_part(path, spec, (x, y, width, height))
-            part = count(path, settings.detector, settings.max_pixels)
+            part = count(path, settings)
             print(f"  quarter    {len(part.labels):,} cells, {part.mebibytes:,.0f} MiB")
             boxes.append(part.boxes_xyxy + np.array([x, y, x, y], np.float32))
             labels.append(part.labels)
@@ -237,6 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--side", type=int, default=FULL_SIDE_PX, help="of the slide, in pixels")
     parser.add_argument("--detector", default=DEFAULT_DETECTOR)
+    parser.add_argument("--tile-px", type=int, default=0, help="larger ones overlap less")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--no-quarters", action="store_true", help="count the slide alone")
     parser.add_argument("--keep", type=Path, help="folder for the TIFF files and tables")
@@ -254,7 +256,7 @@ def main() -> None:
         truth = truth_of(spec)
         seconds, megabytes = time.perf_counter() - started, path.stat().st_size / 1e6
         print(f"rendered     {side:,} x {side:,} px, {megabytes:,.0f} MB, in {seconds:,.0f} s")
-        whole = count(path, settings.detector, settings.max_pixels)
+        whole = count(path, settings)
         rate = side * side / whole.seconds / 1e6
         print(f"time         {whole.seconds:,.0f} s ({rate:.1f} Mpx/s)")
         print(f"memory       {whole.mebibytes:,.0f} MiB resident at most")

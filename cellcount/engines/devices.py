@@ -5,7 +5,6 @@ Shapes: none.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -100,7 +99,8 @@ def _or_halves(
         if not is_out_of_memory(error):
             raise
     # Outside the handler: the error holds on to the tensors that have to go.
-    _let_go(device)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     if size == 1:
         raise DeviceMemoryError(f"{device} has too little memory")
     return in_batches(items, size // 2, compute, device)
@@ -112,9 +112,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
-
-
-def _let_go(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

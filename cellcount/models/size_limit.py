@@ -37,7 +37,7 @@ def sized_like(state: Mapping[str, torch.Tensor], source: Path) -> Iterator[None
 
     def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
         nonlocal made
-        made += 0 if parameter is None else parameter.numel()
+        made += parameter.numel()
         if made > _TIMES * stored + _SLACK:
             raise WeightsError(
                 f"{source} does not fit its own card: the file holds {stored:,} numbers, the "

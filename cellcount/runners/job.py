@@ -140,7 +140,7 @@ class Job:
             tally = Tally(len(self.refs), self.request.run.max_failure_rate)
             interrupted, gave_up = None, False
             try:
-                with image_in_hand_first(watcher.note) as stopping:
+                with image_in_hand_first() as stopping:
                     pending = self._analyze(journal, watcher, tally, stopping.check)
                     self._draw_missing(journal, pending, watcher, stopping.check)
             except KeyboardInterrupt as signal:

@@ -6,20 +6,22 @@ was begun is worth its end.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STDERR = 2
+_SAID = b"stopping after the image in hand; once more stops at once\n"
 Handler = Callable[[int, FrameType | None], object]
 
 
 class Stopping:
     """Remembers the first signal; ``check`` acts on it."""
 
-    def __init__(self, said: Callable[[str], None]) -> None:
-        self._said = said
+    def __init__(self) -> None:
         self._before: dict[int, Handler] = {}
         self._arrived: int | None = None
 
@@ -27,7 +29,9 @@ class Stopping:
         """A signal is here: the first one is kept, the next one acts as it would have before."""
         if self._arrived is None:
             self._arrived = number
-            self._said("stopping after the image in hand; once more stops at once")
+            # Not by sys.stderr: this may have come while that was writing, which then raises.
+            with suppress(OSError):
+                os.write(_STDERR, _SAID)
         else:
             self._before[number](number, frame)
 
@@ -50,13 +54,9 @@ class Stopping:
 
 
 @contextmanager
-def image_in_hand_first(said: Callable[[str], None]) -> Iterator[Stopping]:
-    """While it lasts, SIGINT and SIGTERM wait for ``check``.
-
-    Args:
-        said: called with a line for the person who waits.
-    """
-    stopping = Stopping(said)
+def image_in_hand_first() -> Iterator[Stopping]:
+    """While it lasts, SIGINT and SIGTERM wait for ``check``, and that is said on stderr."""
+    stopping = Stopping()
     try:
         for number in _SIGNALS:
             stopping.take(number)

@@ -205,7 +205,7 @@ def bombs() -> dict[str, bytes]:
     )
     tiled.seek(0)
     with tifffile.TiffFile(tiled) as file:
-        tags = file.pages[0].tags
+        tags = file.pages.first.tags
         places = {n: tags[n].valueoffset for n in ("TileOffsets", "TileByteCounts")}
     unpacks = bytearray(tiled.getvalue())
     struct.pack_into("<I", unpacks, places["TileOffsets"], len(unpacks))

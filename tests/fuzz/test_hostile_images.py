@@ -67,7 +67,8 @@ def test_a_hostile_folder_ends_in_rows_and_reasons(
     folder, mark = tmp_path / "hostile", tmp_path / "executed"
     good = corpus_of(folder, mark)
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    ended = analyze(folder, "--max-pixels", str(max_pixels), "--annotated", "drawn")
+    limits = ("--max-pixels", str(max_pixels), "--um-per-px", "0.3125")  # as the model knows it
+    ended = analyze(folder, *limits, "--annotated", "drawn")
     assert ended.code == 1, ended.text.decode(errors="replace")[-2000:]
     assert b"Traceback" not in ended.text
     assert ended.mebibytes < LIMIT_MIB
@@ -132,7 +133,8 @@ def test_paths_of_every_bad_kind(
         file.write(image)
     os.close(here)
 
-    ended = analyze("in", "--annotated", "drawn", "--cells", "cells.csv", "--coco", "coco.json")
+    tables = ("--annotated", "drawn", "--cells", "cells.csv", "--coco", "coco.json")
+    ended = analyze("in", *tables, "--um-per-px", "0.3125")
     text = ended.text.decode("utf-8", "replace")
     assert ended.code in (0, 1), text[-2000:]
     assert "Traceback" not in text

@@ -311,7 +311,7 @@ def test_codes_stay_codes(
     review("export", "o/counts.csv", "--out", "look", "--all", "--limit", "2")
     assert {row["image"] for row in rows("look/corrections.csv")} <= codes
     filled = fill(Path("look/corrections.csv"), ["lymphocyte", "blasts"])
-    assert review("apply", ".", filled, "--reviewer", "A")[0] == 0
+    assert review("apply", "o", filled, "--reviewer", "A")[0] == 0
     assert {row["image"] for row in rows("o/counts.reviews.csv")} <= codes
     assert {row["image"] for row in rows("o/counts.csv")} == codes
     Path("keys/key.json").unlink()

@@ -74,7 +74,7 @@ def test_as_many_as_possible_are_located() -> None:
         boxes = np.concatenate([corners, corners + rng.uniform(5, 20, (4, 2))], 1)
         points = rng.uniform(0, 40, (4, 2))
         holds = (points[:, None] >= boxes[None, :, :2]) & (points[:, None] <= boxes[None, :, 2:])
-        inside = holds.all(axis=2)
+        inside = np.asarray(holds.all(axis=2))
         best = max(sum(inside[k, j] for k, j in enumerate(p)) for p in permutations(range(4)))
         known = [KnownCell("a", tuple(p)) for p in points.tolist()]
         assert (locate(known, boxes.astype(np.float32)) >= 0).sum() == best

@@ -168,8 +168,8 @@ def test_tiles_that_share_their_bytes_are_no_slide(tmp_path: Path, picture: Arra
     """A small file that would be work for days: all its tiles are one and the same."""
     path = tmp_path / "a.tif"
     ref = write(path, picture, {**RGB, "tile": (16, 16), "compression": "zlib"})
-    with tifffile.TiffFile(path, mode="r+b") as file:
-        tags = file.pages[0].tags
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tags = file.pages.first.tags
         count = len(tags["TileOffsets"].value)
         largest = int(np.argmax(tags["TileByteCounts"].value))
         offset, size = (tags[n].value[largest] for n in ("TileOffsets", "TileByteCounts"))
