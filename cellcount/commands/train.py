@@ -167,11 +167,14 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     from cellcount.training.classifier import train_classifier as train
     from cellcount.training.classifier_data import read_training_crops
     from cellcount.training.classifier_settings import classifier_recipe
+    from cellcount.training.classifier_start import settings_of
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun
 
     overrides = {k: options[k] for k in _CLASSIFIER_SETTINGS if options[k] not in (None, False)}
     overrides.update(parse_assignments(options["assignments"]))
+    if init := overrides.get("init"):
+        overrides = settings_of(init, options["recipe"]) | overrides
     settings = classifier_recipe(options["recipe"], overrides)
     crops = read_training_crops(options["data"], fine=settings.fine, format=options["format_"])
     if announced_ranks().is_first:

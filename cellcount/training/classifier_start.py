@@ -6,6 +6,7 @@ Shapes: none; tensors of networks by name.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from cellcount.models.backbone import load_pretrained
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_classifier_weights, resolve, sha256_of
+from cellcount.training.classifier_settings import CLASSIFIER_RECIPES
 from cellcount.training.settings import TrainRun
 
 State = dict[str, torch.Tensor]
@@ -39,6 +41,19 @@ def new_model(card: ClassifierCard, seed: int, run: TrainRun, init: str = "") ->
     if init:
         model.load_state_dict(_fitting(model, card, run, init), strict=False)
     return model.to(memory_format=torch.channels_last)
+
+
+def settings_of(init: str, recipe: str) -> dict[str, Any]:
+    """What a training takes over from the model that it starts from, unless its recipe says so."""
+    parent, _ = read_classifier_weights(resolve(init))
+    taken = {
+        "backbone": parent.architecture.name,
+        "input_px": parent.preprocessing.input_px[0],
+        "window_rbc": parent.crop.window_rbc,
+        "contour": parent.crop.contour,
+        "white_balance": parent.preprocessing.white_balance,
+    }
+    return {k: v for k, v in taken.items() if k not in CLASSIFIER_RECIPES.get(recipe, {})}
 
 
 def grown_card(card: ClassifierCard, init: str) -> ClassifierCard:

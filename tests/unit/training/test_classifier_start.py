@@ -13,7 +13,7 @@ from cellcount.formats.crops import CropSet
 from cellcount.models.weights import read_classifier_weights
 from cellcount.training.classifier import train_classifier
 from cellcount.training.classifier_settings import ClassifierTraining
-from cellcount.training.classifier_start import new_model
+from cellcount.training.classifier_start import new_model, settings_of
 from cellcount.training.settings import TrainRun
 
 Quick = Callable[..., ClassifierTraining]
@@ -60,6 +60,14 @@ def test_another_network_is_refused(first: Path, cells: CropSet, quick: Quick) -
     settings = quick(epochs=1, init=str(first), backbone="timm/test_vit", input_px=0)
     with pytest.raises(UsageError, match="name the same one with --backbone"):
         train_classifier(cells, settings, a_run(first.parent / "x"), lambda _: None)
+
+
+def test_network_and_window_are_taken_over(first: Path) -> None:
+    card, _ = read_classifier_weights(first)
+    taken = settings_of(str(first), "default")
+    assert (taken["backbone"], taken["input_px"]) == (card.architecture.name, 32)
+    assert taken["window_rbc"] == card.crop.window_rbc
+    assert "window_rbc" not in settings_of(str(first), "marrow-types"), "the recipe's own"
 
 
 def test_one_versus_the_rest_has_no_start(quick: Quick) -> None:
