@@ -27,6 +27,8 @@ _ZOOMS = (1.0, 2.5, 0.4, 6.0, 15.0)
 #: The first view of a huge field is a part of it; the whole would show its cells as dots.
 _LEAST_START = 0.15
 _SMALLEST, _LARGEST = 1 / 32, 8.0
+#: Smaller red cells, of fewer than 19 px for a model of 80 px, cannot be told from JPEG's blocks.
+_LARGEST_FOUND = 4.2
 
 
 def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | None:
@@ -44,9 +46,12 @@ def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | N
             seen = _median_at(engine, pixels, factor, ids.index(SCALE_CLASS))
             if seen is None:
                 break
+            factor_found = factor * target / seen
             if 1 / _NEAR <= seen / target <= _NEAR:
+                if factor_found > _LARGEST_FOUND:
+                    break
                 return seen / factor
-            factor *= target / seen
+            factor = factor_found
     return None
 
 

@@ -38,6 +38,13 @@ def test_the_diameter_is_measured(
     assert max(max(shape) for call in engine.calls for shape in call) <= 481, "views stay small"
 
 
+def test_what_is_as_small_as_a_block_of_jpeg_is_no_red_cell(
+    disc_engine: type[DiscEngine], disc_field: type[DiscField]
+) -> None:
+    pixels = disc_field(480, 480, diameters=(14, 14), kinds=1, spacing=1.5).pixels
+    assert red_cell_diameter_px(disc_engine(seen=SEEN), pixels) is None
+
+
 def test_a_huge_field_is_looked_at_in_its_middle(
     disc_engine: type[DiscEngine], disc_field: type[DiscField]
 ) -> None:
