@@ -233,8 +233,9 @@ def test_what_is_imported_is_installed_and_nothing_else(repo_root: Path) -> None
     # _typeshed is known to type checkers alone.
     imported = imported_packages(repo_root / "cellcount") - ours - sys.stdlib_module_names
     imported -= {"_typeshed"}
-    extra = config["options.extras_require"]["parquet"].split()
-    imported -= {re.split(r"[<>=]", line)[0] for line in extra}  # where a table is to be Parquet
+    for extra in ("parquet", "ray"):  # imported where they are asked for
+        lines = config["options.extras_require"][extra].split()
+        imported -= {re.split(r"[<>=]", line)[0] for line in lines}
     module_of = {"pillow": "PIL", "faster-coco-eval": "faster_coco_eval"}
     indirect = {"imagecodecs"}  # tifffile finds it by itself
     assert {module_of.get(name, name) for name in required} - indirect == imported

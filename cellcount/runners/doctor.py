@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 import cellcount
-from cellcount.data.sample import SAMPLE_FIELDS
+from cellcount.data.sample import JPEG_QUALITY, SAMPLE_FIELDS
 from cellcount.data.synthetic import render_field
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.formats import read_annotations
@@ -34,7 +34,7 @@ State = Literal["ok", "note", "problem"]
 Truth = Mapping[str, Counter[str]]
 
 SUMS = "SHA256SUMS"
-_RENDERED = "slide-B/field-1.jpg"
+_RENDERED = "slide-B/"  # a whole slide, since its scale is measured over its fields
 _RED_SHARE, _WHITE_CELLS = 0.1, 1
 _NOT_FOR_USERS = {"test", "dev"}
 
@@ -228,6 +228,11 @@ def _fields(samples: Path, work: Path) -> tuple[Path, Truth, str]:
         images = read_annotations(samples / "truth.json").images
         truth = {i.path.relative_to(samples).as_posix(): Counter(i.labels) for i in images}
         return samples, truth, f"{len(truth)} sample fields"
-    field = render_field(SAMPLE_FIELDS[_RENDERED])
-    Image.fromarray(field.pixels).save(work / "field.png")
-    return work, {"field.png": Counter(field.labels)}, "one rendered field"
+    truth = {}
+    for image, spec in SAMPLE_FIELDS.items():
+        if image.startswith(_RENDERED):
+            field = render_field(spec)
+            (work / image).parent.mkdir(exist_ok=True)
+            Image.fromarray(field.pixels).save(work / image, quality=JPEG_QUALITY)
+            truth[image] = Counter(field.labels)
+    return work, truth, f"{len(truth)} rendered fields"

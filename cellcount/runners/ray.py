@@ -85,7 +85,8 @@ class Notes:
 class Analyst:
     """An actor: the models of a run, loaded once."""
 
-    def __init__(self, order: Order) -> None:
+    def ready(self, order: Order) -> None:
+        """Loads the models; a worker that died and was started anew is told again."""
         os.chdir(order.folder)
         models = Models.of(order.settings)
         if models.hashes != order.hashes:
@@ -96,10 +97,6 @@ class Analyst:
         self._notes, self._max_pixels = Notes(order.values), order.settings.max_pixels
         scales = SlideScales(order.refs, models.detector, self._notes, self._max_pixels)
         self._pipeline = Pipeline(models.detector, order.settings, scales, models.typer)
-
-    def ready(self) -> int:
-        """Answers with its process once the models are loaded."""
-        return os.getpid()
 
     def analyze(self, ref: ImageRef) -> Analyzed:
         """One image, a failed one included."""
@@ -153,7 +150,7 @@ def run_ray(
             in hand are finished.
 
     Raises:
-        CellcountError: no cluster, or no actor can load the models.
+        CellcountError: no cluster, or an actor cannot load the models.
     """
     if not pending:
         return
@@ -166,10 +163,9 @@ def run_ray(
     try:
         count, gpus = share_out(ray.cluster_resources(), order.settings.device, run.workers)
         remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=-1)(Analyst)
-        told = ray.put(order)
-        actors = [remote.remote(told) for _ in range(min(count, len(pending)))]
+        actors = [remote.remote() for _ in range(min(count, len(pending)))]
         try:
-            _Round(ray, actors, pending).until_done(use, check)
+            _Round(ray, actors, pending, ray.put(order)).until_done(use, check)
         finally:
             for actor in actors:
                 ray.kill(actor)
@@ -195,10 +191,11 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 -- a module
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor as the driver sees it: ``waiting`` images, and whether it answers."""
+    """An actor as the driver sees it: ``waiting`` images, and whether it has its models."""
 
     handle: Any
     is_ready: bool = False
+    lost_starts: int = 0  # it died before it was ready
     waiting: int = 0
     is_alone: bool = False  # with an image that a worker died of
 
@@ -206,8 +203,14 @@ class _Actor:
 class _Round:
     """Sends images to whoever is free and takes what comes back, until all are done."""
 
-    def __init__(self, ray: Any, handles: Sequence[Any], refs: Sequence[ImageRef]) -> None:  # noqa: ANN401
-        self._ray = ray
+    def __init__(
+        self,
+        ray: Any,  # noqa: ANN401 -- a module
+        handles: Sequence[Any],
+        refs: Sequence[ImageRef],
+        order: Any,  # noqa: ANN401 -- where Ray keeps it
+    ) -> None:
+        self._ray, self._order = ray, order
         self._actors = [_Actor(handle) for handle in handles]
         self._left, self._again = deque(refs), deque[ImageRef]()
         self._deaths: dict[str, int] = {}
@@ -242,7 +245,7 @@ class _Round:
 
     def _ask_ready(self, actor: _Actor) -> None:
         actor.is_ready = actor.is_alone = False
-        self._asked[actor.handle.ready.remote()] = (actor, None)
+        self._asked[actor.handle.ready.remote(self._order)] = (actor, None)
 
     def _taken(self, answer: Any, actor: _Actor, ref: ImageRef | None) -> Analyzed | None:  # noqa: ANN401
         """What an answer says, and the actor's new state."""
@@ -253,7 +256,7 @@ class _Round:
         except self._ray.exceptions.RayActorError as error:
             return self._died(actor, ref, error)
         if ref is None:
-            actor.is_ready = True
+            actor.is_ready, actor.lost_starts = True, 0
             return None
         actor.waiting -= 1
         actor.is_alone = False
@@ -263,6 +266,10 @@ class _Round:
     def _died(self, actor: _Actor, ref: ImageRef | None, error: Exception) -> Analyzed | None:
         """An actor is gone: its images are tried again, while Ray starts it anew."""
         if ref is None:
+            actor.lost_starts += 1
+            if actor.lost_starts < _TRIES:
+                self._ask_ready(actor)
+                return None
             self._actors.remove(actor)
             if not self._actors:
                 reason = str(error).strip().splitlines()[-1]

@@ -67,7 +67,7 @@ def test_a_hostile_folder_ends_in_rows_and_reasons(
     folder, mark = tmp_path / "hostile", tmp_path / "executed"
     good = corpus_of(folder, mark)
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    limits = ("--max-pixels", str(max_pixels), "--um-per-px", "0.3125")  # as the model knows it
+    limits = ("--max-pixels", str(max_pixels), "--um-per-px", "0.3125", "--tile-px", "256")
     ended = analyze(folder, *limits, "--annotated", "drawn")
     assert ended.code == 1, ended.text.decode(errors="replace")[-2000:]
     assert b"Traceback" not in ended.text

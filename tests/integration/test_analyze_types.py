@@ -136,12 +136,17 @@ def test_another_classifier_mapping_or_none_is_another_run(
     slides: Path, run: Run, typing: tuple[str, ...]
 ) -> None:
     assert run(slides, *OUTPUTS, *typing)[0] == 0
+    typed = list(tables("o"))
     code, _, err = run(slides, *OUTPUTS)
-    assert code == 3
+    assert code == 0
     assert "classifier: {" in err
     assert '-> "none"' in err
+    assert list(tables("o")) != typed
+    code, _, err = run(slides, *OUTPUTS, *typing)
+    assert "5 of 5 images done before" in err, "results of each settings are kept"
+    assert list(tables("o")) == typed
     code, _, err = run(slides, *OUTPUTS, *typing, "--map", "pbc-8:wbc-5")
-    assert code == 3
+    assert code == 0
     assert 'classifier.map: null -> "pbc-8:wbc-5"' in err
 
 

@@ -21,13 +21,13 @@ def test_this_installation_is_in_order(capsys: pytest.CaptureFixture[str]) -> No
     assert said.endswith("in working order\n")
 
 
-def test_without_sample_data_a_field_is_rendered(tmp_path: Path, repo_root: Path) -> None:
+def test_without_sample_data_fields_are_rendered(tmp_path: Path, repo_root: Path) -> None:
     package = tmp_path / "cellcount"
     package.mkdir()
     (package / "weights").symlink_to(repo_root / "cellcount" / "weights")
     findings = list(examine(package))
     assert [f.text for f in findings if f.state == "problem"] == []
-    assert findings[-1].text.startswith("self-test: one rendered field counted in")
+    assert findings[-1].text.startswith("self-test: 2 rendered fields counted in")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_weights_are_verified_by_their_hashes(weights: Path) -> None:
 def test_a_check_that_breaks_off_hides_no_other(tmp_path: Path) -> None:
     findings = list(examine(tmp_path / "nowhere"))
     assert any(f.state == "problem" and "FileNotFoundError" in f.text for f in findings)
-    assert findings[-1].text.startswith("self-test: one rendered field")
+    assert findings[-1].text.startswith("self-test: 2 rendered fields")
 
 
 def test_the_list_of_hashes_is_current(repo_root: Path, update_golden: bool) -> None:

@@ -76,13 +76,13 @@ def test_the_rows_of_the_local_runner_also_when_a_worker_is_killed(
     killed: list[int] = []
 
     def kill() -> None:
-        until = time.monotonic() + 300
+        until = time.monotonic() + 1200
         while not killed and time.monotonic() < until:
             busy = [pid for pid, line in workers().items() if b"analyze" in line]
             if busy:
                 os.kill(busy[0], signal.SIGKILL)
                 killed.append(busy[0])
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -21,7 +21,7 @@ REFS = [ImageRef(Path(f"{n}.png"), f"{n}.png", "s") for n in range(9)]
 
 
 class TaskError(Exception):
-    cause = "ValueError"
+    cause = "the weights are not those of the driver"
 
 
 class ActorError(Exception):
@@ -57,17 +57,20 @@ class Answer:
 class Handle:
     """An actor of one process; when that dies, all it has been asked fails."""
 
-    def __init__(self, cluster: Cluster, *, starts: bool = True) -> None:
+    def __init__(self, cluster: Cluster, *, starts: bool | None = True) -> None:
         self.cluster, self.starts, self.life = cluster, starts, 0
         self.queue = deque[str]()
         self.ready = SimpleNamespace(remote=self._ready)
         self.analyze = SimpleNamespace(remote=self._analyze)
 
-    def _ready(self) -> Answer:
-        def take() -> int:
+    def _ready(self, order: str) -> Answer:
+        assert order == "order"
+
+        def take() -> None:
+            if self.starts is None:
+                raise TaskError
             if not self.starts:
-                raise ActorError("init\ncellcount.errors.CellcountError: no such weights")
-            return 1
+                raise ActorError("the actor died\nno memory on node 7")
 
         return Answer(take)
 
@@ -92,7 +95,7 @@ class Handle:
 def outcome(cluster: Cluster, actors: int = 2, check: Callable[[], None] = lambda: None) -> Any:  # noqa: ANN401
     done: list[ImageResult] = []
     handles = [Handle(cluster) for _ in range(actors)]
-    _Round(cluster, handles, REFS).until_done(lambda a: done.append(a.result), check)
+    _Round(cluster, handles, REFS, "order").until_done(lambda a: done.append(a.result), check)
     return {result.ref.image: (result.status, result.reason) for result in done}, len(done)
 
 
@@ -126,14 +129,22 @@ def test_an_image_that_kills_every_worker_costs_itself_alone(actors: int) -> Non
     assert set(results.values()) == {("done", "")}
 
 
-def test_a_worker_without_models_ends_the_run_when_it_is_the_last() -> None:
+def test_a_worker_that_never_starts_ends_the_run_when_it_is_the_last() -> None:
     cluster = Cluster()
-    with pytest.raises(CellcountError, match="no Ray worker can be started: .*no such weights"):
-        _Round(cluster, [Handle(cluster, starts=False)], REFS).until_done(print, lambda: None)
-    some = [Handle(cluster, starts=False), Handle(cluster)]
     done: list[Analyzed] = []
-    _Round(cluster, some, REFS).until_done(done.append, lambda: None)
+    alone = _Round(cluster, [Handle(cluster, starts=False)], REFS, "order")
+    with pytest.raises(CellcountError, match="no Ray worker can be started: no memory on node 7"):
+        alone.until_done(done.append, lambda: None)
+    some = [Handle(cluster, starts=False), Handle(cluster)]
+    _Round(cluster, some, REFS, "order").until_done(done.append, lambda: None)
     assert len(done) == 9
+
+
+def test_other_weights_on_a_node_end_the_run() -> None:
+    cluster = Cluster()
+    handles = [Handle(cluster), Handle(cluster, starts=None)]
+    with pytest.raises(CellcountError, match="a Ray worker failed: the weights are not those"):
+        _Round(cluster, handles, REFS, "order").until_done(lambda a: None, lambda: None)
 
 
 def test_an_end_waits_for_the_images_in_hand() -> None:
@@ -146,7 +157,7 @@ def test_an_end_waits_for_the_images_in_hand() -> None:
 
     handles = [Handle(cluster), Handle(cluster)]
     with pytest.raises(KeyboardInterrupt):
-        _Round(cluster, handles, REFS).until_done(done.append, check)
+        _Round(cluster, handles, REFS, "order").until_done(done.append, check)
     assert 2 <= len(done) < 9
     assert sorted(cluster.asked) == sorted(a.result.ref.image for a in done)
 
