@@ -253,7 +253,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "name": "bccd",
         "init": "blood",
         "augment": "mild",
-        "epochs": 5,
+        "epochs": 12,
         "lr": 3e-4,
         "warmup": 0.1,
         "ema_decay": 0.99,
