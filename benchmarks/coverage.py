@@ -78,8 +78,7 @@ def covered(
         found = unit_differential(unit, profile, TYPES, CLASSES)
         cells.append(found.total or 0)
         for kind, share in truth.items():
-            where = "group" if kind == "neutrophil" else "class"
-            figure = found.figure(where, f"{kind}s")
+            figure = found.figure("group" if kind == "neutrophil" else "class", f"{kind}s")
             for method, limits in (("Wilson", figure.limits), ("bootstrap", figure.bootstrap)):
                 if limits is not None and limits.high is not None:
                     held[kind, method].append(limits.low <= share <= limits.high)

@@ -88,7 +88,7 @@ def test_the_scale_of_a_slide_is_the_same_in_every_shard(
         shutil.copy(sources[number % len(sources)], slides / "a" / f"more{number}.png")
     run(slides, "--out", "one.csv")
     whole = {row["image"]: row["scale_factor"] for row in rows("one.csv")}
-    found = {}
+    found: dict[str, str] = {}
     for number in (1, 2, 3, 4):
         run(slides, "--shard", f"{number}/4", "--out", f"{number}.csv")
         found |= {row["image"]: row["scale_factor"] for row in rows(f"{number}.csv")}
