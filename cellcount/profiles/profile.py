@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -163,7 +162,6 @@ def profiles() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
-@lru_cache(maxsize=16)
 def load_profile(name: str) -> Profile:
     """A packaged profile by name, or a laboratory's own by the path of its ``.toml`` file.
 

@@ -20,6 +20,14 @@ import pytest
 Fill = Callable[[Path, Path], set[str]]
 #: Processor time bounds the work, whatever else the machine does; wall time only finds a hang.
 LIMIT_CPU_S, LIMIT_S, LIMIT_MIB = 240, 1200, 1500
+#: A small process between: Linux counts what the one that forks holds as the child's own memory.
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=file)
+sys.exit(code)
+"""
 
 
 @dataclass(frozen=True)
@@ -40,23 +48,18 @@ def analyze(tmp_path: Path, repo_root: Path) -> Callable[..., Ended]:
         program = [sys.executable, "-m", "cellcount", "analyze", "--out", str(out)]
         models = ["--detector", str(weights), "--classifier", "none"]
         bounded = f'ulimit -t {LIMIT_CPU_S}; exec "$0" "$@"'
-        with (tmp_path / "said").open("w+b") as said:
-            child = subprocess.Popen(
-                ["timeout", str(LIMIT_S), "sh", "-c", bounded, *program, *models, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                cwd=tmp_path,
-            )
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            said.seek(0)
-            text = said.read()
+        memory = tmp_path / "memory"
+        ended = subprocess.run(
+            [sys.executable, "-c", LAUNCHER, str(memory), "timeout", str(LIMIT_S), "sh", "-c",
+             bounded, *program, *models, *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=tmp_path, check=False,
+        )  # fmt: skip
         rows: list[dict[str, str]] = []
         if out.exists():
             with out.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
-        return Ended(child.returncode, text, usage.ru_maxrss / 1024, rows)
+        return Ended(ended.returncode, ended.stdout, int(memory.read_text()) / 1024, rows)
 
     return run
 
