@@ -1,6 +1,7 @@
-"""Nothing is lost and nothing doubled, whatever happens to a run: a few of each fault here.
+"""Nothing is lost and nothing doubled, whatever happens to a run.
 
-``pytest -m faults`` kills a run fifty times; ``benchmarks/faults.py`` does it as often as asked.
+``pytest -m faults`` tries a few of each fault and kills a run fifty times;
+``benchmarks/faults.py`` does it as often as asked.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ def suffered(repo_root: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def rows_without_loss(table: str) -> int:
+    return table.count(" yes ") + table.count("same cells")
+
+
+def test_a_run_survives_a_kill_and_a_plugin_that_raises(repo_root: Path) -> None:
+    assert rows_without_loss(suffered(repo_root, "kill", "plugin", "--times", "1")) == 2
+
+
+@pytest.mark.faults
 def test_a_run_survives_a_few_of_each_fault(repo_root: Path) -> None:
     names = ["kill", "interrupt", "file-size", "vanish", "change", "plugin", "worker", "memory"]
-    table = suffered(repo_root, *names, "--times", "2")
-    assert table.count(" yes ") + table.count("same cells") == len(names)
+    assert rows_without_loss(suffered(repo_root, *names, "--times", "2")) == len(names)
 
 
 @pytest.mark.faults
