@@ -21,12 +21,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
-)
-@click.option("--cells", type=_FILE, help="Table with one row per cell (likewise).")
-@click.option("--slides", type=_FILE, help="Table with the differential of each slide (likewise).")
-@click.option("--report", type=_FILE, help="Report of the run as one HTML page.")
+@shared.tables
 @click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined.")
 @click.option(
     "--annotate",
@@ -35,10 +30,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="Draw all images, or only those with a caution (column reason).",
 )
-@click.option("--coco", type=_FILE, help="COCO file of all cells.")
-@click.option("--geojson", type=_FOLDER, help="Folder for GeoJSON of the cells, for QuPath.")
-@click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells.")
-@click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells.")
+@shared.exports
 @shared.detector
 @shared.classifier_or_none
 @shared.type_map
@@ -47,12 +39,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @shared.limits
 @shared.adjust
 @shared.slide_from
-@shared.engine
-@shared.device
-@shared.precision
-@shared.refine_steps
-@shared.stain_reference
-@shared.stain_for
+@shared.computing
 @click.option(
     "--um-per-px",
     type=float,

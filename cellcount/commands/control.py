@@ -39,14 +39,9 @@ _SHOWN = 10
     help="Compare later runs with this one and those after it alone, as after a change.",
 )
 @shared.detector
-@shared.classifier
+@shared.classifier_or_none
 @shared.type_map
-@shared.engine
-@shared.device
-@shared.precision
-@shared.refine_steps
-@shared.stain_reference
-@shared.stain_for
+@shared.computing
 @click.option(
     "--um-per-px",
     type=float,

@@ -10,21 +10,12 @@ import click
 from cellcount.commands import options as shared
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
-@click.option(
-    "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
-)
-@click.option("--cells", type=_FILE, help="Table with one row per cell (likewise).")
-@click.option("--slides", type=_FILE, help="Table with the differential of each slide (likewise).")
-@click.option("--report", type=_FILE, help="Report of the run as one HTML page.")
-@click.option("--coco", type=_FILE, help="COCO file of all cells.")
-@click.option("--geojson", type=_FOLDER, help="Folder for GeoJSON of the cells, for QuPath.")
-@click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells.")
-@click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells.")
+@shared.tables
+@shared.exports
 @shared.csv_separator
 @shared.csv_bom
 @click.option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +17,39 @@ from cellcount.settings import (
     PACKAGED_CLASSIFIER,
 )
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _together(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in the order in which they are named."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+tables = _together(
+    click.option(
+        "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
+    ),
+    click.option("--cells", type=_FILE, help="Table with one row per cell (likewise)."),
+    click.option(
+        "--slides", type=_FILE, help="Table with the differential of each slide (likewise)."
+    ),
+    click.option("--report", type=_FILE, help="Report of the run as one HTML page."),
+)
+exports = _together(
+    click.option("--coco", type=_FILE, help="COCO file of all cells."),
+    click.option("--geojson", type=_FOLDER, help="Folder for GeoJSON of the cells, for QuPath."),
+    click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells."),
+    click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells."),
+)
 detector = click.option(
     "--detector",
     default=DEFAULT_DETECTOR,
@@ -113,6 +148,8 @@ stain_for = click.option(
     show_default=True,
     help="Which models see the fields with the stain of --stain-reference.",
 )
+#: How the models of a run compute, and what they see.
+computing = _together(engine, device, precision, refine_steps, stain_reference, stain_for)
 max_pixels = click.option(
     "--max-pixels",
     type=int,

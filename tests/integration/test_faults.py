@@ -14,9 +14,9 @@ import pytest
 
 
 def suffered(repo_root: Path, *arguments: str) -> str:
-    """The table of benchmarks/faults.py, which must be clean."""
-    command = [sys.executable, str(repo_root / "benchmarks" / "faults.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    """The table of benchmarks.faults, which must be clean."""
+    command = [sys.executable, "-m", "benchmarks.faults", *arguments]
+    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from socket import gethostname
 
 import numpy as np
 import pytest
@@ -21,32 +14,16 @@ from hypothesis import strategies as st
 
 from cellcount.errors import JournalError
 from cellcount.images.file_key import key_of, with_content
-from cellcount.journal import Journal, journal_path
+from cellcount.journal import Journal
 from cellcount.records import (
     Cells,
     CellTypes,
-    Detections,
     ImageRef,
     ImageResult,
     Quality,
     path_order,
 )
-
-FINGERPRINT = {"min_score": 0.5, "weights": {"blood": "abc"}, "classes": ["rbc", "wbc"]}
-
-
-def result_of(path: Path, image: str, num_cells: int = 3, **facts: object) -> ImageResult:
-    generator = np.random.default_rng(len(image) + num_cells)
-    boxes = generator.uniform(0, 500, (num_cells, 4)).round(2).astype(np.float32)
-    detections = Detections(
-        boxes,
-        generator.uniform(0, 1, num_cells).astype(np.float32),
-        generator.integers(0, 3, num_cells),
-    )
-    cells = Cells(detections, generator.integers(0, 2, num_cells).astype(np.bool_))
-    known = {"width_px": 640, "height_px": 480, "um_per_px": 0.1, "scale_factor": 1.25, **facts}
-    ref = ImageRef(path, image, "slide 1", "specimen ü", "giemsa", 0.1, 7.5)
-    return ImageResult(ref, "done", cells=cells, **known)  # type: ignore[arg-type]
+from tests.unit.journal_results import FINGERPRINT, result_of
 
 
 def assert_same(actual: ImageResult, expected: ImageResult) -> None:
@@ -311,166 +288,3 @@ def test_threads_may_add_at_once(tmp_path: Path, image_file: Path) -> None:
             future.result()
         assert len(list(journal.results())) == 60
         assert len(journal.values("v")) == 20
-
-
-def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    with Journal.open(path, {}):
-        for fresh in (False, True):
-            with pytest.raises(
-                JournalError, match=rf"in use by process {os.getpid()} on {gethostname()}, started"
-            ):
-                Journal.open(path, {}, fresh=fresh)
-    Journal.open(path, {}).close()
-
-
-def test_a_note_left_by_a_dead_process_blocks_nobody(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    Journal.open(path, {}).close()
-    note = {"host": "elsewhere", "pid": 1, "started": "2020-01-01T00:00:00+00:00"}
-    (tmp_path / "j.sqlite.lock").write_text(json.dumps(note))
-    with Journal.open(path, {}) as journal:
-        assert journal.left_behind == "process 1 on elsewhere, started 2020-01-01T00:00:00+00:00"
-    assert not (tmp_path / "j.sqlite.lock").exists()
-
-
-def test_foreign_files_are_refused_and_kept(tmp_path: Path) -> None:
-    text = tmp_path / "text.sqlite"
-    text.write_text("somebody's notes, longer than one hundred bytes. " * 30)
-    database = tmp_path / "database.sqlite"
-    with sqlite3.connect(database) as connection:
-        connection.execute("CREATE TABLE family (name TEXT)")
-    connection.close()
-    for path in (text, database):
-        before = path.read_bytes()
-        for fresh in (False, True):
-            with pytest.raises(JournalError, match="not a journal of cellcount"):
-                Journal.open(path, {}, fresh=fresh)
-        assert path.read_bytes() == before
-
-
-def test_a_damaged_journal_says_so_and_fresh_replaces_it(tmp_path: Path, image_file: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    with Journal.open(path, FINGERPRINT) as journal:
-        for number in range(50):
-            journal.add(result_of(image_file, f"{number}", 100))
-    sound = path.read_bytes()
-    path.write_bytes(sound[:5000] + b"\xff" * 20000 + sound[25000:])
-    with (
-        pytest.raises(JournalError, match=r"damaged.*--fresh"),
-        Journal.open(path, FINGERPRINT) as j,
-    ):
-        list(j.results())
-    path.write_bytes(sound[: len(sound) // 2])
-    with (
-        pytest.raises(JournalError, match=r"damaged.*--fresh"),
-        Journal.open(path, FINGERPRINT) as j,
-    ):
-        list(j.results())
-    with Journal.open(path, FINGERPRINT, fresh=True) as journal:
-        assert list(journal.results()) == []
-
-
-def test_one_flipped_bit_in_the_cells_is_noticed(tmp_path: Path, image_file: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    with Journal.open(path, {}) as journal:
-        journal.add(result_of(image_file, "a", 100))
-    with sqlite3.connect(path) as connection:
-        cells = bytearray(connection.execute("SELECT cells FROM result").fetchone()[0])
-        cells[len(cells) // 2] ^= 1
-        connection.execute("UPDATE result SET cells = ?", (bytes(cells),))
-    connection.close()
-    with (
-        Journal.open(path, {}) as journal,
-        pytest.raises(JournalError, match="damaged"),
-    ):
-        list(journal.results())
-
-
-def test_another_form_of_journal_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    Journal.open(path, {}).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(JournalError, match="another version of cellcount"):
-        Journal.open(path, {})
-
-
-def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match=r"cannot use .*check the folder"):
-        Journal.open(tmp_path / "no" / "j.sqlite", {})
-
-
-def test_rollback_journal_and_full_synchronisation(tmp_path: Path) -> None:
-    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
-        execute = journal._connection.execute
-        assert execute("PRAGMA journal_mode").fetchone() == ("delete",)
-        assert execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-def test_memory_does_not_grow_with_the_run(tmp_path: Path, image_file: Path) -> None:
-    results = [result_of(image_file, f"{number:05d}", 300) for number in range(2)]
-
-    def peak(path: Path, count: int) -> int:
-        tracemalloc.start()
-        with Journal.open(path, {}) as journal:
-            for number in range(count):
-                ref = replace(results[0].ref, image=f"{number:05d}")
-                journal.add(replace(results[number % 2], ref=ref))
-            assert sum(len(r.cells) for r in journal.results()) == 300 * count
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    peak(tmp_path / "warm up.sqlite", 5)
-    few, many = peak(tmp_path / "few.sqlite", 10), peak(tmp_path / "many.sqlite", 80)
-    assert many - few < 80 * 1000  # a few hundred bytes a name, not 8 kB of cells
-
-
-WRITER = """
-import sys
-from pathlib import Path
-import numpy as np
-from cellcount.journal import Journal
-from cellcount.records import Cells, Detections, ImageRef, ImageResult
-n = 200
-with Journal.open(Path(sys.argv[1]), {}) as journal:
-    for number in range(int(sys.argv[2]), 100_000):
-        boxes = np.full((n, 4), number, np.float32)
-        detections = Detections(boxes, np.ones(n, np.float32), np.zeros(n, np.int64))
-        ref = ImageRef(Path(sys.argv[1]), f"{number:06d}", "s")
-        journal.add(ImageResult(ref, "done", cells=Cells(detections, np.zeros(n, np.bool_))))
-        sys.stdout.write(f"{number}\\n")
-        sys.stdout.flush()
-"""
-
-
-def test_kill_loses_nothing_that_was_kept(tmp_path: Path) -> None:
-    path = journal_path(tmp_path / "counts.csv")
-    kept = 0
-    for last in (0, 7, 60):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), str(kept)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        seen = -1
-        for line in writer.stdout:
-            seen = int(line)
-            if seen >= kept + last:
-                break
-        if last:  # another process may not touch it
-            with pytest.raises(JournalError, match=f"by process {writer.pid} on"):
-                Journal.open(path, {})
-        writer.send_signal(signal.SIGKILL)
-        seen = max([seen, *(int(line) for line in writer.stdout.read().split())])
-        writer.wait()
-        writer.stdout.close()
-        with Journal.open(path, {}) as journal:
-            found = list(journal.results())
-        # At most the one that was kept but not yet reported is there besides.
-        assert len(found) in (seen + 1, seen + 2)
-        for number, result in enumerate(found):
-            assert result.ref.image == f"{number:06d}"
-            assert (result.cells.detections.boxes_xyxy == number).all()
-        kept = len(found)
