@@ -8,7 +8,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels of the original 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,12 +61,25 @@ class FieldDetector:
         Raises:
             DeviceMemoryError: memory is short even for a single tile of the smallest size.
         """
+        longest = round(max(pixels.shape[:2]) * factor)
+        return self.with_tiles_that_fit(longest, lambda side: self._detect(pixels, factor, side))
+
+    def with_tiles_that_fit(self, longest_px: int, detect: Callable[[int], Found]) -> Found:
+        """What ``detect`` finds with the largest tiles for which memory suffices.
+
+        Args:
+            longest_px: the longer side of the picture at the model's scale.
+            detect: looks at the whole picture with tiles of a given side.
+
+        Raises:
+            DeviceMemoryError: memory is short even for a single tile of the smallest size.
+        """
         tile_px = self._tile_px
         while True:
             try:
-                found = self._detect(pixels, factor, tile_px)
+                found = detect(tile_px)
             except DeviceMemoryError as error:
-                smaller = _smaller_tile(tile_px, round(max(pixels.shape[:2]) * factor))
+                smaller = _smaller_tile(tile_px, longest_px)
                 if smaller < _LEAST_TILE_PX:
                     raise DeviceMemoryError(
                         f"{error}, even for one tile of {tile_px} px; close other programs, or "

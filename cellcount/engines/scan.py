@@ -51,17 +51,30 @@ def detect_on_scan(
 
     Raises:
         ImageError: the scan cannot be read.
+        DeviceMemoryError: memory is short even for a single tile of the smallest size.
     """
-    card = detector.engine.card
-    view = _View.of(scan, factor, gains if card.preprocessing.white_balance else None)
-    tiles = detector.tiles_for(view.width, view.height)
+    balanced = detector.engine.card.preprocessing.white_balance
+    view = _View.of(scan, factor, gains if balanced else None)
+    at_once = window_px or scan.window_px
+    return detector.with_tiles_that_fit(
+        max(view.width, view.height), lambda side: _detect(detector, scan, view, side, at_once)
+    )
+
+
+def _detect(
+    detector: FieldDetector, scan: Scan, view: _View, tile_px: int, window_px: int
+) -> Found:
+    """Everything on a scan, looked at in tiles of that side."""
+    tiles = detector.tiles_for(view.width, view.height, tile_px)
     parts: list[tuple[Tile, Detections]] = []
     at_once = detector.engine.batch_size
-    for window, pixels in _read(scan, _windows(tiles, view, window_px or scan.window_px)):
+    for window, pixels in _read(scan, _windows(tiles, view, window_px)):
         for start in range(0, len(window.tiles), at_once):
             some = window.tiles[start : start + at_once]
             cuts = [(tile, view.cut(tile, pixels, window.rect)) for tile in some]
-            shown = [(t, p) for t, p in cuts if not is_empty(p, card.rbc_diameter_px)]
+            shown = [
+                (t, p) for t, p in cuts if not is_empty(p, detector.engine.card.rbc_diameter_px)
+            ]
             found = detector.engine.detect([p for _, p in shown])
             parts += zip((t for t, _ in shown), found, strict=True)
     return detector.merged(parts, (view.width, view.height), (scan.width_px, scan.height_px))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from socket import gethostname
 from typing import BinaryIO
 
 from cellcount.errors import OutputError
+
+_TEMPORARIES = ".cellcount-*.tmp"
+_WRITER = re.compile(r"\.cellcount-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}\.tmp")
 
 
 @contextlib.contextmanager
@@ -45,7 +51,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def check_writable(path: Path) -> None:
     """Find out before hours of work that an output file could not be written at their end.
 
-    Missing folders are made; nothing else is left behind.
+    Missing folders are made; nothing else is left behind, and what a killed process left half
+    written beside the file is removed.
 
     Raises:
         OutputError: the folder or the file cannot be written.
@@ -58,6 +65,7 @@ def check_writable(path: Path) -> None:
         if target.exists() and not os.access(target, os.W_OK):
             raise OutputError(f"{path} is write-protected; unprotect it or name another file")
         _try_folder(target.parent)
+        _remove_orphans(target.parent.glob(_TEMPORARIES))
     except OSError as error:
         raise _output_error(path, error) from error
 
@@ -65,18 +73,46 @@ def check_writable(path: Path) -> None:
 def check_folder_writable(folder: Path) -> None:
     """Make an output folder if it is missing and find out whether files can be written there.
 
+    What a killed process left half written in it is removed.
+
     Raises:
         OutputError: it is no folder, or nothing can be written in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _try_folder(folder)
+        _remove_orphans(folder.rglob(_TEMPORARIES))
     except OSError as error:
         raise _output_error(folder, error) from error
 
 
 def _temporary_name() -> str:
-    return f".cellcount-{secrets.token_hex(6)}.tmp"
+    """Tells who writes, so that it is known what a killed process left."""
+    return f".cellcount-{_host()}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
+
+
+def _host() -> str:
+    return f"{zlib.crc32(gethostname().encode()):08x}"
+
+
+def _remove_orphans(temporaries: Iterable[Path]) -> None:
+    """Removes those that a process of this machine was writing which is no longer there."""
+    for path in temporaries:
+        writer = _WRITER.fullmatch(path.name)
+        if writer and writer[1] == _host() and not _is_running(int(writer[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere a process cannot be asked without harm
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def _create(path: Path) -> BinaryIO:

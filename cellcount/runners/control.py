@@ -33,7 +33,7 @@ from cellcount.evaluation.control_values import (
 from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
 from cellcount.outputs.control_log import append_to_log, check_sound, read_control_log
 from cellcount.outputs.schema import Value
-from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load
+from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load_any
 from cellcount.profiles.quality import judged
 from cellcount.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.runners.dry_run import Memory
@@ -168,7 +168,7 @@ def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Watch
     sums = _Sums(np.zeros(len(job.card.classes), np.int64), np.zeros(types, np.int64))
     watcher.start("Counting", len(job.refs))
     for ref in job.refs:
-        result = pipeline.analyze(load(ref, settings.max_pixels))
+        result = pipeline.analyze(load_any(ref, settings.max_pixels))
         result = judged(result, counting.profile.quality)
         watcher.advance(result)
         _add(sums, result, known.get(ref.image, ()), job, words)

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from cellcount import cli
-from cellcount.data.synthetic import RenderedField
+from cellcount.data.synthetic import FieldSpec, RenderedField, render_field
 from cellcount.outputs.control_log import append_to_log, read_control_log
 from cellcount.outputs.schema import Value
+from cellcount.records import ImageResult
+from cellcount.runners.control import ControlRequest, run_control
+from cellcount.settings import AnalyzeSettings
 
 Control = Callable[..., tuple[int, str, str]]
 Run = Callable[..., tuple[int, str, str]]
@@ -74,6 +78,34 @@ def test_a_run_passes_and_is_logged(
     assert control("run", "slides", "--expected", expected)[0] == 0
     assert Path("control.csv").read_bytes().startswith(before)
     assert len(read_control_log(Path("control.csv")).rows) == 2
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def start(self, activity: str, total: int, already: int = 0) -> None:
+        pass
+
+    def advance(self, result: ImageResult) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def test_a_slide_too_large_for_memory_is_read_by_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str, run: Run, rows: Rows
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = render_field(FieldSpec(620, 450, 5, 24, 0.3, 6, 12, debris=0)).pixels
+    tifffile.imwrite("a.tif", pixels, photometric="rgb", tile=(64, 64))
+    assert run("a.tif", "--out", "counts.csv", "--cells", "cells.csv")[0] == 0
+    expected = write("expected.csv", [c for c in rows("cells.csv") if c["label"] == "wbc"])
+    settings = AnalyzeSettings(detector=toy, classifier="none", max_pixels=150_000)
+    request = ControlRequest(("a.tif",), expected, Path("control.csv"), settings)
+    row = run_control(request, Silent()).row
+    assert row["fields_done"] == row["fields"] == 1
+    assert row["located"] == row["known"] == len(rows(expected)) > 3
 
 
 def test_a_missed_cell_and_a_lost_field_fail(control: Control, expected: Path, rows: Rows) -> None:

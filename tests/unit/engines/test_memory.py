@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from numpy.typing import NDArray
 
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.devices import in_batches, is_out_of_memory
 from cellcount.engines.field import FieldDetector
+from cellcount.engines.scan import detect_on_scan
 from cellcount.errors import DeviceMemoryError
-from cellcount.records import Detections
+from cellcount.images.scan import open_scan
+from cellcount.records import Detections, ImageRef
 
 CPU = torch.device("cpu")
 
@@ -109,6 +112,21 @@ def test_tiles_halve_with_the_same_cells(disc_engine: Any, disc_field: Any) -> N
     assert found.short_of_memory == 512
     assert max(seen[1:]) <= 512
     assert sorted(found.detections.labels) == sorted(whole.detections.labels)
+
+
+def test_a_scan_is_looked_at_in_smaller_tiles_too(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    field, engine = disc_field(1300, 900, whole=False), disc_engine()
+    tifffile.imwrite(tmp_path / "a.tif", field.pixels, photometric="rgb", tile=(128, 128))
+    scan = open_scan(ImageRef(tmp_path / "a.tif", "a", "s"), max_pixels=1_000_000)
+    assert scan is not None
+    seen = small_device(engine, 600)
+    found = detect_on_scan(FieldDetector(engine, 1024), scan, 1.0, np.ones(3, np.float32))
+    assert (seen[0], found.short_of_memory) == (1024, 512)
+    assert sorted(found.detections.labels) == sorted(field.labels)
 
 
 def test_the_smallest_tile_that_does_not_fit_fails_the_image(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,25 @@ def test_a_full_disk_is_explained(tmp_path: Path) -> None:
     ):
         full.write(b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path,
+) -> None:
+    writer = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from cellcount.outputs.atomic import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as file:\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for name in ("counts.csv", "drawn/s/a.png"):
+        subprocess.run([sys.executable, "-c", writer, tmp_path / name], check=False)
+    assert len(list(tmp_path.rglob(".cellcount-*.tmp"))) == 2
+    mine = tmp_path / "drawn" / ".cellcount-mine.tmp"  # no name that we give
+    mine.touch()
+    with atomic_write(tmp_path / "counts.csv"):
+        check_writable(tmp_path / "counts.csv")
+        assert len(list(tmp_path.glob(".cellcount-*.tmp"))) == 1
+    check_folder_writable(tmp_path / "drawn")
+    assert list(tmp_path.rglob(".cellcount-*.tmp")) == [mine]
+    assert (tmp_path / "counts.csv").exists()
