@@ -174,9 +174,10 @@ def _plain(caption: str, found: Differential, kind: Kind) -> Table:
         number = shown(values, "percent", ".1f") if is_percent else shown(values, "value", ".2f")
         unit = f" {figure.unit}" if figure.unit and number.text else ""
         of = shown(values, "denominator")
+        noun = figure.of.removesuffix("s") if of.text == "1" else figure.of
         cells = [
             shown(values, "n"),
-            Cell(f"{of.text} {figure.of}".strip() if of.text else "", of.values),
+            Cell(f"{of.text} {noun}".strip() if of.text else "", of.values),
             Cell(number.text + unit, number.values),
             _limits(values, "ci", ".1f" if is_percent else ".2f"),
         ]
