@@ -15,6 +15,7 @@ from cellcount.engines.detectron2_api import CfgNode, get_cfg
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.errors import WeightsError
 from cellcount.models.card import Card
+from cellcount.models.pyramid import levels_read
 from cellcount.models.weights import WEIGHTS_SUFFIX, read_card
 
 
@@ -103,9 +104,7 @@ def settings_of(card: Card, plugin_folder: Path | None = None) -> dict[str, Any]
 def _feature_names(card: Card) -> list[str]:
     """``p3`` for stride 8 and so on."""
     architecture = card.architecture
-    strides = architecture.strides
-    if architecture.pyramid == "none":  # the middle level alone, as models.pyramid takes it
-        strides = (strides[len(strides) // 2],)
+    strides = levels_read(architecture.pyramid, architecture.strides)
     if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
         raise WeightsError(
             f"strides are {strides}, but Detectron2 pools only from levels whose strides double; "

@@ -18,21 +18,18 @@ from cellcount.errors import UsageError
 
 
 class SingleLevel(nn.Module):
-    """No pyramid: the middle level alone, as in plain Faster R-CNN.
-
-    NOTE: the middle of the given strides is taken (16 of 8, 16, 32), the level of the original
-    Faster R-CNN.
-    """
+    """No pyramid: one level, as in plain Faster R-CNN."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], out: int) -> None:
         super().__init__()
-        self._level = len(strides) // 2
-        self.project = nn.Conv2d(channels[self._level], out, 1)
-        self.strides: tuple[int, ...] = (strides[self._level],)
+        (own,) = channels
+        self.project = nn.Conv2d(own, out, 1)
+        self.strides = tuple(strides)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """One map at the middle stride."""
-        return [self.project(maps[self._level])]
+        """One map at its stride."""
+        (own,) = maps
+        return [self.project(own)]
 
 
 class TopDown(nn.Module):
@@ -71,6 +68,15 @@ class BottomUp(nn.Module):
 
 Pyramid = SingleLevel | TopDown | BottomUp
 PYRAMIDS: dict[str, type[Pyramid]] = {"none": SingleLevel, "fpn": TopDown, "bottom-up": BottomUp}
+
+
+def levels_read(kind: str, strides: Sequence[int]) -> tuple[int, ...]:
+    """Which of the strides a pyramid of that kind reads.
+
+    NOTE: without a pyramid it is the middle one (16 of 8, 16, 32), the level of the original
+    Faster R-CNN.
+    """
+    return (strides[len(strides) // 2],) if kind == "none" else tuple(strides)
 
 
 def build_pyramid(kind: str, channels: Sequence[int], strides: Sequence[int], out: int) -> Pyramid:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cellcount.models.backbone import create_backbone
 from cellcount.models.card import Architecture
-from cellcount.models.pyramid import build_pyramid
+from cellcount.models.pyramid import build_pyramid, levels_read
 
 
 class Trunk(nn.Module):
@@ -24,15 +24,17 @@ class Trunk(nn.Module):
 
     def __init__(self, architecture: Architecture, plugin_folder: Path | None = None) -> None:
         super().__init__()
+        # A stage that nothing reads would cost time and get no gradient.
+        strides = levels_read(architecture.pyramid, architecture.strides)
         self.backbone = create_backbone(
             architecture.backbone,
-            strides=architecture.strides,
+            strides=strides,
             plugin_folder=plugin_folder,
             **architecture.backbone_options,
         )
         channels: tuple[int, ...] = tuple(self.backbone.channels)  # type: ignore[arg-type]
         self.pyramid = build_pyramid(
-            architecture.pyramid, channels, architecture.strides, architecture.pyramid_channels
+            architecture.pyramid, channels, strides, architecture.pyramid_channels
         )
         self.strides = self.pyramid.strides
         self.channels = architecture.pyramid_channels

@@ -8,7 +8,7 @@ from torch import nn
 
 from cellcount.errors import UsageError
 from cellcount.models.card import Architecture
-from cellcount.models.pyramid import BottomUp, TopDown, build_pyramid
+from cellcount.models.pyramid import BottomUp, TopDown, build_pyramid, levels_read
 from cellcount.models.trunk import Trunk
 
 CHANNELS, STRIDES, OUT = (5, 7, 9), (8, 16, 32), 6
@@ -25,9 +25,13 @@ def maps() -> list[torch.Tensor]:
     ("kind", "strides"), [("none", (16,)), ("fpn", STRIDES), ("bottom-up", STRIDES)]
 )
 def test_shapes(kind: str, strides: tuple[int, ...], maps: list[torch.Tensor]) -> None:
-    pyramid = build_pyramid(kind, CHANNELS, STRIDES, OUT)
+    assert levels_read(kind, STRIDES) == strides
+    read = [i for i, stride in enumerate(STRIDES) if stride in strides]
+    pyramid = build_pyramid(kind, [CHANNELS[i] for i in read], strides, OUT)
     assert tuple(pyramid.strides) == strides
-    assert [tuple(m.shape) for m in pyramid(maps)] == [(2, OUT, 96 // s, 160 // s) for s in strides]
+    assert [tuple(m.shape) for m in pyramid([maps[i] for i in read])] == [
+        (2, OUT, 96 // s, 160 // s) for s in strides
+    ]
 
 
 def test_fpn_is_lateral_plus_upsampled_then_smoothed(maps: list[torch.Tensor]) -> None:
@@ -70,12 +74,14 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "strides"), [("none", (16,)), ("fpn", STRIDES), ("bottom-up", STRIDES)]
+    ("kind", "given"),
+    [("none", (16,)), ("none", STRIDES), ("fpn", STRIDES), ("bottom-up", STRIDES)],
 )
-def test_the_trunk_is_built_from_the_architecture(kind: str, strides: tuple[int, ...]) -> None:
+def test_the_trunk_is_built_from_the_architecture(kind: str, given: tuple[int, ...]) -> None:
+    strides = levels_read(kind, given)
     architecture = Architecture(
         backbone="timm/test_resnet",
-        strides=strides,
+        strides=given,
         pyramid=kind,
         pyramid_channels=16,
         anchor_sizes_px=((8.0,),) * len(strides),
