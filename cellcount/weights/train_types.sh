@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the packaged classifier:  train_types.sh PBC_FOLDER MLL_FOLDER TXL_PBC_FOLDER RUN_FOLDER
-# Needs cellcount installed; two CPU cores take about 100 minutes. Give the same command again to go on after an
-# interruption. Leaves RUN_FOLDER/blood-types.safetensors, card completed from blood-types.json.
+# Makes the packaged classifiers:  train_types.sh PBC_FOLDER MLL_FOLDER TXL_PBC_FOLDER RUN_FOLDER
+# Needs cellcount installed; two CPU cores take about 125 minutes. Give the same command again to go on after an
+# interruption. Leaves RUN_FOLDER/{blood,marrow}-types.safetensors, cards completed from the facts of the same names.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 pbc=$(realpath "$1") mll=$(realpath "$2") txl=$(realpath "$3") run=$4
@@ -21,13 +21,19 @@ mkdir -p "$run"
         NR > 1 {print folder "/" $1 ",train," $2 "," $3 "," $4 "," $5 "," $6 "," $7}' "$here/white_types.csv"
 } > "$run/laboratories.csv"
 
-train() { # run folder, data, further options
-    local out=$1 data=$2 resume=()
-    shift 2
+train() { # recipe, run folder, data, further options
+    local recipe=$1 out=$2 data=$3 resume=()
+    shift 3
     [ -f "$out/last.checkpoint" ] && resume=(--resume)
-    cellcount train classifier "$data" --out "$out" --recipe blood-types "$@" "${resume[@]}"
+    cellcount train classifier "$data" --out "$out" --recipe "$recipe" "$@" "${resume[@]}"
 }
-train "$run/first" "$pbc"
-train "$run/second" "$run/laboratories.csv" --init "$run/first" --epochs 40 --lr 0.001
-python3 -m cellcount.models.release "$run/second/model.safetensors" "$here/blood-types.json" "$run/blood-types.safetensors"
-cellcount models check "$run/blood-types.safetensors"
+finish() { # name, run folder
+    python3 -m cellcount.models.release "$2/model.safetensors" "$here/$1.json" "$run/$1.safetensors"
+    cellcount models check "$run/$1.safetensors"
+}
+train blood-types "$run/first" "$pbc"
+train blood-types "$run/second" "$run/laboratories.csv" --init "$run/first" --epochs 40 --lr 0.001
+finish blood-types "$run/second"
+# From what learned PBC alone: the second part has seen the marrow cells that are held out here to choose by.
+train marrow-types "$run/marrow" "$mll" --init "$run/first"
+finish marrow-types "$run/marrow"
