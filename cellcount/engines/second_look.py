@@ -174,7 +174,7 @@ def second_look_losses(
     starts = [d[0] for d in drawn]
     if policy is None:
         refined = refine(module, field, starts, describe)
-        return supervised_losses(refined, labels, wanted, box_weight)
+        return supervised_losses(refined, labels, wanted, box_weight, module.settings.score)
     policy.drawn.clear()
     refined = refine(module, field, starts, describe, policy.draw)
     settings = ActorCritic()

@@ -143,6 +143,8 @@ class Refinement:
         grid: places looked at along each side of the window.
         enlarge: side of the window over that of the region.
         beta: temperature of ``literal``.
+        score: what the corrected score has learned to be: the ``iou`` that the moved box will have
+            with the cell, or the probability of its ``class`` alone.
     """
 
     steps: int = 0
@@ -154,6 +156,7 @@ class Refinement:
     grid: int = 9
     enlarge: float = 1.5
     beta: float = 1.0
+    score: Literal["iou", "class"] = "iou"
 
     def __post_init__(self) -> None:
         check_range(self, ("steps", 0, MAX_REFINE_STEPS), ("hidden", 1, 4096), ("heads", 1, 64))

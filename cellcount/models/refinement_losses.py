@@ -1,6 +1,8 @@
 """What attention refinement learns from: boxes and classes, or rewards (seeds/004, table 2).
 
-Supervised: generalised IoU of the box after every step, cross-entropy of the last class. Then, as
+Supervised: generalised IoU of the box after every step, cross-entropy of the last class, which asks
+of a cell's own class no more than the IoU that its box has reached: then scores rank boxes by how
+well they sit, too (Li et al. 2020, arXiv:2006.04388, there with another loss). Then, as
 an option, actor and critic: every move is drawn from a Gaussian around the proposed one and pays
 the gain in IoU at once. An episode ends, with a bonus, where class and box are right; one that does
 not within the T steps (the table's t_max) is worth what the critic expects of the state it left.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +78,11 @@ class Policy(nn.Module):
 
 
 def supervised_losses(
-    refined: Refined, labels: Tensor, wanted: Tensor, box_weight: float
+    refined: Refined,
+    labels: Tensor,
+    wanted: Tensor,
+    box_weight: float,
+    score: Literal["iou", "class"],
 ) -> dict[str, Tensor]:
     """Loss of the boxes after every step, and of the last class.
 
@@ -85,9 +91,17 @@ def supervised_losses(
         labels: (R,).
         wanted: the true box of each foreground region, (R, 4); others are not looked at.
         box_weight: weight of the box loss beside cross-entropy.
+        score: what is asked of a foreground region's own class: the ``iou`` of its last box, the
+            rest being background, or all (``class``).
     """
-    losses = {"loss_refined_class": F.cross_entropy(refined.logits, labels)}
     foreground = torch.where(labels > 0)[0]
+    asked = F.one_hot(labels, refined.logits.shape[1]).to(refined.logits.dtype)
+    if score == "iou" and len(refined.boxes):
+        last = refined.boxes[-1].detach()
+        reached = box_iou(last[foreground], wanted[foreground]).diagonal().to(asked.dtype)
+        asked[foreground, 0] = 1 - reached
+        asked[foreground, labels[foreground]] = reached
+    losses = {"loss_refined_class": F.cross_entropy(refined.logits, asked)}
     steps = max(len(refined.boxes), 1)
     total = refined.boxes.sum() * 0
     for boxes in refined.boxes:

@@ -74,6 +74,8 @@ class DetectorTraining:
         refine_grid, refine_enlarge: places along each side of the window, and that side over the
             region's.
         refine_beta: temperature of ``literal``.
+        refine_score: what the second look's score learns to be: the ``iou`` that the moved box
+            has with the cell, or the probability of its ``class`` alone, as in the paper.
         refine_objective: ``supervised``, or ``actor-critic``: rewards for every step, from weights
             whose second look was supervised (``init``).
         learn: ``all``, ``heads`` (backbone and pyramid stay as they are) or ``refinement`` alone.
@@ -122,6 +124,7 @@ class DetectorTraining:
     refine_grid: int = 9
     refine_enlarge: float = 1.5
     refine_beta: float = 1.0
+    refine_score: Literal["iou", "class"] = "iou"
     refine_objective: Literal["supervised", "actor-critic"] = "supervised"
     learn: Literal["all", "heads", "refinement"] = "all"
     resize: Literal["rbc", "long-edge"] = "rbc"

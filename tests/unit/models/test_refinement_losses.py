@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -133,7 +134,8 @@ def test_the_policy_is_a_gaussian() -> None:
     assert float(policy.entropy().detach()) == pytest.approx(entropy, rel=1e-5)
 
 
-def test_supervised_losses_by_hand() -> None:
+@pytest.mark.parametrize(("score", "reached"), [("class", 1.0), ("iou", 0.5)])
+def test_supervised_losses_by_hand(score: Literal["iou", "class"], reached: float) -> None:
     boxes = torch.stack([TRUTH.repeat(2, 1), torch.tensor([[20.0, 20, 44, 32], [0, 0, 9, 9]])])
     logits = torch.tensor([[0.0, math.log(3), 0.0], [math.log(2), 0, 0]])
     losses = supervised_losses(
@@ -141,11 +143,14 @@ def test_supervised_losses_by_hand() -> None:
         torch.tensor([1, 0]),
         TRUTH.repeat(2, 1),
         box_weight=6.0,
+        score=score,
     )
     # Foreground alone: GIoU 1 after the first step, 0.5 after the second; 2 steps, 2 regions.
     assert float(losses["loss_refined_box"].detach()) == pytest.approx(6 * 0.5 / 4, rel=1e-5)
+    # The first region's own class has 3/5, background 1/5; the second's background has 1/2.
+    own = -reached * math.log(3 / 5) - (1 - reached) * math.log(1 / 5)
     assert float(losses["loss_refined_class"].detach()) == pytest.approx(
-        (math.log(5 / 3) + math.log(2)) / 2, rel=1e-5
+        (own + math.log(2)) / 2, rel=1e-5
     )
 
 
@@ -191,7 +196,7 @@ def test_supervision_learns_to_move_boxes_and_to_name_cells() -> None:
     for _ in range(120):
         refined, _, truth = run(net)
         labels = torch.full((len(truth),), 2)
-        losses = supervised_losses(refined, labels, truth, box_weight=6.0)
+        losses = supervised_losses(refined, labels, truth, box_weight=6.0, score="iou")
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
