@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellcount.records import CellClass
 
 _WIDTH = 96
-_LABEL_WIDTH = 15
+_LABEL_WIDTH = 20  # of the longest name of a type
 #: Told first of any data set, training or evaluation; a card keeps its keys in no order.
 _FIRST = ("name", "data", "source", "license", "split", "images", "date")
 _PER_FIELD = (
