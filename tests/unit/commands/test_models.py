@@ -116,7 +116,7 @@ def test_show_tells_everything_of_the_card(run: Run, tiny_weights: Path, tmp_pat
         "Does not type white cells.",
     ):
         assert told in out
-    assert max(map(len, out.splitlines())) <= max(96, 18 + len(str(weights)))
+    assert max(map(len, out.splitlines())) <= max(96, 23 + len(str(weights)))
 
 
 def test_show_as_json_is_the_card_itself(run: Run, tiny_weights: Path) -> None:
