@@ -3,13 +3,14 @@
 Everything takes whole numbers of cells and works on none of them: what is undefined is None, never
 0 / 0. Sources stand with each formula; ``docs`` and the report name them too.
 
-Shapes: F fields, K classes.
+Shapes: F fields, K classes or types, D draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ FEWEST_FIELDS = 10
 #: Beyond this many cells a share near a threshold is not worth counting on for.
 MOST_CELLS = 5000
 _DRAWN_AT_ONCE = 100
+#: Steps that move no share by more end the search for a mixture; draws need be less exact.
+_STILL, _NEARLY_STILL = 1e-9, 1e-6
+_MOST_STEPS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,65 +191,103 @@ def field_bootstrap(
     return percentile_limits(shares, confidence)
 
 
-def adjusted_shares(
-    counts: NDArray[np.int64],
-    confusion: NDArray[np.int64],
-    *,
-    draws: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], list[Limits]]:
+class Unmixing:
     """Shares corrected for the classifier's confusions, with limits that know both samples.
-
-    Arguments are those of `adjusted_draws`.
-
-    Returns:
-        Shares (K,) that add up to 1, and their limits, percentiles of the draws.
-
-    Raises:
-        ValueError: no cells, or a class was never validated.
-    """
-    shares, sampled = adjusted_draws(counts, confusion, draws=draws, seed=seed)
-    return shares, percentile_limits(sampled, confidence)
-
-
-def adjusted_draws(
-    counts: NDArray[np.int64],
-    confusion: NDArray[np.int64],
-    *,
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares corrected for the classifier's confusions, and the same from samples drawn again.
 
     The shares are those that best explain the counts through the confusion matrix (expectation
     maximisation of the multinomial mixture; Forman 2008, Data Min Knowl Disc 17:164, compares
-    such methods). Counts and the rows of the confusion matrix are drawn again, so that the spread
-    of the draws is that of both samples.
+    such methods). Counts and the rows of the matrix are drawn from their posteriors, so that the
+    spread of the draws is that of both samples, and no share is certain because a sample had none
+    of it, or nothing else.
+
+    The priors are Jeffreys' (1946, Proc R Soc A 186:453): half a cell for every entry of the
+    matrix, and for either side of the share that is asked, however many types there are (Berger
+    and Bernardo 1992, Biometrika 79:25). A side without any cell has a whole one, for Jeffreys'
+    limits are too narrow there (Brown, Cai and DasGupta 2001, Stat Sci 16:101, section 4.1.1).
 
     Args:
-        counts: cells given each class, (K,).
+        counts: cells that the classifier gave each type, (K,).
         confusion: cells of a validation set, rows true, columns given, (K, K); each row has some.
-        draws: bootstrap samples, D.
+        draws: D.
+        confidence: of the limits.
         seed: of the draws.
 
-    Returns:
-        Shares (K,) and (D, K), each with a sum of 1.
-
     Raises:
-        ValueError: no cells, or a class was never validated.
+        ValueError: a type was never validated.
     """
-    validated = confusion.sum(axis=1)
-    if not counts.sum() or (validated == 0).any():
-        raise ValueError("expected some counted cells and some validated cells of each class")
-    rng = np.random.default_rng(seed)
-    again = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws)  # (D, K)
-    rows = [
-        rng.multinomial(n, row / n, size=draws) / n
-        for n, row in zip(validated, confusion, strict=True)
-    ]
-    sampled = _mixtures(again, np.stack(rows, axis=1))
-    return _mixtures(counts[None], (confusion / validated[:, None])[None])[0], sampled
+
+    def __init__(
+        self,
+        counts: NDArray[np.int64],
+        confusion: NDArray[np.int64],
+        *,
+        draws: int = 1000,
+        confidence: float = 0.95,
+        seed: int = 0,
+    ) -> None:
+        validated = confusion.sum(axis=1)
+        if (validated == 0).any():
+            raise ValueError("expected some validated cells of each type")
+        self.counts, self.draws, self.confidence, self.seed = counts, draws, confidence, seed
+        rng = np.random.default_rng(seed)
+        self._rates = _simplex(rng.standard_gamma(confusion + 0.5, (draws, *confusion.shape)))
+        self._shares = np.zeros(len(counts))
+        if counts.sum():
+            rates = (confusion / validated[:, None])[None]
+            self._shares = _mixtures(_simplex(counts[None]), rates, _STILL)[0]
+
+    def share(
+        self,
+        part: NDArray[np.bool_],
+        whole: NDArray[np.bool_],
+        known: tuple[int, int, int] = (0, 0, 0),
+    ) -> tuple[float, Limits] | None:
+        """The share of some types, from 0 to 1, and its limits; None of no cells.
+
+        Args:
+            part: the types, (K,).
+            whole: what they are a share of, themselves among it, (K,).
+            known: cells besides, whose type is certain: in the part, in the rest of the whole,
+                outside it. They are cells of the same sample, so they are drawn as well.
+        """
+        sides = [part, whole & ~part, ~whole]
+        value = _part_of_whole(self.counts.sum() * self._shares[None], sides, np.array([known]))
+        if np.isnan(value[0]):
+            return None
+        shape = [*(self.counts + _prior(sides, self.counts, known)), *known]
+        again = np.random.default_rng(self.seed + 1).standard_gamma(shape, (self.draws, len(shape)))
+        given, certain = again[:, : len(part)], again[:, len(part) :]
+        shares = _mixtures(_simplex(given), self._rates, _NEARLY_STILL)
+        sampled = _part_of_whole(shares * given.sum(axis=1, keepdims=True), sides, certain)
+        (limits,) = percentile_limits(sampled[~np.isnan(sampled), None], self.confidence)
+        found, high = float(value[0]), 1.0 if limits.high is None else limits.high
+        return found, Limits(min(limits.low, found), max(high, found))
+
+
+def _prior(
+    sides: Sequence[NDArray[np.bool_]],
+    counts: NDArray[np.int64],
+    known: Sequence[int],
+) -> NDArray[np.float64]:
+    """Cells added to each type, (K,): half a one to every side, one to a side that has none."""
+    added = np.zeros(len(counts))
+    for side, certain in zip(sides, known, strict=True):
+        if side.any():
+            added[side] = (0.5 if counts[side].sum() + certain else 1.0) / side.sum()
+    return added
+
+
+def _simplex(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(numbers / numbers.sum(axis=-1, keepdims=True))
+
+
+def _part_of_whole(
+    cells: NDArray[np.float64], sides: Sequence[NDArray[np.bool_]], known: NDArray[Any]
+) -> NDArray[np.float64]:
+    """The first side of the first two, (D,), NaN of nothing; cells (D, K), known cells (D, 3)."""
+    part, rest = (cells[:, side].sum(axis=1) + known[:, i] for i, side in enumerate(sides[:2]))
+    whole = part + rest
+    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
 
 
 def percentile_limits(sampled: NDArray[np.float64], confidence: float = 0.95) -> list[Limits]:
@@ -255,21 +297,27 @@ def percentile_limits(sampled: NDArray[np.float64], confidence: float = 0.95) ->
     return [Limits(float(a), float(b)) for a, b in zip(low, high, strict=True)]
 
 
-def _mixtures(counts: NDArray[np.int64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Most likely shares of the true classes (D, K), for each draw of its own.
+def _mixtures(
+    observed: NDArray[np.float64], rates: NDArray[np.float64], still: float
+) -> NDArray[np.float64]:
+    """Most likely shares of the true types (D, K), for each draw of its own.
 
     Args:
-        counts: cells given each class, (D, K).
+        observed: shares given each type, (D, K).
         rates: P(given | true), rows true, (D, K, K).
+        still: a draw is done when a step moves none of its shares by more.
     """
-    shares = np.full(counts.shape, 1 / counts.shape[1])
-    observed = counts / counts.sum(axis=1, keepdims=True)
-    for _ in range(500):
-        seen = np.matmul(shares[:, None], rates)[:, 0]  # (D, K)
+    shares = np.full(observed.shape, 1 / observed.shape[1])
+    going = np.arange(len(observed))  # draws that still move
+    for _ in range(_MOST_STEPS):
+        before = shares[going]
+        seen = np.matmul(before[:, None], rates)[:, 0]
         surplus = np.divide(observed, seen, out=np.zeros_like(seen), where=seen > 0)
-        updated = shares * np.matmul(rates, surplus[..., None])[..., 0]
-        updated /= updated.sum(axis=1, keepdims=True)
-        if np.abs(updated - shares).max() < 1e-9:
-            return np.asarray(updated)
-        shares = updated
-    return np.asarray(shares)
+        after = _simplex(before * np.matmul(rates, surplus[..., None])[..., 0])
+        shares[going] = after
+        moving = np.abs(after - before).max(axis=1) > still
+        if not moving.any():
+            break
+        if moving.mean() < 0.8:  # copying the rest costs more than it saves
+            going, observed, rates = going[moving], observed[moving], rates[moving]
+    return shares

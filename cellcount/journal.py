@@ -23,10 +23,12 @@ from cellcount.errors import JournalError
 from cellcount.images.file_key import FileKey, key_of, still_holds
 from cellcount.journal_file import (
     DamagedError,
+    check_identity,
     connect,
     discard,
     explained,
     holder_file,
+    identity_of,
     leave_note,
     prepare,
 )
@@ -76,6 +78,7 @@ class Journal:
         self.differences: tuple[str, ...] = ()
         self.left_behind = left_behind
         self._connection = connection
+        self._identity = identity_of(path)
         self._settings_id = _EVERY
         self._lock = Lock()
         self._closed = False
@@ -321,8 +324,9 @@ class Journal:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """One thread writes at a time."""
+        """One thread writes at a time, and only where it will be found again."""
         with self._lock, explained(self.path):
+            check_identity(self.path, self._identity)
             yield
 
     def _insert(self, rows: Iterable[Sequence[object]]) -> None:

@@ -40,18 +40,44 @@ CREATE TABLE result (
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open and lock the file without changing it."""
+    """Open and lock the file without changing it; an empty one where there is none."""
     with explained(path):
+        path.touch()
+        before = identity_of(path)
         # Serialised by SQLite itself; each write is one statement, so threads may share it.
         connection = sqlite3.connect(
             path, timeout=0.5, isolation_level=None, check_same_thread=False
         )
         try:
             connection.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")
+            check_identity(path, before)  # what is locked may have been removed meanwhile
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def identity_of(path: Path) -> tuple[int, int]:
+    """Device and inode of the file that a path leads to."""
+    state = path.stat()
+    return state.st_dev, state.st_ino
+
+
+def check_identity(path: Path, expected: tuple[int, int]) -> None:
+    """Raise where another file, or none, is at the path of a journal that is open.
+
+    Raises:
+        JournalError: what would be written would be lost.
+    """
+    try:
+        if identity_of(path) == expected:
+            return
+    except FileNotFoundError:
+        pass
+    raise JournalError(
+        f"{path} was removed or replaced while it was in use; what was not yet in the tables is "
+        "lost: give the command again"
+    )
 
 
 def prepare(path: Path, connection: sqlite3.Connection) -> None:
@@ -92,15 +118,25 @@ def discard(path: Path) -> None:
         header = _header(path)
         if header and not _is_ours(header):
             raise _foreign(path)
-        with contextlib.suppress(DamagedError):
-            _check_unreviewed(path)
-        path.with_name(path.name + "-journal").unlink(missing_ok=True)
-        path.unlink()
+        try:
+            connection = connect(path)
+        except DamagedError:
+            _unlink(path)
+            return
+        with contextlib.closing(connection):
+            with contextlib.suppress(DamagedError):
+                _check_unreviewed(path, connection)
+            _unlink(path)  # while it is locked: two that start afresh never hold one each
 
 
-def _check_unreviewed(path: Path) -> None:
+def _unlink(path: Path) -> None:
+    path.with_name(path.name + "-journal").unlink(missing_ok=True)
+    path.unlink()
+
+
+def _check_unreviewed(path: Path, connection: sqlite3.Connection) -> None:
     """What people said of cells is not thrown away with what a model can find again."""
-    with contextlib.closing(connect(path)) as connection, explained(path):
+    with explained(path):
         if has_reviews(connection):
             raise JournalError(
                 f"{path} holds reviews of cells, which --fresh would lose; name another --out, "

@@ -9,7 +9,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -291,6 +291,8 @@ class Pipeline:
         settings: what decides the numbers.
         scales: factors of slides without known µm/px.
         typer: gives the cells their types, None where they stay untyped.
+        check: called within images that take long, between the windows of a scan; ends the work
+            by raising what is no ``Exception``.
     """
 
     def __init__(
@@ -299,9 +301,10 @@ class Pipeline:
         settings: AnalyzeSettings,
         scales: SlideScales,
         typer: CellTyper | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._detector, self._settings, self._scales = detector, settings, scales
-        self._typer = typer
+        self._typer, self._check = typer, check
         self._stain = load_stain_reference(settings.stain_reference)
         card = detector.engine.card
         chosen = thresholds_of(card, settings.min_score)
@@ -354,7 +357,8 @@ class Pipeline:
         """What is detected on a field or a scan."""
         if isinstance(source, Picture):
             return self._detector.detect(source.pixels, factor)
-        return detect_on_scan(self._detector, source, factor, survey(source).gains)
+        gains = survey(source).gains
+        return detect_on_scan(self._detector, source, factor, gains, check=self._check)
 
     def _quality(self, source: Picture | Scan, factor: float) -> Quality:
         """How good a field or a scan is, as it was read."""

@@ -71,6 +71,11 @@ def _slurm(environment: Mapping[str, str]) -> Shard:
             "which are not set here; submit the job with sbatch --array=1-N, or write --shard I/N"
         )
     number, count = int(found["ID"]), int(found["COUNT"])
+    if count == 1 and number > 1:
+        raise UsageError(
+            f"--shard slurm: task {number} was submitted alone, so the number of shards is "
+            f"unknown; write --shard {number}/N with the N of the whole array"
+        )
     first = int(found["MIN"]) if found["MIN"].isdecimal() else 1
     last = int(found["MAX"]) if found["MAX"].isdecimal() else first + count - 1
     step = (last - first) // (count - 1) if count > 1 else 1

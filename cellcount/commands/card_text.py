@@ -198,6 +198,8 @@ def _phrase(values: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:  # noqa: ANN401 -- JSON values are of any type
     if isinstance(value, Mapping):
         return f"({_phrase(value)})"
+    if isinstance(value, list | tuple):  # a matrix's row, which ends so
+        return " ".join(_value(v) for v in value) + ";"
     if value is None:
         return "none"
     if isinstance(value, bool):

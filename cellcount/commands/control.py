@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellcount.commands import options as shared
-from cellcount.commands.wording import shown
+from cellcount.commands.wording import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.evaluation.control_values import Watched
@@ -97,7 +97,8 @@ def _say(done: ControlRun, log: Path) -> None:
         if one.drift is not None:
             click.echo(f"  {_drift(one)}")
     if done.runs_needed:
-        click.echo(f"  drift    judged after {done.runs_needed} more runs that pass")
+        more = number_of(done.runs_needed, "more run that passes", "more runs that pass")
+        click.echo(f"  drift    judged after {more}")
     for cell in done.missed[:_SHOWN]:
         place = ", ".join(f"{v:g}" for v in cell.place)
         click.echo(f"  missed   {shown(cell.image)} at {place} {shown(cell.type_name)}".rstrip())

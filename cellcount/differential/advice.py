@@ -44,9 +44,14 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
     yield from _on_adjustment(tally)
 
 
+def _number(n: int, things: str) -> str:
+    """So many things, one of them in the singular."""
+    return f"{n:,} {things.removesuffix('s') if n == 1 else things}"
+
+
 def _what(tally: Tally) -> str:
     fields = tally.sample.fields
-    where = "" if fields is None else f" on {fields:,} field{'s' * (fields != 1)}"
+    where = "" if fields is None else f" on {_number(fields, 'fields')}"
     return f"{tally.profile.cells} that it counts{where}"
 
 
@@ -85,14 +90,14 @@ def _on_number(tally: Tally) -> Iterator[Advice]:
     if targets and tally.total < targets[0].cells:
         yield Advice(
             "few_cells",
-            f"{tally.total:,} cells counted, fewer than the {targets[0].cells:,} of the profile's "
-            f"first target ({targets[0].meaning})",
+            f"{_number(tally.total, 'cells')} counted, fewer than the {targets[0].cells:,} of the "
+            f"profile's first target ({targets[0].meaning})",
         )
     short = [t for t in targets if tally.total >= t.cells and slides < t.slides]
     if short:
         yield Advice(
             "few_slides",
-            f"{short[-1].cells:,} cells are reached, but on {slides} slide{'s' * (slides != 1)}; "
+            f"{short[-1].cells:,} cells are reached, but on {_number(slides, 'slides')}; "
             f"{short[-1].slides} are asked for ({short[-1].meaning})",
         )
     fields = tally.sample.fields
@@ -130,8 +135,8 @@ def _on_thresholds(tally: Tally, blasts: Figure | None) -> Iterator[Advice]:
         yield Advice(
             f"blasts_near_{threshold:g}",
             f"blasts {blasts.value:.1f} % ({blasts.limits.low:.1f}–{high:.1f}) of "
-            f"{tally.total:,} {tally.profile.cells} leave the threshold of {threshold:g} % open; "
-            f"{remedy}",
+            f"{_number(tally.total, tally.profile.cells)} leave the threshold of {threshold:g} % "
+            f"open; {remedy}",
         )
 
 
@@ -141,8 +146,8 @@ def _on_unclassified(tally: Tally) -> Iterator[Advice]:
     if typed and 100 * tally.unclassified / typed > most:
         yield Advice(
             "unclassified",
-            f"{tally.unclassified:,} of {typed:,} typed cells are unclassified, more than {most:g} "
-            "%; they are in no percentage, so look at them before you rely on any",
+            f"unclassified {tally.unclassified:,} of {_number(typed, 'typed cells')}, more than "
+            f"{most:g} %; none of it is in any percentage, so look before you rely on one",
         )
 
 
@@ -171,12 +176,13 @@ def _on_adjustment(tally: Tally) -> Iterator[Advice]:
     confusion = tally.rules.confusion
     if confusion is None:
         return
-    known = {t.id for t in tally.coverage.types} <= set(confusion.ids)
-    if not known:
-        text = "nothing is adjusted: a reviewer gave types that the classifier does not know"
+    if not tally.adjustable:
+        text = f"nothing is adjusted: {confusion.source} does not know all types found here"
     else:
         text = (
             f"adjusted figures undo the classifier's confusions as found in {confusion.source}; "
             "they hold where cells are confused here as they were there"
         )
+        if labelled := int(tally.reviewed.sum()):
+            text += f"; {_number(labelled, 'cells')} that a person labelled are taken as they are"
     yield Advice("adjusted", text)

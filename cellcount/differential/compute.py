@@ -18,7 +18,7 @@ from cellcount.differential.figures import (
     TypeRows,
 )
 from cellcount.differential.measures import measures
-from cellcount.differential.tally import Tally
+from cellcount.differential.tally import UNNAMED, Tally
 from cellcount.profiles.profile import Profile, RowSet
 from cellcount.records import UNCLASSIFIED
 
@@ -47,7 +47,8 @@ def differential(
         rules: how limits are made; None for Wilson's 95 %.
 
     Raises:
-        ValueError: a count of a type that is not assessable, or a negative one.
+        ValueError: a count of a type that is not assessable, a negative one, or more cells
+            reviewed than counted.
     """
     rules = rules or Rules()
     coverage = Coverage(profile, assessable)
@@ -121,7 +122,7 @@ def _classes(coverage: Coverage) -> Iterator[_Asked]:
 def _pools(coverage: Coverage) -> Iterator[_Asked]:
     for rows, members in coverage.pools.items():
         notes = [coverage.types[i].note for i in members if coverage.types[i].note]
-        name = " or ".join(coverage.types[i].name for i in members)
+        name = " or ".join(t.name for t in (coverage.types[i] for i in members) if t.rows[1:])
         note = "; ".join([f"{coverage.words(rows)}, not split", *notes])
         yield "pool", "+".join(rows), name, members, note
 
@@ -143,14 +144,12 @@ def _sets(tally: Tally) -> Iterator[_Asked]:
 def _unnamed(tally: Tally, row: str) -> Figure:
     """A row of the denominator that the classifier cannot name by itself."""
     coverage, name = tally.coverage, tally.profile.name_of(row)
-    pool = coverage.pool_of(row)
-    found = tally.cells(coverage.own(row))
+    pool, members = coverage.pool_of(row), coverage.own(row)
     if pool is not None:
         note = f"counted, but only together: {coverage.words(pool)}"
+        note += tally.by_reviewers(members, ", counted with them")
         return tally.figure("class", row, name, "pooled", note=note)
-    note = "the classifier cannot name them"
-    if found:
-        note += f"; a reviewer named {found:,}, which the denominator holds"
+    note = UNNAMED + tally.by_reviewers(members, ", which the denominator holds")
     return tally.figure("class", row, name, "not assessed", note=note)
 
 
@@ -174,14 +173,19 @@ def _outside(tally: Tally) -> Iterator[Figure]:
     coverage = tally.coverage
     for row in tally.profile.outside:
         name = tally.profile.name_of(row)
+        members = coverage.own(row)
         if coverage.is_named(row):
-            yield tally.figure("outside", row, name, n=tally.cells(coverage.own(row)))
+            yield tally.figure("outside", row, name, n=tally.cells(members))
         else:
-            note = "the classifier cannot name them"
+            note = UNNAMED + tally.by_reviewers(members)
             yield tally.figure("outside", row, name, "not assessed", note=note)
     for i in coverage.elsewhere:
         one, note = coverage.types[i], f"no row of {tally.profile.name}"
-        yield tally.figure("outside", one.id, one.name, n=tally.cells([i]), note=note)
+        if one.searched:
+            yield tally.figure("outside", one.id, one.name, n=tally.cells([i]), note=note)
+        else:
+            note = f"{note}; {UNNAMED}{tally.by_reviewers([i])}"
+            yield tally.figure("outside", one.id, one.name, "not assessed", note=note)
     note = "the classifier was not sure enough"
     yield tally.figure("outside", UNCLASSIFIED, UNCLASSIFIED, n=tally.unclassified, note=note)
 

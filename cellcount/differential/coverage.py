@@ -60,22 +60,34 @@ class Coverage:
 
     @cached_property
     def pools(self) -> dict[tuple[str, ...], tuple[int, ...]]:
-        """Rows that types of the denominator pool → positions of these types.
+        """Rows that types of the denominator pool → positions of the types that stand there.
 
-        Rows stand in the profile's order, pools in that of their first row.
+        Rows stand in the profile's order, pools in that of their first row. A type of one row
+        stands in its pool too, unless that row has a number of its own: so every cell of the
+        denominator is in one row or one pool, but for those of rows that are not assessed.
         """
-        order = {row: i for i, row in enumerate(self.profile.rows)}
-        found: dict[tuple[str, ...], list[int]] = {}
+        found: dict[tuple[str, ...], list[int]] = {rows: [] for rows in self._pooled}
         for i in self.denominator:
-            rows = tuple(sorted(self.types[i].rows, key=order.__getitem__))
+            rows = self.types[i].rows
             if len(rows) > 1:
-                found.setdefault(rows, []).append(i)
-        ranked = sorted(found, key=lambda rows: [order[row] for row in rows])
-        return {rows: tuple(found[rows]) for rows in ranked}
+                found[self._in_order(rows)].append(i)
+            elif not self.is_named(rows[0]) and (pool := self.pool_of(rows[0])):
+                found[pool].append(i)
+        return {rows: tuple(members) for rows, members in found.items()}
 
     def pool_of(self, row: str) -> tuple[str, ...] | None:
-        """The rows that this one is pooled with, itself among them; None where it is not."""
-        return next((rows for rows in self.pools if row in rows), None)
+        """The fewest rows that this one is pooled with, itself among them; None of none."""
+        return min((rows for rows in self._pooled if row in rows), key=len, default=None)
+
+    @cached_property
+    def _pooled(self) -> tuple[tuple[str, ...], ...]:
+        """Rows that some type of the denominator pools."""
+        counted = (self.types[i].rows for i in self.denominator)
+        several = {self._in_order(rows) for rows in counted if len(rows) > 1}
+        return tuple(sorted(several, key=lambda rows: [self.profile.rows.index(r) for r in rows]))
+
+    def _in_order(self, rows: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(rows, key=self.profile.rows.index))
 
     @cached_property
     def elsewhere(self) -> tuple[int, ...]:

@@ -150,6 +150,7 @@ class Sample:
         failed, excluded: fields that could not be analysed, or were left out on purpose.
         slides: slides they lie on.
         per_field: cells of each field and type (F, K), in the order of the assessable types.
+        reviewed: type → cells among the counted ones that a person has labelled.
         objects: class of the detector → objects.
         object_names: class of the detector → its name in words.
         area_um2: of all fields analysed, None where the scale of one is unknown.
@@ -161,6 +162,7 @@ class Sample:
     excluded: int = 0
     slides: int = 1
     per_field: NDArray[np.int64] | None = None
+    reviewed: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, int] = field(default_factory=dict)
     object_names: Mapping[str, str] = field(default_factory=dict)
     area_um2: float | None = None

@@ -12,7 +12,7 @@ from cellcount.differential.figures import (
     Estimate,
     Figure,
 )
-from cellcount.differential.tally import Tally, scaled
+from cellcount.differential.tally import UNNAMED, Tally, scaled
 from cellcount.profiles.profile import MeRule
 
 PER_L = "10⁹/L"
@@ -173,7 +173,7 @@ def _nrbc(tally: Tally) -> Iterator[Figure]:
         return
     name = f"{tally.profile.name_of(row)} per 100 {tally.of}"
     if not tally.coverage.is_named(row):
-        note = "the classifier cannot name them"
+        note = UNNAMED + tally.by_reviewers(tally.coverage.own(row))
         yield _measure(tally, "nrbc_per_100", name, "not assessed", note=note)
         return
     n = tally.cells(tally.coverage.own(row))

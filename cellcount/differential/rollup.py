@@ -32,6 +32,7 @@ class FieldCounts:
         types: int64 (K + 1,).
         objects: int64 (C,).
         area_um2: None where its scale is unknown.
+        reviewed: int64 (K,), the cells of ``types`` that a person has labelled; None where none.
     """
 
     ref: ImageRef
@@ -39,6 +40,7 @@ class FieldCounts:
     types: NDArray[np.int64]
     objects: NDArray[np.int64]
     area_um2: float | None = None
+    reviewed: NDArray[np.int64] | None = None
 
 
 def field_counts(
@@ -58,7 +60,11 @@ def field_counts(
     if result.um_per_px is not None:
         area = result.width_px * result.height_px * result.um_per_px**2
     objects = count_by_class(result.cells, num_classes)
-    return FieldCounts(result.ref, result.status, types, objects, area)
+    reviewed, said = None, result.cells.types
+    if result.reviewed and said is not None:
+        by_person = np.isin(np.arange(len(said)), list(result.reviewed)) & said.accepted
+        reviewed = np.bincount(said.best[by_person], minlength=len(type_ids)).astype(np.int64)
+    return FieldCounts(result.ref, result.status, types, objects, area, reviewed)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -112,6 +118,8 @@ def unit_differential(
     done = [one for one in unit.fields if one.status == "done"]
     per_field = np.array([one.types for one in done], np.int64)
     per_field = per_field.reshape(len(done), len(assessable) + 1)
+    labelled = [one.reviewed for one in done if one.reviewed is not None]
+    reviewed = np.sum(labelled, axis=0).tolist() if labelled else [0] * len(assessable)
     objects = np.array([one.objects for one in done], np.int64).reshape(-1, len(classes))
     areas = [one.area_um2 for one in done]
     given = {one.ref.wbc_10e9_per_l for one in unit.fields} - {None}
@@ -121,6 +129,7 @@ def unit_differential(
         excluded=sum(one.status == "excluded" for one in unit.fields),
         slides=len({one.ref.slide for one in done}),
         per_field=per_field[:, :-1] if done else None,
+        reviewed={t.id: n for t, n in zip(assessable, reviewed, strict=True) if n},
         objects={c.id: int(n) for c, n in zip(classes, objects.sum(axis=0), strict=True)},
         object_names={c.id: c.plural for c in classes},
         area_um2=None if None in areas else float(sum(a for a in areas if a is not None)),
@@ -130,7 +139,8 @@ def unit_differential(
     counts = dict(zip(ids, per_field.sum(axis=0).tolist(), strict=True)) if assessable else {}
     if unit.level == "run":
         sample = replace(sample, per_field=None)
-        whole = counts_only(differential(counts, profile, assessable, sample=sample, rules=rules))
+        plain = replace(rules or Rules(), confusion=None)
+        whole = counts_only(differential(counts, profile, assessable, sample=sample, rules=plain))
         forced = rules is not None and rules.forced
         return replace(whole, advice=(*_forced(profile, forced=forced), *whole.advice))
     return differential(counts, profile, assessable, sample=sample, rules=rules)

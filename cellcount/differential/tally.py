@@ -1,6 +1,6 @@
 """The counts of one sample against its profile: shares with all their limits.
 
-Shapes: F fields, K types, D draws.
+Shapes: F fields, K types.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellcount.counting import (
     Limits,
-    adjusted_draws,
+    Unmixing,
     corrected_wbc,
     field_bootstrap,
-    percentile_limits,
     share_limits,
 )
 from cellcount.differential.coverage import Coverage
@@ -25,7 +23,6 @@ from cellcount.differential.figures import (
     ASSESSED_CELLS,
     PERCENT,
     Assessment,
-    Confusion,
     Estimate,
     Figure,
     Kind,
@@ -33,6 +30,9 @@ from cellcount.differential.figures import (
     Sample,
 )
 from cellcount.records import UNCLASSIFIED
+
+#: Why a row has no number.
+UNNAMED = "the classifier cannot name them"
 
 
 class Tally:
@@ -45,7 +45,8 @@ class Tally:
         rules: how limits are made.
 
     Raises:
-        ValueError: a count of a type that is not assessable, or a negative one.
+        ValueError: a count of a type that is not assessable, a negative one, or more cells
+            reviewed than counted.
     """
 
     def __init__(
@@ -58,6 +59,9 @@ class Tally:
         self.coverage, self.profile = coverage, coverage.profile
         self.sample, self.rules = sample, rules
         self.by_type = np.array([counts.get(i, 0) for i in ids], np.int64)  # (K,)
+        self.reviewed = np.array([sample.reviewed.get(i, 0) for i in ids], np.int64)  # (K,)
+        if (self.reviewed > self.by_type).any():
+            raise ValueError(f"{dict(sample.reviewed)} cells are reviewed of {dict(counts)}")
         self.unclassified = int(counts.get(UNCLASSIFIED, 0))
         self.counted = sample.fields != 0
         self.total = self.cells(coverage.denominator)
@@ -65,6 +69,11 @@ class Tally:
     def cells(self, members: Iterable[int]) -> int:
         """Cells of some types."""
         return int(self.by_type[list(members)].sum())
+
+    def by_reviewers(self, members: Iterable[int], more: str = "") -> str:
+        """The end of a note: cells that only a reviewer named; "" of none."""
+        n = self.cells(members)
+        return f"; a reviewer named {n:,}{more}" if n else ""
 
     @property
     def of(self) -> str:
@@ -112,7 +121,7 @@ class Tally:
         """
         parts = [members for _, _, _, members, _ in asked]
         drawn = self._bootstrap(parts)
-        adjusted = self._adjusted(parts)
+        adjusted = {part: self._adjusted(part) for part in dict.fromkeys(parts)}
         figures = {}
         for i, (kind, id_, name, members, note) in enumerate(asked):
             n = self.cells(members)
@@ -129,7 +138,7 @@ class Tally:
                 limits=limits,
                 method=self.rules.method if limits else "",
                 bootstrap=drawn[i],
-                adjusted=adjusted[i],
+                adjusted=adjusted[members],
                 absolute_10e9_per_l=self._absolute(value, limits),
                 note=note,
             )
@@ -158,35 +167,48 @@ class Tally:
             return [None] * len(parts)
         return [scaled(limit, 100) for limit in limits[:-1]]
 
-    def _adjusted(self, parts: Sequence[tuple[int, ...]]) -> list[Estimate | None]:
-        """Percentages corrected for confusions, None where none is known or nothing counted."""
-        if self._mixture is None:
-            return [None] * len(parts)
-        shares, sampled = self._mixture
-        inside = list(self.coverage.denominator)
-        whole, wholes = shares[inside].sum(), sampled[:, inside].sum(axis=1)
-        if not inside or whole <= 0 or (wholes <= 0).any():
-            return [None] * len(parts)
-        values = [float(100 * shares[list(p)].sum() / whole) for p in parts]
-        draws = [100 * sampled[:, list(p)].sum(axis=1) / wholes for p in parts]
-        limits = percentile_limits(np.stack(draws, axis=1), self.rules.confidence) if draws else []
-        return [Estimate(v, limit) for v, limit in zip(values, limits, strict=True)]
+    def _adjusted(self, members: tuple[int, ...]) -> Estimate | None:
+        """A percentage corrected for confusions, None where none is known or nothing counted."""
+        unmixing, types = self._unmixing, self.coverage.types
+        if unmixing is None or not self.total:
+            return None
+        if any(types[i].searched and i not in self._confused for i in members):
+            return None  # what it is taken for is not known
+        part, whole = set(members), set(self.coverage.denominator)
+        inside, outside = whole - part, set(range(len(types))) - whole
+        known = [int(self.reviewed[list(side)].sum()) for side in (part, inside, outside)]
+        found = unmixing.share(
+            np.isin(self._confused, list(part)),
+            np.isin(self._confused, list(whole)),
+            (known[0], known[1], known[2]),
+        )
+        return None if found is None else Estimate(100 * found[0], scaled(found[1], 100))
 
     @cached_property
-    def _mixture(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Shares of all types without confusions, (K,) and (D, K)."""
+    def adjustable(self) -> bool:
+        """Whether it is known what each type that the classifier gave here is taken for."""
+        return set(np.flatnonzero(self.by_type - self.reviewed)) <= set(self._confused)
+
+    @cached_property
+    def _confused(self) -> list[int]:
+        """Positions of the classifier's types that the confusion matrix knows."""
         confusion = self.rules.confusion
-        if confusion is None or not self.by_type.sum():
+        known = () if confusion is None else confusion.ids
+        types = self.coverage.types
+        return [i for i, t in enumerate(types) if t.searched and t.id in known]
+
+    @cached_property
+    def _unmixing(self) -> Unmixing | None:
+        """The classifier's cells without confusions; what a person labelled has none."""
+        confusion = self.rules.confusion
+        if confusion is None or not self.adjustable or not self._confused:
             return None
-        if not {t.id for t in self.coverage.types} <= set(confusion.ids):
-            return None  # a reviewer gave types that the classifier does not know
-        return adjusted_draws(self.by_type, _in_order(confusion, self.coverage))
-
-
-def _in_order(confusion: Confusion, coverage: Coverage) -> NDArray[np.int64]:
-    at = {name: i for i, name in enumerate(confusion.ids)}
-    order = [at[t.id] for t in coverage.types]
-    return confusion.cells[np.ix_(order, order)]
+        at = [confusion.ids.index(self.coverage.types[i].id) for i in self._confused]
+        return Unmixing(
+            (self.by_type - self.reviewed)[self._confused],
+            confusion.cells[np.ix_(at, at)],
+            confidence=self.rules.confidence,
+        )
 
 
 def scaled(limits: Limits | None, factor: float) -> Limits | None:

@@ -9,7 +9,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil, floor
@@ -39,6 +39,7 @@ def detect_on_scan(
     gains: NDArray[np.float32],
     *,
     window_px: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Found:
     """Everything above the card's score floor on a whole scan, in original pixels.
 
@@ -48,6 +49,7 @@ def detect_on_scan(
         factor: original pixels times this are the model's pixels.
         gains: white balance of the whole scan.
         window_px: pixels read at a time, the scan's own number where None; never changes a result.
+        check: called before every window; ends the work by raising.
 
     Raises:
         ImageError: the scan cannot be read.
@@ -57,18 +59,25 @@ def detect_on_scan(
     view = _View.of(scan, factor, gains if balanced else None)
     at_once = window_px or scan.window_px
     return detector.with_tiles_that_fit(
-        max(view.width, view.height), lambda side: _detect(detector, scan, view, side, at_once)
+        max(view.width, view.height),
+        lambda side: _detect(detector, scan, view, (side, at_once), check),
     )
 
 
 def _detect(
-    detector: FieldDetector, scan: Scan, view: _View, tile_px: int, window_px: int
+    detector: FieldDetector,
+    scan: Scan,
+    view: _View,
+    sizes_px: tuple[int, int],
+    check: Callable[[], None],
 ) -> Found:
-    """Everything on a scan, looked at in tiles of that side."""
+    """Everything on a scan, looked at in tiles of that side from windows of so many pixels."""
+    tile_px, window_px = sizes_px
     tiles = detector.tiles_for(view.width, view.height, tile_px)
     parts: list[tuple[Tile, Detections]] = []
     at_once = detector.engine.batch_size
     for window, pixels in _read(scan, _windows(tiles, view, window_px)):
+        check()
         for start in range(0, len(window.tiles), at_once):
             some = window.tiles[start : start + at_once]
             cuts = [(tile, view.cut(tile, pixels, window.rect)) for tile in some]

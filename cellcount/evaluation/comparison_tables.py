@@ -51,7 +51,7 @@ def repeatability_table(found: Iterable[Repeatability]) -> TextTable:
         rows.append(
             (
                 Cell(one.name, one.unit),
-                Cell(f"{parts.counts}", f"{parts.runs} runs, {parts.days} days"),
+                Cell(f"{parts.counts}", f"{_many(parts.runs, 'run')}, {_many(parts.days, 'day')}"),
                 Cell(_number(parts.mean, 1)),
                 Cell(_number(parts.within_run), _limits(parts.within_limits)),
                 Cell(_number(parts.between_run)),
@@ -72,6 +72,10 @@ def repeatability_table(found: Iterable[Repeatability]) -> TextTable:
         ),
         tuple(rows),
     )
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _bias(classes: Sequence[ClassComparison], level: str) -> TextTable:

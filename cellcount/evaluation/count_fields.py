@@ -49,8 +49,13 @@ class Grid:
         return any(_parsed(line[name], self.decimal) is not None for line in self.lines)
 
 
-def read_grid(path: Path, least_rows: int = 1) -> Grid:
+def read_grid(path: Path, expected: str, least_rows: int = 1) -> Grid:
     """Read a CSV with ``,`` or ``;`` and a header.
+
+    Args:
+        path: the file.
+        expected: what it should hold, in words, for whoever gave an empty one.
+        least_rows: fewer below the header are refused.
 
     Raises:
         UsageError: no such file, no CSV in UTF-8, no rows, or a column is there twice.
@@ -72,7 +77,7 @@ def read_grid(path: Path, least_rows: int = 1) -> Grid:
     except csv.Error as error:
         raise UsageError(f"{path} is not a CSV file: {error}") from error
     if len(records) < 1 + least_rows:
-        raise UsageError(f"{path} has no rows; expected a header and a row per slide")
+        raise UsageError(f"{path} {'has no rows' if records else 'is empty'}; expected {expected}")
     header = _header(path, records[0][1])
     lines = []
     for number_of_line, row in records[1:]:

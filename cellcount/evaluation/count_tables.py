@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cellcount.differential.figures import ASSESSED_CELLS
 from cellcount.errors import UsageError
@@ -54,6 +54,17 @@ class Share:
         return cls(100 * count / total, count, total)
 
 
+class Unit(NamedTuple):
+    """What was counted: a slide of a specimen, or a specimen as a whole (then slide is "").
+
+    Different people's slides may well share a name, so a slide is known by both; a table that
+    names no specimens leaves that part empty.
+    """
+
+    specimen: str
+    slide: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CountRow:
     """One differential.
@@ -86,29 +97,27 @@ class CountTable:
     classes: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
-    def names(self, level: Level) -> set[str]:
-        """The slides or specimens that the table names."""
-        return {getattr(row, level) for row in self.rows} - {""}
+    def units(self, level: Level) -> dict[Unit, dict[str, Share]]:
+        """Slide or specimen → class → share, rows of the same one pooled; in the table's order."""
+        return {unit: pooled(rows) for unit, rows in self.rows_of(level).items()}
 
-    def units(self, level: Level) -> dict[str, dict[str, Share]]:
-        """Slide or specimen → class → share, rows of the same one pooled; in the table's order.
+    def several(self, level: Level) -> list[Unit]:
+        """Slides or specimens that are pooled from several rows."""
+        return [unit for unit, rows in self.rows_of(level).items() if len(rows) > 1]
+
+    def rows_of(self, level: Level) -> dict[Unit, list[CountRow]]:
+        """Slide or specimen → its rows, in the table's order; rows that name none are left out.
 
         Rows that state a specimen alone are the specimen's own; where there are such rows, rows
         of its slides say nothing more of it.
         """
-        return {name: pooled(rows) for name, rows in self._rows_of(level).items()}
-
-    def several(self, level: Level) -> list[str]:
-        """Slides or specimens that are pooled from several rows."""
-        return [name for name, rows in self._rows_of(level).items() if len(rows) > 1]
-
-    def _rows_of(self, level: Level) -> dict[str, list[CountRow]]:
-        found: dict[str, list[CountRow]] = {}
+        found: dict[Unit, list[CountRow]] = {}
         for row in self.rows:
             if getattr(row, level):
-                found.setdefault(getattr(row, level), []).append(row)
+                unit = Unit(row.specimen, row.slide if level == "slide" else "")
+                found.setdefault(unit, []).append(row)
         if level == "specimen":
-            return {n: [r for r in rows if not r.slide] or rows for n, rows in found.items()}
+            return {unit: [r for r in rows if not r.slide] or rows for unit, rows in found.items()}
         return found
 
 
@@ -126,7 +135,7 @@ def read_count_table(
     Raises:
         UsageError: it cannot be read, or a field does not hold what its column says.
     """
-    grid = read_grid(path)
+    grid = read_grid(path, "a header and a row per slide or specimen")
     if not grid.has(*UNIT_COLUMNS):
         raise UsageError(
             f"{path} has the columns {', '.join(grid.header)}; expected a column slide or "

@@ -24,6 +24,7 @@ from cellcount.evaluation.count_fields import Grid, number, read_grid
 _POINT = ("x", "y")
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 _ALIASES = {name: (name, f"{name}_px", name.replace("_", "")) for name in (*_POINT, *_CORNERS)}
+_EXPECTED = "the column image, and x and y, or x_min, y_min, x_max and y_max"
 _LEAST_IOU = 0.5
 _LARGEST_PX = 1e7
 
@@ -54,13 +55,13 @@ def read_known_cells(path: Path, classes: Sequence[str]) -> list[KnownCell]:
     Raises:
         UsageError: it is no such list; says where.
     """
-    grid = read_grid(path)
+    grid = read_grid(path, f"a list of known cells: {_EXPECTED}, and a row per cell")
     columns = {n: next((a for a in names if grid.has(a)), "") for n, names in _ALIASES.items()}
     asked = _POINT if all(columns[name] for name in _POINT) else _CORNERS
     if not grid.has("image") or not all(columns[name] for name in asked):
         raise UsageError(
-            f"{path} is no list of known cells; expected the column image, and x and y, or x_min, "
-            f"y_min, x_max and y_max; it has {', '.join(grid.header)}"
+            f"{path} is no list of known cells; expected {_EXPECTED}; it has "
+            f"{', '.join(grid.header)}"
         )
     cells = []
     for line in grid.lines:

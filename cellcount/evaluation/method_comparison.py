@@ -32,6 +32,7 @@ from cellcount.evaluation.agreement import (
     rumke_passes,
 )
 from cellcount.evaluation.count_tables import CountTable, Level, Share, plain
+from cellcount.evaluation.count_units import CommonUnits, common_units
 
 #: Fewer specimens make lines and limits of agreement a guess; CLSI EP09 asks for 40.
 FEW = 20
@@ -96,7 +97,7 @@ class ClassComparison:
     Attributes:
         id, name: the class as the table under test names it, also in words.
         reference_id: as the reference names it.
-        units: the N slides or specimens.
+        units: the N slides or specimens; slides of one name are told apart by their specimen.
         reference, predicted: percentages ``(N,)``.
         missing: units that both tables name, of which one has not assessed this class.
         bland_altman, deming, passing_bablok, pearson_r, rmse, icc: see ``agreement``.
@@ -162,11 +163,10 @@ def compare(
         UsageError: the tables have no slide or no class in common, or an option names neither.
     """
     options = options or Options()
-    level = options.level or _common_level(predicted, reference)
-    x_of, y_of = reference.units(level), predicted.units(level)
-    units = tuple(name for name in y_of if name in x_of)
+    level, common = _common(predicted, reference, options.level)
+    units = tuple(common.predicted)
     if not units:
-        raise UsageError(_no_common(f"{level}s", predicted, list(y_of), reference, list(x_of)))
+        raise UsageError(_no_common_units(predicted, reference, level, common))
     matched = _matched(predicted, reference, options.pairs)
     _check_thresholds(options, predicted)
     if not matched:
@@ -176,7 +176,7 @@ def compare(
             + "; --pair OURS=THEIRS says which mean the same"
         )  # fmt: skip
     classes = [
-        _compared(id_, predicted.classes[id_], their, (units, x_of, y_of), options)
+        _compared(id_, predicted.classes[id_], their, common, options)
         for id_, their in matched.items()
     ]
     both = set(matched.values())
@@ -187,19 +187,19 @@ def compare(
         options=options,
         classes=tuple(classes),
         units=units,
-        only_predicted=tuple(name for name in y_of if name not in x_of),
-        only_reference=tuple(name for name in x_of if name not in y_of),
+        only_predicted=common.only_predicted,
+        only_reference=common.only_reference,
         classes_only_predicted=tuple(c for c in predicted.classes if c not in matched),
         classes_only_reference=tuple(c for c in reference.classes if c not in both),
-        notes=_notes(predicted, reference, len(units), level),
+        notes=_notes(predicted, reference, common, level),
     )
 
 
-_Units = tuple[tuple[str, ...], dict[str, dict[str, Share]], dict[str, dict[str, Share]]]
-
-
-def _compared(id_: str, name: str, their: str, units: _Units, options: Options) -> ClassComparison:
-    named, x_of, y_of = units
+def _compared(
+    id_: str, name: str, their: str, common: CommonUnits, options: Options
+) -> ClassComparison:
+    x_of, y_of = common.reference, common.predicted
+    named = tuple(y_of)
     both = tuple(u for u in named if their in x_of[u] and id_ in y_of[u])
     pairs = [(x_of[u][their], y_of[u][id_]) for u in both]
     x = np.array([a.percent for a, _ in pairs], float)
@@ -265,13 +265,17 @@ def _class_notes(
     return notes
 
 
-def _common_level(predicted: CountTable, reference: CountTable) -> Level:
-    """Slides where the tables share any, else specimens."""
-    levels: tuple[Level, Level] = ("slide", "specimen")
-    for level in levels:
-        if predicted.names(level) & reference.names(level):
-            return level
-    return "slide" if reference.names("slide") else "specimen"
+def _common(
+    predicted: CountTable, reference: CountTable, level: Level | None
+) -> tuple[Level, CommonUnits]:
+    """What was asked for; else slides where the tables share any, else specimens."""
+    if level is not None:
+        return level, common_units(predicted, reference, level)
+    slides = common_units(predicted, reference, "slide")
+    specimens = common_units(predicted, reference, "specimen")
+    if slides.predicted or (slides.only_reference and not specimens.predicted):
+        return "slide", slides
+    return "specimen", specimens
 
 
 def _matched(
@@ -311,6 +315,17 @@ def _check_thresholds(options: Options, predicted: CountTable) -> None:
             )
 
 
+def _no_common_units(
+    predicted: CountTable, reference: CountTable, level: Level, common: CommonUnits
+) -> str:
+    ours, theirs = common.only_predicted, common.only_reference
+    text = _no_common(f"{level}s", predicted, list(ours), reference, list(theirs))
+    slides = {unit.slide for unit in predicted.units(level)} - {""}
+    if slides & {unit.slide for unit in reference.units(level)}:
+        text += "; slides of one name are the same only where their specimens are"
+    return text
+
+
 def _no_common(
     what: str, predicted: CountTable, ours: list[str], reference: CountTable, theirs: list[str]
 ) -> str:
@@ -324,13 +339,17 @@ def _no_common(
 
 
 def _notes(
-    predicted: CountTable, reference: CountTable, units: int, level: Level
+    predicted: CountTable, reference: CountTable, common: CommonUnits, level: Level
 ) -> tuple[str, ...]:
     notes = [f"{t.path.name}: {note}" for t in (predicted, reference) for note in t.notes]
-    for table in (predicted, reference):
-        if again := table.several(level):
+    for table, again in (
+        (predicted, common.pooled_predicted),
+        (reference, common.pooled_reference),
+    ):
+        if again:
             shown = ", ".join(again[:_LISTED]) + (", …" if len(again) > _LISTED else "")
             notes.append(f"{table.path.name}: several rows are pooled for {shown}")
+    units = len(common.predicted)
     if units < FEW:
         notes.append(
             f"{units} {level}{'' if units == 1 else 's'} in both tables: with fewer than {FEW}, "

@@ -90,16 +90,13 @@ def repeatability(table: CountTable) -> list[Repeatability]:
             f"{table.path} has no column run or day; expected a row per repeated count (and "
             "class), with the run and day it was made in"
         )
-    level: Level = "specimen" if table.names("specimen") else "slide"
-    by_unit: dict[str, list[CountRow]] = {}
-    for row in table.rows:
-        by_unit.setdefault(getattr(row, level), []).append(row)
+    level: Level = "specimen" if any(row.specimen for row in table.rows) else "slide"
     found = []
-    for unit, rows in by_unit.items():
+    for unit, rows in table.rows_of(level).items():
         for id_, name in table.classes.items():
             counted = [row for row in rows if id_ in row.shares]
             if len(counted) > 1:
-                found.append(_repeated(unit, id_, name, counted))
+                found.append(_repeated(unit.slide or unit.specimen, id_, name, counted))
     if not found:
         raise UsageError(
             f"{table.path}: no {level} was counted more than once; repeated counts have the same "

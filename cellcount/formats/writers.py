@@ -108,12 +108,14 @@ def yolo_lines(image: LabelledImage, classes: Sequence[str]) -> Iterator[str]:
         yield f"{classes.index(label)} " + " ".join(f"{value:.9f}" for value in values) + "\n"
 
 
-def voc_tree(image: LabelledImage, name: str) -> ET.Element:
-    """The annotation of an image whose file is called ``name``."""
+def voc_tree(image: LabelledImage, name: str, source: str = "") -> ET.Element:
+    """The annotation of an image whose file is called ``name``; ``source`` says who made it."""
     width, height = _size_px(image)
     root = ET.Element("annotation")
     _text(root, "folder", "JPEGImages")
     _text(root, "filename", name)
+    if source:
+        _text(ET.SubElement(root, "source"), "annotation", source)
     size = ET.SubElement(root, "size")
     for key, value in (("width", width), ("height", height), ("depth", 3)):
         _text(size, key, value)

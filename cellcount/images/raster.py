@@ -6,7 +6,7 @@ Shapes: H image height, W image width.
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from cellcount.records import Picture
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112
+#: Reads that Pillow may need for a header; it looks for the end of junk byte by byte.
+_MOST_HEADER_READS = 100_000
 _OPAQUE_MODES = frozenset({"1", "L", "P", "RGB"})
 _16_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})  # "I" before Pillow 11
 
@@ -43,12 +45,42 @@ def _opened(file: BinaryIO, kind: FileKind, max_pixels: int) -> ImageFile.ImageF
     file.seek(0)
     if kind == "WebP":
         _check_webp(file, max_pixels)
+    counted = _Counted(file)
     try:
-        image = Image.open(file, formats=[kind])
+        image = Image.open(cast(BinaryIO, counted), formats=[kind])
     except UnidentifiedImageError as error:  # its text is the file object and the whole path
         raise ImageError(f"damaged {kind}: its header cannot be read") from error
+    except _EndlessError:
+        raise ImageError(f"damaged {kind}: its header has no end") from None
+    counted.is_header = False
     check_size(*image.size, max_pixels)
     return image
+
+
+class _EndlessError(Exception):
+    """A header that would be read for hours."""
+
+
+class _Counted:
+    """A file that ends the reading of an endless header.
+
+    Attributes:
+        is_header: whether reads are counted still.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _MOST_HEADER_READS
+        self.is_header = True
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """As of the file."""
+        if self.is_header:
+            self._left -= 1
+            if self._left < 0:
+                raise _EndlessError
+        return self._file.read(size)
 
 
 def _check_webp(file: BinaryIO, max_pixels: int) -> None:

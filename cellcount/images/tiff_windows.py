@@ -32,6 +32,9 @@ from cellcount.images.tiff import (
 WHOLE_PIXELS = 1 << 26
 _MEMO_BYTES = 1 << 26
 _SEGMENT_PIXELS = 1 << 24
+#: Bytes of pixels per stored byte. JPEG cannot pack more than 192, nor empty glass of a camera
+#: without loss more than a few; a whole slide of nothing at all would.
+_MOST_PACKED = 500
 
 
 class Rect(NamedTuple):
@@ -82,6 +85,7 @@ def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
         if sum(page.databytecounts) > file.seek(0, 2):
             # A small file whose tiles are all the same bytes would be work for days.
             raise ImageError("damaged TIFF: its strips or tiles overlap in the file")
+        _check_packing(page)
         return Header(width, height, metadata.um_per_px(tif, page, index))
 
 
@@ -111,21 +115,35 @@ def _segment_pixels(page: tifffile.TiffPage) -> int:
     return int(page.imagewidth * min(page.rowsperstrip, page.imagelength))
 
 
+def _check_packing(page: tifffile.TiffPage) -> None:
+    """Refuses small files that would be work for hours: a bomb of tiles, each small by itself."""
+    stored = sum(page.databytecounts)
+    held = page.imagewidth * page.imagelength * page.samplesperpixel * np.dtype(page.dtype).itemsize
+    if held > _MOST_PACKED * stored:
+        raise ImageError(
+            f"its {stored / 1e6:.3g} MB would be {held / 1e9:.3g} GB of pixels, more than "
+            f"{_MOST_PACKED} times as many, which no picture of cells is"
+        )
+
+
 def _rows(page: tifffile.TiffPage, file: BinaryIO, rect: Rect) -> NDArray[Any]:
     """Samples ``(h, w, S)`` of a page whose rows lie in the file as they are."""
     planes, _, height, width, contiguous = page.shaped  # planes * contiguous = S
     own: np.dtype[Any] = np.dtype(page.dtype)
     dtype = own.newbyteorder(page.parent.byteorder)
-    row_bytes = width * contiguous * dtype.itemsize
-    parts = []
+    pixel_bytes = contiguous * dtype.itemsize
+    samples = np.empty((rect.height, rect.width, planes * contiguous), dtype)
     for plane in range(planes):
-        file.seek(page.dataoffsets[0] + (plane * height + rect.y) * row_bytes)
-        data = file.read(rect.height * row_bytes)
-        if len(data) < rect.height * row_bytes:
-            raise ImageError(f"truncated TIFF: row {rect.y + rect.height} lies outside the file")
-        rows = np.frombuffer(data, dtype).reshape(rect.height, width, contiguous)
-        parts.append(rows[:, rect.x : rect.x + rect.width])
-    return np.concatenate(parts, axis=2).astype(own, copy=False)
+        own_samples = slice(plane * contiguous, (plane + 1) * contiguous)
+        # Not the rows as a whole: a page may be wider than memory.
+        for row in range(rect.height):
+            before = (plane * height + rect.y + row) * width + rect.x
+            file.seek(page.dataoffsets[0] + before * pixel_bytes)
+            data = file.read(rect.width * pixel_bytes)
+            if len(data) < rect.width * pixel_bytes:
+                raise ImageError(f"truncated TIFF: row {rect.y + row + 1} lies outside the file")
+            samples[row, :, own_samples] = np.frombuffer(data, dtype).reshape(-1, contiguous)
+    return samples.astype(own, copy=False)
 
 
 class _Segments:

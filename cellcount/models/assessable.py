@@ -20,9 +20,12 @@ _BLOOD_CLASSES = {"rbc", "wbc", "platelet"}
 
 
 def assessable_types(
-    card: ClassifierCard, types: Sequence[CellClass], map_name: str | None = None
+    card: ClassifierCard,
+    types: Sequence[CellClass],
+    profile: Profile,
+    map_name: str | None = None,
 ) -> tuple[TypeRows, ...]:
-    """The rows that the types of a classifier fill, after its mapping.
+    """The rows of a profile that the types of a classifier fill, after its mapping.
 
     A type that the mapping makes up of others fills no row that none of them does: what a
     classifier never learned to name, no mapping teaches it.
@@ -30,16 +33,17 @@ def assessable_types(
     Args:
         card: of the classifier.
         types: that are reported.
+        profile: whose names rows have, where cells go by another one in it.
         map_name: ``SOURCE:TARGET``, or None.
     """
-    own = {t.id: _of_taxonomy(_taxonomy(card), t) for t in card.types}
+    own = {t.id: _of_taxonomy(_taxonomy(card), t, profile) for t in card.types}
     if map_name is None:
         return tuple(own[t.id] for t in types)
     chosen = mapping(map_name)
     target = load_taxonomy(chosen.target)
     found = []
     for t in types:
-        reported = _of_taxonomy(target, t)
+        reported = _of_taxonomy(target, t, profile)
         sources = [own[i] for i in chosen.sources_of(t.id) if i in own]
         filled = {row for source in sources for row in source.rows}
         rows = tuple(row for row in reported.rows if row in filled)
@@ -86,12 +90,12 @@ def _taxonomy(card: ClassifierCard) -> Taxonomy | None:
     return load_taxonomy(card.taxonomy) if card.taxonomy else None
 
 
-def _of_taxonomy(taxonomy: Taxonomy | None, cell_type: CellClass) -> TypeRows:
+def _of_taxonomy(taxonomy: Taxonomy | None, cell_type: CellClass, profile: Profile) -> TypeRows:
     """A reported type with what its taxonomy knows of it; nothing of a laboratory's own type."""
     if taxonomy is None or cell_type.id not in taxonomy.ids:
         return TypeRows(cell_type.id, cell_type.plural)
     known = taxonomy.types[taxonomy.index(cell_type.id)]
-    return TypeRows(known.id, cell_type.plural, known.rows, known.note)
+    return TypeRows(known.id, cell_type.plural, profile.own_rows(known.rows), known.note)
 
 
 def _words(kind: SmearKind) -> str:

@@ -5,8 +5,11 @@
 FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` (a list: all data
 sets, each with its name as in the card, its source and licence), ``evaluations`` (a list: every
 test evaluation ever made of these weights), ``inference`` (an object: numbers of a detector's
-``Inference`` that were chosen on validation images after the training) and ``classifier`` (the
-packaged one that types a detector's cells where none is named). It is kept beside the
+``Inference`` that were chosen on validation images after the training), ``classifier`` (the
+packaged one that types a detector's cells where none is named) and ``confusion`` (what ``--adjust
+card`` undoes of a classifier's confusions: an object with ``data`` and ``split``, which say what
+cells these are, none of which it learned from; ``types``, ids in any order; and ``cells``, a row
+of counts per true type with a column per type given). It is kept beside the
 weights, so that each change of a card is seen in the project's history. Tensors stay as they are,
 to the bit.
 
@@ -25,9 +28,14 @@ from typing import Any
 
 from cellcount.errors import UsageError, WeightsError
 from cellcount.models.card import Card
+from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import AnyCard, read_any_card, write_card
 
-_KEYS = {"version", "license", "notes", "data", "evaluations", "inference", "classifier"}
+_KEYS = {
+    *("version", "license", "notes", "data", "evaluations", "inference", "classifier"),
+    "confusion",
+}
+_CONFUSION_KEYS = {"data", "split", "types", "cells"}
 
 
 def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
@@ -51,14 +59,43 @@ def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
         if not isinstance(card, Card):
             raise WeightsError("facts name a classifier, which only a detector's card has")
         card = dataclasses.replace(card, classifier=facts["classifier"])
+    evaluations = tuple(facts.get("evaluations", card.evaluations))
+    if "confusion" in facts:
+        entry = _confusion(card, facts["confusion"])
+        evaluations = (*(other for other in evaluations if other != entry), entry)
     return dataclasses.replace(
         card,
         version=facts.get("version", card.version),
         license=facts.get("license", card.license),
         notes=tuple(facts.get("notes", card.notes)),
         data=tuple({**known.get(source["name"], {}), **source} for source in told),
-        evaluations=tuple(facts.get("evaluations", card.evaluations)),
+        evaluations=evaluations,
     )
+
+
+def _confusion(card: AnyCard, told: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation of a card that holds a confusion matrix, in the order of its types.
+
+    Raises:
+        WeightsError: it is no matrix of counts of exactly the types of this classifier.
+    """
+    if not isinstance(card, ClassifierCard):
+        raise WeightsError("facts name a confusion matrix, which only a classifier's card has")
+    if set(told) != _CONFUSION_KEYS:
+        raise WeightsError(
+            f"the facts' confusion has {sorted(told)}, expected {sorted(_CONFUSION_KEYS)}"
+        )
+    ids, types, cells = [t.id for t in card.types], told["types"], told["cells"]
+    if sorted(types) != sorted(ids):
+        raise WeightsError(f"the facts' confusion is of the types {types}, expected {ids}")
+    if [len(row) for row in cells] != [len(ids)] * len(ids):
+        raise WeightsError(f"the facts' confusion is not {len(ids)} rows of {len(ids)} counts")
+    if not all(type(n) is int and n >= 0 for row in cells for n in row):
+        raise WeightsError("the facts' confusion holds what is no number of cells")
+    order = [types.index(name) for name in ids]
+    matrix = [[cells[true][given] for given in order] for true in order]
+    total = sum(map(sum, matrix))
+    return {"data": told["data"], "split": told["split"], "cells": total, "confusion": matrix}
 
 
 def release(weights: Path, facts: Path, target: Path) -> AnyCard:

@@ -35,11 +35,12 @@ def write_geojson(
     results: Iterable[ImageResult],
     classes: Sequence[CellClass],
     types: Sequence[CellClass] = (),
+    profile: str = "",
 ) -> None:
     """Write a GeoJSON file per image, which QuPath opens by dropping it on the image.
 
     Each cell is a detection: its box, its type (else its class) as the classification, and the
-    model's confidence as measurements.
+    model's confidence as measurements. The profile, as outputs call it, is a member beside them.
 
     Raises:
         OutputError: a file cannot be written.
@@ -50,7 +51,8 @@ def write_geojson(
             path.unlink(missing_ok=True)
             continue
         with atomic_write(path) as file:
-            file.write(b'{"type": "FeatureCollection", "features": [')
+            head = f', "profile": {json.dumps(profile)}' if profile else ""
+            file.write(f'{{"type": "FeatureCollection"{head}, "features": ['.encode())
             for number, feature in enumerate(_features(result, classes, types), 1):
                 text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
                 file.write(b"\n" if number == 1 else b",\n")
@@ -59,9 +61,13 @@ def write_geojson(
 
 
 def write_yolo_labels(
-    folder: Path, results: Results, classes: Sequence[CellClass], types: Sequence[CellClass] = ()
+    folder: Path,
+    results: Results,
+    classes: Sequence[CellClass],
+    types: Sequence[CellClass] = (),
+    profile: str = "",
 ) -> None:
-    """Write YOLO labels, ``labels/…/NAME.txt`` per image, and ``data.yaml`` with the classes.
+    """Write YOLO labels, ``labels/…/NAME.txt`` per image; ``data.yaml`` has classes and profile.
 
     Images are not copied: the tree below ``labels`` is theirs.
 
@@ -80,14 +86,22 @@ def write_yolo_labels(
             file.write("".join(yolo_lines(image, names)).encode())
     # JSON strings and lists are YAML too, so names need no further quoting.
     text = f"names: {json.dumps(names, ensure_ascii=False)}\nnc: {len(names)}\n"
+    if profile:
+        text += f"profile: {json.dumps(profile)}\n"
     with atomic_write(folder / "data.yaml") as file:
         file.write(text.encode())
 
 
 def write_voc_annotations(
-    folder: Path, results: Results, classes: Sequence[CellClass], types: Sequence[CellClass] = ()
+    folder: Path,
+    results: Results,
+    classes: Sequence[CellClass],
+    types: Sequence[CellClass] = (),
+    profile: str = "",
 ) -> None:
     """Write Pascal VOC annotations, ``Annotations/…/NAME.xml`` per image; images are not copied.
+
+    The profile stands where VOC tells the origin of annotations, in ``source/annotation``.
 
     Raises:
         OutputError: a file cannot be written.
@@ -98,7 +112,9 @@ def write_voc_annotations(
         if result.status != "done":
             path.unlink(missing_ok=True)
             continue
-        root = voc_tree(_labelled(result, classes, types), _printable(result.ref.image))
+        source = f"cellcount, profile {_printable(profile)}" if profile else "cellcount"
+        name = _printable(result.ref.image)
+        root = voc_tree(_labelled(result, classes, types), name, source)
         ET.indent(root)
         with atomic_write(path) as file:
             file.write(ET.tostring(root, "utf-8"))

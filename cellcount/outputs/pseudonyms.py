@@ -89,6 +89,10 @@ class Pseudonyms:
         """The code of a path or name: a code per part; what tells nothing stays."""
         return "/".join(self._part(part) for part in text.split("/"))
 
+    def text(self, text: str) -> str:
+        """The code of a text that is no path, as a whole."""
+        return self._part(text)
+
     def ref(self, ref: ImageRef) -> ImageRef:
         """A reference under its codes; its path on the disk stays, for those that read it."""
         return replace(

@@ -44,7 +44,7 @@ HISTORY_COLUMNS = (
     Column("reviewer", "text", "", "who gave it"),
     Column("reviewed_at", "text", "", "when, in UTC"),
     Column("comment", "text", "", "as the reviewer wrote it"),
-    Column("table", "text", "", "name of the table it was read from"),
+    Column("table", "text", "", "name of the table it was read from, a code where names are"),
 )
 """Beside counts.csv once cells are reviewed: every review ever given, the oldest first."""
 

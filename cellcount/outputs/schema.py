@@ -177,7 +177,7 @@ _COUNTS_COLUMNS = (
     Column("cells", "int", "cells", "all cells counted; empty unless done"),
 )
 
-CELLS_COLUMNS = (
+_CELLS_COLUMNS = (
     _IMAGE,
     Column("cell", "int", "", "rank of the cell in its image from 1, by y_min, then x_min"),
     Column("x_min_px", "float", "px", "left side of the cell's box", ".2f"),
@@ -188,6 +188,8 @@ CELLS_COLUMNS = (
     Column("score", "float", "", "the detector's confidence, 0 to 1", ".4f"),
     Column("edge", "bool", "", "the cell is cut by the image's edge"),
 )
+
+CELLS_COLUMNS = (*_CELLS_COLUMNS, _PROFILE)
 """cells.csv, one row per cell. Coordinates count from the upper left corner of the image."""
 
 TYPE_COLUMNS = (
@@ -196,7 +198,8 @@ TYPE_COLUMNS = (
         "text",
         "",
         f"type that the classifier gave, `{UNCLASSIFIED}` where it was not sure enough; empty for "
-        "cells it does not type; this column and all after it are there where a classifier runs",
+        "cells it does not type; this column and those after it, but `profile`, are there where a "
+        "classifier runs",
     ),
     Column("type_prob", "float", "", "its probability of that type, 0 to 1", ".4f"),
     Column(
@@ -223,7 +226,7 @@ REVIEW_COLUMNS = (
 )
 """What a reviewer adds to cells.csv, empty until then."""
 
-TYPED_CELLS_COLUMNS = (*CELLS_COLUMNS, *TYPE_COLUMNS, *REVIEW_COLUMNS, _PROFILE)
+TYPED_CELLS_COLUMNS = (*_CELLS_COLUMNS, *TYPE_COLUMNS, *REVIEW_COLUMNS, _PROFILE)
 """cells.csv where a classifier ran."""
 
 PICTURE_TYPES_COLUMNS = (_IMAGE, _STATUS, _REASON, *TYPE_COLUMNS)

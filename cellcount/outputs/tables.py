@@ -195,10 +195,9 @@ def _cell_values(
         "label": [classes[label].id for label in cells.detections.labels],
         "score": cells.detections.scores.tolist(),
         "edge": cells.edge.tolist(),
+        "profile": [profile] * len(cells),
     }
-    if types:
-        values |= {**label_values(result, types), "profile": [profile] * len(cells)}
-    return values
+    return values | label_values(result, types) if types else values
 
 
 def _written(

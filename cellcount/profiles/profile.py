@@ -5,14 +5,14 @@ The packaged ones are the TOML files beside this module; a laboratory names its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from cellcount.errors import UsageError
-from cellcount.profiles.rows import SmearKind
+from cellcount.profiles.rows import SAME_CELLS, SmearKind
 from cellcount.toml_checks import nearest
 
 Convention = Literal["icsh", "without-monocytes"]
@@ -150,6 +150,12 @@ class Profile:
     def name_of(self, row: str) -> str:
         """A row in words."""
         return self.names.get(row, row.replace("_", " "))
+
+    def own_rows(self, rows: Iterable[str]) -> tuple[str, ...]:
+        """Rows by this profile's names: what it lacks may be here under another one."""
+        here = {*self.rows, *self.outside}
+        named = ((row, SAME_CELLS.get(row, row)) for row in rows)
+        return tuple(same if row not in here and same in here else row for row, same in named)
 
     def label(self, *, forced: bool = False) -> str:
         """How outputs call it: ``peripheral-blood 1.0``, and whether it was forced."""

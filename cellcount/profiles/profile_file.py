@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from cellcount.profiles.profile import (
@@ -17,7 +18,7 @@ from cellcount.profiles.profile import (
     RowSet,
     Target,
 )
-from cellcount.profiles.quality import THRESHOLDS
+from cellcount.profiles.quality import MEASURES, THRESHOLDS
 from cellcount.profiles.rows import ROWS, SMEAR_KINDS
 from cellcount.toml_checks import check_keys, complain, one_of, texts
 
@@ -52,6 +53,7 @@ _PLATELETS: dict[str, type] = {
     "detector_class": str,
 }
 _TARGET: dict[str, type] = {"cells": int, "meaning": str, "slides": int}
+_RISING = ("exclude_{}_min", "{}_min", "{}_max", "exclude_{}_max")
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -241,7 +243,22 @@ def _numbers(origin: str, entry: dict[str, Any]) -> dict[str, float]:
     for key, value in entry.items():
         one_of(f"{origin}, quality", "a key", key, THRESHOLDS)
         _in_range(f"{origin}, quality", key, value, -1e12, 1e12)
+    for measure in MEASURES:
+        _check_order(f"{origin}, quality", measure, entry)
     return {key: float(value) for key, value in entry.items()}
+
+
+def _check_order(where: str, measure: str, entry: dict[str, Any]) -> None:
+    """Refuses limits by which no field of a measure is good, or which exclude before they warn."""
+    rising = (name.format(measure) for name in _RISING)
+    stated = [name for name in rising if name in entry]
+    for low, high in pairwise(stated):
+        if entry[low] > entry[high]:
+            complain(
+                where,
+                f"has {low} = {entry[low]:g} above {high} = {entry[high]:g}",
+                "a minimum lies below its maximum, and what is excluded lies beyond both",
+            )
 
 
 def _in_range(where: str, key: str, value: object, low: float, high: float) -> None:

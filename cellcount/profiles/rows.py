@@ -20,3 +20,5 @@ OUTSIDE_ROWS = (
     "not_identifiable", "other_cells",
 )  # fmt: skip
 ROWS = COUNTED_ROWS + OUTSIDE_ROWS
+#: Rows of the same cells: a marrow counts them among the others, a blood film beside them.
+SAME_CELLS = {"nucleated_red_cells": "erythroblasts", "erythroblasts": "nucleated_red_cells"}

@@ -18,6 +18,7 @@ from cellcount.runners.review_export import check_of_cell, vocabulary_of
 from cellcount.runners.stored_results import StoredResults
 
 _NEEDED = ("image", "cell", "corrected_type")
+_EXPECTED = "corrections.csv of cellcount review export, with the column corrected_type filled in"
 _MOST_ERRORS = 20
 
 
@@ -116,13 +117,10 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
     Raises:
         UsageError: it is no such table, or some of its rows cannot be used: each is named.
     """
-    grid = read_grid(path, least_rows=0)
+    grid = read_grid(path, _EXPECTED, least_rows=0)
     missing = [name for name in _NEEDED if not grid.has(name)]
     if missing:
-        raise UsageError(
-            f"{path} has no column {', '.join(missing)}; expected corrections.csv of cellcount "
-            "review export, with the column corrected_type filled in"
-        )
+        raise UsageError(f"{path} has no column {', '.join(missing)}; expected {_EXPECTED}")
     reader, errors, empty = _Reader(stored), list[str](), 0
     for line in grid.lines:
         if not line["corrected_type"]:

@@ -77,7 +77,8 @@ class Drawings:
     def _write_geojson(self, result: ImageResult) -> None:
         picture, geojson = self._paths(result)
         source, named = self._telling.source, self._telling.names.result(result)
-        write_geojson(self._folder, [named], source.counting.classes, source.types)
+        counting = source.counting
+        write_geojson(self._folder, [named], counting.classes, source.types, counting.label)
         picture.unlink(missing_ok=True)
         self._note(f"{named.ref.image} is too large to draw: {geojson} has its cells, for QuPath")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cellcount.images.find import Plan
 from cellcount.outputs.image_exports import (
@@ -25,6 +26,7 @@ def write_exports(
     results: Results,
     classes: Sequence[CellClass],
     types: Sequence[CellClass],
+    profile: str,
 ) -> None:
     """Write the cells for other programs, a file per image, as far as they were asked for.
 
@@ -32,11 +34,11 @@ def write_exports(
         OutputError: a file cannot be written.
     """
     if output.geojson is not None:
-        write_geojson(output.geojson, results(), classes, types)
+        write_geojson(output.geojson, results(), classes, types, profile)
     if output.yolo is not None:
-        write_yolo_labels(output.yolo, results, classes, types)
+        write_yolo_labels(output.yolo, results, classes, types, profile)
     if output.voc is not None:
-        write_voc_annotations(output.voc, results, classes, types)
+        write_voc_annotations(output.voc, results, classes, types, profile)
 
 
 def check_forms(tables: Iterable[Path]) -> None:
@@ -67,15 +69,28 @@ class Names:
             check_key_place(self._key_file, files, output.folders)
             self._codes = Pseudonyms.open(self._key_file)
 
-    def keep(self, plan: Plan) -> None:
+    def keep(self, refs: Iterable[ImageRef] = (), *texts: str) -> None:
         """Write the key file, before anything carries a code.
+
+        Args:
+            refs: images whose names get codes.
+            texts: others that get one, as `text` gives it.
 
         Raises:
             OutputError: it cannot be written.
         """
-        if self._codes is not None and self._key_file is not None:
-            self._codes.learn(plan.refs)
+        if self._codes is None or self._key_file is None:
+            return
+        known = len(self._codes.names)
+        self._codes.learn(refs)
+        for text in texts:
+            self._codes.text(text)
+        if len(self._codes.names) > known or not self._key_file.is_file():
             self._codes.save(self._key_file)
+
+    def text(self, text: str) -> str:
+        """A text that may tell names, such as the name of another file."""
+        return text if self._codes is None else self._codes.text(text)
 
     def ordered(self, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
         """The order of the tables: by name; that of the codes tells nothing of the names."""
@@ -95,6 +110,11 @@ class Names:
     def inputs(self, inputs: Sequence[str]) -> Sequence[str]:
         """The INPUT arguments as run.json tells them."""
         return inputs if self._codes is None else [self._codes.image(text) for text in inputs]
+
+    def settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as run.json tells them: a pattern of paths may name people, too."""
+        pattern = settings.get("slide_from")
+        return {**settings, "slide_from": None if pattern is None else self.text(pattern)}
 
     def passed_over(self, plan: Plan) -> list[NotDone]:
         """What lay in the inputs and got no row."""

@@ -129,7 +129,7 @@ class Job:
             check_writable(path)
         for folder in output.folders:
             check_folder_writable(folder)
-        self.names.keep(self.plan)
+        self.names.keep(self.plan.refs, self.request.slide_from or "")
         typing = None if self.classifier is None else self.classifier.facts()
         own = fingerprint(self.request.analyze, self.detector, self.weights_sha256, typing)
         path = journal_path(output.out)
@@ -156,7 +156,7 @@ class Job:
         """Analyses the images without a result that stands; returns those that are drawn, too."""
         settings, total = self.request.analyze, len(self.refs)
         scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
-        pipeline = Pipeline(self.detector, settings, scales, self.typer)
+        pipeline = Pipeline(self.detector, settings, scales, self.typer, stop)
         pending = pending_of(self.refs, journal, scales, watcher.note)
         drawings = self._drawings(journal, watcher.note)
 
@@ -298,7 +298,7 @@ class Job:
     def _record(self, outcome: Outcome, written: Written, tally: Tally) -> RunRecord:
         totals, settings = outcome.totals, self.request.run
         models = self._models()
-        models["settings"] |= {
+        models["settings"] = self.names.settings(models["settings"]) | {
             "workers": settings.workers or default_workers(),
             "max_failure_rate": settings.max_failure_rate,
             "shard": None if settings.shard is None else str(settings.shard),

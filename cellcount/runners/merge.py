@@ -66,7 +66,9 @@ class MergeJob:
         self.output = output
         check_forms(path for path in tables_of(output) if path is not None)
         self.names = Names(output, files_of(output))
-        self._shards = sorted(map(_read, _journals(shards)), key=lambda s: (s.number, s.path))
+        self._shards = sorted(
+            map(_read, _journals(shards, output.out)), key=lambda s: (s.number, s.path)
+        )
         _check_complete(self._shards)
         _check_alike(self._shards)
         self._scales = _common_scales(self._shards)
@@ -101,7 +103,7 @@ class MergeJob:
         source = replace(first.run.source, images=len(self._refs))
         telling = Telling(output, self.names, source)
         plan = Plan(self._refs, tuple(PassedOver(Path(p), r) for p, r in first.facts.passed_over))
-        self.names.keep(plan)
+        self.names.keep(plan.refs, first.facts.record["settings"].get("slide_from") or "")
         with self._merged() as journal:
             stored = StoredRun(output, source, self._refs, Path.cwd(), first.run.profile_toml)
             stored.keep(journal)
@@ -151,7 +153,7 @@ class MergeJob:
         facts, totals = self._shards[0].facts, outcome.totals
         told = dict(facts.record)
         told["settings"] = {
-            **told["settings"],
+            **self.names.settings(told["settings"]),
             "csv_separator": self.output.csv_separator,
             "csv_bom": self.output.csv_bom,
             "pseudonymized": self.output.pseudonymize is not None,
@@ -177,13 +179,14 @@ class MergeJob:
         )
 
 
-def _journals(shards: Sequence[str]) -> list[Path]:
-    """The journals that arguments name, each once."""
+def _journals(shards: Sequence[str], out: Path) -> list[Path]:
+    """The journals that arguments name, each once; in folders that of an earlier merge is none."""
     found: dict[Path, Path] = {}
+    merged = journal_path(out).resolve()
     for text in shards:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(path.glob(f"*{_SUFFIX}"))
+            inside = sorted(p for p in path.glob(f"*{_SUFFIX}") if p.resolve() != merged)
             if not inside:
                 raise UsageError(f"SHARD {path} is a folder without a journal (*{_SUFFIX})")
         else:

@@ -17,7 +17,11 @@ def tables_of(output: OutputSettings) -> tuple[Path | None, ...]:
 
 
 def files_of(output: OutputSettings) -> list[Path]:
-    """Every single file that a run writes; two of one name are a ``UsageError``."""
+    """Every single file that a run writes.
+
+    Raises:
+        UsageError: two have one name, or one is the table of another run.
+    """
     record, journal = run_manifest_path(output.out), journal_path(output.out)
     history = history_path(output.out)
     files = [path for path in tables_of(output) if path is not None]
@@ -25,5 +29,11 @@ def files_of(output: OutputSettings) -> list[Path]:
         if path.absolute() in {p.absolute() for p in (record, journal, history)}:
             raise UsageError(
                 f"{path} is where this run keeps its own notes beside --out; name another file"
+            )
+        other = journal_path(path).absolute()
+        if other != journal.absolute() and other.exists():
+            raise UsageError(
+                f"{path} is the --out of another run, whose journal lies beside it; name another "
+                "file"
             )
     return [*files, history, record, journal, journal.with_name(journal.name + ".lock")]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,7 @@ from cellcount.settings import AUTO_ADDRESS, AnalyzeSettings, RunSettings
 _PER_GPU = 2
 _WAITING = 2  # images at an actor, the one in hand included
 _TRIES = 3
+_ANSWER_S = 5.0
 DIED = "its worker died {} times while it was analysed"
 
 
@@ -176,6 +178,8 @@ def run_ray(
 
 def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 -- a module
     place = None if address == AUTO_ADDRESS else address
+    if place is not None:
+        _check_answers(place)
     before = signal.getsignal(signal.SIGTERM)  # Ray would put its own in its place
     try:
         ray.init(address=place, log_to_driver=False, logging_level="ERROR")
@@ -187,6 +191,19 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 -- a module
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def _check_answers(address: str) -> None:
+    """Asks first whether anyone is there: Ray would try for minutes, and say nothing."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    try:
+        if host and port.isdecimal():
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise CellcountError(
+            f"no Ray cluster at {address} ({error}); start one with ray start, or use --runner "
+            "local"
+        ) from error
 
 
 @dataclass(eq=False)

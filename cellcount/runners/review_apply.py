@@ -55,7 +55,7 @@ class Applied:
         already: cells of which this reviewer had said the same before.
         empty: rows that are not filled in.
         changes: figures that are others now.
-        written: outputs written anew; none of an empty table.
+        written: files and folders of outputs written anew; none of an empty table.
         not_drawn: images whose annotated picture could not be drawn again.
     """
 
@@ -91,12 +91,13 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         touched = _refs_of(stored, read.rows)
         labels = dict(_labels(stored, read.rows, touched))
         before = _figures(stored, touched)
+        stored.telling.names.keep((), table.name)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
         stored.journal.add_reviews(_stored(one, who, now, table.name) for one in new)
         written = stored.telling.write(stored.journal, stored.results())
         not_drawn = _draw(stored, written, touched)
-        _tell(stored, written)
+        record = _tell(stored, written)
         last = [(labels[one.image, one.cell][0], one.type_id) for one in new]
         return Applied(
             relabelled=tuple((old, to) for old, to in last if old != to),
@@ -104,7 +105,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
             already=len(read.rows) - len(new),
             empty=read.empty,
             changes=tuple(_changes(before, _figures(stored, touched))),
-            written=tuple(written.tables),
+            written=(*written.tables, *stored.run.output.folders, *record),
             not_drawn=not_drawn,
         )
 
@@ -151,11 +152,14 @@ def _check_outputs(stored: StoredResults) -> None:
         check_folder_writable(folder)
 
 
-def _tell(stored: StoredResults, written: Written) -> None:
+def _tell(stored: StoredResults, written: Written) -> tuple[Path, ...]:
+    """Enters the review in run.json, and returns its path, where it still lies."""
     path = run_manifest_path(stored.run.output.out)
-    if path.is_file():
-        facts = None if written.reviewed is None else written.reviewed.facts()
-        refresh_run_manifest(path, written.tables, facts)
+    if not path.is_file():
+        return ()
+    facts = None if written.reviewed is None else written.reviewed.facts()
+    refresh_run_manifest(path, written.tables, facts)
+    return (path,)
 
 
 def _draw(stored: StoredResults, written: Written, refs: list[ImageRef]) -> tuple[str, ...]:

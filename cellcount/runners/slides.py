@@ -53,7 +53,7 @@ def counting_of(
         raise UsageError(reason + _remedy(profile))
     types: tuple[TypeRows, ...] = ()
     if classifier is not None:
-        types = assessable_types(classifier.card, classifier.types, map_name)
+        types = assessable_types(classifier.card, classifier.types, profile, map_name)
     rules = Rules(
         method=settings.limits,
         confusion=_confusion(settings.adjust, classifier),

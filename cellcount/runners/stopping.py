@@ -14,7 +14,7 @@ from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STDERR = 2
-_SAID = b"stopping after the image in hand; once more stops at once\n"
+_SAID = b"stopping after the image in hand, of a whole slide at once; once more stops at once\n"
 Handler = Callable[[int, FrameType | None], object]
 
 

@@ -106,7 +106,7 @@ class Telling:
         if output.coco is not None:
             write_coco(output.coco, results(), classes, types, profile)
             tables.append(output.coco)
-        write_exports(output, final, classes, types)
+        write_exports(output, final, classes, types, profile)
         if output.report is not None:
             write_report(output.report, final, self.source)
             tables.append(output.report)
@@ -115,6 +115,10 @@ class Telling:
     def _write_reviews(self, journal: Journal) -> Path:
         """The history of reviews, beside counts.csv."""
         path = history_path(self.output.out)
-        told = (replace(one, image=self.names.image(one.image)) for one in journal.reviews())
+        names = self.names
+        told = (
+            replace(one, image=names.image(one.image), source=names.text(one.source))
+            for one in journal.reviews()
+        )
         write_history(path, told, self.output.csv_separator, bom=self.output.csv_bom)
         return path

@@ -34,7 +34,7 @@ from cellcount.models.classifier_card import (
 from cellcount.models.taxonomy import taxonomies
 from cellcount.models.weights import read_classifier_card, write_card
 from cellcount.outputs.charts import draw_confusion
-from cellcount.training.classifier_data import ClassifierData, Report, prepare
+from cellcount.training.classifier_data import Cells, ClassifierData, Report, prepare
 from cellcount.training.classifier_settings import ClassifierTraining
 from cellcount.training.classifier_start import grown_card, new_model
 from cellcount.training.classifier_task import WEIGHTS_FILE, ClassifierTask, plain_crops
@@ -94,8 +94,8 @@ def train_classifier(
             task = ClassifierTask(settings, data, card, run.out, device)
             fit(model, task, settings, loop, score="score")
     weights = run.out / WEIGHTS_FILE
-    if ranks.is_first and len(data.val):
-        report_on_val(weights, data, run, report)
+    if ranks.is_first:
+        evaluate_on_unseen(weights, data, run, report)
     report(f"weights: {weights}")
     if left := data.divided.splits().get("test"):
         report(
@@ -145,34 +145,59 @@ def _size_option(settings: ClassifierTraining, run: TrainRun) -> dict[str, int]:
     return {"image_size": settings.input_px} if "image_size" in known else {}
 
 
-def report_on_val(weights: Path, data: ClassifierData, run: TrainRun, report: Report) -> None:
-    """Scores of the val split, once: printed, kept in the card, the confusion matrix drawn."""
+def evaluate_on_unseen(weights: Path, data: ClassifierData, run: TrainRun, report: Report) -> None:
+    """Enters into the card how the model does on cells that it did not learn from.
+
+    These are val's, which are looked at once and printed; where there are none, those held out of
+    train, which did choose the weights and the temperature: the card says so. Their confusions
+    are what ``analyze --adjust card`` undoes.
+    """
+    if len(data.val):
+        result = _evaluated(weights, data.val, run)
+        _enter(weights, result, {"data": data.sources[0]["name"], "split": "val"})
+        _write_val(run.out, read_classifier_card(weights), result)
+        report(val_line(result))
+    elif len(data.held_out):
+        result = _evaluated(weights, data.held_out, run)
+        split = "held out of train, which chose the weights"
+        _enter(weights, result, {"data": data.sources[0]["name"], "split": split})
+
+
+def _evaluated(weights: Path, cells: Cells, run: TrainRun) -> ClassificationReport:
     card = read_classifier_card(weights)
     classifier = load_classifier(weights, EngineOptions(run.device, plugin_folder=run.plugins))
-    probs = classifier.probs(plain_crops(data.val, card))
-    result = evaluate_classification(
-        np.asarray(data.val.labels, np.int64), probs, [t.id for t in card.types]
+    probs = classifier.probs(plain_crops(cells, card))
+    return evaluate_classification(
+        np.asarray(cells.labels, np.int64), probs, [t.id for t in card.types]
     )
+
+
+def _enter(weights: Path, result: ClassificationReport, about: dict[str, str]) -> None:
+    """Adds an evaluation to the card; its confusion matrix is in the order of the types."""
     evaluation: dict[str, Any] = {
-        "data": data.sources[0]["name"],
-        "split": "val",
+        **about,
         "cells": result.cells,
         "accuracy": result.strict.accuracy,
         "accuracy_limits": result.accuracy_wilson,
         "macro_f1": result.strict.macro_f1,
         "mcc": result.strict.mcc,
         "ece": result.ece,
+        "confusion": result.confusion.tolist(),
     }
     plain = json.loads(json.dumps(evaluation))
+    card = read_classifier_card(weights)
     write_card(weights, dataclasses.replace(card, evaluations=(plain,)))
+
+
+def _write_val(out: Path, card: ClassifierCard, result: ClassificationReport) -> None:
+    """The confusion matrix drawn, and every score."""
     draw_confusion(
-        run.out / "confusion.png",
+        out / "confusion.png",
         [t.abbreviation or t.id for t in card.types],
         result.confusion,
         f"{card.name}: {result.cells} cells of val",
     )
-    (run.out / "val.json").write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
-    report(val_line(result))
+    (out / "val.json").write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
 
 
 def val_line(result: ClassificationReport) -> str:

@@ -105,6 +105,18 @@ def test_codes_in_place_of_names(slides: Path, run: Run) -> None:
     }
 
 
+def test_a_pattern_of_names_is_coded_too(slides: Path, run: Run) -> None:
+    (slides / "a").rename(slides / "Meier, Anna")
+    pattern = "^(?P<slide>Meier, Anna|.)"
+    arguments = (slides, "--out", "out/counts.csv", "--slide-from", pattern)
+    run(*arguments, "--pseudonymize", "keys/key.json")
+    assert not [n for n, content in everything(Path("out")).items() if b"Meier" in content]
+    code = json.loads(Path("out/counts.run.json").read_text())["settings"]["slide_from"]
+    assert json.loads(Path("keys/key.json").read_text())["names"][code] == pattern
+    run(*arguments, "--fresh")
+    assert json.loads(Path("out/counts.run.json").read_text())["settings"]["slide_from"] == pattern
+
+
 def test_the_key_must_lie_elsewhere(slides: Path, run: Run) -> None:
     code, _, err = run(slides, "--out", "out/counts.csv", "--pseudonymize", "out/key.json")
     assert code == 2

@@ -296,3 +296,12 @@ def test_drawing_into_an_input_is_refused(slides: Path, run: Run) -> None:
     code, _, err = run("drawn", "--out", "p.csv")
     assert code == 2
     assert "name the folder of the originals" in err
+
+
+def test_the_table_of_another_run_is_not_replaced(slides: Path, run: Run) -> None:
+    assert run(slides, "--out", "one.csv")[0] == 0
+    before = Path("one.csv").read_bytes()
+    code, _, err = run(slides, "--out", "two.csv", "--cells", "one.csv")
+    assert code == 2
+    assert "one.csv is the --out of another run" in " ".join(err.split())
+    assert Path("one.csv").read_bytes() == before

@@ -45,9 +45,8 @@ def test_hopeless_fields_are_excluded_and_said(slides: Path, run: Run, rows: Row
 
 
 def test_another_profile_judges_anew_without_analysing(slides: Path, run: Run, rows: Rows) -> None:
-    ours = profile_text("peripheral-blood").replace(
-        "exclude_focus_min = 0.15", "exclude_focus_min = 0.15\nexclude_exposure_max = 1"
-    )
+    ours = profile_text("peripheral-blood").replace("\nexposure_min = 100", "")
+    ours = ours.replace("exclude_exposure_min = 30", "exclude_exposure_max = 1")
     Path("ours.toml").write_text(ours, "utf-8")
     options = ("--out", "o.csv", "--annotated", "drawn")
     run(slides, *options)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.models.release import release
 from cellcount.outputs.schema import check_table
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 
@@ -96,10 +97,37 @@ def test_other_statistics_need_no_new_analysis(
     assert Path("o/slides.csv").read_bytes() == before
 
 
+def test_a_card_with_its_confusions_corrects_percentages(
+    slides: Path, run: Run, rows: Rows, colour_weights: Path, classifier_plugins: Path
+) -> None:
+    """As ``cellcount.models.release`` writes them into the cards of packaged classifiers."""
+    typing = ("--plugins", classifier_plugins, "--adjust", "card", "--classifier")
+    code, _, err = run(slides, *OUTPUTS, *typing, colour_weights)
+    assert code == 2
+    assert "holds no confusion matrix" in err
+    confusion = {
+        "data": "pbc",
+        "split": "val",
+        "types": ["lymphocyte", "neutrophil", "erythroblast"],
+        "cells": [[100, 0, 0], [5, 90, 5], [1, 1, 98]],
+    }
+    Path("facts.json").write_text(json.dumps({"confusion": confusion}), "utf-8")
+    release(colour_weights, Path("facts.json"), Path("known.safetensors"))
+    assert run(slides, *OUTPUTS, *typing, "known.safetensors")[0] == 0
+    shares = [r for r in rows("o/slides.csv") if r["kind"] == "group" and r["percent"]]
+    assert shares
+    assert all(r["adjusted_percent"] for r in shares)
+    record = json.loads(Path("o/counts.run.json").read_text("utf-8"))
+    assert record["profile"]["adjusted_by"] == "pbc val"
+
+
 def test_a_profile_that_does_not_fit_stops_unless_forced(
     slides: Path, run: Run, rows: Rows, typing: tuple[str, ...]
 ) -> None:
-    marrow = ("--profile", "bone-marrow", "--cells", "o/cells.csv", "--coco", "o/coco.json")
+    marrow = (
+        *("--profile", "bone-marrow", "--cells", "o/cells.csv", "--coco", "o/coco.json"),
+        *("--geojson", "o/geo", "--yolo", "o/yolo", "--voc", "o/voc"),
+    )
     code, _, err = run(slides, *OUTPUTS, *typing, *marrow)
     assert code == 2
     assert "counts cells of bone marrow, but the detector" in err
@@ -112,9 +140,19 @@ def test_a_profile_that_does_not_fit_stops_unless_forced(
     for name in ("counts", "cells", "slides"):
         assert {r["profile"] for r in rows(f"o/{name}.csv")} == {label}
     assert json.loads(Path("o/coco.json").read_text("utf-8"))["info"]["profile"] == label
+    drawn = [path.read_text("utf-8") for path in Path("o").glob("geo/**/*.geojson")]
+    assert {json.loads(text)["profile"] for text in drawn} == {label}
+    assert f'profile: "{label}"\n' in Path("o/yolo/data.yaml").read_text("utf-8")
+    annotations = [path.read_text("utf-8") for path in Path("o/voc").rglob("*.xml")]
+    assert len(annotations) == len(drawn) > 0
+    assert all(f"<annotation>cellcount, profile {label}<" in text for text in annotations)
     assert json.loads(Path("o/counts.run.json").read_text("utf-8"))["profile"]["forced"] is True
     ratios = [r for r in rows("o/slides.csv") if r["row"].startswith("me_ratio")]
     assert {r["assessment"] for r in ratios} == {"withheld"}
+    # Without a classifier, too: whoever reads the cells alone must see it.
+    options = ("--profile", "bone-marrow", "--force-profile", "--cells", "p/cells.csv")
+    assert run(slides, "--out", "p/counts.csv", "--classifier", "none", *options)[0] == 0
+    assert {r["profile"] for r in rows("p/cells.csv")} == {label}
 
 
 def test_slides_and_specimens_from_the_path_and_the_manifest(

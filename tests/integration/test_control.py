@@ -139,7 +139,7 @@ def test_drift_fails_a_run_that_locates_all(control: Control, expected: Path) ->
     assert "rule 1_3s" in out
     code, out, _ = control("run", "slides", "--expected", expected, "--new-baseline")
     assert code == 0
-    assert "drift    judged after 10 more runs" in out
+    assert "drift    judged after 10 more runs that pass" in out
     drawn = control("history", log, "--out", "h.html")
     assert drawn[0] == 0
     assert "chain of 13 runs is sound" in drawn[1]

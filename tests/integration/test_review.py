@@ -114,6 +114,10 @@ def test_an_empty_table_changes_nothing_and_says_so(results: Path, review: Revie
     header = Path("look/corrections.csv").read_text("utf-8").splitlines()[0]
     Path("header.csv").write_text(header + "\n", "utf-8")
     assert "(0 rows left empty)" in review("apply", results, "header.csv", "--reviewer", "A")[1]
+    Path("empty.csv").write_text("", "utf-8")
+    code, _, err = review("apply", results, "empty.csv", "--reviewer", "A")
+    assert code == 2
+    assert "empty.csv is empty; expected corrections.csv of cellcount review export" in err
     assert hashes() == before
 
 
@@ -128,6 +132,8 @@ def test_both_labels_are_kept_and_every_output_follows(
     filled = fill(Path("look/corrections.csv"), said, separator=";")
     code, out, err = review("apply", results, filled, "--reviewer", " A. Smith ")
     assert (code, err) == (0, "")
+    places = set(out.rpartition("written: ")[2].strip().split(", "))
+    assert places >= {"o/counts.csv", "o/geo", "o/yolo", "o/drawn", "o/counts.run.json"}
     kept = {"blasts", "lymphocyte", "neutrophil", listed[3]["type"]}
 
     assert check_table(Path("o/cells.csv"), TYPED_CELLS_COLUMNS) == []
@@ -310,8 +316,13 @@ def test_codes_stay_codes(
     codes = {row["image"] for row in rows("o/counts.csv")}
     review("export", "o/counts.csv", "--out", "look", "--all", "--limit", "2")
     assert {row["image"] for row in rows("look/corrections.csv")} <= codes
-    filled = fill(Path("look/corrections.csv"), ["lymphocyte", "blasts"])
+    to = "Meier, Anna.csv"
+    filled = fill(Path("look/corrections.csv"), ["lymphocyte", "blasts"], to=to)
     assert review("apply", "o", filled, "--reviewer", "A")[0] == 0
+    (table,) = {row["table"] for row in rows("o/counts.reviews.csv")}
+    assert json.loads(Path("keys/key.json").read_text())["names"][table] == to
+    written = [path for path in Path("o").rglob("*") if path.is_file()]
+    assert not [p for p in written if b"Meier" in p.read_bytes() and p.suffix != ".sqlite"]
     assert {row["image"] for row in rows("o/counts.reviews.csv")} <= codes
     assert {row["image"] for row in rows("o/counts.csv")} == codes
     Path("keys/key.json").unlink()

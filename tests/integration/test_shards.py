@@ -79,6 +79,15 @@ def test_shards_merge_to_the_bytes_of_one_run(
     assert read_all(merged) == read_all(one)
 
 
+def test_a_merge_codes_the_pattern_of_slides_too(slides: Path, run: Run, merge: Merge) -> None:
+    pattern = ("--slide-from", "(?P<slide>Meier|.)")
+    for number in (1, 2):
+        run(slides, *pattern, "--shard", f"{number}/2", "--out", f"parts/{number}.csv")
+    assert merge("parts", "--out", "m/counts.csv", "--pseudonymize", "keys/key.json")[0] == 0
+    assert "Meier" not in Path("m/counts.run.json").read_text("utf-8")
+    assert "Meier" in Path("keys/key.json").read_text("utf-8")
+
+
 def test_the_scale_of_a_slide_is_the_same_in_every_shard(
     slides: Path, run: Run, rows: Rows
 ) -> None:
@@ -204,3 +213,12 @@ def test_the_documented_job_array_works(
     run(slides, *named(one)[:8])
     for name in TABLES[:4]:
         assert Path("results", name).read_bytes() == (one / name).read_bytes()
+
+
+def test_merging_a_folder_into_itself_can_be_repeated(parts: Path, merge: Merge) -> None:
+    before: dict[str, bytes] = {}
+    for _ in range(2):
+        code, _, err = merge("parts", "--out", "parts/all.csv")
+        assert code in (0, 1), err
+        now = Path("parts/all.csv").read_bytes()
+        assert before.setdefault("all", now) == now

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from cellcount.counting import (
     Limits,
-    adjusted_shares,
+    Unmixing,
     cells_to_settle,
     corrected_wbc,
     field_bootstrap,
@@ -162,33 +163,87 @@ def test_cells_outside_the_denominator_are_related_to_it() -> None:
     assert found[2] == Limits(0.5, 0.5), "5 per 10 cells of the denominator"
 
 
+def one_of(types: int, which: int = 0) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """One type, and all of them."""
+    return np.arange(types) == which, np.ones(types, np.bool_)
+
+
 def test_known_confusions_are_undone() -> None:
     confusion = np.array([[90, 10, 0], [5, 90, 5], [0, 20, 80]]) * 40
     true = np.array([0.7, 0.2, 0.1])
     counts = np.round(10_000 * true @ (confusion / confusion.sum(1, keepdims=True))).astype(
         np.int64
     )
-    shares, limits = adjusted_shares(counts, confusion, draws=200)
-    assert shares == pytest.approx(true, abs=2e-3)
-    assert shares.sum() == pytest.approx(1)
-    for value, limit in zip(true, limits, strict=True):
-        assert limit.high is not None
-        assert limit.low < value < limit.high
+    unmixing = Unmixing(counts, confusion, draws=200)
+    found = [unmixing.share(*one_of(3, i)) for i in range(3)]
+    for value, one in zip(true, found, strict=True):
+        assert one is not None
+        assert one[0] == pytest.approx(value, abs=2e-3)
+        assert one[1].high is not None
+        assert one[1].low < value < one[1].high
+    assert sum(one[0] for one in found if one) == pytest.approx(1)
+    of_two = unmixing.share(np.array([False, True, False]), np.array([False, True, True]))
+    assert of_two is not None
+    assert of_two[0] == pytest.approx(2 / 3, abs=5e-3)
+    assert unmixing.share(*one_of(3)) == found[0], "the same draws every time"
 
 
 def test_a_small_validation_set_widens_the_limits() -> None:
     counts = np.array([700, 300])
     widths = []
     for size in (1, 50):
-        _, limits = adjusted_shares(counts, np.array([[18, 2], [3, 17]]) * size, draws=300)
-        assert limits[0].high is not None
-        widths.append(limits[0].high - limits[0].low)
+        found = Unmixing(counts, np.array([[18, 2], [3, 17]]) * size, draws=300).share(*one_of(2))
+        assert found is not None
+        assert found[1].high is not None
+        widths.append(found[1].high - found[1].low)
     assert widths[0] > 1.8 * widths[1]
 
 
-def test_what_was_never_validated_cannot_be_corrected() -> None:
-    with pytest.raises(ValueError, match="validated cells of each class"):
-        adjusted_shares(np.array([5, 5]), np.array([[5, 0], [0, 0]]))
+@pytest.mark.parametrize("types", [2, 8, 21])
+@pytest.mark.parametrize(("count", "total"), [(0, 30), (30, 30), (0, 1), (1, 1), (12, 30)])
+def test_limits_of_few_cells_are_not_narrower_than_their_number_allows(
+    types: int, count: int, total: int
+) -> None:
+    """With next to no confusion, limits are about those of Wilson, however many types there are."""
+    counts = np.zeros(types, np.int64)
+    counts[:2] = count, total - count
+    found = Unmixing(counts, 50_000 * np.eye(types, dtype=np.int64)).share(*one_of(types))
+    wilson = share_limits(count, total)
+    assert found is not None
+    assert found[0] == pytest.approx(count / total)
+    assert wilson is not None
+    assert (found[1].low == 0) == (count == 0)
+    assert (found[1].high == 1) == (count == total)
+    if total > 1:
+        assert found[1].low == pytest.approx(wilson.low, abs=0.02)
+        assert found[1].high == pytest.approx(wilson.high, abs=0.02)
+    else:  # wider still: Beta(3/2, 1), its 2.5 % being 0.025 ** (2 / 3)
+        uncertain = found[1].low if count else 1 - (found[1].high or 0)
+        assert uncertain == pytest.approx(0.025 ** (2 / 3), abs=0.03)
+
+
+def test_cells_of_known_type_are_added_and_not_corrected() -> None:
+    confusion = np.array([[80, 20], [20, 80]]) * 100
+    counts = np.array([560, 440])  # 60 % of the first type
+    unmixing = Unmixing(counts, confusion)
+    part, whole = one_of(2)
+    found = unmixing.share(part, whole, (200, 300, 9))
+    assert found is not None
+    assert found[0] == pytest.approx((600 + 200) / 1500, abs=1e-6)
+    all_known = Unmixing(np.zeros(2, np.int64), confusion).share(part, whole, (20, 80, 0))
+    wilson = share_limits(20, 100)
+    assert all_known is not None
+    assert wilson is not None
+    assert all_known[0] == 0.2
+    assert all_known[1].low == pytest.approx(wilson.low, abs=0.02), "still a sample"
+    assert all_known[1].high == pytest.approx(wilson.high, abs=0.02)
+
+
+def test_what_was_never_validated_or_counted_cannot_be_corrected() -> None:
+    with pytest.raises(ValueError, match="validated cells of each type"):
+        Unmixing(np.array([5, 5]), np.array([[5, 0], [0, 0]]))
+    nothing = Unmixing(np.zeros(2, np.int64), np.array([[5, 0], [0, 5]]))
+    assert nothing.share(*one_of(2)) is None
 
 
 def test_exact_cells_to_settle_against_the_beta_distribution() -> None:

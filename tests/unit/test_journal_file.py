@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +20,7 @@ import pytest
 
 from cellcount.errors import JournalError
 from cellcount.journal import Journal, journal_path
+from cellcount.journal_file import connect
 from tests.unit.journal_results import FINGERPRINT, result_of
 
 
@@ -46,6 +50,47 @@ def test_a_note_left_by_a_dead_process_blocks_nobody(tmp_path: Path) -> None:
     with Journal.open(path, {}) as journal:
         assert journal.left_behind == "process 1 on elsewhere, started 2020-01-01T00:00:00+00:00"
     assert not (tmp_path / "j.sqlite.lock").exists()
+
+
+def opened_here(path: Path) -> int:
+    """How often this process has a file open, by the links in Linux' /proc."""
+    files = Path("/proc/self/fd")
+    return sum(os.path.exists(f) and os.path.samefile(f, path) for f in files.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux' /proc")
+def test_what_is_locked_after_it_was_removed_is_not_used(tmp_path: Path) -> None:
+    """Two runs that start afresh at once: the second had opened what the first then removed."""
+    path = tmp_path / "j.sqlite"
+    Journal.open(path, FINGERPRINT).close()
+    first = connect(path)
+    said: list[str] = []
+
+    def second() -> None:
+        try:
+            connect(path).close()
+        except JournalError as error:
+            said.append(str(error))
+
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    while waiting.is_alive() and opened_here(path) < 2:
+        time.sleep(0.001)
+    path.unlink()
+    first.close()
+    waiting.join()
+    assert said
+    assert "in use" in said[0]  # "was removed", unless it gave up waiting before
+
+
+def test_results_are_not_kept_where_nobody_will_find_them(tmp_path: Path, image_file: Path) -> None:
+    path = tmp_path / "runs" / "j.sqlite"
+    path.parent.mkdir()
+    with Journal.open(path, FINGERPRINT) as journal:
+        journal.add(result_of(image_file, "a", 3))
+        shutil.rmtree(path.parent)
+        with pytest.raises(JournalError, match="was removed or replaced while it was in use"):
+            journal.add(result_of(image_file, "b", 3))
 
 
 def test_foreign_files_are_refused_and_kept(tmp_path: Path) -> None:

@@ -53,12 +53,14 @@ def test_slurm_counts_from_anywhere_in_any_steps() -> None:
     assert shard_of("slurm", slurm(1, 4)) == Shard(1, 4)
     assert shard_of("SLURM", slurm(3, 4, first=0)) == Shard(4, 4)
     assert shard_of("slurm", slurm(14, 8, first=0, step=2)) == Shard(8, 8)
-    assert shard_of("slurm", slurm(5, 1, first=5)) == Shard(1, 1)
+    assert shard_of("slurm", slurm(1, 1)) == Shard(1, 1)
 
 
 def test_slurm_without_an_even_array_is_refused() -> None:
     with pytest.raises(UsageError, match="SLURM_ARRAY_TASK_ID.*not set here"):
         shard_of("slurm", {})
+    with pytest.raises(UsageError, match="task 5 was submitted alone.*--shard 5/N"):
+        shard_of("slurm", slurm(5, 1, first=5))
     uneven = slurm(3, 3) | {"SLURM_ARRAY_TASK_MAX": "7"}  # --array=1,3,7
     with pytest.raises(UsageError, match=r"write --shard I/N to run single ones"):
         shard_of("slurm", uneven)

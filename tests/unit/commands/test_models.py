@@ -93,7 +93,10 @@ def test_show_tells_everything_of_the_card(run: Run, tiny_weights: Path, tmp_pat
         tmp_path / "told.safetensors",
         thresholds={"rbc": 0.42},
         data=({"name": "Set One", "license": "CC BY 4.0", "images": 17},),
-        evaluations=({"data": "Set Two", "split": "test", "ap50": 0.91234, "counts": {"rbc": 2}},),
+        evaluations=(
+            {"data": "Set Two", "split": "test", "ap50": 0.91234, "counts": {"rbc": 2}},
+            {"data": "Set Three", "confusion": [[5, 1], [0, 6]]},
+        ),
         training={"epochs": 5, "lr": 0.001},
         notes=("Does not type white cells.",),
         densest_field=321,
@@ -112,6 +115,7 @@ def test_show_tells_everything_of_the_card(run: Run, tiny_weights: Path, tmp_pat
         "timm/test_resnet",
         "Set One: license CC BY 4.0, images 17\n",
         "data Set Two, split test, ap50 0.9123, counts (rbc 2)\n",
+        "data Set Three, confusion 5 1; 0 6;\n",
         "epochs 5, lr 0.001",
         "Does not type white cells.",
     ):

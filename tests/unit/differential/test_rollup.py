@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.differential.figures import TypeRows
+from cellcount.cells import with_reviews
+from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.rollup import FieldCounts, field_counts, roll_up, unit_differential
 from cellcount.profiles.profile import Profile
 from cellcount.records import (
+    UNCLASSIFIED,
     CellClass,
     Cells,
     CellTypes,
     Detections,
     ImageRef,
     ImageResult,
+    Review,
     Status,
 )
 
@@ -69,6 +72,29 @@ def test_one_field(result: ImageResult) -> None:
     assert unknown.area_um2 is None
     failed = ImageResult(result.ref, "failed", "broken")
     assert field_counts(failed, 2, ["neutrophil", "lymphocyte"]).status == "failed"
+
+
+def test_cells_that_a_person_labelled_are_known(result: ImageResult, blood: Profile) -> None:
+    said = {i: Review(type_id, "A. Smith", "2026-01-01T00:00:00+00:00", "") for i, type_id in (
+        (1, "blasts"), (2, "lymphocyte"), (0, UNCLASSIFIED),
+    )}  # fmt: skip
+    ids = ["neutrophil", "lymphocyte", "blasts"]
+    found = field_counts(with_reviews(replace(result, reviewed=said), ids), 2, ids)
+    assert found.types.tolist() == [0, 1, 1, 1]
+    assert found.reviewed is not None
+    assert found.reviewed.tolist() == [0, 1, 1]
+    types = (*TYPES, TypeRows("blasts", "blasts", ("blasts",), searched=False))
+    rules = Rules(confusion=Confusion(("neutrophil", "lymphocyte"), np.diag([50, 50]), "val"))
+    plain = replace(found, types=np.array([2, 0, 0, 0]), reviewed=None)
+    units = roll_up([found, replace(plain, ref=replace(plain.ref, slide="t"))])
+    slide, other, run = (unit_differential(u, blood, types, CLASSES, rules) for u in units)
+    lymphocytes = slide.figure("class", "lymphocytes")
+    assert (lymphocytes.percent, lymphocytes.n, slide.total) == (50.0, 1, 2)
+    assert lymphocytes.adjusted is not None
+    assert lymphocytes.adjusted.value == pytest.approx(50)
+    assert "2 cells that a person labelled" in {a.id: a.text for a in slide.advice}["adjusted"]
+    assert other.figure("class", "lymphocytes").adjusted is not None, "blasts were on another one"
+    assert run.figure("class", "lymphocytes").n == 1
 
 
 def test_slides_specimens_and_the_run(blood: Profile) -> None:

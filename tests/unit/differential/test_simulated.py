@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellcount.counting import Limits, Method
+from cellcount.counting import Limits, Method, Unmixing
 from cellcount.differential.compute import differential
 from cellcount.differential.figures import Confusion, Rules, Sample, TypeRows
 from cellcount.profiles.profile import Profile
@@ -78,3 +78,40 @@ def test_adjusted_figures_hold_the_truth_that_confusions_hide(blood: Profile) ->
         adjusted.append(holds(row.adjusted.limits, 20.0))
     assert np.mean(plain) < 0.7
     assert np.mean(adjusted) > 0.88
+
+
+@pytest.mark.parametrize(("cells", "validated"), [(30, 60), (400, 300)])
+def test_adjusted_limits_hold_the_truth_of_rare_types_and_of_few_cells(
+    cells: int, validated: int
+) -> None:
+    """Drawing the observed shares again held the shares of 1 and 2 % in half of such slides."""
+    rng = np.random.default_rng(8)
+    types = 8
+    rates = np.full((types, types), 0.08 / 7)
+    np.fill_diagonal(rates, 0.92)
+    truth = np.array([0.6, 0.25, 0.08, 0.04, 0.02, 0.01, 0, 0])
+    held = []
+    for _ in range(40):
+        confusion = np.stack([rng.multinomial(validated, row) for row in rates])
+        unmixing = Unmixing(rng.multinomial(cells, truth @ rates), confusion, draws=200)
+        for i in range(6):
+            found = unmixing.share(np.arange(types) == i, np.ones(types, np.bool_))
+            assert found is not None
+            held.append(found[1].low <= truth[i] <= (found[1].high or 0))
+    assert np.mean(held) > 0.92
+    assert np.mean(held[5::6]) > 0.85, "1 %"
+
+
+def test_one_type_alone_or_absent_has_limits_that_hold() -> None:
+    """Samples of 30 cells of which most have no cell of a rare type, or no other cell."""
+    rng = np.random.default_rng(9)
+    confusion = np.diag([5_000] * 5)
+    for share in (0.03, 0.97):
+        others = np.full(4, (1 - share) / 4)
+        held = []
+        for given in rng.multinomial(30, [share, *others], size=200):
+            unmixing = Unmixing(given, confusion, draws=300)
+            found = unmixing.share(np.arange(5) == 0, np.ones(5, np.bool_))
+            assert found is not None
+            held.append(found[1].low <= share <= (found[1].high or 0))
+        assert np.mean(held) > 0.93

@@ -176,3 +176,21 @@ def test_cells_of_a_scan_have_the_types_they_have_on_the_picture(
         np.testing.assert_array_equal(getattr(on_scan, name), getattr(on_picture, name))
     np.testing.assert_allclose(on_scan.prob, on_picture.prob, atol=1e-3)
     assert (on_scan.best >= 0).sum() > 40
+
+
+def test_a_stop_comes_between_windows(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    engine, windows = disc_engine(), []
+
+    def check() -> None:
+        windows.append(len(engine.calls))
+        if len(windows) == 3:
+            raise KeyboardInterrupt
+
+    scan = scan_of(tmp_path, disc_field(1100, 830).pixels)
+    with pytest.raises(KeyboardInterrupt):
+        detect_on_scan(FieldDetector(engine, 256), scan, 1.0, NO_GAINS, window_px=1, check=check)
+    assert windows == [0, 1, 2]

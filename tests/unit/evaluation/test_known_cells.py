@@ -38,7 +38,9 @@ def test_lists(tmp_path: Path, text: str, expected: KnownCell) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,a\nx,1\n", "is no list of known cells"),
+        ("", "is empty; expected a list of known cells: the column image, and x and y, or"),
+        ("image,x,y\n", "has no rows; .*and a row per cell"),
+        ("image,a\nx,1\n", "is no list of known cells; expected the column image"),
         ("image,x,y\na,1,\n", "line 2, column y is empty"),
         ("image,x,y\na,1,b\n", "'b' is no number"),
         ("image,x,y\n,1,2\n", "column image is empty"),

@@ -166,3 +166,58 @@ def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
         Options(error_ratio=0)
     with pytest.raises(UsageError, match="--threshold is 0"):
         Options(thresholds=(0.0,))
+
+
+FOUR = "".join(f"P{i},1,{i}0,{100 - 10 * i}\n" for i in range(1, 5))
+"""Four patients, each of whom has a slide that is called 1."""
+
+
+def read(path: Path, text: str) -> CountTable:
+    path.write_text(text, "utf-8")
+    return read_count_table(path)
+
+
+def test_slides_of_different_specimens_are_different_slides(tmp_path: Path) -> None:
+    """As the roll-up takes them: a slide's name alone says nothing of whose it is."""
+    ours = read(tmp_path / "a.csv", "specimen,slide,NEU,LYM\n" + FOUR)
+    theirs = read(tmp_path / "b.csv", "specimen,slide,NEU,LYM\n" + FOUR + "P5,1,7,93\n")
+    found = compare(ours, theirs)
+    assert found.units == ("1 of P1", "1 of P2", "1 of P3", "1 of P4")
+    assert found.classes[0].reference.tolist() == [10.0, 20.0, 30.0, 40.0]
+    assert found.classes[0].predicted.tolist() == [10.0, 20.0, 30.0, 40.0]
+    assert found.only_reference == ("1 of P5",)
+    assert not any("pooled" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("specimen,slide,NEU,LYM\n" + FOUR, "slide,NEU,LYM\n1,50,50\n"),
+        ("slide,NEU,LYM\n1,50,50\n", "specimen,slide,NEU,LYM\n" + FOUR),
+        ("specimen,slide,NEU,LYM\n" + FOUR, "specimen,slide,NEU,LYM\n,1,50,50\nP2,1,20,80\n"),
+    ],
+)
+def test_a_slide_that_could_be_of_several_specimens_is_refused(
+    tmp_path: Path, ours: str, theirs: str
+) -> None:
+    tables = read(tmp_path / "a.csv", ours), read(tmp_path / "b.csv", theirs)
+    message = r"does not say of which specimen its slide '1' is, .*P1, P2.*a column specimen"
+    with pytest.raises(UsageError, match=message):
+        compare(*tables)
+
+
+def test_a_table_without_specimens_goes_by_the_names_of_slides(tmp_path: Path) -> None:
+    ours = read(tmp_path / "a.csv", "specimen,slide,NEU,LYM\nP,1,10,90\nP,2,30,70\nQ,3,50,50\n")
+    theirs = read(tmp_path / "b.csv", "slide,NEU,LYM\n3,40,60\n1,20,80\n1,40,60\n")
+    found = compare(ours, theirs)
+    assert (found.level, found.units) == ("slide", ("1", "3"))
+    assert found.classes[0].reference.tolist() == [30.0, 40.0]
+    assert found.only_predicted == ("2",)
+    assert any("b.csv: several rows are pooled for 1" in note for note in found.notes)
+
+
+def test_the_same_name_of_other_specimens_is_nothing_in_common(tmp_path: Path) -> None:
+    ours = read(tmp_path / "a.csv", "specimen,slide,NEU,LYM\nP,1,10,90\n")
+    theirs = read(tmp_path / "b.csv", "specimen,slide,NEU,LYM\nR,1,10,90\n")
+    with pytest.raises(UsageError, match=r"first has 1 of P, the second 1 of R; .*specimens are"):
+        compare(ours, theirs)

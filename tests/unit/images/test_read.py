@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import threading
+import time
 import tracemalloc
 import warnings
 import zipfile
@@ -335,3 +336,14 @@ def test_real_fields_agree_with_pillow(shared_data: Path, read: Read) -> None:
     for path in paths:
         expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
         np.testing.assert_array_equal(read(path).pixels, expected)
+
+
+@pytest.mark.parametrize("junk", [b"\0", b"\xff\xfe\0\2"], ids=["zeros", "empty comments"])
+def test_a_header_without_end_is_not_read_to_the_end(tmp_path: Path, junk: bytes) -> None:
+    """Pillow looks for the next marker byte by byte: hours, for a sparse file."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"\0" * 9 + junk * (8_000_000 // len(junk)))
+    started = time.process_time()
+    with pytest.raises(ImageError, match="damaged JPEG: its header"):
+        read_image(ImageRef(path, "a", "s"), max_pixels=10**6)
+    assert time.process_time() - started < 2.0

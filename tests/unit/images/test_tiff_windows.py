@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,35 @@ def test_tiles_that_share_their_bytes_are_no_slide(tmp_path: Path, picture: Arra
         tags["TileByteCounts"].overwrite([size] * count)
     with pytest.raises(ImageError, match="overlap in the file"):
         open_scan(ref, max_pixels=SMALL)
+
+
+def test_few_bytes_that_would_be_work_for_hours_are_no_slide(tmp_path: Path) -> None:
+    """Each of the tiles is small, and none lies over another."""
+    nothing = np.full((1024, 1024, 3), 255, np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, nothing, tile=(256, 256), compression="zstd", **RGB)
+    assert path.stat().st_size < 8_000
+    with pytest.raises(ImageError, match=r"MB would be 0.00315 GB of pixels, more than 500 times"):
+        open_scan(ImageRef(path, "a", "s"), max_pixels=SMALL * 10)
+
+
+def test_of_a_page_wider_than_memory_only_the_window_is_read(tmp_path: Path) -> None:
+    path, width, height = tmp_path / "a.tif", 400_000, 1_100
+    tifffile.imwrite(path, shape=(height, width, 3), dtype=np.uint8, **RGB)
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages.first.dataoffsets[0]
+    with path.open("r+b") as data:  # holes elsewhere
+        data.seek(offset + (700 * width + 300_000) * 3)
+        data.write(b"\x07\x08\x09")
+    scan = open_scan(ImageRef(path, "a", "s"), max_pixels=2_000_000)
+    assert scan is not None
+    tracemalloc.start()
+    window = scan.read(Rect(299_990, 600, 900, 500))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert window[100, 10].tolist() == [7, 8, 9]
+    assert window.sum() == 24
+    assert most < 6 * window.nbytes  # a row of the page alone is 1.2 MB, its window's rows 600
 
 
 def test_damage_is_told_from_headers_or_at_the_window(tmp_path: Path, picture: Array) -> None:

@@ -36,16 +36,44 @@ def detector() -> Card:
 
 def test_rows_come_from_the_taxonomy() -> None:
     card = classifier("pbc-8")
-    found = {t.id: t for t in assessable_types(card, card.types)}
+    found = {t.id: t for t in assessable_types(card, card.types, BLOOD)}
     assert found["neutrophil"].rows == ("band_forms", "segmented_neutrophils")
     assert found["erythroblast"].rows == ("nucleated_red_cells",)
     assert "nearest thing to a blast" in found["ig"].note
     assert Coverage(BLOOD, list(found.values())).missing == ("blasts",)
 
 
+@pytest.mark.parametrize("name", ["pbc-8", "pbc-13", "aml-lmu-15"])
+def test_nucleated_red_cells_of_blood_are_the_erythroblasts_of_a_marrow(name: str) -> None:
+    card = classifier(name)
+    found = {t.id: t for t in assessable_types(card, card.types, MARROW)}
+    assert found["erythroblast"].rows == ("erythroblasts",)
+    coverage = Coverage(MARROW, list(found.values()))
+    assert coverage.is_named("erythroblasts")
+    assert "erythroblasts" not in coverage.missing
+    assert all(coverage.types[i].id != "erythroblast" for i in coverage.elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("mll-21", {"erythroblast", "proerythroblast"}),
+        ("zju-7", {"erythrocyte"}),
+        ("lineage-5", {"erythropoiesis"}),
+    ],
+)
+def test_and_the_other_way_round(name: str, cells: set[str]) -> None:
+    card = classifier(name)
+    found = assessable_types(card, card.types, BLOOD)
+    assert {t.id for t in found if t.rows == ("nucleated_red_cells",)} == cells
+    both = dataclasses.replace(BLOOD, outside=(*BLOOD.outside, "erythroblasts"))
+    own = assessable_types(card, card.types, both)
+    assert {t.id for t in own if t.rows == ("erythroblasts",)} == cells, "its own row goes first"
+
+
 def test_a_card_with_some_types_names_their_rows_only() -> None:
     card = classifier("pbc-8", "neutrophil", "lymphocyte")
-    coverage = Coverage(BLOOD, assessable_types(card, card.types))
+    coverage = Coverage(BLOOD, assessable_types(card, card.types, BLOOD))
     assert coverage.missing == (
         *("monocytes", "eosinophils", "basophils", "metamyelocytes", "myelocytes"),
         *("promyelocytes", "blasts"),
@@ -58,19 +86,19 @@ def test_a_mapping_teaches_a_classifier_nothing() -> None:
     targets = tuple(
         t for t in types_of(load_taxonomy("lineage-5")) if t.id in ("granulopoiesis", "others")
     )
-    found = assessable_types(card, targets, "mll-7:lineage-5")
+    found = assessable_types(card, targets, MARROW, "mll-7:lineage-5")
     assert found[0].rows == ("blasts", "promyelocytes", "segmented_neutrophils", "eosinophils")
     assert "any lineage" in found[0].note
     assert found[1].rows == ()
     whole = classifier("mll-21")
-    found = assessable_types(whole, targets, "mll-21:lineage-5")
+    found = assessable_types(whole, targets, MARROW, "mll-21:lineage-5")
     assert found[0].rows == load_taxonomy("lineage-5").types[1].rows
 
 
 def test_own_types_fill_no_row() -> None:
     types = (CellClass("x", "x", "xs"), CellClass("y", "y", "ys"))
     card = ClassifierCard("own", "1", types, "", "MIT")
-    assert [t.rows for t in assessable_types(card, card.types)] == [(), ()]
+    assert [t.rows for t in assessable_types(card, card.types, BLOOD)] == [(), ()]
     assert smear_of_classifier(card) is None
 
 

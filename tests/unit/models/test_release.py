@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from cellcount.differential.confusion import confusion_of_card
 from cellcount.errors import WeightsError
 from cellcount.models.release import main, release, with_facts
-from cellcount.models.weights import read_card, write_card
+from cellcount.models.weights import read_any_card, read_card, read_classifier_card, write_card
 
 SOURCES = ({"name": "fields", "format": "yolo", "train": 8, "val": 2}, {"name": "more"})
 FACTS: dict[str, Any] = {
@@ -82,8 +83,61 @@ def test_what_is_forgotten_or_misspelt_is_said(
         with_facts(read_card(export), facts)
 
 
-def test_the_facts_of_every_packaged_model_fit_a_card(repo_root: Path, tiny_weights: Path) -> None:
+CONFUSION: dict[str, Any] = {
+    "data": "pbc",
+    "split": "val",
+    "types": ["erythroblast", "neutrophil", "lymphocyte"],
+    "cells": [[9, 1, 2], [3, 80, 4], [5, 6, 70]],
+}
+
+
+def test_a_classifier_s_confusions_are_taken_in_the_order_of_its_types(
+    colour_weights: Path, tmp_path: Path
+) -> None:
+    facts, target = tmp_path / "facts.json", tmp_path / "colours.safetensors"
+    facts.write_text(json.dumps({"evaluations": [{"data": "x"}], "confusion": CONFUSION}), "utf-8")
+    target.write_bytes(colour_weights.read_bytes())
+    for _ in range(2):  # again in place, too
+        release(target, facts, target)
+        card = read_classifier_card(target)
+        assert card.evaluations == (
+            {"data": "x"},
+            {
+                "data": "pbc",
+                "split": "val",
+                "cells": 180,
+                "confusion": [[80, 4, 3], [6, 70, 5], [1, 2, 9]],
+            },
+        )
+    found = confusion_of_card(card.name, [t.id for t in card.types], card.evaluations)
+    assert (found.source, found.cells[0].tolist()) == ("pbc val", [80, 4, 3])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"types": ["erythroblast", "neutrophil", "monocyte"]}, r"expected \['neutrophil', 'lymph"),
+        ({"cells": [[1, 2], [3, 4]]}, "not 3 rows of 3 counts"),
+        ({"cells": [[1, 2, 3], [4, -5, 6], [7, 8, 9]]}, "no number of cells"),
+        ({"cells": [[1, 2, 3], [4, 0.5, 6], [7, 8, 9]]}, "no number of cells"),
+        ({"split": None, "date": "2026"}, r"expected \['cells', 'data', 'split', 'types'\]"),
+    ],
+)
+def test_what_is_no_confusion_matrix_of_it_is_said(
+    colour_weights: Path, changes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(WeightsError, match=expected):
+        with_facts(read_classifier_card(colour_weights), {"confusion": CONFUSION | changes})
+
+
+def test_a_detector_confuses_no_types(tiny_weights: Path) -> None:
+    with pytest.raises(WeightsError, match="which only a classifier's card has"):
+        with_facts(read_card(tiny_weights), {"confusion": CONFUSION})
+
+
+def test_the_facts_of_every_packaged_model_fit_its_card(repo_root: Path) -> None:
     for path in (repo_root / "cellcount" / "weights").glob("*.json"):
-        card = with_facts(read_card(tiny_weights), json.loads(path.read_text("utf-8")))
+        own = read_any_card(path.with_suffix(".safetensors"))
+        card = with_facts(own, json.loads(path.read_text("utf-8")))
         assert card.notes
         assert all({"name", "source", "license"} <= source.keys() for source in card.data)

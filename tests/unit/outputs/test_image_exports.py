@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,23 @@ def test_no_cells_are_an_empty_file(
     assert (tmp_path / "labels" / "a.txt").read_text() == ""
 
 
+def test_every_form_tells_the_profile(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    one, profile = make_result("a.png", 1), "mär\udcffrow: 1.0 (forced)"
+    write_geojson(tmp_path, [one], blood, (), profile)
+    write_yolo_labels(tmp_path, stream([one]), blood, (), profile)  # type: ignore[arg-type]
+    write_voc_annotations(tmp_path, stream([one]), blood, (), profile)  # type: ignore[arg-type]
+    document = json.loads((tmp_path / "a.png.geojson").read_text("utf-8"))
+    assert (document["profile"], len(document["features"])) == (profile, 1)
+    lines = (tmp_path / "data.yaml").read_text("utf-8").splitlines()
+    assert lines[2].startswith("profile: ")
+    assert json.loads(lines[2].partition(": ")[2]) == profile
+    root = ET.parse(tmp_path / "Annotations" / "a.xml").getroot()
+    source = "cellcount, profile mär\\udcffrow: 1.0 (forced)"
+    assert root.findtext("source/annotation") == source
+
+
 @pytest.mark.parametrize("form", ["yolo", "voc"])
 def test_our_own_reader_finds_the_same_boxes(
     tmp_path: Path,
@@ -99,7 +117,7 @@ def test_our_own_reader_finds_the_same_boxes(
 ) -> None:
     results = [typed, make_result("s 1/b.png", 3), make_result("c.png", 0)]
     write = write_yolo_labels if form == "yolo" else write_voc_annotations
-    write(tmp_path, stream(results), blood, types)  # type: ignore[arg-type]
+    write(tmp_path, stream(results), blood, types, "blood 1.0")  # type: ignore[arg-type]
     images = tmp_path / ("images" if form == "yolo" else "JPEGImages")
     for result in results:
         path = images / result.ref.image

@@ -148,7 +148,7 @@ def test_columns_are_those_promised(blood: list[CellClass]) -> None:
     )
     assert "nucleated objects" in counts[-2].meaning
     assert ",".join(c.name for c in CELLS_COLUMNS) == (
-        "image,cell,x_min_px,y_min_px,x_max_px,y_max_px,label,score,edge"
+        "image,cell,x_min_px,y_min_px,x_max_px,y_max_px,label,score,edge,profile"
     )
     assert [c.name for c in REVIEW_COLUMNS] == ["reviewed_type", "reviewer", "reviewed_at"]
 
@@ -162,8 +162,10 @@ def test_a_classifier_adds_columns_at_the_end(
         *("type_neutrophil", "type_monocyte", "type_band_cell", "type_unclassified")
     ]
     assert columns[-2].meaning.startswith("cells typed as band cells, ")
-    assert TYPED_CELLS_COLUMNS[: len(CELLS_COLUMNS)] == CELLS_COLUMNS
-    assert [c.name for c in TYPED_CELLS_COLUMNS[len(CELLS_COLUMNS) :]] == [
+    *plain, profile = CELLS_COLUMNS
+    assert TYPED_CELLS_COLUMNS[: len(plain)] == tuple(plain)
+    assert TYPED_CELLS_COLUMNS[-1] == profile
+    assert [c.name for c in TYPED_CELLS_COLUMNS[len(plain) :]] == [
         *("type", "type_prob", "type_2", "type_2_prob", "needs_review"),
         *("reviewed_type", "reviewer", "reviewed_at", "profile"),
     ]

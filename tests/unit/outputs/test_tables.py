@@ -76,12 +76,12 @@ def test_cells_to_the_byte(
     tmp_path: Path, results: list[ImageResult], blood: list[CellClass]
 ) -> None:
     path = tmp_path / "cells.csv"
-    write_cells(path, iter(results), blood, ";")
+    write_cells(path, iter(results), blood, ";", (), "p 1 (forced)")
     name = '"\'=é, ""x""\n.png"'
     assert path.read_bytes().decode() == (
-        "image;cell;x_min_px;y_min_px;x_max_px;y_max_px;label;score;edge\n"
-        f"{name};1;0.00;1.50;10.25;20.00;wbc;0.9877;true\n"
-        f"{name};2;639.99;2.00;640.00;480.00;rbc;0.5000;false\n"
+        "image;cell;x_min_px;y_min_px;x_max_px;y_max_px;label;score;edge;profile\n"
+        f"{name};1;0.00;1.50;10.25;20.00;wbc;0.9877;true;p 1 (forced)\n"
+        f"{name};2;639.99;2.00;640.00;480.00;rbc;0.5000;false;p 1 (forced)\n"
     )
 
 
@@ -108,9 +108,9 @@ def test_types_of_cells_to_the_byte(
         "band_cell,1.0000,,,false,,,,p 1",
         "neutrophil,0.7500,band_cell,0.2500,false,,,,p 1",
     ]
-    write_cells(tmp_path / "plain.csv", iter(typed), blood)
+    write_cells(tmp_path / "plain.csv", iter(typed), blood, profile="p 1")
     plain = (tmp_path / "plain.csv").read_text("utf-8").splitlines()
-    assert plain[1:] == [row.rsplit(",", 9)[0] for row in rows]
+    assert plain[1:] == [row.rsplit(",", 9)[0] + ",p 1" for row in rows]
 
 
 def test_counts_of_types_to_the_byte(

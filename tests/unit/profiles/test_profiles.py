@@ -53,12 +53,12 @@ def test_the_blood_keeps_nucleated_red_cells_outside() -> None:
 def test_a_laboratory_s_own_file(tmp_path: Path) -> None:
     path = tmp_path / "ours.toml"
     changed = BLOOD.replace('version = "1.0"', 'version = "2024-3"').replace(
-        "exclude_focus_min = 0.15", "exclude_focus_min = 12"
+        "exclude_focus_min = 0.15", "exclude_focus_min = 0.25"
     )
     path.write_text(changed, "utf-8")
     ours = load_profile(str(path))
     assert ours.label() == "ours 2024-3"
-    assert ours.quality["exclude_focus_min"] == 12.0
+    assert ours.quality["exclude_focus_min"] == 0.25
     with pytest.raises(UsageError, match=r"cannot be read: .*No such file"):
         load_profile(str(tmp_path / "none.toml"))
 
@@ -97,6 +97,20 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         (BLOOD, "[5, 10, 20]", "[5, 200]", "thresholds_percent = 200; expected a number from 0"),
         (BLOOD, 'nrbc = "nucleated_red_cells"', 'nrbc = "blasts"', "nrbc 'blasts'; expected"),
         (BLOOD, "unclassified_percent = 10", "unclassified_percent = true", "expected a number"),
+        (
+            BLOOD,
+            "focus_min = 0.5",
+            "focus_min = 0.5\nfocus_max = 0.1",
+            "focus_max = 0.1; a minimum",
+        ),
+        (BLOOD, "exclude_focus_min = 0.15", "exclude_focus_min = 0.6", "= 0.6 above focus_min = 0"),
+        (
+            BLOOD,
+            "clipped_percent_max = 50",
+            "clipped_percent_max = 50\nexclude_clipped_percent_max = 40",
+            "50 above exclude_clipped_percent_max = 40",
+        ),
+        (BLOOD, "exposure_min = 100", "exclude_exposure_max = 20", "lies beyond both"),
         (MARROW, 'convention = "icsh"', 'convention = "ours"', "convention 'ours'; expected icsh"),
         (MARROW, 'monocytes = ["monocytes"]', 'monocytes = ["blasts"]', "blasts more than once"),
         (MARROW, 'row = "blasts"', 'row = "smudge_cells"', "row 'smudge_cells'"),

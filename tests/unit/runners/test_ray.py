@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,15 @@ import pytest
 from cellcount.errors import CellcountError, UsageError
 from cellcount.images.file_key import FileKey
 from cellcount.records import ImageRef, ImageResult
-from cellcount.runners.ray import DIED, Analyzed, Notes, _Round, check_ray, share_out
+from cellcount.runners.ray import (
+    DIED,
+    Analyzed,
+    Notes,
+    _check_answers,
+    _Round,
+    check_ray,
+    share_out,
+)
 from cellcount.settings import RunSettings
 
 REFS = [ImageRef(Path(f"{n}.png"), f"{n}.png", "s") for n in range(9)]
@@ -186,6 +195,15 @@ def test_scales_are_handed_over_once() -> None:
     assert (notes.get_value("scale:a"), notes.get_value("scale:b")) == (1.0, {"factor": 2.0})
     assert notes.take() == {"scale:b": {"factor": 2.0}}
     assert notes.take() == {}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_nobody_at_an_address_is_said_at_once(address: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(CellcountError, match="no Ray cluster at .*start one with ray start"):
+            _check_answers(address.format(port))  # bound, but nobody listens
 
 
 def test_an_address_without_ray_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:

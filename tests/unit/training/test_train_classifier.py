@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from cellcount.differential.confusion import confusion_of_card
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import load_classifier, prepare_picture
 from cellcount.errors import AnnotationError, UsageError
@@ -83,6 +84,12 @@ def test_three_types_are_learned_in_seconds(cells: CropSet, quick: Quick, tmp_pa
     assert accuracy > 0.8
     (evaluation,) = card.evaluations
     assert evaluation["accuracy"] == pytest.approx(accuracy)
+    # Its confusions of val are what --adjust card undoes.
+    known = confusion_of_card(card.name, IDS, card.evaluations)
+    counted = np.zeros((3, 3), int)
+    np.add.at(counted, (truth, probs.argmax(axis=1)), 1)
+    assert known.cells.tolist() == counted.tolist()
+    assert known.source == "generated val"
     stored = json.loads((tmp_path / "val.json").read_text())
     assert stored["strict"]["accuracy"] == pytest.approx(accuracy)
     assert any(line.startswith("val, 12 cells: accuracy") for line in said)
@@ -269,7 +276,11 @@ def test_without_val_or_held_out_cells(
 ) -> None:
     weights = train_classifier(cells, quick(**changes), a_run(tmp_path), quietly)
     card = read_classifier_card(weights)
-    assert bool(card.evaluations) is ("split" not in changes)
+    (evaluation,) = card.evaluations
+    said = {"split": "held out of train, which chose the weights", "holdout": "val"}
+    assert evaluation["split"] == said[next(iter(changes))]
+    assert np.sum(evaluation["confusion"]) == {"split": 11, "holdout": 12}[next(iter(changes))]
+    assert (tmp_path / "val.json").exists() is ("split" not in changes)
     assert card.temperature != 1.0 if "split" in changes else card.temperature == 1.0
     assert card.data[0]["train"] == {"split": 43, "holdout": 42}[next(iter(changes))]
 
