@@ -110,7 +110,7 @@ def test_types_leave_the_cells_as_they_are(
     plain = rows("o/cells.csv")
     run(slides, *OUTPUTS, *typing, "--fresh")
     typed = rows("o/cells.csv")
-    added = (*TYPE_NAMES, "reviewed_type", "reviewer", "reviewed_at", "profile")
+    added = (*TYPE_NAMES, "reviewed_type", "reviewer", "reviewed_at")
     assert [{k: v for k, v in c.items() if k not in added} for c in typed] == plain
 
 

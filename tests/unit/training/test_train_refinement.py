@@ -99,7 +99,7 @@ def test_a_second_look_may_be_added_to_a_model_without(
 def test_every_setting_of_the_second_look_reaches_the_card(tiny: Tiny) -> None:
     wanted = {
         "steps": 3, "context": "image", "state": "lstm", "attention": "literal", "hidden": 24,
-        "heads": 3, "grid": 5, "enlarge": 2.5, "beta": 8.0,
+        "heads": 3, "grid": 5, "enlarge": 2.5, "beta": 8.0, "score": "class",
     }  # fmt: skip
     assert set(wanted) == {f.name for f in dataclasses.fields(Refinement)}
     settings = tiny(**{f"refine_{name}": value for name, value in wanted.items()})
