@@ -193,7 +193,7 @@ def judge(world: World, out: Path, verdict: Verdict, *, same_bytes: bool = True)
         if now != world.quiet:
             names = sorted(k for k in now.keys() | world.quiet if now.get(k) != world.quiet.get(k))
             verdict.wrong.append(f"differ: {', '.join(names)}")
-    left = sorted(p.name for p in out.glob(".cellcount-*")) + [p.name for p in out.glob("*.lock")]
+    left = sorted(p.name for form in ("*.tmp", "*.lock") for p in out.rglob(form))
     if left:
         verdict.wrong.append(f"left behind: {', '.join(left)}")
 

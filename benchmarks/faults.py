@@ -55,9 +55,6 @@ def kill(world: World, out: Path, verdict: Verdict, dice: random.Random) -> None
         verdict.times += code == -signal.SIGKILL
         expect(verdict, code, {0, -signal.SIGKILL}, world)
     finish(world, out, verdict)
-    # The temporary files of a killed writer stay; they are never taken for outputs.
-    for path in out.rglob(".cellcount-*"):
-        path.unlink()
 
 
 def interrupt(world: World, out: Path, verdict: Verdict, dice: random.Random) -> None:
