@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -122,9 +123,14 @@ def watch(command: list[str]) -> tuple[Watched, int]:
     """Runs a command to its end, looking at it now and then; its exit code beside what was seen."""
     watched, since = Watched(), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None:
-        watched.look(process.pid, since)
-        time.sleep(LOOK_EVERY_S)
+    try:
+        while process.poll() is None:
+            watched.look(process.pid, since)
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        if process.poll() is None:  # this program is being stopped: its child stops with it
+            process.terminate()
+            process.wait()
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
@@ -147,10 +153,12 @@ def draw(watched: Watched, path: Path, images: int) -> None:
 
 def main() -> int:
     """The command line of this benchmark."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is ended
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--distinct", type=int, default=200, help="different ones among them")
     parser.add_argument("--detector", default="blood")
+    parser.add_argument("--annotated", action="store_true", help="pictures, too, not only tables")
     parser.add_argument("--plot", type=Path, help="PNG of memory, files and threads")
     chosen = parser.parse_args()
     console = Console()
@@ -161,7 +169,9 @@ def main() -> int:
         command = [sys.executable, "-m", "cellcount", "analyze", str(folder), "--out", str(out)]
         command += ["--cells", f"{work}/cells.csv", "--detector", chosen.detector]
         command += ["--classifier", "none", "--um-per-px", str(UM_PER_PX)]
-        watched, code = watch([*command, "--annotated", f"{work}/drawn"])
+        if chosen.annotated:
+            command += ["--annotated", f"{work}/drawn"]
+        watched, code = watch(command)
         record = json.loads(Path(work, "counts.run.json").read_text())
     each = record["timings_s"]["analyze"] / chosen.images
     table = Table("", "second third", "last third", title=f"{chosen.images:,} images, exit {code}")

@@ -111,7 +111,7 @@ def write_annotated(
     """
     page = annotate(picture, cells, classes, title, types)
     with atomic_write(path) as file:
-        page.save(file, "PNG", compress_level=3)  # half the time of the default, 5 % larger
+        page.save(file, "PNG", compress_level=1)  # a quarter of the default's time, 18 % larger
 
 
 def prepare_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ not grow with the number of images.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,16 @@ Read = TypeVar("Read")
 def default_workers() -> int:
     """Reading threads where none are asked for: one per core up to four."""
     return max(1, min(4, os.cpu_count() or 1))
+
+
+def _yield_to_the_model() -> None:
+    """Takes the calling thread a lower priority, where priorities are those of threads.
+
+    The threads of a layer wait for each other: where drawing takes a core from one of them, all
+    are late. Drawing fits in between, where the model is not at work on all cores.
+    """
+    if sys.platform == "linux":
+        os.nice(10)
 
 
 def read_ahead(
@@ -63,7 +74,9 @@ def run_local(
     count = workers or default_workers()
     waiting: deque[Future[None]] = deque()
     readers = ThreadPoolExecutor(count, thread_name_prefix="cellcount-read")
-    writers = ThreadPoolExecutor(count, thread_name_prefix="cellcount-write")
+    writers = ThreadPoolExecutor(
+        count, thread_name_prefix="cellcount-write", initializer=_yield_to_the_model
+    )
     try:
         for loaded in read_ahead(readers, read, refs, count + 1):
             check()

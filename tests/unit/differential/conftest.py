@@ -9,8 +9,7 @@ import pytest
 from cellcount.differential.figures import TypeRows
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.profiles.profile import Profile, load_profile
-
-Types = tuple[TypeRows, ...]
+from tests.unit.differential.vocabulary import Types
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,17 +15,13 @@ from scipy import stats
 from cellcount.counting import Limits
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import (
-    Differential,
     Figure,
     Rules,
     Sample,
     TypeRows,
 )
 from cellcount.profiles.profile import Profile, load_profile
-
-Types = tuple[TypeRows, ...]
-Whole = Callable[[Profile], Types]
-Taxonomy = Callable[[str], Types]
+from tests.unit.differential.vocabulary import Taxonomy, Whole, advice
 
 
 def rounded(figure: Figure, digits: int = 1) -> tuple[float, float, float]:
@@ -35,10 +30,6 @@ def rounded(figure: Figure, digits: int = 1) -> tuple[float, float, float]:
     assert figure.limits.high is not None
     numbers = (figure.value, figure.limits.low, figure.limits.high)
     return tuple(round(n, digits) for n in numbers)  # type: ignore[return-value]
-
-
-def advice(found: Differential) -> dict[str, str]:
-    return {a.id: a.text for a in found.advice}
 
 
 @pytest.mark.parametrize(

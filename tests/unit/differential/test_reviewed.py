@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from cellcount.differential.compute import differential
 from cellcount.differential.figures import (
     Confusion,
-    Differential,
     Estimate,
     Rules,
     Sample,
@@ -20,14 +17,7 @@ from cellcount.differential.figures import (
 )
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.profiles.profile import Profile, load_profile
-
-Types = tuple[TypeRows, ...]
-Whole = Callable[[Profile], Types]
-Taxonomy = Callable[[str], Types]
-
-
-def advice(found: Differential) -> dict[str, str]:
-    return {a.id: a.text for a in found.advice}
+from tests.unit.differential.vocabulary import Taxonomy, Types, Whole, advice
 
 
 def test_a_reviewer_s_type_counts_but_does_not_assess_its_row(

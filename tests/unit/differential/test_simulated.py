@@ -10,7 +10,6 @@ from cellcount.differential.compute import differential
 from cellcount.differential.figures import Confusion, Rules, Sample, TypeRows
 from cellcount.profiles.profile import Profile
 
-Types = tuple[TypeRows, ...]
 TRUTH = {
     "segmented_neutrophils": 0.55, "lymphocytes": 0.28, "monocytes": 0.08, "eosinophils": 0.05,
     "blasts": 0.04,
