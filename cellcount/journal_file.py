@@ -206,22 +206,26 @@ def leave_note(path: Path) -> str:
 
     Whoever gets here has SQLite's lock, so an earlier note is one of a process that died.
     """
-    stale = _named(path)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    note = {"host": gethostname(), "pid": os.getpid(), "started": started}
-    holder_file(path).write_text(json.dumps(note), encoding="utf-8")
+    stale = named_in(holder_file(path))
+    holder_file(path).write_text(note_of_holder(), encoding="utf-8")
     return stale
+
+
+def note_of_holder() -> str:
+    """What a lock file says of the process that holds it: host, process, start."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"host": gethostname(), "pid": os.getpid(), "started": started})
+
+
+def named_in(lock_file: Path) -> str:
+    """Who the note in a lock file names, "" where there is none to be read."""
+    try:
+        holder = json.loads(lock_file.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _holder(path: Path) -> str:
     """Who has it, as far as is known: the note may be a moment late."""
-    return f"by {_named(path) or 'another process'}"
-
-
-def _named(path: Path) -> str:
-    """Who the note names, "" where there is none to be read."""
-    try:
-        holder = json.loads(holder_file(path).read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    return f"by {named_in(holder_file(path)) or 'another process'}"

@@ -13,7 +13,8 @@ Identity rules
 
 Hidden files and folders are left out, and so is what cellcount itself has written: the run's own
 files, and folders of annotated pictures. Whatever else gives no row is said with its reason.
-Folders reached through symbolic links are read last, and each folder and file once.
+Folders reached through symbolic links are read last, and each folder and file once, hard links
+included.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class _Search:
     passed_over: list[PassedOver] = field(default_factory=list)
     inputs: set[str] = field(default_factory=set)
     folders: dict[str, Path] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[str | tuple[int, int], Path] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 
     def sources(self, text: str) -> Iterator[_Source]:
@@ -233,7 +234,7 @@ class _Search:
             if self._is_drawn(os.path.dirname(real)):  # matched by a pattern, or linked to
                 self._say(path, "an annotated picture that cellcount has drawn")
                 continue
-            first = self.files.setdefault(real, path)
+            first = self.files.setdefault(_same_file(path, real), path)
             if first is path:
                 yield path
             else:
@@ -330,6 +331,15 @@ def _numbered(stem: str, suffix: str) -> Iterator[str]:
     while True:
         yield f"{stem}~{number}{suffix}"
         number += 1
+
+
+def _same_file(path: Path, real: str) -> str | tuple[int, int]:
+    """What the names of a file have in common: its real path, or its inode where it has several."""
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return real
+    return (state.st_dev, state.st_ino) if state.st_nlink > 1 else real
 
 
 def _mode(path: Path) -> int:

@@ -18,6 +18,7 @@ from cellcount.images.stain_reference import load_stain_reference
 from cellcount.journal import Journal, journal_path
 from cellcount.outputs.annotate import prepare_folder
 from cellcount.outputs.atomic import check_folder_writable, check_writable
+from cellcount.outputs.claims import claimed
 from cellcount.outputs.manifest import (
     RunRecord,
     run_manifest_path,
@@ -132,8 +133,9 @@ class Job:
         self.names.keep(self.plan.refs, self.request.slide_from or "")
         typing = None if self.classifier is None else self.classifier.facts()
         own = fingerprint(self.request.analyze, self.detector, self.weights_sha256, typing)
-        path = journal_path(output.out)
-        with Journal.open(path, own, fresh=self.request.run.fresh, shard=shard) as journal:
+        path, fresh = journal_path(output.out), self.request.run.fresh
+        tables = [table for table in tables_of(output) if table is not None]
+        with Journal.open(path, own, fresh=fresh, shard=shard) as journal, claimed(tables):
             self._keep_run(journal)
             if output.annotated is not None:
                 prepare_folder(output.annotated)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cellcount.errors import UsageError
 from cellcount.journal import journal_path
+from cellcount.journal_file import holder_file
 from cellcount.outputs.manifest import run_manifest_path
 from cellcount.outputs.review_tables import history_path
 from cellcount.settings import OutputSettings
@@ -36,4 +37,4 @@ def files_of(output: OutputSettings) -> list[Path]:
                 f"{path} is the --out of another run, whose journal lies beside it; name another "
                 "file"
             )
-    return [*files, history, record, journal, journal.with_name(journal.name + ".lock")]
+    return [*files, history, record, journal, *map(holder_file, (journal, *files))]

@@ -225,3 +225,19 @@ def test_two_runs_of_one_output_do_not_meet(slides: Path, run: Run, toy: str) ->
         code, _, err = run(slides, "--out", "o.csv")
     assert code == 3
     assert "in use by process" in err
+
+
+def test_runs_of_different_outputs_do_not_write_one_table(slides: Path, run: Run) -> None:
+    program = "import sys; from pathlib import Path; from cellcount.outputs.claims import claimed"
+    program += "\nwith claimed([Path('all.csv')]): print(1, flush=True); sys.stdin.read()"
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        code, _, err = run(slides, "--out", "o.csv", "--cells", "all.csv")
+        other.communicate()
+    assert code == 3
+    assert "all.csv is being written by process" in err
+    assert not Path("all.csv").exists()
+    assert run(slides, "--out", "o.csv", "--cells", "all.csv")[0] == 0
+    assert not list(Path().glob("*.lock"))

@@ -113,6 +113,17 @@ def test_links_are_followed_once_and_the_real_name_wins(tmp_path: Path) -> None:
     }
 
 
+def test_a_file_with_several_names_is_counted_once(tmp_path: Path) -> None:
+    root = tree(tmp_path / "s", "b.jpg", "alone.jpg")
+    for name in ("a.jpg", "c.jpg"):
+        (root / name).hardlink_to(root / "b.jpg")
+    tree(tmp_path / "s", "copy.jpg")  # another file, be it as like as can be
+    plan = find_images(["s"])
+    assert images(plan) == ["a.jpg", "alone.jpg", "copy.jpg"]
+    once = "the same file as s/a.jpg, counted once"
+    assert said(plan) == {"b.jpg": once, "c.jpg": once}
+
+
 def test_several_inputs_are_told_apart_by_name(tmp_path: Path) -> None:
     for place in ("x", "y"):
         tree(tmp_path / place / "slides", "s1/a.jpg", "b.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ from cellcount.records import CellClass
 
 TWO = (Column("name", "text", "", "a name"), Column("size", "int", "px", "a size"))
 any_text = st.text(st.characters()) | st.text(
-    st.sampled_from(list("=+-@'\t\r\n\\udx5c89\udc80é;,\""))
+    st.sampled_from(list("=+-@'\t\r\n\x1b\x7f\\udx5c1b89\udc80é;,\""))
 )
 
 
@@ -36,7 +37,8 @@ any_text = st.text(st.characters()) | st.text(
 def test_any_text_comes_back(text: str) -> None:
     escaped = escape_text(text)
     assert unescape_text(escaped) == text
-    assert not escaped.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert not escaped.startswith(("=", "+", "-", "@"))
+    assert not any(unicodedata.category(character) == "Cc" for character in escaped)
     escaped.encode("utf-8")
 
 
@@ -65,6 +67,10 @@ def test_any_text_comes_back_from_a_file(
         ("caf\udce9.png", "caf\\udce9.png"),
         ("\\udce9", "\\x5cudce9"),
         ("C:\\data\\ümlaut", "C:\\data\\ümlaut"),
+        ("a\x1b[2J\n\x9f.png", "a\\x1b[2J\\x0a\\x9f.png"),
+        ("\t=1", "\\x09=1"),
+        ("\\x1b", "\\x5cx1b"),
+        ("C:\\xray", "C:\\xray"),
         ("", ""),
     ],
 )
@@ -190,7 +196,7 @@ def test_markdown_has_a_row_per_column() -> None:
 
 def test_another_reader_sees_the_same_fields(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    names = ['a,"b"', "c\r\nd", "e;f", " g "]
+    names = ['a,"b"', "c'd", "e;f", " g "]
     path.write_bytes("".join(f"{TWO[0].write(n)};1\n" for n in names).encode())
     with path.open(newline="", encoding="utf-8") as file:
         assert [row[0] for row in csv.reader(file, delimiter=";")] == names
