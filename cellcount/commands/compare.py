@@ -11,7 +11,7 @@ import click
 from cellcount.commands import options as shared
 from cellcount.commands.reports import say_problems, stdout_console, write_csv, write_json
 from cellcount.commands.train import parse_assignments
-from cellcount.commands.wording import duration, number_of
+from cellcount.wording import duration, number_of
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ import click
 
 from cellcount.commands import options as shared
 from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
-from cellcount.commands.wording import number_of
+from cellcount.wording import number_of
 
 _DENSEST = 0.95
 _FILE = click.Path(dir_okay=False, path_type=Path)

@@ -11,8 +11,8 @@ import click
 
 from cellcount.commands import options as shared
 from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
-from cellcount.commands.wording import number_of, shown
 from cellcount.settings import NO_STAIN_REFERENCE
+from cellcount.wording import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.evaluation.classifier import ClassifierScores

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from cellcount.commands.wording import duration, number_of, shown
+from cellcount.wording import duration, number_of, shown
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellcount.commands.wording import number_of, shown
+from cellcount.wording import number_of, shown
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from cellcount.commands.wording import duration, number_of, shown
+from cellcount.wording import duration, number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.images.find import Plan

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from cellcount.counting import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
 from cellcount.differential.figures import Advice, Figure
 from cellcount.differential.tally import Tally, scaled
+from cellcount.wording import number_of
 
 #: Fewer nucleated red cells per 100 white cells hardly change a white cell count.
 _MANY_NRBC = 5
@@ -44,14 +45,9 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
     yield from _on_adjustment(tally)
 
 
-def _number(n: int, things: str) -> str:
-    """So many things, one of them in the singular."""
-    return f"{n:,} {things.removesuffix('s') if n == 1 else things}"
-
-
 def _what(tally: Tally) -> str:
     fields = tally.sample.fields
-    where = "" if fields is None else f" on {_number(fields, 'fields')}"
+    where = "" if fields is None else f" on {number_of(fields, 'field')}"
     return f"{tally.profile.cells} that it counts{where}"
 
 
@@ -90,14 +86,14 @@ def _on_number(tally: Tally) -> Iterator[Advice]:
     if targets and tally.total < targets[0].cells:
         yield Advice(
             "few_cells",
-            f"{_number(tally.total, 'cells')} counted, fewer than the {targets[0].cells:,} of the "
+            f"{number_of(tally.total, 'cell')} counted, fewer than the {targets[0].cells:,} of the "
             f"profile's first target ({targets[0].meaning})",
         )
     short = [t for t in targets if tally.total >= t.cells and slides < t.slides]
     if short:
         yield Advice(
             "few_slides",
-            f"{short[-1].cells:,} cells are reached, but on {_number(slides, 'slides')}; "
+            f"{short[-1].cells:,} cells are reached, but on {number_of(slides, 'slide')}; "
             f"{short[-1].slides} are asked for ({short[-1].meaning})",
         )
     fields = tally.sample.fields
@@ -132,11 +128,11 @@ def _on_thresholds(tally: Tally, blasts: Figure | None) -> Iterator[Advice]:
                 "the share stays"
             )
         high = blasts.limits.high if blasts.limits.high is not None else 100.0
+        counted = number_of(tally.total, tally.profile.cells.removesuffix("s"))
         yield Advice(
             f"blasts_near_{threshold:g}",
-            f"blasts {blasts.value:.1f} % ({blasts.limits.low:.1f}–{high:.1f}) of "
-            f"{_number(tally.total, tally.profile.cells)} leave the threshold of {threshold:g} % "
-            f"open; {remedy}",
+            f"blasts {blasts.value:.1f} % ({blasts.limits.low:.1f}–{high:.1f}) of {counted} leave "
+            f"the threshold of {threshold:g} % open; {remedy}",
         )
 
 
@@ -146,7 +142,7 @@ def _on_unclassified(tally: Tally) -> Iterator[Advice]:
     if typed and 100 * tally.unclassified / typed > most:
         yield Advice(
             "unclassified",
-            f"unclassified {tally.unclassified:,} of {_number(typed, 'typed cells')}, more than "
+            f"unclassified {tally.unclassified:,} of {number_of(typed, 'typed cell')}, more than "
             f"{most:g} %; none of it is in any percentage, so look before you rely on one",
         )
 
@@ -184,5 +180,5 @@ def _on_adjustment(tally: Tally) -> Iterator[Advice]:
             "they hold where cells are confused here as they were there"
         )
         if labelled := int(tally.reviewed.sum()):
-            text += f"; {_number(labelled, 'cells')} that a person labelled are taken as they are"
+            text += f"; {number_of(labelled, 'cell')} that a person labelled are taken as they are"
     yield Advice("adjusted", text)

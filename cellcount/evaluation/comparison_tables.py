@@ -10,6 +10,7 @@ from cellcount.evaluation.agreement import Agreement, BlandAltman, Line
 from cellcount.evaluation.comparison_rows import coefficient
 from cellcount.evaluation.method_comparison import ClassComparison, Comparison, Passed
 from cellcount.evaluation.repeatability import Repeatability
+from cellcount.wording import number_of
 
 NOTHING = "–"
 
@@ -51,7 +52,10 @@ def repeatability_table(found: Iterable[Repeatability]) -> TextTable:
         rows.append(
             (
                 Cell(one.name, one.unit),
-                Cell(f"{parts.counts}", f"{_many(parts.runs, 'run')}, {_many(parts.days, 'day')}"),
+                Cell(
+                    f"{parts.counts}",
+                    f"{number_of(parts.runs, 'run')}, {number_of(parts.days, 'day')}",
+                ),
                 Cell(_number(parts.mean, 1)),
                 Cell(_number(parts.within_run), _limits(parts.within_limits)),
                 Cell(_number(parts.between_run)),
@@ -72,10 +76,6 @@ def repeatability_table(found: Iterable[Repeatability]) -> TextTable:
         ),
         tuple(rows),
     )
-
-
-def _many(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _bias(classes: Sequence[ClassComparison], level: str) -> TextTable:

@@ -16,6 +16,7 @@ from cellcount.outputs.control_charts import (
     write_history_picture,
 )
 from cellcount.outputs.control_log import ControlLog
+from cellcount.wording import number_of
 
 _WORDS = {"located_percent": "known white cells located, %", "agreed_percent": "types agreed, %"}
 _LIMITS = {"located_percent": 95.0}
@@ -26,7 +27,8 @@ def verdict(log: ControlLog) -> str:
     """Whether the log is as it was written, in a sentence."""
     if log.broken:
         return f"The chain is broken: {log.broken}. Runs up to there are shown."
-    return f"The chain of {_runs(len(log.rows))} is sound; its last hash is {log.last_sha256}."
+    runs = number_of(len(log.rows), "run")
+    return f"The chain of {runs} is sound; its last hash is {log.last_sha256}."
 
 
 def series_of(rows: Sequence[Row]) -> list[Series]:
@@ -83,7 +85,7 @@ def _about(rows: Sequence[Row], source: str) -> list[tuple[str, str]]:
     last = rows[-1]
     failed = sum(row["result"] == "fail" for row in rows)
     compared = comparable(rows, last)
-    spread = _runs(len(compared))
+    spread = number_of(len(compared), "run")
     if len(compared) < FEWEST_RUNS:
         spread += f"; drift is judged from {FEWEST_RUNS} on"
     return [
@@ -96,10 +98,6 @@ def _about(rows: Sequence[Row], source: str) -> list[tuple[str, str]]:
         ("Device", str(last["device"])),
         ("Known cells", f"{last['known']}; list sha256 {last['expected_sha256']}"),
     ]
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} {'run' if count == 1 else 'runs'}"
 
 
 def _line(row: Row) -> list[str]:

@@ -33,6 +33,7 @@ from cellcount.evaluation.agreement import (
 )
 from cellcount.evaluation.count_tables import CountTable, Level, Share, plain
 from cellcount.evaluation.count_units import CommonUnits, common_units
+from cellcount.wording import number_of
 
 #: Fewer specimens make lines and limits of agreement a guess; CLSI EP09 asks for 40.
 FEW = 20
@@ -352,7 +353,7 @@ def _notes(
     units = len(common.predicted)
     if units < FEW:
         notes.append(
-            f"{units} {level}{'' if units == 1 else 's'} in both tables: with fewer than {FEW}, "
+            f"{number_of(units, level)} in both tables: with fewer than {FEW}, "
             "lines and limits of agreement say little (CLSI EP09 asks for 40 or more)"
         )
     return tuple(notes)

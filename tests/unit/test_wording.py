@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellcount.commands.wording import duration, number_of, shown
+from cellcount.wording import duration, number_of, shown
 
 
 @pytest.mark.parametrize(
