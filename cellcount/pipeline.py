@@ -9,7 +9,7 @@ Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from cellcount.cells import cells_from_detections
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.field import FieldDetector, Found
 from cellcount.engines.red_cells import red_cell_diameter_px
-from cellcount.engines.scan import detect_on_scan
+from cellcount.engines.scan import Tell, detect_on_scan
 from cellcount.errors import CellcountError
 from cellcount.images.file_key import FileKey, key_of, still_holds, with_content
 from cellcount.images.quality import measure_quality
@@ -291,8 +291,8 @@ class Pipeline:
         settings: what decides the numbers.
         scales: factors of slides without known µm/px.
         typer: gives the cells their types, None where they stay untyped.
-        check: called within images that take long, between the windows of a scan; ends the work
-            by raising what is no ``Exception``.
+        tell: called within images that take long, between the windows of a scan, with the share
+            that is done; ends the work by raising what is no ``Exception``.
     """
 
     def __init__(
@@ -301,10 +301,10 @@ class Pipeline:
         settings: AnalyzeSettings,
         scales: SlideScales,
         typer: CellTyper | None = None,
-        check: Callable[[], None] = lambda: None,
+        tell: Tell = lambda share: None,
     ) -> None:
         self._detector, self._settings, self._scales = detector, settings, scales
-        self._typer, self._check = typer, check
+        self._typer, self._tell = typer, tell
         self._stain = load_stain_reference(settings.stain_reference)
         card = detector.engine.card
         chosen = thresholds_of(card, settings.min_score)
@@ -358,7 +358,7 @@ class Pipeline:
         if isinstance(source, Picture):
             return self._detector.detect(source.pixels, factor)
         gains = survey(source).gains
-        return detect_on_scan(self._detector, source, factor, gains, check=self._check)
+        return detect_on_scan(self._detector, source, factor, gains, tell=self._tell)
 
     def _quality(self, source: Picture | Scan, factor: float) -> Quality:
         """How good a field or a scan is, as it was read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -25,17 +26,25 @@ class _Counts:
     def __init__(self, total: int, already: int) -> None:
         self.total, self.finished = total, already
         self.now = self.cells = 0
+        self.part = 0.0  # of the image in hand
         self.started = time.monotonic()
 
     def add(self, result: ImageResult) -> None:
         self.finished += 1
         self.now += 1
+        self.part = 0.0
         self.cells += len(result.cells)
 
     @property
     def rate(self) -> float:
         """Images per second."""
-        return self.now / max(time.monotonic() - self.started, 1e-9)
+        return (self.now + self.part) / max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """At that rate; infinite before anything is done."""
+        left = self.total - self.finished - self.part
+        return left / self.rate if self.rate else math.inf
 
 
 def _going_on(total: int, already: int) -> str:
@@ -73,18 +82,26 @@ class PlainProgress:
         self._counts.add(result)
         if result.status == "failed":
             click.echo(f"failed: {shown(result.ref.image)}: {shown(result.reason)}", err=True)
+        self._say_now_and_then()
+
+    def within(self, share: float) -> None:
+        """How far an image is that takes long."""
+        self._counts.part = share
+        if share > 0:
+            self._say_now_and_then()
+
+    def _say_now_and_then(self) -> None:
         now = time.monotonic()
         if now - self._said >= _LINE_EVERY_S:
             self._said = now
             click.echo(self._line(), err=True)
 
     def _line(self) -> str:
-        counts = self._counts
-        left = (counts.total - counts.finished) / counts.rate
-        return (
-            f"{counts.finished:,} of {counts.total:,} images, {counts.cells:,} cells, "
-            f"{counts.rate:.2f} images/s, {duration(left)} left"
-        )
+        counts, left = self._counts, duration(self._counts.seconds_left)
+        images = f"{counts.finished:,} of {counts.total:,} images"
+        if counts.part:
+            return f"{images} and {counts.part:.0%} of the next, {left} left"
+        return f"{images}, {counts.cells:,} cells, {counts.rate:.2f} images/s, {left} left"
 
 
 class RichProgress:
@@ -146,7 +163,17 @@ class RichProgress:
             text = escape(f"{shown(result.ref.image)}: {shown(result.reason)}")
             self._bar.console.print(f"[red]failed[/red]: {text}")
         rate = f"{self._counts.rate:.1f} images/s"
-        self._bar.update(self._task, advance=1, cells=self._counts.cells, rate=rate)
+        self._bar.update(
+            self._task, completed=self._counts.finished, cells=self._counts.cells, rate=rate
+        )
+
+    def within(self, share: float) -> None:
+        """Moves the bar by a part of an image that takes long."""
+        assert self._task is not None, "start comes first"
+        self._counts.part = share
+        self._bar.update(
+            self._task, completed=self._counts.finished + share, rate=f"{share:.0%} of this one"
+        )
 
 
 def progress() -> PlainProgress | RichProgress:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil, floor
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,10 @@ from cellcount.tiles.split import Tile
 EMPTY_DENSITY = 0.03
 
 
+#: Takes the share of a scan that is done, 0 to 1.
+Tell: TypeAlias = Callable[[float], None]
+
+
 def detect_on_scan(
     detector: FieldDetector,
     scan: Scan,
@@ -39,7 +44,7 @@ def detect_on_scan(
     gains: NDArray[np.float32],
     *,
     window_px: int | None = None,
-    check: Callable[[], None] = lambda: None,
+    tell: Tell = lambda share: None,
 ) -> Found:
     """Everything above the card's score floor on a whole scan, in original pixels.
 
@@ -49,7 +54,7 @@ def detect_on_scan(
         factor: original pixels times this are the model's pixels.
         gains: white balance of the whole scan.
         window_px: pixels read at a time, the scan's own number where None; never changes a result.
-        check: called before every window; ends the work by raising.
+        tell: called before every window with the share that is done; ends the work by raising.
 
     Raises:
         ImageError: the scan cannot be read.
@@ -60,7 +65,7 @@ def detect_on_scan(
     at_once = window_px or scan.window_px
     return detector.with_tiles_that_fit(
         max(view.width, view.height),
-        lambda side: _detect(detector, scan, view, (side, at_once), check),
+        lambda side: _detect(detector, scan, view, (side, at_once), tell),
     )
 
 
@@ -69,15 +74,17 @@ def _detect(
     scan: Scan,
     view: _View,
     sizes_px: tuple[int, int],
-    check: Callable[[], None],
+    tell: Tell,
 ) -> Found:
     """Everything on a scan, looked at in tiles of that side from windows of so many pixels."""
     tile_px, window_px = sizes_px
     tiles = detector.tiles_for(view.width, view.height, tile_px)
     parts: list[tuple[Tile, Detections]] = []
     at_once = detector.engine.batch_size
+    done = 0
     for window, pixels in _read(scan, _windows(tiles, view, window_px)):
-        check()
+        tell(done / len(tiles))
+        done += len(window.tiles)
         for start in range(0, len(window.tiles), at_once):
             some = window.tiles[start : start + at_once]
             cuts = [(tile, view.cut(tile, pixels, window.rect)) for tile in some]

@@ -26,8 +26,8 @@ from cellcount.data.synthetic import render_field
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.formats import read_annotations
 from cellcount.models.weights import packaged_weights, read_any_card, sha256_of
-from cellcount.records import ImageResult
 from cellcount.runners.job import Job
+from cellcount.runners.watching import Silent
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings, RunSettings
 
 State = Literal["ok", "note", "problem"]
@@ -178,19 +178,6 @@ def check_weights(folder: Path) -> Iterator[Finding]:
         yield Finding("problem", f"weights {name} are missing", mend)
 
 
-class _Silent:
-    """Nobody watches a self-test."""
-
-    def start(self, activity: str, total: int, already: int = 0) -> None:
-        """Nothing to show."""
-
-    def advance(self, result: ImageResult) -> None:
-        """Nothing to show."""
-
-    def note(self, text: str) -> None:
-        """Nothing to say."""
-
-
 def _self_test(samples: Path) -> Iterator[Finding]:
     """Counts fields with known cells, from reading to tables, as analyze does."""
     with tempfile.TemporaryDirectory(prefix="cellcount-doctor-") as work:
@@ -204,7 +191,7 @@ def _self_test(samples: Path) -> Iterator[Finding]:
                 run=RunSettings(fresh=True),
             )
         )
-        outcome = job.run(_Silent())
+        outcome = job.run(Silent())
         seconds = time.perf_counter() - started
     expected = sum(truth.values(), Counter[str]())
     counted = outcome.totals.counts

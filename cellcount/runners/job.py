@@ -158,7 +158,12 @@ class Job:
         """Analyses the images without a result that stands; returns those that are drawn, too."""
         settings, total = self.request.analyze, len(self.refs)
         scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
-        pipeline = Pipeline(self.detector, settings, scales, self.typer, stop)
+
+        def within(share: float) -> None:
+            stop()
+            watcher.within(share)
+
+        pipeline = Pipeline(self.detector, settings, scales, self.typer, within)
         pending = pending_of(self.refs, journal, scales, watcher.note)
         drawings = self._drawings(journal, watcher.note)
 

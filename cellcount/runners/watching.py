@@ -18,6 +18,26 @@ class Watcher(Protocol):
         """One more image is finished."""
         ...
 
+    def within(self, share: float) -> None:
+        """So much of the image in hand is done, 0 to 1: told of those that take long."""
+        ...
+
     def note(self, text: str) -> None:
         """A line that a person should read now."""
         ...
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def start(self, activity: str, total: int, already: int = 0) -> None:
+        """Nothing to show."""
+
+    def advance(self, result: ImageResult) -> None:
+        """Nothing to show."""
+
+    def within(self, share: float) -> None:
+        """Nothing to show."""
+
+    def note(self, text: str) -> None:
+        """Nothing to say."""

@@ -13,8 +13,8 @@ from cellcount import cli
 from cellcount.data.synthetic import FieldSpec, RenderedField, render_field
 from cellcount.outputs.control_log import append_to_log, read_control_log
 from cellcount.outputs.schema import Value
-from cellcount.records import ImageResult
 from cellcount.runners.control import ControlRequest, run_control
+from cellcount.runners.watching import Silent
 from cellcount.settings import AnalyzeSettings
 
 Control = Callable[..., tuple[int, str, str]]
@@ -78,19 +78,6 @@ def test_a_run_passes_and_is_logged(
     assert control("run", "slides", "--expected", expected)[0] == 0
     assert Path("control.csv").read_bytes().startswith(before)
     assert len(read_control_log(Path("control.csv")).rows) == 2
-
-
-class Silent:
-    """Watches and says nothing."""
-
-    def start(self, activity: str, total: int, already: int = 0) -> None:
-        pass
-
-    def advance(self, result: ImageResult) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
 
 
 def test_a_slide_too_large_for_memory_is_read_by_windows(

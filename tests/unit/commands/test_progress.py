@@ -36,6 +36,40 @@ def test_lines_come_at_intervals(
     ]
 
 
+def test_a_slide_that_takes_long_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    bar = PlainProgress()
+    bar.start("Counting", 4)
+    for share in (0.0, 0.1, 0.2, 0.3, 0.4):
+        bar.within(share)
+        now += 10
+    bar.advance(done("a.tif"))
+    assert capsys.readouterr().err.splitlines() == [
+        "Counting 4 images",
+        "0 of 4 images and 20% of the next, 6 min left",  # 20 s for 0.2 of one, 3.8 to come
+        "0 of 4 images and 40% of the next, 6 min left",
+    ]
+    bar.within(0.5)
+    now += 100
+    bar.within(0.5)
+    assert "1 of 4 images and 50% of the next, 4 min left" in capsys.readouterr().err
+
+
+def test_the_bar_moves_within_an_image() -> None:
+    from cellcount.commands.progress import RichProgress
+
+    with RichProgress() as bar:
+        bar.start("Counting", 2)
+        bar.within(0.25)
+        (task,) = bar._bar.tasks
+        assert (task.completed, task.fields["rate"]) == (0.25, "25% of this one")
+        bar.advance(done("a.tif"))
+        assert task.completed == 1
+
+
 def test_nothing_left_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     PlainProgress().start("Counting", 1, 1)
     assert capsys.readouterr().err == "going on: 1 of 1 image done before\n"

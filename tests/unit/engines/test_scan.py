@@ -183,14 +183,17 @@ def test_a_stop_comes_between_windows(
     disc_engine: Any,  # noqa: ANN401
     disc_field: Any,  # noqa: ANN401
 ) -> None:
-    engine, windows = disc_engine(), []
+    engine, windows, shares = disc_engine(), [], []
 
-    def check() -> None:
+    def tell(share: float) -> None:
         windows.append(len(engine.calls))
+        shares.append(share)
         if len(windows) == 3:
             raise KeyboardInterrupt
 
     scan = scan_of(tmp_path, disc_field(1100, 830).pixels)
     with pytest.raises(KeyboardInterrupt):
-        detect_on_scan(FieldDetector(engine, 256), scan, 1.0, NO_GAINS, window_px=1, check=check)
+        detect_on_scan(FieldDetector(engine, 256), scan, 1.0, NO_GAINS, window_px=1, tell=tell)
     assert windows == [0, 1, 2]
+    tiles = len(FieldDetector(engine, 256).tiles_for(1100, 830))
+    assert shares == [0, 1 / tiles, 2 / tiles]
