@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from cellcount.wording import duration, number_of, shown
+from cellcount.wording import duration, number_of, shown, speed
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -101,7 +101,7 @@ class PlainProgress:
         images = f"{counts.finished:,} of {counts.total:,} images"
         if counts.part:
             return f"{images} and {counts.part:.0%} of the next, {left} left"
-        return f"{images}, {counts.cells:,} cells, {counts.rate:.2f} images/s, {left} left"
+        return f"{images}, {counts.cells:,} cells, {speed(counts.rate)}, {left} left"
 
 
 class RichProgress:
@@ -162,7 +162,7 @@ class RichProgress:
         if result.status == "failed":
             text = escape(f"{shown(result.ref.image)}: {shown(result.reason)}")
             self._bar.console.print(f"[red]failed[/red]: {text}")
-        rate = f"{self._counts.rate:.1f} images/s"
+        rate = speed(self._counts.rate)
         self._bar.update(
             self._task, completed=self._counts.finished, cells=self._counts.cells, rate=rate
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from cellcount.wording import duration, number_of, shown
+from cellcount.wording import duration, number_of, shown, speed
 
 if TYPE_CHECKING:
     from cellcount.images.find import Plan
@@ -122,10 +122,11 @@ def _headline(outcome: Outcome) -> str:
     if totals.cautions:
         parts.append(f"{len(totals.cautions):,} with a caution")
     if outcome.analyzed_now and outcome.seconds:
-        rate = outcome.analyzed_now / outcome.seconds
+        rate = speed(outcome.analyzed_now / outcome.seconds)
         earlier = totals.finished - outcome.analyzed_now
         now = f"{outcome.analyzed_now:,} now " if earlier else ""
-        parts.append(f"{now}in {duration(outcome.seconds)} ({rate:.2f} images/s)")
+        how_fast = f" ({rate})" if outcome.analyzed_now > 1 else ""
+        parts.append(f"{now}in {duration(outcome.seconds)}{how_fast}")
     return ", ".join(parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellcount.wording import duration, number_of, shown
+from cellcount.wording import duration, number_of, shown, speed
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,16 @@ def test_numbers_have_their_plural() -> None:
     assert number_of(1, "image") == "1 image"
     assert number_of(2000, "image") == "2,000 images"
     assert number_of(0, "box", "boxes") == "0 boxes"
+
+
+@pytest.mark.parametrize(
+    ("per_second", "expected"),
+    [
+        (0.0, "0.00 images/s"),
+        (12.345, "12.35 images/s"),
+        (0.1, "0.10 images/s"),
+        (1 / 1560, "26 min an image"),
+    ],
+)
+def test_speed_is_told_the_way_that_says_something(per_second: float, expected: str) -> None:
+    assert speed(per_second) == expected
