@@ -17,7 +17,6 @@ from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.journal import Journal, journal_path
 from cellcount.outputs.annotate import prepare_folder
-from cellcount.outputs.atomic import check_folder_writable, check_writable
 from cellcount.outputs.claims import claimed
 from cellcount.outputs.manifest import (
     RunRecord,
@@ -47,7 +46,7 @@ from cellcount.runners.outcome import (
     TooManyFailuresError,
     library_versions,
 )
-from cellcount.runners.output_files import files_of, tables_of
+from cellcount.runners.output_files import check_outputs, files_of, tables_of
 from cellcount.runners.ray import Analyzed, Order, check_ray, run_ray
 from cellcount.runners.reviewed import Reviewed
 from cellcount.runners.shard_facts import ShardFacts
@@ -89,7 +88,7 @@ class Job:
         if request.run.runner == "ray":
             check_ray()
         output, settings = request.output, request.analyze
-        check_forms(path for path in tables_of(output) if path is not None)
+        check_forms(tables_of(output))
         self.names = Names(output, files_of(output))
         self.plan: Plan = plan_of(
             request.inputs,
@@ -126,16 +125,15 @@ class Job:
             JournalError: an earlier run of this output had other settings, or is still at it.
         """
         output, shard = self.request.output, str(self.request.run.shard or "")
-        for path in files_of(output):
-            check_writable(path)
-        for folder in output.folders:
-            check_folder_writable(folder)
+        check_outputs(output)
         self.names.keep(self.plan.refs, self.request.slide_from or "")
         typing = None if self.classifier is None else self.classifier.facts()
         own = fingerprint(self.request.analyze, self.detector, self.weights_sha256, typing)
         path, fresh = journal_path(output.out), self.request.run.fresh
-        tables = [table for table in tables_of(output) if table is not None]
-        with Journal.open(path, own, fresh=fresh, shard=shard) as journal, claimed(tables):
+        with (
+            Journal.open(path, own, fresh=fresh, shard=shard) as journal,
+            claimed(tables_of(output)),
+        ):
             self._keep_run(journal)
             if output.annotated is not None:
                 prepare_folder(output.annotated)

@@ -16,13 +16,13 @@ from time import perf_counter
 from cellcount.errors import JournalError, UsageError
 from cellcount.images.find import PassedOver, Plan
 from cellcount.journal import Journal, Json, differences, journal_path
-from cellcount.outputs.atomic import check_folder_writable, check_writable
+from cellcount.outputs.claims import claimed
 from cellcount.outputs.manifest import RunRecord, run_manifest_path, write_run_manifest
 from cellcount.pipeline import SCALE_PREFIX
 from cellcount.records import CellClass, ImageRef, path_order
 from cellcount.runners.exports import Names, check_forms
 from cellcount.runners.outcome import Outcome
-from cellcount.runners.output_files import files_of, tables_of
+from cellcount.runners.output_files import check_outputs, files_of, tables_of
 from cellcount.runners.shard_facts import ShardFacts
 from cellcount.runners.slides import profile_facts
 from cellcount.runners.stored_run import StoredRun
@@ -64,7 +64,7 @@ class MergeJob:
 
     def __init__(self, shards: Sequence[str], output: OutputSettings) -> None:
         self.output = output
-        check_forms(path for path in tables_of(output) if path is not None)
+        check_forms(tables_of(output))
         self.names = Names(output, files_of(output))
         self._shards = sorted(
             map(_read, _journals(shards, output.out)), key=lambda s: (s.number, s.path)
@@ -95,16 +95,13 @@ class MergeJob:
             JournalError: a journal is in use, or the place of the merged one is taken.
         """
         started, began, output = datetime.now(UTC), perf_counter(), self.output
-        for path in files_of(output):
-            check_writable(path)
-        for folder in output.folders:
-            check_folder_writable(folder)
+        check_outputs(output)
         first = self._shards[0]
         source = replace(first.run.source, images=len(self._refs))
         telling = Telling(output, self.names, source)
         plan = Plan(self._refs, tuple(PassedOver(Path(p), r) for p, r in first.facts.passed_over))
         self.names.keep(plan.refs, first.facts.record["settings"].get("slide_from") or "")
-        with self._merged() as journal:
+        with self._merged() as journal, claimed(tables_of(output)):
             stored = StoredRun(output, source, self._refs, Path.cwd(), first.run.profile_toml)
             stored.keep(journal)
             written = telling.write(journal, telling.results(journal, self._refs))

@@ -7,14 +7,16 @@ from pathlib import Path
 from cellcount.errors import UsageError
 from cellcount.journal import journal_path
 from cellcount.journal_file import holder_file
+from cellcount.outputs.atomic import check_folder_writable, check_writable
 from cellcount.outputs.manifest import run_manifest_path
 from cellcount.outputs.review_tables import history_path
 from cellcount.settings import OutputSettings
 
 
-def tables_of(output: OutputSettings) -> tuple[Path | None, ...]:
-    """The files that were asked for, where they were."""
-    return output.out, output.cells, output.slides, output.coco, output.report
+def tables_of(output: OutputSettings) -> list[Path]:
+    """The files that were asked for."""
+    files = (output.out, output.cells, output.slides, output.coco, output.report)
+    return [path for path in files if path is not None]
 
 
 def files_of(output: OutputSettings) -> list[Path]:
@@ -25,7 +27,7 @@ def files_of(output: OutputSettings) -> list[Path]:
     """
     record, journal = run_manifest_path(output.out), journal_path(output.out)
     history = history_path(output.out)
-    files = [path for path in tables_of(output) if path is not None]
+    files = tables_of(output)
     for path in files:
         if path.absolute() in {p.absolute() for p in (record, journal, history)}:
             raise UsageError(
@@ -38,3 +40,16 @@ def files_of(output: OutputSettings) -> list[Path]:
                 "file"
             )
     return [*files, history, record, journal, *map(holder_file, (journal, *files))]
+
+
+def check_outputs(output: OutputSettings) -> None:
+    """Find out before anything is changed that all outputs can be written.
+
+    Raises:
+        UsageError: two have one name, or one is the table of another run.
+        OutputError: one cannot be written.
+    """
+    for path in files_of(output):
+        check_writable(path)
+    for folder in output.folders:
+        check_folder_writable(folder)

@@ -14,13 +14,13 @@ from pathlib import Path
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
-from cellcount.outputs.atomic import check_folder_writable, check_writable
+from cellcount.outputs.claims import claimed
 from cellcount.outputs.manifest import refresh_run_manifest, run_manifest_path
-from cellcount.outputs.review_tables import history_path
 from cellcount.pipeline import load_any
 from cellcount.records import UNCLASSIFIED, ImageRef, Review
 from cellcount.runners.corrections import Correction, read_corrections
 from cellcount.runners.drawing import Drawings
+from cellcount.runners.output_files import check_outputs, tables_of
 from cellcount.runners.reviewed import Reviewed
 from cellcount.runners.slides import fields_of
 from cellcount.runners.stored_results import StoredResults, stored_results
@@ -87,7 +87,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         read = read_corrections(table, stored)
         if not read.rows:
             return Applied(empty=read.empty)
-        _check_outputs(stored)
+        check_outputs(stored.run.output)
         touched = _refs_of(stored, read.rows)
         labels = dict(_labels(stored, read.rows, touched))
         before = _figures(stored, touched)
@@ -95,7 +95,8 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
         stored.journal.add_reviews(_stored(one, who, now, table.name) for one in new)
-        written = stored.telling.write(stored.journal, stored.results())
+        with claimed(tables_of(stored.run.output)):
+            written = stored.telling.write(stored.journal, stored.results())
         not_drawn = _draw(stored, written, touched)
         record = _tell(stored, written)
         last = [(labels[one.image, one.cell][0], one.type_id) for one in new]
@@ -139,17 +140,6 @@ def _stored(one: Correction, who: str, now: str, table: str) -> StoredReview:
 def _refs_of(stored: StoredResults, rows: Sequence[Correction]) -> list[ImageRef]:
     named = {one.image for one in rows}
     return [ref for ref in stored.run.refs if ref.image in named]
-
-
-def _check_outputs(stored: StoredResults) -> None:
-    """Find out before anything is changed that the outputs can be written."""
-    output = stored.run.output
-    files = (output.out, output.cells, output.slides, output.coco, output.report)
-    for path in (*files, history_path(output.out), run_manifest_path(output.out)):
-        if path is not None:
-            check_writable(path)
-    for folder in output.folders:
-        check_folder_writable(folder)
 
 
 def _tell(stored: StoredResults, written: Written) -> tuple[Path, ...]:
