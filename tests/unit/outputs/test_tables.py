@@ -64,7 +64,7 @@ def test_counts_to_the_byte(
         "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,focus,"
         "exposure,clipped_percent,stain_balance,stained_percent,cells_per_mpx,edge_percent,cells,"
         "n_rbc,n_wbc,n_platelet\n"
-        '"\'=é, ""x""\n.png",slide 1,specimen,,done,,640,480,0.0625,1.235,'
+        '"\'=é, ""x""\\x0a.png",slide 1,specimen,,done,,640,480,0.0625,1.235,'
         "0.913,211.2,0.02,,57.12,4.3,50.0,2,1,1,0\n"
         "b.png,slide 1,specimen,,done,,1,1,,,,,,,,0.0,,0,0,0,0\n"
         'c.png,slide 1,specimen,,failed,"it is empty; 0 bytes",,,,,,,,,,,,,,,\n'
@@ -77,7 +77,7 @@ def test_cells_to_the_byte(
 ) -> None:
     path = tmp_path / "cells.csv"
     write_cells(path, iter(results), blood, ";", (), "p 1 (forced)")
-    name = '"\'=é, ""x""\n.png"'
+    name = '"\'=é, ""x""\\x0a.png"'
     assert path.read_bytes().decode() == (
         "image;cell;x_min_px;y_min_px;x_max_px;y_max_px;label;score;edge;profile\n"
         f"{name};1;0.00;1.50;10.25;20.00;wbc;0.9877;true;p 1 (forced)\n"
