@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_FORMULA_STARTS = tuple("=+-@'\t\r\n")
+_FORMULA_STARTS = tuple("=+-@'")  # line ends and tabs are escaped
 #: Two hexadecimal digits of a control character, or of the backslash.
 _HEX = "[01][0-9a-f]|7f|[89][0-9a-f]|5c"
 _NEEDS_ESCAPE = re.compile(

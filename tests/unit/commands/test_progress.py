@@ -19,15 +19,28 @@ def done(image: str, cells: int = 3) -> ImageResult:
     return ImageResult(ref, "done", cells=Cells(found, np.zeros(cells, np.bool_)))
 
 
-def test_lines_come_at_intervals(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock(1000.0)
+    monkeypatch.setattr(time, "monotonic", found)
+    return found
+
+
+def test_lines_come_at_intervals(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     bar = PlainProgress()
     bar.start("Counting", 100, 20)
     for _ in range(40):  # 2 images a second
-        now += 0.5
+        clock.now += 0.5
         bar.advance(done("a.png"))
     assert capsys.readouterr().err.splitlines() == [
         "going on: 20 of 100 images done before",
@@ -37,15 +50,13 @@ def test_lines_come_at_intervals(
 
 
 def test_a_slide_that_takes_long_says_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
     bar = PlainProgress()
     bar.start("Counting", 4)
     for share in (0.0, 0.1, 0.2, 0.3, 0.4):
         bar.within(share)
-        now += 10
+        clock.now += 10
     bar.advance(done("a.tif"))
     assert capsys.readouterr().err.splitlines() == [
         "Counting 4 images",
@@ -53,7 +64,7 @@ def test_a_slide_that_takes_long_says_how_far_it_is(
         "0 of 4 images and 40% of the next, 6 min left",
     ]
     bar.within(0.5)
-    now += 100
+    clock.now += 100
     bar.within(0.5)
     assert "1 of 4 images and 50% of the next, 4 min left" in capsys.readouterr().err
 

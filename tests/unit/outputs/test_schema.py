@@ -196,7 +196,8 @@ def test_markdown_has_a_row_per_column() -> None:
 
 def test_another_reader_sees_the_same_fields(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    names = ['a,"b"', "c'd", "e;f", " g "]
+    names = ['a,"b"', "c\r\nd", "e;f", " g "]
+    seen = ['a,"b"', "c\\x0d\\x0ad", "e;f", " g "]
     path.write_bytes("".join(f"{TWO[0].write(n)};1\n" for n in names).encode())
     with path.open(newline="", encoding="utf-8") as file:
-        assert [row[0] for row in csv.reader(file, delimiter=";")] == names
+        assert [row[0] for row in csv.reader(file, delimiter=";")] == seen
