@@ -182,7 +182,7 @@ def _options(options: dict[str, Any]) -> Options:
 
 def _check_places(options: dict[str, Any]) -> None:
     """Finds out before the work that its results can be written."""
-    from cellcount.outputs.atomic import check_folder_writable, check_writable
+    from cellcount.files.atomic import check_folder_writable, check_writable
 
     for path in (options["csv_"], options["json_"]):
         if path is not None:

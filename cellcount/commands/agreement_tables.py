@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cellcount.wording import number_of, shown
+from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.evaluation.comparison_tables import TextTable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellcount.commands import options as shared
+from cellcount.files.text import duration, number_of
 from cellcount.settings import AUTO_ADDRESS
-from cellcount.wording import duration, number_of
 
 if TYPE_CHECKING:
     from cellcount.runners.job import Job

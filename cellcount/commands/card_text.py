@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
-from cellcount.wording import shown
+from cellcount.files.text import shown
 
 if TYPE_CHECKING:
     from cellcount.models.card import Card

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cellcount.wording import number_of
+from cellcount.files.text import number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

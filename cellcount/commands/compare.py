@@ -11,7 +11,7 @@ import click
 from cellcount.commands import options as shared
 from cellcount.commands.reports import say_problems, stdout_console, write_csv, write_json
 from cellcount.commands.train import parse_assignments
-from cellcount.wording import duration, number_of
+from cellcount.files.text import duration, number_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,7 +82,7 @@ def models_compare(**options: Any) -> int:  # noqa: ANN401 -- click passes optio
 
     from cellcount.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_FAILED
     from cellcount.evaluation.compare import compare_models, thinned
-    from cellcount.outputs.atomic import check_folder_writable
+    from cellcount.files.atomic import check_folder_writable
     from cellcount.training.classifier_data import read_training_crops
     from cellcount.training.classifier_settings import classifier_recipe
     from cellcount.training.settings import TrainRun

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellcount.commands import options as shared
-from cellcount.wording import number_of, shown
+from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.evaluation.control_values import Watched

@@ -9,7 +9,7 @@ import click
 
 from cellcount.commands import options as shared
 from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
-from cellcount.wording import number_of
+from cellcount.files.text import number_of
 
 _DENSEST = 0.95
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -104,9 +104,9 @@ def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes opt
         show_inspection,
     )
     from cellcount.errors import EXIT_OK, EXIT_SOME_FAILED
+    from cellcount.files.atomic import check_writable
     from cellcount.formats import read_data
     from cellcount.formats.inspection import inspect_data, picture_count
-    from cellcount.outputs.atomic import check_writable
 
     for path in (options["picture"], options["copies"], options["json_"]):
         if path is not None:

@@ -11,8 +11,8 @@ import click
 
 from cellcount.commands import options as shared
 from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
+from cellcount.files.text import number_of, shown
 from cellcount.settings import NO_STAIN_REFERENCE
-from cellcount.wording import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.evaluation.classifier import ClassifierScores
@@ -70,9 +70,9 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     from cellcount.engines.field import FieldDetector
     from cellcount.evaluation.detector import evaluate_detector, robustness_variants
     from cellcount.evaluation.variants import ORIGINAL, with_stain
+    from cellcount.files.atomic import check_writable
     from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve, sha256_of
-    from cellcount.outputs.atomic import check_writable
     from cellcount.pipeline import thresholds_of
 
     for path in (options["csv_"], options["json_"]):
@@ -246,7 +246,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
 
 def _check_places(options: dict[str, Any]) -> None:
     """Finds out before the work that its results can be written."""
-    from cellcount.outputs.atomic import check_folder_writable, check_writable
+    from cellcount.files.atomic import check_folder_writable, check_writable
 
     for path in (options["csv_"], options["json_"]):
         if path is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellcount.commands import options as shared
-from cellcount.wording import number_of, shown
+from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellcount.wording import number_of, shown
+from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.profiles.profile import Profile

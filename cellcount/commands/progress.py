@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from cellcount.wording import duration, number_of, shown, speed
+from cellcount.files.text import duration, number_of, shown, speed
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

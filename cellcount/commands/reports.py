@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellcount.wording import number_of, shown
+from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,7 @@ def write_csv(
     import csv
     import io
 
-    from cellcount.outputs.atomic import atomic_write
+    from cellcount.files.atomic import atomic_write
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]) if columns is None else columns)
@@ -75,7 +75,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """A document as indented JSON."""
     import json
 
-    from cellcount.outputs.atomic import atomic_write
+    from cellcount.files.atomic import atomic_write
 
     with atomic_write(path) as file:
         file.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")

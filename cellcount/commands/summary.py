@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from cellcount.wording import duration, number_of, shown, speed
+from cellcount.files.text import duration, number_of, shown, speed
 
 if TYPE_CHECKING:
     from cellcount.images.find import Plan

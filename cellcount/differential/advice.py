@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from cellcount.counting import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
 from cellcount.differential.figures import Advice, Figure
 from cellcount.differential.tally import Tally, scaled
-from cellcount.wording import number_of
+from cellcount.files.text import number_of
 
 #: Fewer nucleated red cells per 100 white cells hardly change a white cell count.
 _MANY_NRBC = 5

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cellcount.differential.figures import Confusion
 from cellcount.errors import UsageError
-from cellcount.toml_checks import nearest
+from cellcount.files.toml import nearest
 
 _MAKE_ONE = "cellcount evaluate classifier DATA --out FOLDER writes such a table"
 

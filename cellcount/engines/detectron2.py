@@ -28,12 +28,12 @@ from cellcount.engines.detectron2_config import add_config, config_of, settings_
 from cellcount.engines.detectron2_parts import CellCountRCNN
 from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
 from cellcount.engines.second_look import with_steps
+from cellcount.files.atomic import atomic_write
 from cellcount.models.card import Card
 from cellcount.models.refinement_losses import Policy
 from cellcount.models.size_limit import sized_like
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights
-from cellcount.outputs.atomic import atomic_write
 
 __all__ = ["Detectron2Detector", "Detectron2Engine", "add_config", "config_of", "export"]
 

@@ -13,6 +13,7 @@ from cellcount.evaluation.comparison_tables import overview, repeatability_table
 from cellcount.evaluation.count_tables import CountTable
 from cellcount.evaluation.method_comparison import ClassComparison, Comparison
 from cellcount.evaluation.repeatability import Repeatability
+from cellcount.files.html import data_url, write_page
 from cellcount.outputs.agreement_charts import (
     Band,
     FittedLine,
@@ -20,7 +21,6 @@ from cellcount.outputs.agreement_charts import (
     line_figure,
     svg,
 )
-from cellcount.outputs.pages import data_url, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

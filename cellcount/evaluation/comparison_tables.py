@@ -10,7 +10,7 @@ from cellcount.evaluation.agreement import Agreement, BlandAltman, Line
 from cellcount.evaluation.comparison_rows import coefficient
 from cellcount.evaluation.method_comparison import ClassComparison, Comparison, Passed
 from cellcount.evaluation.repeatability import Repeatability
-from cellcount.wording import number_of
+from cellcount.files.text import number_of
 
 NOTHING = "–"
 

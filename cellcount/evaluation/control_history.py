@@ -9,6 +9,7 @@ from pathlib import Path
 from cellcount.errors import UsageError
 from cellcount.evaluation.control_values import Row, comparable, least_sd, watched_values
 from cellcount.evaluation.westgard import FEWEST_RUNS
+from cellcount.files.text import number_of
 from cellcount.outputs.control_charts import (
     Series,
     levey_jennings_figure,
@@ -16,7 +17,6 @@ from cellcount.outputs.control_charts import (
     write_history_picture,
 )
 from cellcount.outputs.control_log import ControlLog
-from cellcount.wording import number_of
 
 _WORDS = {"located_percent": "known white cells located, %", "agreed_percent": "types agreed, %"}
 _LIMITS = {"located_percent": 95.0}

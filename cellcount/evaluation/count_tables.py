@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 from cellcount.differential.figures import ASSESSED_CELLS
 from cellcount.errors import UsageError
-from cellcount.evaluation.count_fields import Grid, integer, number, read_grid
+from cellcount.files.sheets import Grid, integer, number, read_grid
 from cellcount.profiles.rows import OUTSIDE_ROWS
 
 Values = Literal["auto", "counts", "percent"]

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cellcount.boxes import pairwise_iou
 from cellcount.errors import UsageError
-from cellcount.evaluation.count_fields import Grid, number, read_grid
+from cellcount.files.sheets import Grid, number, read_grid
 
 _POINT = ("x", "y")
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")

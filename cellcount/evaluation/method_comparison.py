@@ -33,7 +33,7 @@ from cellcount.evaluation.agreement import (
 )
 from cellcount.evaluation.count_tables import CountTable, Level, Share, plain
 from cellcount.evaluation.count_units import CommonUnits, common_units
-from cellcount.wording import number_of
+from cellcount.files.text import number_of
 
 #: Fewer specimens make lines and limits of agreement a guess; CLSI EP09 asks for 40.
 FEW = 20

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from cellcount.errors import AnnotationError, ImageError
+from cellcount.files.table_text import unescape_text
 from cellcount.images.files import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
@@ -26,7 +27,6 @@ from cellcount.images.files import (
     stranger,
 )
 from cellcount.settings import DEFAULT_MAX_PIXELS
-from cellcount.table_text import unescape_text
 
 # A label file of one image; a JSON of LabelMe may carry the picture itself.
 MAX_LABEL_BYTES = 16 * 2**20

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cellcount.errors import UsageError
+from cellcount.files.toml import nearest
 from cellcount.profiles.rows import SMEAR_KINDS, SmearKind
-from cellcount.toml_checks import nearest
 
 Lineage = Literal[
     "erythropoiesis", "granulopoiesis", "lymphopoiesis", "monopoiesis", "thrombopoiesis", "others"

@@ -16,6 +16,7 @@ from collections import Counter
 from typing import Any
 
 from cellcount.errors import UsageError
+from cellcount.files.toml import check_keys, complain, one_of, texts
 from cellcount.models.taxonomy import (
     GROUPS,
     LINEAGES,
@@ -27,7 +28,6 @@ from cellcount.models.taxonomy import (
     normalised,
 )
 from cellcount.profiles.rows import COUNTED_ROWS, ROWS
-from cellcount.toml_checks import check_keys, complain, one_of, texts
 
 _TOP_KEYS: dict[str, type] = {
     "title": str,

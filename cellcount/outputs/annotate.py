@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cellcount.cells import count_by_class, count_by_type
+from cellcount.files.atomic import atomic_write, check_folder_writable
 from cellcount.images.files import DRAWN_MARK
-from cellcount.outputs.atomic import atomic_write, check_folder_writable
 from cellcount.outputs.legend import Entry, draw_strip
 from cellcount.outputs.outlines import (
     INK,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcount import __version__
+from cellcount.files.html import data_url, write_page
 from cellcount.outputs.agreement_charts import svg
 from cellcount.outputs.charts import plain_text, save_png
-from cellcount.outputs.pages import data_url, write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

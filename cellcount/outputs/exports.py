@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
 from cellcount.outputs.typed import label_values
 from cellcount.records import CellClass, ImageResult
 

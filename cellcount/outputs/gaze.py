@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
 from cellcount.outputs.legend import Entry, draw_strip
 from cellcount.outputs.outlines import (
     INK,

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cellcount.files.atomic import atomic_write
 from cellcount.formats.writers import voc_tree, yolo_lines
 from cellcount.images.files import IMAGE_SUFFIXES
 from cellcount.outputs.annotate import mirrored_path
-from cellcount.outputs.atomic import atomic_write
 from cellcount.outputs.outlines import look_of
 from cellcount.outputs.typed import type_values
 from cellcount.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult, LabelledImage

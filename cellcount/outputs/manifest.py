@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.errors import OutputError
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
 
 SCHEMA = "cellcount-run-1"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcount.errors import UsageError
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
+from cellcount.files.table_text import encodable
 from cellcount.outputs.schema import Column, Value
-from cellcount.table_text import encodable
 
 if TYPE_CHECKING:
     import pyarrow

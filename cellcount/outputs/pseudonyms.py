@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from cellcount.errors import UsageError
+from cellcount.files.atomic import atomic_write
 from cellcount.images.files import IMAGE_SUFFIXES
-from cellcount.outputs.atomic import atomic_write
 from cellcount.records import ImageRef, ImageResult
 
 _SCHEMA = "cellcount-pseudonyms-1"

@@ -15,7 +15,7 @@ from typing import Any
 from cellcount import __version__
 from cellcount.differential.figures import Differential, Kind
 from cellcount.differential.rollup import FieldCounts, Unit, field_counts, roll_up
-from cellcount.outputs.pages import write_page
+from cellcount.files.html import write_page
 from cellcount.outputs.report_pictures import Flagged, Pictures, ShownCell, Survey, make_pictures
 from cellcount.outputs.report_quality import quality_panel
 from cellcount.outputs.report_tables import (

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.errors import ImageError
+from cellcount.files.html import data_url
 from cellcount.images.crops import window
 from cellcount.images.read import read_image
 from cellcount.images.scan import Scan, open_scan
 from cellcount.images.tiff_windows import Rect
 from cellcount.outputs.annotate import annotate
-from cellcount.outputs.pages import data_url
 from cellcount.profiles.quality import measures_of
 from cellcount.records import CellClass, ImageResult, Picture, Status
 

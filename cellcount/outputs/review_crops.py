@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from cellcount.files.atomic import atomic_write
 from cellcount.images.crops import window
-from cellcount.outputs.atomic import atomic_write
 from cellcount.records import Picture
 
 _SIDE_PX = 240

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellcount.errors import OutputError
+from cellcount.files.table_text import escape_text as escape_text
+from cellcount.files.table_text import unescape_text as unescape_text
 from cellcount.records import UNCLASSIFIED, CellClass, ReviewerType
-from cellcount.table_text import escape_text as escape_text
-from cellcount.table_text import unescape_text as unescape_text
 
 if TYPE_CHECKING:
     import pandas

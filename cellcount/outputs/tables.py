@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cellcount.cells import count_by_class, count_by_type
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
 from cellcount.outputs.parquet import is_parquet, write_parquet
 from cellcount.outputs.schema import (
     CELLS_COLUMNS,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from cellcount.errors import UsageError
+from cellcount.files.toml import nearest
 from cellcount.profiles.rows import SAME_CELLS, SmearKind
-from cellcount.toml_checks import nearest
 
 Convention = Literal["icsh", "without-monocytes"]
 

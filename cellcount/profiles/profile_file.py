@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from cellcount.files.toml import check_keys, complain, one_of, texts
 from cellcount.profiles.profile import (
     AbsoluteRule,
     BlastRule,
@@ -20,7 +21,6 @@ from cellcount.profiles.profile import (
 )
 from cellcount.profiles.quality import MEASURES, THRESHOLDS
 from cellcount.profiles.rows import ROWS, SMEAR_KINDS
-from cellcount.toml_checks import check_keys, complain, one_of, texts
 
 _TOP: dict[str, type] = {
     "title": str,

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import cell_types
 from cellcount.engines.classifier import prepare_picture
+from cellcount.files.atomic import check_writable
 from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM
-from cellcount.outputs.atomic import check_writable
 from cellcount.outputs.tables import write_picture_types
 from cellcount.pipeline import load, reason_of
 from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.errors import UsageError
-from cellcount.evaluation.count_fields import Grid, read_grid
+from cellcount.files.sheets import Grid, read_grid
 from cellcount.outputs.schema import Value
 from cellcount.outputs.typed import label_values
 from cellcount.records import UNCLASSIFIED, ImageRef, ImageResult

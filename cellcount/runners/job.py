@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.journal import Journal, journal_path
 from cellcount.outputs.annotate import prepare_folder
-from cellcount.outputs.claims import claimed
 from cellcount.outputs.manifest import (
     RunRecord,
     run_manifest_path,

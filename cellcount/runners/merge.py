@@ -14,9 +14,9 @@ from pathlib import Path
 from time import perf_counter
 
 from cellcount.errors import JournalError, UsageError
+from cellcount.files.locks import claimed
 from cellcount.images.find import PassedOver, Plan
 from cellcount.journal import Journal, Json, differences, journal_path
-from cellcount.outputs.claims import claimed
 from cellcount.outputs.manifest import RunRecord, run_manifest_path, write_run_manifest
 from cellcount.pipeline import SCALE_PREFIX
 from cellcount.records import CellClass, ImageRef, path_order

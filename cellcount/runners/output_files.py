@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cellcount.errors import UsageError
+from cellcount.files.atomic import check_folder_writable, check_writable
 from cellcount.journal import journal_path
 from cellcount.journal_file import holder_file
-from cellcount.outputs.atomic import check_folder_writable, check_writable
 from cellcount.outputs.manifest import run_manifest_path
 from cellcount.outputs.review_tables import history_path
 from cellcount.settings import OutputSettings

@@ -14,7 +14,7 @@ from pathlib import Path
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
-from cellcount.outputs.claims import claimed
+from cellcount.files.locks import claimed
 from cellcount.outputs.manifest import refresh_run_manifest, run_manifest_path
 from cellcount.pipeline import load_any
 from cellcount.records import UNCLASSIFIED, ImageRef, Review

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from cellcount.differential.figures import TypeRows
+from cellcount.files.toml import nearest
 from cellcount.profiles.profile import Profile
 from cellcount.records import UNCLASSIFIED, CellClass
-from cellcount.toml_checks import nearest
 
 
 class Vocabulary:

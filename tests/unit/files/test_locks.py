@@ -12,12 +12,12 @@ from socket import gethostname
 import pytest
 
 from cellcount.errors import OutputError
-from cellcount.outputs.claims import claimed
+from cellcount.files.locks import claimed
 
 HOLD = """
 import sys
 from pathlib import Path
-from cellcount.outputs.claims import claimed
+from cellcount.files.locks import claimed
 with claimed(map(Path, sys.argv[1:])):
     print("held", flush=True)
     sys.stdin.read()

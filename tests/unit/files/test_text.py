@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellcount.wording import duration, number_of, shown, speed
+from cellcount.files.text import duration, number_of, shown, speed
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cellcount.errors import OutputError
-from cellcount.outputs.atomic import atomic_write, check_folder_writable, check_writable
+from cellcount.files.atomic import atomic_write, check_folder_writable, check_writable
 
 
 def write(path: Path, data: bytes) -> None:
@@ -121,7 +121,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(
 ) -> None:
     writer = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from cellcount.outputs.atomic import atomic_write\n"
+        "from cellcount.files.atomic import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as file:\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cellcount.outputs.atomic import atomic_write
+from cellcount.files.atomic import atomic_write
 
 
 def render_page(template: str, values: Mapping[str, Any]) -> str:
