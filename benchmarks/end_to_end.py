@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
+from cellcount.core.records import LabelledImage
 from cellcount.evaluation.classification import wilson_limits
 from cellcount.formats import read_annotations
-from cellcount.records import LabelledImage
 
 CORNERS = ["x_min_px", "y_min_px", "x_max_px", "y_max_px"]
 Boxes = NDArray[np.float32]

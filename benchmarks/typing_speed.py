@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from cellcount.core.records import Cells, Detections
 from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
@@ -46,7 +47,6 @@ from cellcount.models.classifier_card import (
 )
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_card, resolve
-from cellcount.records import Cells, Detections
 from cellcount.training.classifier_settings import classifier_recipe
 
 RBC_PX = 105.0

@@ -28,7 +28,8 @@ from rich.table import Table
 
 from benchmarks.attention import fields_of
 from benchmarks.frozen_trunk import console
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
+from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import read_pixels
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
@@ -37,7 +38,6 @@ from cellcount.evaluation.detector import truth_of
 from cellcount.evaluation.matching import Truth
 from cellcount.formats import blood_classes, read_annotations
 from cellcount.models.weights import resolve
-from cellcount.records import Detections, LabelledImage
 
 HIT_IOU, BACKGROUND_IOU = 0.5, 0.1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

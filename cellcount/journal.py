@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Self
 
+from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import JournalError
 from cellcount.images.file_key import FileKey, key_of, still_holds
 from cellcount.journal_file import (
@@ -32,7 +33,6 @@ from cellcount.journal_file import (
     leave_note,
     prepare,
 )
-from cellcount.records import ImageRef, ImageResult, path_order
 from cellcount.stored_result import pack, record_of, result_of
 from cellcount.stored_reviews import (
     StoredReview,

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount import __version__
-from cellcount.cells import cells_from_detections
+from cellcount.core.cells import cells_from_detections
+from cellcount.core.records import CellClass, Cells, ImageRef, ImageResult, Picture, Quality
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.field import FieldDetector, Found
 from cellcount.engines.red_cells import red_cell_diameter_px
@@ -33,7 +34,6 @@ from cellcount.images.stain_reference import load_stain_reference
 from cellcount.images.survey import survey, survey_quality
 from cellcount.journal import Json
 from cellcount.models.card import Card
-from cellcount.records import CellClass, Cells, ImageRef, ImageResult, Picture, Quality
 from cellcount.settings import AnalyzeSettings
 
 logger = logging.getLogger(__name__)

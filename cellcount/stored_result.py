@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, Quality
+from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult, Quality
 
 # The array names its own fields: those of the types are there where a classifier ran.
 _BOX_FIELDS = ("x0", "y0", "x1", "y1")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellcount.records import ImageResult, Review
+from cellcount.core.records import ImageResult, Review
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS review (

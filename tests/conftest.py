@@ -69,10 +69,10 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
+    from cellcount.core.records import CellClass
     from cellcount.engines.torchvision import FasterRCNN
     from cellcount.models.card import Architecture, Card, Inference
     from cellcount.models.weights import write_weights
-    from cellcount.records import CellClass
 
     card = Card(
         name="tiny-random",

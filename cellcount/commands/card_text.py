@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from cellcount.files.text import shown
 
 if TYPE_CHECKING:
+    from cellcount.core.records import CellClass
     from cellcount.models.card import Card
     from cellcount.models.classifier_card import ClassifierCard
     from cellcount.models.facts import WeightFacts
-    from cellcount.records import CellClass
 
 _WIDTH = 96
 _LABEL_WIDTH = 20  # of the longest name of a type

@@ -15,12 +15,12 @@ from cellcount.files.text import number_of, shown
 from cellcount.settings import NO_STAIN_REFERENCE
 
 if TYPE_CHECKING:
+    from cellcount.core.records import LabelledImage
     from cellcount.evaluation.classifier import ClassifierScores
     from cellcount.evaluation.detection import DetectionReport
     from cellcount.evaluation.true_types import TrueTypes
     from cellcount.formats.crops import CropSet
     from cellcount.models.classifier_card import ClassifierCard
-    from cellcount.records import LabelledImage
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _stain_reference = click.option(

@@ -15,7 +15,7 @@ from cellcount.files.text import duration, number_of, shown, speed
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from cellcount.records import ImageResult
+    from cellcount.core.records import ImageResult
 
 _LINE_EVERY_S = 15.0
 

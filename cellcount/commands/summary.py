@@ -11,8 +11,8 @@ import click
 from cellcount.files.text import duration, number_of, shown, speed
 
 if TYPE_CHECKING:
+    from cellcount.core.records import CellClass
     from cellcount.images.find import Plan
-    from cellcount.records import CellClass
     from cellcount.runners.job import Job
     from cellcount.runners.outcome import Outcome
 
@@ -74,7 +74,7 @@ def say_counting(job: Job) -> None:
 
 def say_typed(outcome: Outcome, types: Sequence[CellClass]) -> None:
     """The summary of pictures of single cells: how many of each type and of each lineage."""
-    from cellcount.records import UNCLASSIFIED
+    from cellcount.core.records import UNCLASSIFIED
 
     totals = outcome.totals
     parts = [_Part("by type", _typed(totals.types, types))]
@@ -90,7 +90,7 @@ def say_typed(outcome: Outcome, types: Sequence[CellClass]) -> None:
 
 
 def _typed(counts: Mapping[str, int], types: Sequence[CellClass]) -> list[tuple[str, int]]:
-    from cellcount.records import UNCLASSIFIED
+    from cellcount.core.records import UNCLASSIFIED
 
     return [(t.plural, counts[t.id]) for t in types] + [(UNCLASSIFIED, counts[UNCLASSIFIED])]
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cellcount.core.records import ImageRef
 from cellcount.data.crop_augment import CropAugment, CropTransform
 from cellcount.data.sampling import Draw
 from cellcount.errors import AnnotationError, ImageError
@@ -28,7 +29,6 @@ from cellcount.formats.crops import LabelledCrop
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.crops import BALANCE_SIDES, Interpolation, contour_crop, surroundings, window
 from cellcount.images.read import read_image
-from cellcount.records import ImageRef
 
 _MAX_PIXELS = 200_000_000
 _CANVAS = 1.6  # sides of the canvas per side of the window, at most

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
+from cellcount.core.records import ImageRef, LabelledImage
 from cellcount.data.augment import (
     HARD_COLOUR,
     ColourSettings,
@@ -31,7 +32,6 @@ from cellcount.data.white_cells import with_plain_cells, with_small_copy
 from cellcount.errors import AnnotationError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.read import read_image
-from cellcount.records import ImageRef, LabelledImage
 
 _MAX_PIXELS = 200_000_000
 _WHITE = "wbc"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from cellcount.core.records import LabelledImage
 from cellcount.data.synthetic import (
     LABELS,
     FieldSpec,
@@ -22,7 +23,6 @@ from cellcount.data.synthetic import (
 )
 from cellcount.errors import UsageError
 from cellcount.formats.writers import write_coco
-from cellcount.records import LabelledImage
 
 JPEG_QUALITY = 92
 

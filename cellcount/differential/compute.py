@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from cellcount.core.records import UNCLASSIFIED
 from cellcount.counting import mean_limits
 from cellcount.differential.advice import advice_of
 from cellcount.differential.coverage import Coverage
@@ -20,7 +21,6 @@ from cellcount.differential.figures import (
 from cellcount.differential.measures import measures
 from cellcount.differential.tally import UNNAMED, Tally
 from cellcount.profiles.profile import Profile, RowSet
-from cellcount.records import UNCLASSIFIED
 
 _Asked = tuple[Kind, str, str, tuple[int, ...], str]
 

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.cells import count_by_class, count_by_type
+from cellcount.core.cells import count_by_class, count_by_type
+from cellcount.core.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult, Status
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import Advice, Differential, Rules, Sample, TypeRows
 from cellcount.profiles.profile import Profile
-from cellcount.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult, Status
 
 Level = Literal["slide", "specimen", "run"]
 LEVELS: tuple[Level, ...] = ("slide", "specimen", "run")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cellcount.core.records import UNCLASSIFIED
 from cellcount.counting import (
     Limits,
     Unmixing,
@@ -29,7 +30,6 @@ from cellcount.differential.figures import (
     Rules,
     Sample,
 )
-from cellcount.records import UNCLASSIFIED
 
 #: Why a row has no number.
 UNNAMED = "the classifier cannot name them"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections
 from cellcount.errors import CellcountError, UsageError
-from cellcount.records import Detections
 
 if TYPE_CHECKING:
     from cellcount.engines.detector import Detector

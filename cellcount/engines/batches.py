@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.detector import Detector
 from cellcount.engines.devices import (
@@ -24,7 +25,6 @@ from cellcount.engines.devices import (
 )
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.card import Card
-from cellcount.records import Detections
 
 
 class BatchedEngine:

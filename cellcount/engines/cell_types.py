@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import Cells, CellTypes
+from cellcount.core.tiles import split
 from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
 from cellcount.images.color import apply_gains, white_balance_gains
@@ -19,8 +21,6 @@ from cellcount.images.scan import Scan
 from cellcount.images.tiff_windows import Rect
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.records import Cells, CellTypes
-from cellcount.tiles.split import split
 
 #: Of a scan so much is read at a time to type the cells on it.
 _SCAN_WINDOW_PX = 4096

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.devices import choose_device, choose_precision, in_batches
 from cellcount.errors import UsageError
@@ -25,7 +26,6 @@ from cellcount.models.classifier_card import ClassifierCard, types_of
 from cellcount.models.size_limit import sized_like
 from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
 from cellcount.models.weights import load_state, read_classifier_weights
-from cellcount.records import CellClass
 
 #: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
 #: more than larger batches save.

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections
+from cellcount.core.tile_merge import merge
+from cellcount.core.tiles import Tile, split
 from cellcount.engines.base import Engine
 from cellcount.errors import DeviceMemoryError
 from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.scale import resize
-from cellcount.records import Detections
-from cellcount.tiles.merge import merge
-from cellcount.tiles.split import Tile, split
 
 _LEAST_TILE_PX = 256
 

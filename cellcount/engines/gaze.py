@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellcount.boxes import clip, pairwise_iou
+from cellcount.core.boxes import clip, pairwise_iou
+from cellcount.core.tiles import Tile
 from cellcount.engines.batches import BatchedEngine
 from cellcount.engines.field import FieldDetector, cut
 from cellcount.errors import CellcountError, UsageError
 from cellcount.models.attention import AttentionRefinement, Refined
 from cellcount.outputs.gaze import Gaze
-from cellcount.tiles.split import Tile
 
 _SAME_CELL = 0.9  # clipping and rounding to 0.01 px leave less than this of a tiny cell alone
 

@@ -19,8 +19,8 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections
 from cellcount.evaluation.matching import Truth
-from cellcount.records import Detections
 
 PUBLISHED_LIMIT = 100
 CROWDED_LIMIT = 1000

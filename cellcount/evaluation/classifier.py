@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import ImageRef
 from cellcount.engines.cell_types import field_crops
 from cellcount.engines.classifier import TypeMap, prepare_picture
 from cellcount.errors import AnnotationError, ImageError
@@ -31,7 +32,6 @@ from cellcount.formats.annotated import Problem
 from cellcount.formats.crops import LabelledCrop
 from cellcount.images.read import read_image
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.records import ImageRef
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 #: The scale is not told: a classifier that assumes one must bear cells of another.

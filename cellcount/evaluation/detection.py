@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections
 from cellcount.evaluation.average_precision import CocoScores, Row, coco_scores
 from cellcount.evaluation.matching import Truth, match
-from cellcount.records import Detections
 
 __all__ = [
     "ClassScores",

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import read_pixels
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_detections
 from cellcount.evaluation.variants import ORIGINAL, Variant, variants
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px
-from cellcount.records import Detections, LabelledImage
 
 RESIZES = (0.4, 0.6, 1.5, 2.5)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
 from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, number, read_grid
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount import boxes
-from cellcount.records import Detections
+from cellcount.core import boxes
+from cellcount.core.records import Detections
 
 
 @dataclass(frozen=True, eq=False, slots=True)

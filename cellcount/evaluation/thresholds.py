@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cellcount.core.records import Detections
 from cellcount.evaluation.detection import Truth
-from cellcount.records import Detections
 
 _RIGHT_WITHIN = 0.01
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import LabelledImage
 from cellcount.errors import AnnotationError, ImageError, UsageError
 from cellcount.formats.sources import displayed_size_px
 from cellcount.formats.splits import SplitTable, folder_split
-from cellcount.records import LabelledImage
 
 
 @dataclass(frozen=True, slots=True)

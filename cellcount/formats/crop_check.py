@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.formats.annotated import Problem
 from cellcount.formats.crops import CropSet
 from cellcount.images.read import read_image
-from cellcount.records import ImageRef, Picture
 
 
 def decoded(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import ImageError
 from cellcount.formats.annotated import Problem
 from cellcount.formats.crops import LabelledCrop
@@ -23,7 +24,6 @@ from cellcount.formats.splits import SPLITS_FILE
 from cellcount.formats.writers import check_splits, new_folder
 from cellcount.images.crops import window
 from cellcount.images.read import read_image
-from cellcount.records import ImageRef
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')

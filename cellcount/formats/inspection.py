@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cellcount.core.records import LabelledImage, Picture
 from cellcount.formats.annotated import AnnotatedSet, Problem
 from cellcount.formats.crop_check import decode_all
 from cellcount.formats.crops import CropSet
 from cellcount.images.phash import MAX_DISTANCE, Words, near_duplicates, perceptual_hash
-from cellcount.records import LabelledImage, Picture
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cellcount.core.records import LabelledImage
 from cellcount.errors import OutputError
 from cellcount.formats.sources import displayed_size_px, relative_posix
-from cellcount.records import LabelledImage
 
 
 def write_coco(path: Path, images: Sequence[LabelledImage], classes: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from cellcount.records import ImageRef
+from cellcount.core.records import ImageRef
 
 _GONE = "gone"
 

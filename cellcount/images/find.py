@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cellcount.core.records import ImageRef, path_order
 from cellcount.errors import ImageError, UsageError
 from cellcount.images.files import (
     DRAWN_MARK,
@@ -39,7 +40,6 @@ from cellcount.images.files import (
 )
 from cellcount.images.manifest import ManifestRow, read_manifest
 from cellcount.images.read import field_pages
-from cellcount.records import ImageRef, path_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cellcount.core.records import Quality
 from cellcount.images.scale import resize
-from cellcount.records import Quality
 
 #: Optical density above the background from which a pixel counts as stained: 11 % darker.
 STAINED_DENSITY = 0.05

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from cellcount.core.records import Picture
 from cellcount.errors import ImageError
 from cellcount.images import convert
 from cellcount.images.files import HEAD_BYTES, FileKind, check_size
-from cellcount.records import Picture
 
 # Pillow's fixed limit gives way to --max-pixels, which is checked from the header in its stead.
 Image.MAX_IMAGE_PIXELS = None

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
+from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.images.files import HEAD_BYTES, FileKind, file_kind, open_regular, stranger, why
-from cellcount.records import ImageRef, Picture
 
 _REASON_CHARS = 160
 _CUT_OFF_WORDS = (

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import ImageError
 from cellcount.images.read import readable
 from cellcount.images.tiff_windows import Rect, read_windows, window_header
-from cellcount.records import ImageRef
 
 #: Pixels of a window that is read at a time, as far as ``max_pixels`` allows them.
 WINDOW_PIXELS = 32_000_000

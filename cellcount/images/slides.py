@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import UsageError
-from cellcount.records import ImageRef
 
 _SHOWN = 3
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import ImageError, UsageError
 from cellcount.files.toml import nearest
 from cellcount.images.read import read_image
 from cellcount.images.stain import Dyes, Pixels, measure_dyes, with_dyes
-from cellcount.records import ImageRef
 from cellcount.settings import DEFAULT_MAX_PIXELS, NO_STAIN_REFERENCE
 
 _FOLDER = resources.files("cellcount.images") / "stains"

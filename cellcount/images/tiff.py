@@ -19,10 +19,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from cellcount.core.records import Picture
 from cellcount.errors import ImageError
 from cellcount.images import convert, metadata
 from cellcount.images.files import check_size
-from cellcount.records import Picture
 
 # tifffile logs every oddity of a damaged file; the reason in the image's row is what is wanted.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)

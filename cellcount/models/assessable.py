@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cellcount.core.records import CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
 from cellcount.profiles.profile import Profile
 from cellcount.profiles.rows import SmearKind
-from cellcount.records import CellClass
 
 #: Classes of detectors for blood films: a marrow has nucleated cells, not white cells.
 _BLOOD_CLASSES = {"rbc", "wbc", "platelet"}

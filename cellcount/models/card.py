@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card_json import (
     SCHEMA,
@@ -22,7 +23,6 @@ from cellcount.models.card_json import (
     check_range,
     read_object,
 )
-from cellcount.records import CellClass
 from cellcount.settings import MAX_REFINE_STEPS
 
 

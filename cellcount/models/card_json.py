@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.plain_types import misfits
-from cellcount.records import CellClass
 
 SCHEMA = 1
 MAX_CARD_BYTES = 1_000_000

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card_json import (
     SCHEMA,
@@ -22,7 +23,6 @@ from cellcount.models.card_json import (
     read_object,
 )
 from cellcount.models.taxonomy import Taxonomy
-from cellcount.records import CellClass
 
 Rgb = tuple[float, float, float]
 

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cellcount.cells import count_by_class, count_by_type
+from cellcount.core.cells import count_by_class, count_by_type
+from cellcount.core.records import UNCLASSIFIED, CellClass, Cells, CellTypes, Picture
 from cellcount.files.atomic import atomic_write, check_folder_writable
 from cellcount.images.files import DRAWN_MARK
 from cellcount.outputs.legend import Entry, draw_strip
@@ -37,7 +38,6 @@ from cellcount.outputs.outlines import (
     printable,
     rectangle,
 )
-from cellcount.records import UNCLASSIFIED, CellClass, Cells, CellTypes, Picture
 
 RARE = 12
 """A class is labelled in a picture that holds at most so many of its cells, unless it is the

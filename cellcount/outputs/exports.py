@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cellcount.core.records import CellClass, ImageResult
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.typed import label_values
-from cellcount.records import CellClass, ImageResult
 
 
 def write_coco(

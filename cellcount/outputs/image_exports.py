@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult, LabelledImage
 from cellcount.files.atomic import atomic_write
 from cellcount.formats.writers import voc_tree, yolo_lines
 from cellcount.images.files import IMAGE_SUFFIXES
 from cellcount.outputs.annotate import mirrored_path
 from cellcount.outputs.outlines import look_of
 from cellcount.outputs.typed import type_values
-from cellcount.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult, LabelledImage
 
 # Ids of cells are made from the image's name and the cell's number, so they stay the same.
 _NAMESPACE = uuid.UUID("5b0a1c0e-6a7b-5f0d-9d59-2f6f0f4c8a11")

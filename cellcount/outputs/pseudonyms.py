@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
 from cellcount.images.files import IMAGE_SUFFIXES
-from cellcount.records import ImageRef, ImageResult
 
 _SCHEMA = "cellcount-pseudonyms-1"
 _CODE_CHARS = 10  # 50 bits: among a million names two are the same once in 2,000 times

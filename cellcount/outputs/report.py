@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cellcount import __version__
+from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult
 from cellcount.differential.figures import Differential, Kind
 from cellcount.differential.rollup import FieldCounts, Unit, field_counts, roll_up
 from cellcount.files.html import write_page
@@ -27,7 +28,6 @@ from cellcount.outputs.report_tables import (
     with_limits,
 )
 from cellcount.outputs.slides import Counting, figure_values
-from cellcount.records import UNCLASSIFIED, CellClass, ImageResult
 
 Results = Callable[[], Iterator[ImageResult]]
 

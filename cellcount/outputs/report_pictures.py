@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import CellClass, ImageResult, Picture, Status
 from cellcount.errors import ImageError
 from cellcount.files.html import data_url
 from cellcount.images.crops import window
@@ -27,7 +28,6 @@ from cellcount.images.scan import Scan, open_scan
 from cellcount.images.tiff_windows import Rect
 from cellcount.outputs.annotate import annotate
 from cellcount.profiles.quality import measures_of
-from cellcount.records import CellClass, ImageResult, Picture, Status
 
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
 _CELL_PX, _CELL_QUALITY = 96, 85

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from cellcount.core.records import Picture
 from cellcount.files.atomic import atomic_write
 from cellcount.images.crops import window
-from cellcount.records import Picture
 
 _SIDE_PX = 240
 _AROUND = 2.2  # side of the picture over that of the cell's box

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from cellcount.core.records import UNCLASSIFIED, CellClass, ReviewerType
 from cellcount.errors import OutputError
 from cellcount.files.table_text import escape_text as escape_text
 from cellcount.files.table_text import unescape_text as unescape_text
-from cellcount.records import UNCLASSIFIED, CellClass, ReviewerType
 
 if TYPE_CHECKING:
     import pandas

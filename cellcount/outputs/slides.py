@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellcount.core.records import CellClass
 from cellcount.counting import Limits
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.figures import PERCENT, Differential, Figure, Rules, TypeRows
@@ -17,7 +18,6 @@ from cellcount.outputs.schema import Separator, Value
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 from cellcount.outputs.tables import single, write_table
 from cellcount.profiles.profile import Profile
-from cellcount.records import CellClass
 
 _ROUNDING = "each number on its own, half to even, to the decimals of its column; n is exact"
 

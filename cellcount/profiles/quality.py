@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 
-from cellcount.records import Cells, ImageResult, Quality
+from cellcount.core.records import Cells, ImageResult, Quality
 
 _EXCLUDE = "exclude_"
 _PIXELS_PER_MPX = 1e6

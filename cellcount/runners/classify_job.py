@@ -17,6 +17,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import cell_types
 from cellcount.engines.classifier import prepare_picture
@@ -25,7 +26,6 @@ from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM
 from cellcount.outputs.tables import write_picture_types
 from cellcount.pipeline import load, reason_of
-from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.runners.inputs import plan_of
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.runners.local import default_workers, read_ahead

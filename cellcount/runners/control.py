@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount import __version__
-from cellcount.cells import count_by_class, count_by_type
+from cellcount.core.cells import count_by_class, count_by_type
+from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.counting import share_limits
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.control_values import (
@@ -35,7 +36,6 @@ from cellcount.outputs.control_log import append_to_log, check_sound, read_contr
 from cellcount.outputs.schema import Value
 from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load_any
 from cellcount.profiles.quality import judged
-from cellcount.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.runners.dry_run import Memory
 from cellcount.runners.job import Job
 from cellcount.runners.vocabulary import Vocabulary

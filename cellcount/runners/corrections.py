@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, read_grid
 from cellcount.outputs.schema import Value
 from cellcount.outputs.typed import label_values
-from cellcount.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.runners.review_export import check_of_cell, vocabulary_of
 from cellcount.runners.stored_results import StoredResults
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cellcount.cells import with_reviews
+from cellcount.core.cells import with_reviews
+from cellcount.core.records import ImageResult
 from cellcount.outputs.annotate import annotated_path, mirrored_path, write_annotated
 from cellcount.outputs.image_exports import write_geojson
 from cellcount.pipeline import Loaded
-from cellcount.records import ImageResult
 from cellcount.runners.local import Work
 from cellcount.runners.writing import Telling
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from cellcount.core.records import ImageResult, Picture
 from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
 from cellcount.images.survey import survey
 from cellcount.journal import Json
 from cellcount.outputs.annotate import annotate
 from cellcount.pipeline import Loaded, Pipeline, SlideScales, load_any
-from cellcount.records import ImageResult, Picture
 from cellcount.runners.job import Job
 
 _SAMPLED = 3

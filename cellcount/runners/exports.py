@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cellcount.core.records import CellClass, ImageRef, ImageResult, path_order
 from cellcount.images.find import Plan
 from cellcount.outputs.image_exports import (
     write_geojson,
@@ -15,7 +16,6 @@ from cellcount.outputs.image_exports import (
 from cellcount.outputs.manifest import NotDone
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.pseudonyms import Pseudonyms, check_key_place
-from cellcount.records import CellClass, ImageRef, ImageResult, path_order
 from cellcount.settings import OutputSettings
 
 Results = Callable[[], Iterator[ImageResult]]

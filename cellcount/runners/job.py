@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cellcount.core.records import CellClass, ImageRef, ImageResult
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
@@ -34,7 +35,6 @@ from cellcount.pipeline import (
 )
 from cellcount.profiles.profile import profile_text
 from cellcount.profiles.quality import judged
-from cellcount.records import CellClass, ImageRef, ImageResult
 from cellcount.runners.drawing import Drawings
 from cellcount.runners.exports import Names, check_forms
 from cellcount.runners.inputs import plan_of

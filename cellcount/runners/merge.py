@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
+from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
 from cellcount.files.locks import claimed
 from cellcount.images.find import PassedOver, Plan
 from cellcount.journal import Journal, Json, differences, journal_path
 from cellcount.outputs.manifest import RunRecord, run_manifest_path, write_run_manifest
 from cellcount.pipeline import SCALE_PREFIX
-from cellcount.records import CellClass, ImageRef, path_order
 from cellcount.runners.exports import Names, check_forms
 from cellcount.runners.outcome import Outcome
 from cellcount.runners.output_files import check_outputs, files_of, tables_of

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount import __version__
-from cellcount.cells import count_by_class, count_by_type
+from cellcount.core.cells import count_by_class, count_by_type
+from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult
 from cellcount.errors import (
     EXIT_FAILURE_RATE,
     EXIT_NOTHING_DONE,
@@ -20,7 +21,6 @@ from cellcount.errors import (
     EXIT_SOME_FAILED,
 )
 from cellcount.outputs.manifest import NotDone
-from cellcount.records import UNCLASSIFIED, CellClass, ImageResult
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
 

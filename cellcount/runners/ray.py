@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
 from cellcount.images.file_key import FileKey, key_of
 from cellcount.journal import Json
 from cellcount.pipeline import Pipeline, SlideScales, load_any
-from cellcount.records import ImageRef, ImageResult
 from cellcount.runners.models import Models
 from cellcount.settings import AUTO_ADDRESS, AnalyzeSettings, RunSettings
 

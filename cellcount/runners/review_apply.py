@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cellcount.core.records import UNCLASSIFIED, ImageRef, Review
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
 from cellcount.files.locks import claimed
 from cellcount.outputs.manifest import refresh_run_manifest, run_manifest_path
 from cellcount.pipeline import load_any
-from cellcount.records import UNCLASSIFIED, ImageRef, Review
 from cellcount.runners.corrections import Correction, read_corrections
 from cellcount.runners.drawing import Drawings
 from cellcount.runners.output_files import check_outputs, tables_of

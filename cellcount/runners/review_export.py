@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from cellcount.core.records import UNCLASSIFIED, ImageResult
 from cellcount.errors import UsageError
 from cellcount.outputs.annotate import prepare_folder
 from cellcount.outputs.report_pictures import picture_of
@@ -14,7 +15,6 @@ from cellcount.outputs.review_crops import write_crop
 from cellcount.outputs.review_tables import check_of, write_corrections
 from cellcount.outputs.schema import Value
 from cellcount.outputs.typed import label_values
-from cellcount.records import UNCLASSIFIED, ImageResult
 from cellcount.runners.stored_results import StoredResults, stored_results
 from cellcount.runners.vocabulary import Vocabulary
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cellcount.core.records import UNCLASSIFIED, ImageResult, ReviewerType
 from cellcount.differential.figures import TypeRows
 from cellcount.outputs.report import ReportSource
 from cellcount.profiles.profile import Profile
-from cellcount.records import UNCLASSIFIED, ImageResult, ReviewerType
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import JournalError
 from cellcount.images.find import Plan
 from cellcount.journal import Journal
-from cellcount.records import ImageRef
 
 _NAME = "shard"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cellcount import __version__
+from cellcount.core.records import ImageResult
 from cellcount.differential.confusion import check_confusion, confusion_of_card, read_confusion
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.rollup import FieldCounts, field_counts
@@ -20,7 +21,6 @@ from cellcount.models.assessable import (
 from cellcount.models.card import Card
 from cellcount.outputs.slides import Counting
 from cellcount.profiles.profile import Profile, load_profile
-from cellcount.records import ImageResult
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cellcount.core.records import ImageRef
 from cellcount.journal import Journal
 from cellcount.pipeline import SlideScales
-from cellcount.records import ImageRef
 
 _SHOWN = 5
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.journal import Journal, journal_path
-from cellcount.records import ImageRef, ImageResult
 from cellcount.runners.exports import Names, Results
 from cellcount.runners.stored_run import StoredRun
 from cellcount.runners.writing import Telling

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.errors import JournalError
 from cellcount.journal import Journal
 from cellcount.outputs.report import ReportSource
 from cellcount.outputs.slides import Counting
 from cellcount.profiles.profile_file import parse_profile
-from cellcount.records import CellClass, ImageRef
 from cellcount.settings import OutputSettings
 
 _NAME = "run"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from cellcount.core.records import UNCLASSIFIED, CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.files.toml import nearest
 from cellcount.profiles.profile import Profile
-from cellcount.records import UNCLASSIFIED, CellClass
 
 
 class Vocabulary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cellcount.records import ImageResult
+from cellcount.core.records import ImageResult
 
 
 class Watcher(Protocol):

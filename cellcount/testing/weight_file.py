@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cellcount.core.records import Detections
     from cellcount.engines.base import Engine
     from cellcount.engines.classifier import CropClassifier
     from cellcount.models.card import Card
     from cellcount.models.classifier_card import ClassifierCard
-    from cellcount.records import Detections
 
 
 def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:

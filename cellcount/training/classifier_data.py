@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellcount.core.records import CellClass
 from cellcount.data.sampling import Balance, Draw, ImbalancedSampler, resample
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.formats.crop_check import decoded
@@ -25,7 +26,6 @@ from cellcount.models.taxonomy import (
     mapping,
     plain_taxonomy,
 )
-from cellcount.records import CellClass
 from cellcount.training.classifier_settings import ClassifierTraining
 
 Report = Callable[[str], None]

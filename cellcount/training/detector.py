@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cellcount import __version__
+from cellcount.core.records import Detections
 from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.engines.base import EngineModule, EngineOptions, engine_module
 from cellcount.engines.detector import Detector
@@ -28,7 +29,6 @@ from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.card import Architecture, Card, Preprocessing, Refinement
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
-from cellcount.records import Detections
 from cellcount.training.detector_data import (
     TrainingData,
     augment_settings,

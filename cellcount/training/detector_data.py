@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cellcount.core.records import CellClass, LabelledImage
 from cellcount.data.augment import ColourSettings
 from cellcount.data.dataset import (
     AugmentSettings,
@@ -22,7 +23,6 @@ from cellcount.engines.red_cells import SCALE_CLASS
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.formats import random_split
 from cellcount.formats.annotated import AnnotatedSet
-from cellcount.records import CellClass, LabelledImage
 from cellcount.training.settings import DetectorTraining
 
 _MILD_COLOUR = ColourSettings(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from cellcount import cli
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
 from cellcount.outputs.schema import QUALITY_COLUMNS, read_table
 
 HERE = Path(__file__).parent

@@ -15,10 +15,10 @@ import tifffile
 from PIL import Image
 from pycocotools.coco import COCO
 
+from cellcount.core.records import CellClass
 from cellcount.data.synthetic import FieldSpec, RenderedField, render_field
 from cellcount.engines.base import choose_engine
 from cellcount.outputs.schema import CELLS_COLUMNS, check_table, counts_columns
-from cellcount.records import CellClass
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
+from cellcount.core.records import CellClass
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_classifier_card
 from cellcount.outputs.schema import TYPED_CELLS_COLUMNS, check_table, counts_columns
-from cellcount.records import CellClass
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

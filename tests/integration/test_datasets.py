@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from cellcount import cli
+from cellcount.core.records import LabelledImage
 from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.formats import BLOOD_CLASSES, write_coco
-from cellcount.records import LabelledImage
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from cellcount import cli
+from cellcount.core.records import LabelledImage
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.gaze import gaze_at
 from cellcount.formats import BLOOD_CLASSES, write_coco
 from cellcount.outputs.gaze import Gaze, draw_gaze
-from cellcount.records import LabelledImage
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from cellcount.core.records import Detections
 from cellcount.evaluation.detection import Truth, evaluate_detections
-from cellcount.records import Detections
 
 CLASSES = ("RBC", "WBC", "Platelet", "Never")
 PUBLISHED = [

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
+from cellcount.core.records import Detections
 from cellcount.engines import samples, second_look
 from cellcount.engines.base import EngineOptions, engine_module, load_engine
 from cellcount.engines.detectron2_weights import from_detectron2
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.weights import check_state, read_card, read_weights, write_weights
-from cellcount.records import Detections
 
 if TYPE_CHECKING:
     from cellcount.engines.detectron2 import Detectron2Detector

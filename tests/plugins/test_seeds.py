@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cellcount.core.records import CellClass
 from cellcount.models.classifier import build_classifier, create_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
@@ -18,7 +19,6 @@ from cellcount.models.classifier_card import (
     ClassifierPreprocessing,
 )
 from cellcount.plugins import CLASSIFIERS, available, find
-from cellcount.records import CellClass
 from cellcount.testing import check_classifier
 
 

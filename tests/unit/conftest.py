@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cellcount.core.records import CellClass, Detections
 from cellcount.models.card import Architecture, Card, Inference, Preprocessing
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import (
@@ -22,7 +23,6 @@ from cellcount.models.classifier_card import (
 )
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import write_weights
-from cellcount.records import CellClass, Detections
 
 BACKGROUND = 235
 TYPES = ("neutrophil", "lymphocyte", "ig", "erythroblast")

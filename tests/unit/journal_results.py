@@ -6,12 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellcount.records import (
-    Cells,
-    Detections,
-    ImageRef,
-    ImageResult,
-)
+from cellcount.core.records import Cells, Detections, ImageRef, ImageResult
 
 FINGERPRINT = {"min_score": 0.5, "weights": {"blood": "abc"}, "classes": ["rbc", "wbc"]}
 

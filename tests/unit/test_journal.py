@@ -12,17 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cellcount.core.records import Cells, CellTypes, ImageRef, ImageResult, Quality, path_order
 from cellcount.errors import JournalError
 from cellcount.images.file_key import key_of, with_content
 from cellcount.journal import Journal
-from cellcount.records import (
-    Cells,
-    CellTypes,
-    ImageRef,
-    ImageResult,
-    Quality,
-    path_order,
-)
 from tests.unit.journal_results import FINGERPRINT, result_of
 
 

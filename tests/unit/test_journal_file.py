@@ -192,7 +192,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from cellcount.journal import Journal
-from cellcount.records import Cells, Detections, ImageRef, ImageResult
+from cellcount.core.records import Cells, Detections, ImageRef, ImageResult
 n = 200
 with Journal.open(Path(sys.argv[1]), {}) as journal:
     for number in range(int(sys.argv[2]), 100_000):

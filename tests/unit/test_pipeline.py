@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import Detections, ImageRef, Picture
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
@@ -30,7 +31,6 @@ from cellcount.pipeline import (
     load,
     thresholds_of,
 )
-from cellcount.records import Detections, ImageRef, Picture
 from cellcount.settings import AnalyzeSettings
 
 LARGE = 10**9

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cellcount.commands.progress import PlainProgress
-from cellcount.records import Cells, Detections, ImageRef, ImageResult
+from cellcount.core.records import Cells, Detections, ImageRef, ImageResult
 
 
 def done(image: str, cells: int = 3) -> ImageResult:

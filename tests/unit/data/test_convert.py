@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cellcount.core.records import LabelledImage
 from cellcount.data.convert import Target, convert_data
 from cellcount.errors import AnnotationError, OutputError, UsageError
 from cellcount.formats import AnnotatedSet, read_data
 from cellcount.formats.crops import CropSet, LabelledCrop
 from cellcount.formats.sources import displayed_size_px
-from cellcount.records import LabelledImage
 
 RED = [[10 + 40 * i, 10, 30 + 40 * i, 30] for i in range(3)]  # three red cells of 20 px
 

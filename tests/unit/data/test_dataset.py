@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 from torch.utils.data import DataLoader
 
+from cellcount.core.records import LabelledImage
 from cellcount.data.augment import ColourSettings
 from cellcount.data.dataset import (
     AugmentSettings,
@@ -21,7 +22,6 @@ from cellcount.data.dataset import (
     scale_factors,
 )
 from cellcount.errors import AnnotationError
-from cellcount.records import LabelledImage
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscField

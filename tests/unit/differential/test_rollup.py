@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.cells import with_reviews
-from cellcount.differential.figures import Confusion, Rules, TypeRows
-from cellcount.differential.rollup import FieldCounts, field_counts, roll_up, unit_differential
-from cellcount.profiles.profile import Profile
-from cellcount.records import (
+from cellcount.core.cells import with_reviews
+from cellcount.core.records import (
     UNCLASSIFIED,
     CellClass,
     Cells,
@@ -23,6 +20,9 @@ from cellcount.records import (
     Review,
     Status,
 )
+from cellcount.differential.figures import Confusion, Rules, TypeRows
+from cellcount.differential.rollup import FieldCounts, field_counts, roll_up, unit_differential
+from cellcount.profiles.profile import Profile
 
 CLASSES = (CellClass("wbc", "white cell", "white cells"), CellClass("platelet", "p", "platelets"))
 TYPES = (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cellcount.core.records import Cells, CellTypes, Detections
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper, cell_types, field_crops
 from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
@@ -19,7 +20,6 @@ from cellcount.images.crops import Interpolation, surroundings, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import CropRule
 from cellcount.models.weights import read_card
-from cellcount.records import Cells, CellTypes, Detections
 
 FIELD = np.random.default_rng(8).integers(90, 220, (40, 50, 3), dtype=np.uint8).repeat(6, 0)
 FIELD = FIELD.repeat(6, 1)  # 240 x 300 px, spots of 6 px

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
+from cellcount.core.records import Detections
 from cellcount.engines.field import FieldDetector
-from cellcount.records import Detections
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField

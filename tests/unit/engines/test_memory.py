@@ -12,13 +12,13 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections, ImageRef
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.devices import in_batches, is_out_of_memory
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.scan import detect_on_scan
 from cellcount.errors import DeviceMemoryError
 from cellcount.images.scan import open_scan
-from cellcount.records import Detections, ImageRef
 
 CPU = torch.device("cpu")
 

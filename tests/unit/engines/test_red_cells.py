@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cellcount.core.records import Detections
 from cellcount.engines.red_cells import red_cell_diameter_px
-from cellcount.records import Detections
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cellcount.boxes import pairwise_iou
-from cellcount.cells import cells_from_detections
+from cellcount.core.boxes import pairwise_iou
+from cellcount.core.cells import cells_from_detections
+from cellcount.core.records import ImageRef
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
@@ -25,7 +26,6 @@ from cellcount.engines.field import FieldDetector, Found
 from cellcount.engines.scan import detect_on_scan, is_empty
 from cellcount.images.color import white_balance_gains
 from cellcount.images.scan import Scan, open_scan
-from cellcount.records import ImageRef
 
 Pixels = NDArray[np.uint8]
 NO_GAINS = np.ones(3, np.float32)

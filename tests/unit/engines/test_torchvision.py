@@ -12,12 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cellcount.boxes import pairwise_iou
+from cellcount.core.boxes import pairwise_iou
+from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine, load
 from cellcount.models.weights import read_weights, write_weights
-from cellcount.records import Detections
 
 Tiles = list[NDArray[np.uint8]]
 

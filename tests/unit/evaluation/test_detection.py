@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 from sklearn.metrics import mean_absolute_error
 
+from cellcount.core.records import Detections
 from cellcount.evaluation.detection import Truth, count_error, evaluate_detections
-from cellcount.records import Detections
 
 CLASSES = ("RBC", "WBC", "Platelet")
 THRESHOLDS = {"RBC": 0.5, "WBC": 0.5, "Platelet": 0.25}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cellcount.core.records import LabelledImage
 from cellcount.data.shift import SHIFTS
 from cellcount.engines.field import FieldDetector
 from cellcount.evaluation.detector import (
@@ -20,7 +21,6 @@ from cellcount.evaluation.detector import (
     truth_of,
 )
 from cellcount.evaluation.variants import Variant
-from cellcount.records import LabelledImage
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cellcount import boxes
+from cellcount.core import boxes
+from cellcount.core.records import Detections
 from cellcount.evaluation.matching import Matching, Truth, match
-from cellcount.records import Detections
 
 
 def corners(*rows: tuple[float, float, float, float]) -> NDArray[np.float32]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cellcount.core.records import Detections
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.thresholds import zero_bias_thresholds
-from cellcount.records import Detections
 
 CLASSES = ("rbc", "wbc")
 

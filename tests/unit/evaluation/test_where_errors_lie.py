@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.where_errors_lie import PUT_RIGHT, overlaps, put_right
+from cellcount.core.records import Detections
 from cellcount.evaluation.matching import Truth
-from cellcount.records import Detections
 
 TRUE = np.array([[0, 0, 20, 20], [40, 0, 60, 20], [80, 0, 100, 20]], np.float32)
 # In turn: exact; shifted; of another class; found twice; where nothing is.

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.core.records import LabelledImage
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.formats import AnnotatedSet, random_split
 from cellcount.formats.annotated import RawBox, Reading, clean_label
-from cellcount.records import LabelledImage
 
 Make = Callable[..., Path]
 

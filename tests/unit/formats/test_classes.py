@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.core.records import LabelledImage
 from cellcount.errors import AnnotationError
 from cellcount.formats import AnnotatedSet, blood_classes, map_labels
-from cellcount.records import LabelledImage
 
 
 def with_classes(*classes: str) -> AnnotatedSet:

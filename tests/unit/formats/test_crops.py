@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.core.records import Picture
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.formats.crop_check import decoded
 from cellcount.formats.crop_writer import write_crop_table
 from cellcount.formats.crops import CropFormat, CropSet, LabelledCrop, read_crops
-from cellcount.records import Picture
 
 MakeImage = Callable[..., Path]
 Write = Callable[[str, str], Path]

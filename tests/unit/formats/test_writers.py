@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.core.records import LabelledImage
 from cellcount.errors import OutputError
 from cellcount.formats import (
     AnnotatedSet,
@@ -17,7 +18,6 @@ from cellcount.formats import (
     write_yolo,
 )
 from cellcount.formats.voc import parse_xml
-from cellcount.records import LabelledImage
 
 Make = Callable[..., Path]
 Writer = Callable[[Path, Sequence[LabelledImage], Sequence[str]], None]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cellcount.core.records import ImageRef, Picture
 from cellcount.images.read import read_image
-from cellcount.records import ImageRef, Picture
 
 MAX_PIXELS = 1_000_000
 

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import Picture
 from cellcount.errors import ImageError
-from cellcount.records import Picture
 
 Read = Callable[..., Picture]
 

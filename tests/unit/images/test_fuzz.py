@@ -13,9 +13,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.images.read import field_pages, probe_size
-from cellcount.records import ImageRef, Picture
 
 Read = Callable[..., Picture]
 CASES = 60

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from cellcount.core.records import ImageRef, Picture
 from cellcount.images.read import field_pages, probe_size
-from cellcount.records import ImageRef, Picture
 
 Read = Callable[..., Picture]
 TWELVE_BITS = (281, "H", 1, 4095, True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from cellcount.core.records import Quality
 from cellcount.images.quality import measure_quality
-from cellcount.records import Quality
 
 Pixels = NDArray[np.uint8]
 GLASS = (225.0, 225.0, 230.0)

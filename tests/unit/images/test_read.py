@@ -21,9 +21,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.images.read import probe_size, read_image
-from cellcount.records import ImageRef, Picture
 
 Read = Callable[..., Picture]
 LOSSLESS = {"PNG": {}, "BMP": {}, "WEBP": {"lossless": True}, "TIFF": {}}

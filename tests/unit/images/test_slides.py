@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import UsageError
 from cellcount.images.slides import with_slides
-from cellcount.records import ImageRef
 
 REFS = [
     ImageRef(Path(name), name, "folder", "from manifest")

@@ -10,12 +10,12 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from cellcount.core.records import ImageRef
 from cellcount.data.synthetic import FieldSpec, Illumination, render_field
 from cellcount.images.color import white_balance_gains
 from cellcount.images.quality import measure_quality
 from cellcount.images.scan import Scan, open_scan
 from cellcount.images.survey import survey, survey_quality
-from cellcount.records import ImageRef
 
 RBC_PX = 24.0
 

@@ -14,9 +14,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import Picture
 from cellcount.errors import ImageError
 from cellcount.images.read import field_pages
-from cellcount.records import Picture
 
 Array = NDArray[Any]
 Read = Callable[..., Picture]

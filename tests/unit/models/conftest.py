@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cellcount.core.records import CellClass
 from cellcount.models.card import Architecture, Card
-from cellcount.records import CellClass
 
 
 @pytest.fixture

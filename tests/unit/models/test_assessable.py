@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from cellcount.core.records import CellClass
 from cellcount.differential.coverage import Coverage
 from cellcount.models.assessable import (
     assessable_types,
@@ -17,7 +18,6 @@ from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard, types_of
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.profiles.profile import load_profile
-from cellcount.records import CellClass
 
 BLOOD, MARROW = load_profile("peripheral-blood"), load_profile("bone-marrow")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
@@ -24,7 +25,6 @@ from cellcount.models.weights import (
     write_card,
     write_weights,
 )
-from cellcount.records import CellClass
 
 Change = Callable[[dict[str, Any]], object]
 

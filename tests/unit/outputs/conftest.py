@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
+from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageResult, Picture
 from cellcount.outputs.annotate import (
     RARE,
     _type_entries,
@@ -23,7 +24,6 @@ from cellcount.outputs.annotate import (
 )
 from cellcount.outputs.legend import fitted
 from cellcount.outputs.outlines import font_of, look_of, printable
-from cellcount.records import CellClass, Cells, CellTypes, Detections, ImageResult, Picture
 
 MakeResult = Callable[..., ImageResult]
 Color = tuple[int, int, int]

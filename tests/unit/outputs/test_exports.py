@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
+from cellcount.core.records import CellClass, CellTypes, ImageRef, ImageResult
 from cellcount.outputs.exports import write_coco
-from cellcount.records import CellClass, CellTypes, ImageRef, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 

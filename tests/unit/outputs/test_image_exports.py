@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cellcount.core.records import CellClass, CellTypes, ImageResult
 from cellcount.formats import read_annotations
 from cellcount.outputs.image_exports import (
     write_geojson,
     write_voc_annotations,
     write_yolo_labels,
 )
-from cellcount.records import CellClass, CellTypes, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 

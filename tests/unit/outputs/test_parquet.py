@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.core.records import CellClass, ImageResult
 from cellcount.errors import UsageError
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.schema import CELLS_COLUMNS, read_table
 from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.records import CellClass, ImageResult
 
 MakeResult = Callable[..., ImageResult]
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None

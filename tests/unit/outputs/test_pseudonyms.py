@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.outputs.pseudonyms import Pseudonyms, check_key_place
-from cellcount.records import ImageRef, ImageResult
 
 
 def test_codes_depend_on_key_and_name_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellcount.core.records import CellClass
 from cellcount.errors import OutputError
 from cellcount.outputs.schema import (
     CELLS_COLUMNS,
@@ -24,7 +25,6 @@ from cellcount.outputs.schema import (
     read_table,
     unescape_text,
 )
-from cellcount.records import CellClass
 
 TWO = (Column("name", "text", "", "a name"), Column("size", "int", "px", "a size"))
 any_text = st.text(st.characters()) | st.text(

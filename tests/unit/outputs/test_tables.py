@@ -11,6 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellcount.core.records import (
+    CellClass,
+    Cells,
+    CellTypes,
+    Detections,
+    ImageRef,
+    ImageResult,
+    Quality,
+)
 from cellcount.errors import OutputError
 from cellcount.outputs.schema import (
     CELLS_COLUMNS,
@@ -21,15 +30,6 @@ from cellcount.outputs.schema import (
     read_table,
 )
 from cellcount.outputs.tables import write_cells, write_counts, write_picture_types
-from cellcount.records import (
-    CellClass,
-    Cells,
-    CellTypes,
-    Detections,
-    ImageRef,
-    ImageResult,
-    Quality,
-)
 
 MakeResult = Callable[..., ImageResult]
 NAME = '=é, "x"\n.png'

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
 from cellcount.images.file_key import FileKey
-from cellcount.records import ImageRef, ImageResult
 from cellcount.runners.ray import (
     DIED,
     Analyzed,

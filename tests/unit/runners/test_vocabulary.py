@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cellcount.core.records import CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.profiles.profile import load_profile
-from cellcount.records import CellClass
 from cellcount.runners.vocabulary import Vocabulary
 
 TYPES = (

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cellcount.core.records import LabelledImage
 from cellcount.data.synthetic import LABELS, FieldSpec, render_field
 from cellcount.formats.annotated import AnnotatedSet
 from cellcount.formats.crops import CropSet, LabelledCrop
-from cellcount.records import LabelledImage
 from cellcount.training.classifier_settings import ClassifierTraining, classifier_recipe
 from cellcount.training.settings import DetectorTraining, from_recipe
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cellcount.core.records import ImageRef, LabelledImage
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.errors import UsageError
@@ -20,7 +21,6 @@ from cellcount.evaluation.detector import truth_of
 from cellcount.formats.annotated import AnnotatedSet
 from cellcount.images.read import read_image
 from cellcount.models.weights import read_card
-from cellcount.records import ImageRef, LabelledImage
 from cellcount.training.detector import train_detector
 from cellcount.training.detector_data import field_factors
 from cellcount.training.loop import epochs_of

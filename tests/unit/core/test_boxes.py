@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cellcount import boxes
+from cellcount.core import boxes
 
 Boxes = NDArray[np.float32]
 

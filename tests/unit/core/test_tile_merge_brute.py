@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellcount.records import Detections
-from cellcount.tiles import Tile, merge, split
-from cellcount.tiles.merge import IOU_THRESHOLD, TOLERANCE_PX, TWIN_IOU
+from cellcount.core.records import Detections
+from cellcount.core.tile_merge import IOU_THRESHOLD, TOLERANCE_PX, TWIN_IOU, merge
+from cellcount.core.tiles import Tile, split
 
 Box = tuple[float, float, float, float]
 Row = tuple[float, float, float, float, float, int, int]  # box, score, label, number of the tile

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellcount.cells import cells_from_detections, count_by_class, count_by_type, with_reviews
-from cellcount.records import Cells, CellTypes, Detections, ImageRef, ImageResult, Review
+from cellcount.core.cells import cells_from_detections, count_by_class, count_by_type, with_reviews
+from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult, Review
 from cellcount.settings import EdgeRule
 
 Row = tuple[float, float, float, float, float, int]

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount import boxes
-from cellcount.records import Detections
-from cellcount.tiles.split import Tile
+from cellcount.core import boxes
+from cellcount.core.records import Detections
+from cellcount.core.tiles import Tile
 
 IOU_THRESHOLD = 0.7
 TWIN_IOU = 0.5

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellcount.core.tiles import Tile, split
 from cellcount.errors import UsageError
-from cellcount.tiles import Tile, split
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.boxes import clip, touches_border
-from cellcount.records import UNCLASSIFIED, Cells, CellTypes, Detections, ImageResult
+from cellcount.core.boxes import clip, touches_border
+from cellcount.core.records import UNCLASSIFIED, Cells, CellTypes, Detections, ImageResult
 from cellcount.settings import EdgeRule
 
 EDGE_TOLERANCE_PX = 1.0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cellcount.records import Detections
-from cellcount.tiles import Tile
+from cellcount.core.records import Detections
+from cellcount.core.tiles import Tile
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cellcount import boxes
-from cellcount.records import Detections
-from cellcount.tiles import Tile, merge, split
+from cellcount.core import boxes
+from cellcount.core.records import Detections
+from cellcount.core.tile_merge import merge
+from cellcount.core.tiles import Tile, split
 
 if TYPE_CHECKING:
     Oracle = Any  # tests/unit/tiles/conftest.py

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cellcount.cells import count_by_type
-from cellcount.records import Cells, CellTypes, Detections
+from cellcount.core.cells import count_by_type
+from cellcount.core.records import Cells, CellTypes, Detections
 
 TYPES = CellTypes(
     np.array([0, -1, 2, 2]),
