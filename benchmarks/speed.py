@@ -44,8 +44,8 @@ from cellcount.engines.base import ENGINES, EngineOptions, has_detectron2, load_
 from cellcount.engines.cost import REFERENCE_SIZE_PX
 from cellcount.engines.field import FieldDetector
 from cellcount.evaluation.detector import field_factor
-from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.scale import resize
+from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.weights import resolve
 
 Pixels = NDArray[np.uint8]

@@ -24,7 +24,7 @@ from cellcount.data.augment import (
     lens_transform,
     uniform,
 )
-from cellcount.images.color import WHITE, apply_gains, white_balance_gains
+from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
 
 # Rows of the whole canvas, coarsely sampled, that go through the camera below the window: the
 # white balance needs background even where the window shows nothing but cell.

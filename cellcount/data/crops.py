@@ -26,9 +26,15 @@ from cellcount.data.crop_augment import CropAugment, CropTransform
 from cellcount.data.sampling import Draw
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.formats.crops import LabelledCrop
-from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import BALANCE_SIDES, Interpolation, contour_crop, surroundings, window
 from cellcount.images.read import read_image
+from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.images.windows import (
+    BALANCE_SIDES,
+    Interpolation,
+    contour_crop,
+    surroundings,
+    window,
+)
 
 _MAX_PIXELS = 200_000_000
 _CANVAS = 1.6  # sides of the canvas per side of the window, at most

@@ -30,8 +30,8 @@ from cellcount.data.augment import (
 )
 from cellcount.data.white_cells import with_plain_cells, with_small_copy
 from cellcount.errors import AnnotationError
-from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.read import read_image
+from cellcount.images.white_balance import apply_gains, white_balance_gains
 
 _MAX_PIXELS = 200_000_000
 _WHITE = "wbc"

@@ -15,10 +15,10 @@ from cellcount.core.records import Cells, CellTypes
 from cellcount.core.tiles import split
 from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
-from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import BALANCE_SIDES, surroundings, window
-from cellcount.images.scan import Scan
 from cellcount.images.tiff_windows import Rect
+from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.images.whole_slide import Scan
+from cellcount.images.windows import BALANCE_SIDES, surroundings, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
 

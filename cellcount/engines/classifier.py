@@ -19,8 +19,8 @@ from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.devices import choose_device, choose_precision, in_batches
 from cellcount.errors import UsageError
-from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import contour_crop, window
+from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.images.windows import contour_crop, window
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard, types_of
 from cellcount.models.size_limit import sized_like

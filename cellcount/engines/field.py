@@ -19,8 +19,8 @@ from cellcount.core.tile_merge import merge
 from cellcount.core.tiles import Tile, split
 from cellcount.engines.base import Engine
 from cellcount.errors import DeviceMemoryError
-from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.scale import resize
+from cellcount.images.white_balance import apply_gains, white_balance_gains
 
 _LEAST_TILE_PX = 256
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.engines.base import Engine
-from cellcount.images.color import apply_gains, white_balance_gains
 from cellcount.images.scale import resize
+from cellcount.images.white_balance import apply_gains, white_balance_gains
 
 SCALE_CLASS = "rbc"
 _VIEW_PX = 320

@@ -22,11 +22,11 @@ from PIL import Image
 from cellcount.core.records import Detections
 from cellcount.core.tiles import Tile
 from cellcount.engines.field import FieldDetector, Found
-from cellcount.images.color import apply_gains
 from cellcount.images.quality import COARSE_PX, density_above_glass
 from cellcount.images.scale import resize
-from cellcount.images.scan import Scan
 from cellcount.images.tiff_windows import Rect
+from cellcount.images.white_balance import apply_gains
+from cellcount.images.whole_slide import Scan
 
 #: A tile is empty glass where nothing in a small copy of it is darker by this optical density
 #: (7 %): less than the palest of cells, more than camera noise.

@@ -22,8 +22,8 @@ from cellcount.formats.crops import LabelledCrop
 from cellcount.formats.sources import relative_posix
 from cellcount.formats.splits import SPLITS_FILE
 from cellcount.formats.writers import check_splits, new_folder
-from cellcount.images.crops import window
 from cellcount.images.read import read_image
+from cellcount.images.windows import window
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')

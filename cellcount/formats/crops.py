@@ -29,7 +29,7 @@ from cellcount.formats.sources import (
     walk_files,
 )
 from cellcount.formats.splits import SplitTable, folder_split, split_name
-from cellcount.images.files import has_image_name
+from cellcount.images.file_types import has_image_name
 
 CropFormat = Literal["auto", "table", "lmu", "boxes", "folders"]
 Labels = Literal["class", "code"]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.files.table_text import unescape_text
-from cellcount.images.files import (
+from cellcount.images.file_types import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
     check_size,

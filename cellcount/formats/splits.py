@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from cellcount.errors import AnnotationError
 from cellcount.formats.sources import MAX_SET_BYTES, read_table, read_text, relative_posix
-from cellcount.images.files import IMAGE_SUFFIXES
+from cellcount.images.file_types import IMAGE_SUFFIXES
 
 SPLITS_FILE = "splits.csv"
 

@@ -16,7 +16,7 @@ from cellcount.errors import AnnotationError
 from cellcount.formats.annotated import AnnotatedSet, RawBox, Reading, clean_label
 from cellcount.formats.sources import read_text, walk_files
 from cellcount.formats.splits import list_key, read_split_lists
-from cellcount.images.files import has_image_name
+from cellcount.images.file_types import has_image_name
 
 LOOKED_FOR = "YOLO: labels/*.txt with images/, and data.yaml or classes.txt"
 

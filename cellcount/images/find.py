@@ -29,7 +29,7 @@ from pathlib import Path
 
 from cellcount.core.records import ImageRef, path_order
 from cellcount.errors import ImageError, UsageError
-from cellcount.images.files import (
+from cellcount.images.file_types import (
     DRAWN_MARK,
     HEAD_BYTES,
     file_kind,

@@ -14,8 +14,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from cellcount.core.records import Picture
 from cellcount.errors import ImageError
-from cellcount.images import convert
-from cellcount.images.files import HEAD_BYTES, FileKind, check_size
+from cellcount.images import pixel_formats
+from cellcount.images.file_types import HEAD_BYTES, FileKind, check_size
 
 # Pillow's fixed limit gives way to --max-pixels, which is checked from the header in its stead.
 Image.MAX_IMAGE_PIXELS = None
@@ -30,7 +30,7 @@ _16_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})  # "I" befor
 def raster_size(file: BinaryIO, kind: FileKind, max_pixels: int) -> tuple[int, int]:
     """Width and height in pixels of the upright image, from its header only."""
     with _opened(file, kind, max_pixels) as image:
-        return image.size[::-1] if convert.is_turned(_orientation(image)) else image.size
+        return image.size[::-1] if pixel_formats.is_turned(_orientation(image)) else image.size
 
 
 def read_raster(file: BinaryIO, kind: FileKind, max_pixels: int) -> Picture:
@@ -38,7 +38,7 @@ def read_raster(file: BinaryIO, kind: FileKind, max_pixels: int) -> Picture:
     with _opened(file, kind, max_pixels) as image:
         orientation = _orientation(image)
         image.load()
-        return Picture(convert.oriented(_to_rgb(image), orientation))
+        return Picture(pixel_formats.oriented(_to_rgb(image), orientation))
 
 
 def _opened(file: BinaryIO, kind: FileKind, max_pixels: int) -> ImageFile.ImageFile:
@@ -120,12 +120,14 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """A loaded image of any mode that Pillow gives for these formats as ``(H, W, 3)``."""
     if image.mode in _16_BIT_MODES:  # PNG demands that samples span the full 16 bits
-        return convert.grey_to_rgb(convert.eight_bits(np.asarray(image).astype(np.uint16), 16))
+        return pixel_formats.grey_to_rgb(
+            pixel_formats.eight_bits(np.asarray(image).astype(np.uint16), 16)
+        )
     if image.mode == "CMYK":  # Pillow has already undone Adobe's inversion
-        return convert.cmyk_to_rgb(np.asarray(image))
+        return pixel_formats.cmyk_to_rgb(np.asarray(image))
     if image.mode in _OPAQUE_MODES and "transparency" not in image.info:
         return np.array(image.convert("RGB"))  # np.asarray would be read-only
     if image.mode not in _OPAQUE_MODES | {"LA", "PA", "RGBA", "La", "RGBa"}:
         raise ImageError(f"{image.mode} pixels; save the image as RGB")
     rgba = np.asarray(image.convert("RGBA"))  # (H, W, 4)
-    return convert.over_white(rgba[:, :, :3], rgba[:, :, 3])
+    return pixel_formats.over_white(rgba[:, :, :3], rgba[:, :, 3])

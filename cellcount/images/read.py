@@ -2,7 +2,7 @@
 
 JPEG, PNG, BMP, WebP and GIF are decoded by Pillow, TIFF by tifffile and imagecodecs; the first
 bytes decide which, so a wrong extension does no harm. The rule by which samples become RGB uint8
-stands in ``cellcount.images.convert``. Whatever a decoder raises on a hostile file is turned into
+stands in ``cellcount.images.pixel_formats``. Whatever a decoder raises on a hostile file is turned into
 an ``ImageError`` here and nowhere else.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
-from cellcount.images.files import HEAD_BYTES, FileKind, file_kind, open_regular, stranger, why
+from cellcount.images.file_types import HEAD_BYTES, FileKind, file_kind, open_regular, stranger, why
 
 _REASON_CHARS = 160
 _CUT_OFF_WORDS = (

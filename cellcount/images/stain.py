@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.images.color import glass_level
+from cellcount.images.white_balance import glass_level
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.float64]

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import Quality
-from cellcount.images.color import WHITE, apply_gains, white_balance_gains
 from cellcount.images.quality import STAINED_DENSITY, measure_quality
 from cellcount.images.scale import sample_evenly
-from cellcount.images.scan import Scan
 from cellcount.images.tiff_windows import Rect
+from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
+from cellcount.images.whole_slide import Scan
 
 _SPOTS, _SPOT_PX, _SPOT_STEP = 16, 128, 8
 _FIELDS, _FIELD_PX = 9, 1024

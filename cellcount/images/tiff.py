@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Picture
 from cellcount.errors import ImageError
-from cellcount.images import convert, metadata
-from cellcount.images.files import check_size
+from cellcount.images import pixel_formats, tiff_metadata
+from cellcount.images.file_types import check_size
 
 # tifffile logs every oddity of a damaged file; the reason in the image's row is what is wanted.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
@@ -49,7 +49,7 @@ def field_pages(file: BinaryIO) -> tuple[int, ...]:
     """
     with opened(file) as tif:
         count = len(tif.pages)
-        if _is_whole_slide(tif) or metadata.separate_channels(tif) > 1:
+        if _is_whole_slide(tif) or tiff_metadata.separate_channels(tif) > 1:
             return (0,)
         first: tifffile.TiffPage | None = None
         fields = []
@@ -76,7 +76,7 @@ def tiff_size(file: BinaryIO, index: int, max_pixels: int) -> tuple[int, int]:
     with opened(file) as tif:
         page = checked_page(tif, index, max_pixels)
         size = page.imagewidth, page.imagelength
-        return size[::-1] if convert.is_turned(orientation_of(page)) else size
+        return size[::-1] if pixel_formats.is_turned(orientation_of(page)) else size
 
 
 def read_tiff(file: BinaryIO, index: int, max_pixels: int) -> Picture:
@@ -87,9 +87,10 @@ def read_tiff(file: BinaryIO, index: int, max_pixels: int) -> Picture:
         samples = page.asarray(squeeze=False, maxworkers=1)  # (S or 1, 1, H, W, S or 1)
         samples = np.moveaxis(samples[:, 0], 0, 2)  # (H, W, S or 1, S or 1)
         samples = samples.reshape(*samples.shape[:2], page.samplesperpixel)  # (H, W, S)
-        rgb = to_rgb(samples, page, metadata.significant_bits(tif, page, index))
+        rgb = to_rgb(samples, page, tiff_metadata.significant_bits(tif, page, index))
         return Picture(
-            convert.oriented(rgb, orientation_of(page)), metadata.um_per_px(tif, page, index)
+            pixel_formats.oriented(rgb, orientation_of(page)),
+            tiff_metadata.um_per_px(tif, page, index),
         )
 
 
@@ -116,7 +117,7 @@ def checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int | None) -> 
     page = page_of(tif, index)
     size = page.imagewidth, page.imagelength
     check_size(*size, size[0] * size[1] if max_pixels is None else max_pixels)
-    channels = metadata.separate_channels(tif)
+    channels = tiff_metadata.separate_channels(tif)
     if channels > 1:
         raise ImageError(f"{channels} channels in separate pages; export the field as RGB")
     if tif.is_stk and page.imagedepth == 1 and len(page.tags.valueof(33629) or ()) > 1:
@@ -210,21 +211,23 @@ def to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray
         palette = page.colormap
         if palette is None or palette.ndim != 2 or palette.shape[0] != 3 or not palette.size:
             raise ImageError("damaged TIFF: palette image without palette")
-        return convert.palette_to_rgb(samples[:, :, 0], palette)
-    values = convert.eight_bits(samples, bits)
+        return pixel_formats.palette_to_rgb(samples[:, :, 0], palette)
+    values = pixel_formats.eight_bits(samples, bits)
     if colour == _CMYK:
-        return convert.cmyk_to_rgb(values)
+        return pixel_formats.cmyk_to_rgb(values)
     if colour in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
         grey = values[:, :, 0]
-        rgb = convert.grey_to_rgb(convert.WHITE - grey if colour == _WHITE_IS_ZERO else grey)
+        rgb = pixel_formats.grey_to_rgb(
+            pixel_formats.WHITE - grey if colour == _WHITE_IS_ZERO else grey
+        )
     elif colour == _YCBCR and page.compression not in _JPEG:
-        rgb = convert.ycbcr_to_rgb(values)
+        rgb = pixel_formats.ycbcr_to_rgb(values)
     else:
         rgb = values[:, :, :3]
     alpha = _alpha(page)
     if not alpha:
         return rgb
-    return convert.over_white(rgb, values[:, :, -1], premultiplied=alpha == _PREMULTIPLIED)
+    return pixel_formats.over_white(rgb, values[:, :, -1], premultiplied=alpha == _PREMULTIPLIED)
 
 
 def _alpha(page: tifffile.TiffPage) -> int:

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from cellcount.errors import ImageError
-from cellcount.images import metadata
+from cellcount.images import tiff_metadata
 from cellcount.images.tiff import (
     check_embedded,
     check_listed,
@@ -86,7 +86,7 @@ def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
             # A small file whose tiles are all the same bytes would be work for days.
             raise ImageError("damaged TIFF: its strips or tiles overlap in the file")
         _check_packing(page)
-        return Header(width, height, metadata.um_per_px(tif, page, index))
+        return Header(width, height, tiff_metadata.um_per_px(tif, page, index))
 
 
 def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[NDArray[np.uint8]]:
@@ -99,7 +99,7 @@ def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[
     """
     with opened(file) as tif:
         page = checked_page(tif, index, max_pixels=None)
-        bits = metadata.significant_bits(tif, page, index)
+        bits = tiff_metadata.significant_bits(tif, page, index)
         segments = None if page.is_final else _Segments(page, file)
         for rect in rects:
             if rect.x + rect.width > page.imagewidth or rect.y + rect.height > page.imagelength:

@@ -19,7 +19,7 @@ from typing import Any
 from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult, LabelledImage
 from cellcount.files.atomic import atomic_write
 from cellcount.formats.writers import voc_tree, yolo_lines
-from cellcount.images.files import IMAGE_SUFFIXES
+from cellcount.images.file_types import IMAGE_SUFFIXES
 from cellcount.outputs.annotate import mirrored_path
 from cellcount.outputs.outlines import look_of
 from cellcount.outputs.typed import type_values

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
-from cellcount.images.files import IMAGE_SUFFIXES
+from cellcount.images.file_types import IMAGE_SUFFIXES
 
 _SCHEMA = "cellcount-pseudonyms-1"
 _CODE_CHARS = 10  # 50 bits: among a million names two are the same once in 2,000 times

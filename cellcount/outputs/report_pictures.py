@@ -22,10 +22,10 @@ from PIL import Image
 from cellcount.core.records import CellClass, ImageResult, Picture, Status
 from cellcount.errors import ImageError
 from cellcount.files.html import data_url
-from cellcount.images.crops import window
 from cellcount.images.read import read_image
-from cellcount.images.scan import Scan, open_scan
 from cellcount.images.tiff_windows import Rect
+from cellcount.images.whole_slide import Scan, open_scan
+from cellcount.images.windows import window
 from cellcount.outputs.annotate import annotate
 from cellcount.profiles.quality import measures_of
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from cellcount.core.records import Picture
 from cellcount.files.atomic import atomic_write
-from cellcount.images.crops import window
+from cellcount.images.windows import window
 
 _SIDE_PX = 240
 _AROUND = 2.2  # side of the picture over that of the cell's box

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cellcount.errors import CellcountError, UsageError
 from cellcount.images.find import Plan, find_images
-from cellcount.images.slides import with_slides
+from cellcount.images.slide_names import with_slides
 
 _SHOWN = 5
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cellcount.data.augment import ColourSettings
 from cellcount.data.crop_augment import CROP_AUGMENTS, CropAugment, CropTransform
-from cellcount.images.color import WHITE
-from cellcount.images.crops import window
+from cellcount.images.white_balance import WHITE
+from cellcount.images.windows import window
 
 SIDE = 40.0
 STILL = CropAugment(

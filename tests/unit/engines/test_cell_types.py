@@ -15,8 +15,8 @@ from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper, cell_types, field_crops
 from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
 from cellcount.errors import UsageError
-from cellcount.images.color import apply_gains, white_balance_gains
-from cellcount.images.crops import Interpolation, surroundings, window
+from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.images.windows import Interpolation, surroundings, window
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import CropRule
 from cellcount.models.weights import read_card

@@ -14,7 +14,7 @@ from PIL import Image
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
 from cellcount.errors import UsageError, WeightsError
-from cellcount.images.color import apply_gains, white_balance_gains
+from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
 from cellcount.models.taxonomy import load_taxonomy

@@ -18,7 +18,7 @@ from cellcount.engines.devices import in_batches, is_out_of_memory
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.scan import detect_on_scan
 from cellcount.errors import DeviceMemoryError
-from cellcount.images.scan import open_scan
+from cellcount.images.whole_slide import open_scan
 
 CPU = torch.device("cpu")
 

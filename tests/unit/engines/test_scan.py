@@ -24,8 +24,8 @@ from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
 from cellcount.engines.field import FieldDetector, Found
 from cellcount.engines.scan import detect_on_scan, is_empty
-from cellcount.images.color import white_balance_gains
-from cellcount.images.scan import Scan, open_scan
+from cellcount.images.white_balance import white_balance_gains
+from cellcount.images.whole_slide import Scan, open_scan
 
 Pixels = NDArray[np.uint8]
 NO_GAINS = np.ones(3, np.float32)

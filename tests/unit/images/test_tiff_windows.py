@@ -15,8 +15,8 @@ from cellcount.core.records import ImageRef
 from cellcount.errors import ImageError
 from cellcount.images import tiff_windows
 from cellcount.images.read import field_pages, read_image
-from cellcount.images.scan import Scan, open_scan
 from cellcount.images.tiff_windows import Rect
+from cellcount.images.whole_slide import Scan, open_scan
 
 Array = NDArray[Any]
 WIDTH, HEIGHT = 203, 157

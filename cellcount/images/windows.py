@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellcount.images.color import WHITE
+from cellcount.images.white_balance import WHITE
 
 Interpolation = Literal["bilinear", "bicubic"]
 _FILTERS = {

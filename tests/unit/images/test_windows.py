@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cellcount.images.crops import Interpolation, contour_crop, window
+from cellcount.images.windows import Interpolation, contour_crop, window
 
 WHITE = 235
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cellcount.images import convert
+from cellcount.images import pixel_formats
 
 
 @pytest.mark.parametrize(
@@ -33,16 +33,16 @@ def test_samples_keep_their_eight_most_significant_bits(
     value: int, bits: int, expected: int
 ) -> None:
     dtype = np.uint8 if bits <= 8 else np.uint16
-    assert convert.eight_bits(np.array([value], dtype), bits).tolist() == [expected]
+    assert pixel_formats.eight_bits(np.array([value], dtype), bits).tolist() == [expected]
 
 
 def test_booleans_are_black_and_white() -> None:
-    assert convert.eight_bits(np.array([False, True]), 1).tolist() == [0, 255]
+    assert pixel_formats.eight_bits(np.array([False, True]), 1).tolist() == [0, 255]
 
 
 def test_a_dark_16_bit_image_is_not_stretched() -> None:
     dark = np.full((2, 2), 900, np.uint16)
-    assert np.unique(convert.eight_bits(dark, 16)).tolist() == [3]
+    assert np.unique(pixel_formats.eight_bits(dark, 16)).tolist() == [3]
 
 
 def test_alpha_is_laid_over_white_as_pillow_does() -> None:
@@ -50,14 +50,14 @@ def test_alpha_is_laid_over_white_as_pillow_does() -> None:
     rgba = rng.integers(0, 256, (64, 64, 4), np.uint8)
     white = Image.new("RGBA", (64, 64), "white")
     expected = np.asarray(Image.alpha_composite(white, Image.fromarray(rgba)))[:, :, :3]
-    actual = convert.over_white(rgba[:, :, :3], rgba[:, :, 3])
+    actual = pixel_formats.over_white(rgba[:, :, :3], rgba[:, :, 3])
     assert np.abs(actual.astype(int) - expected).max() <= 1
 
 
 def test_premultiplied_alpha_adds_the_white_that_shines_through() -> None:
     rgb = np.array([[[10, 20, 30], [255, 255, 255]]], np.uint8)
     alpha = np.array([[100, 255]], np.uint8)
-    actual = convert.over_white(rgb, alpha, premultiplied=True)
+    actual = pixel_formats.over_white(rgb, alpha, premultiplied=True)
     assert actual.tolist() == [[[165, 175, 185], [255, 255, 255]]]
 
 
@@ -65,7 +65,7 @@ def test_cmyk_is_converted_as_pillow_does() -> None:
     cmyk = np.random.default_rng(2).integers(0, 256, (64, 64, 4), np.uint8)
     image = Image.frombytes("CMYK", (64, 64), cmyk.tobytes())
     expected = np.asarray(image.convert("RGB")).astype(int)
-    assert np.abs(convert.cmyk_to_rgb(cmyk) - expected).max() <= 1
+    assert np.abs(pixel_formats.cmyk_to_rgb(cmyk) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -74,18 +74,18 @@ def test_orientation_is_applied_as_pillow_does(orientation: int) -> None:
     image = Image.fromarray(pixels)
     image.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(image))
-    np.testing.assert_array_equal(convert.oriented(pixels, orientation), expected)
-    assert convert.is_turned(orientation) == (expected.shape != pixels.shape)
+    np.testing.assert_array_equal(pixel_formats.oriented(pixels, orientation), expected)
+    assert pixel_formats.is_turned(orientation) == (expected.shape != pixels.shape)
 
 
 def test_an_unknown_orientation_changes_nothing() -> None:
     pixels = np.zeros((2, 3, 3), np.uint8)
-    assert convert.oriented(pixels, 99).shape == (2, 3, 3)
+    assert pixel_formats.oriented(pixels, 99).shape == (2, 3, 3)
 
 
 def test_palette_of_16_bit_and_of_8_bit_values() -> None:
     indices = np.array([[0, 1, 9]], np.uint8)
     wide = np.array([[0, 0xFF00], [0, 0x8000], [0, 0x0100]], np.uint16)
     expected = [[[0, 0, 0], [255, 128, 1], [255, 128, 1]]]  # 9 lies outside: the last colour
-    assert convert.palette_to_rgb(indices, wide).tolist() == expected
-    assert convert.palette_to_rgb(indices, (wide >> 8).astype(np.uint16)).tolist() == expected
+    assert pixel_formats.palette_to_rgb(indices, wide).tolist() == expected
+    assert pixel_formats.palette_to_rgb(indices, (wide >> 8).astype(np.uint16)).tolist() == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellcount.images.color import WHITE, apply_gains, white_balance_gains
+from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
 
 
 def smear(background: tuple[int, int, int], shape: tuple[int, int] = (300, 400)) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from cellcount.core.records import ImageRef
 from cellcount.errors import UsageError
-from cellcount.images.slides import with_slides
+from cellcount.images.slide_names import with_slides
 
 REFS = [
     ImageRef(Path(name), name, "folder", "from manifest")
