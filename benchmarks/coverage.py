@@ -26,9 +26,9 @@ from cellcount.core.records import CellClass, ImageRef
 from cellcount.data.smear_layout import WHITE_KINDS, Plane
 from cellcount.data.smear_spec import FieldSpec
 from cellcount.differential.figures import TypeRows
+from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import FieldCounts, roll_up, unit_differential
 from cellcount.evaluation.classification import wilson_limits
-from cellcount.profiles.profile import load_profile
 
 ROWS = {
     "neutrophil": ("segmented_neutrophils", "band_forms"),

@@ -10,7 +10,7 @@ import click
 from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
-    from cellcount.profiles.profile import Profile
+    from cellcount.differential.profile import Profile
 
 
 @click.command("list")
@@ -19,7 +19,7 @@ def profiles_list() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cellcount.profiles.profile import load_profile, profiles
+    from cellcount.differential.profile import load_profile, profiles
 
     title = "Packaged profiles (--profile NAME)"
     table = Table(title=title, title_justify="left", min_width=len(title))
@@ -36,7 +36,7 @@ def profiles_list() -> None:
 @click.option("--toml", "as_toml", is_flag=True, help="Print the file, to copy and change.")
 def profiles_show(profile: str, as_toml: bool) -> None:
     """Show a profile: rows, groups, rules, targets."""
-    from cellcount.profiles.profile import load_profile, profile_text
+    from cellcount.differential.profile import load_profile, profile_text
 
     if as_toml:
         click.echo(profile_text(profile), nl=False)
@@ -54,7 +54,7 @@ def profiles_check(profile: str) -> int:
       0  it can be used
       2  it cannot; what is wrong is said
     """
-    from cellcount.profiles.profile import load_profile
+    from cellcount.differential.profile import load_profile
 
     found = load_profile(profile)
     targets = f", targets {', '.join(str(t.cells) for t in found.targets)}" if found.targets else ""

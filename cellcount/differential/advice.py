@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cellcount.counting import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
 from cellcount.differential.figures import Advice, Figure
+from cellcount.differential.limits import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
 from cellcount.differential.tally import Tally, scaled
 from cellcount.files.text import number_of
 

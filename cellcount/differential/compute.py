@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cellcount.core.records import UNCLASSIFIED
-from cellcount.counting import mean_limits
 from cellcount.differential.advice import advice_of
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.figures import (
@@ -18,9 +17,10 @@ from cellcount.differential.figures import (
     Sample,
     TypeRows,
 )
+from cellcount.differential.limits import mean_limits
 from cellcount.differential.measures import measures
+from cellcount.differential.profile import Profile, RowSet
 from cellcount.differential.tally import UNNAMED, Tally
-from cellcount.profiles.profile import Profile, RowSet
 
 _Asked = tuple[Kind, str, str, tuple[int, ...], str]
 

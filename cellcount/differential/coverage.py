@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from cellcount.differential.figures import TypeRows
-from cellcount.profiles.profile import Profile
+from cellcount.differential.profile import Profile
 
 
 class Coverage:

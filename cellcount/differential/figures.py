@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.counting import Limits, Method
-from cellcount.profiles.profile import Profile
+from cellcount.differential.limits import Limits, Method
+from cellcount.differential.profile import Profile
 
 Kind = Literal["class", "pool", "group", "lineage", "outside", "object", "measure"]
 Assessment = Literal["assessed", "pooled", "not assessed", "withheld", "not counted"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cellcount.counting import corrected_wbc, mean_limits, ratio
 from cellcount.differential.figures import (
     PERCENT,
     Assessment,
     Estimate,
     Figure,
 )
+from cellcount.differential.limits import corrected_wbc, mean_limits, ratio
+from cellcount.differential.profile import MeRule
 from cellcount.differential.tally import UNNAMED, Tally, scaled
-from cellcount.profiles.profile import MeRule
 
 PER_L = "10⁹/L"
 _ODDS = "odds of wilson"

@@ -16,7 +16,7 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult, Status
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import Advice, Differential, Rules, Sample, TypeRows
-from cellcount.profiles.profile import Profile
+from cellcount.differential.profile import Profile
 
 Level = Literal["slide", "specimen", "run"]
 LEVELS: tuple[Level, ...] = ("slide", "specimen", "run")

@@ -12,13 +12,6 @@ from typing import Any
 import numpy as np
 
 from cellcount.core.records import UNCLASSIFIED
-from cellcount.counting import (
-    Limits,
-    Unmixing,
-    corrected_wbc,
-    field_bootstrap,
-    share_limits,
-)
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.figures import (
     ASSESSED_CELLS,
@@ -29,6 +22,13 @@ from cellcount.differential.figures import (
     Kind,
     Rules,
     Sample,
+)
+from cellcount.differential.limits import (
+    Limits,
+    Unmixing,
+    corrected_wbc,
+    field_bootstrap,
+    share_limits,
 )
 
 #: Why a row has no number.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from cellcount.counting import Limits, share_limits
+from cellcount.differential.limits import Limits, share_limits
 
 Values = NDArray[np.float64]
 _BOTH = 0.975  # upper quantile of two-sided 95 %

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cellcount.counting import Limits
+from cellcount.differential.limits import Limits
 from cellcount.evaluation.agreement import Agreement, Line
 from cellcount.evaluation.method_comparison import ClassComparison, Comparison, Passed
 from cellcount.evaluation.repeatability import Repeatability

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cellcount.counting import Limits
+from cellcount.differential.limits import Limits
 from cellcount.evaluation.agreement import Agreement, BlandAltman, Line
 from cellcount.evaluation.comparison_rows import coefficient
 from cellcount.evaluation.method_comparison import ClassComparison, Comparison, Passed

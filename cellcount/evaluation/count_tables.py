@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cellcount.differential.figures import ASSESSED_CELLS
+from cellcount.differential.rows import OUTSIDE_ROWS
 from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, integer, number, read_grid
-from cellcount.profiles.rows import OUTSIDE_ROWS
 
 Values = Literal["auto", "counts", "percent"]
 Level = Literal["slide", "specimen"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellcount.counting import Limits, share_limits
+from cellcount.differential.limits import Limits, share_limits
 from cellcount.errors import UsageError
 from cellcount.evaluation.agreement import (
     Agreement,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from cellcount.counting import Limits
+from cellcount.differential.limits import Limits
 from cellcount.errors import UsageError
 from cellcount.evaluation.agreement import Values
 from cellcount.evaluation.count_tables import CountRow, CountTable, Level, Share

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from cellcount.core.records import CellClass
 from cellcount.differential.figures import TypeRows
+from cellcount.differential.profile import Profile
+from cellcount.differential.rows import SmearKind
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
-from cellcount.profiles.profile import Profile
-from cellcount.profiles.rows import SmearKind
 
 #: Classes of detectors for blood films: a marrow has nucleated cells, not white cells.
 _BLOOD_CLASSES = {"rbc", "wbc", "platelet"}

@@ -18,9 +18,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
+from cellcount.differential.rows import SMEAR_KINDS, SmearKind
 from cellcount.errors import UsageError
 from cellcount.files.toml import nearest
-from cellcount.profiles.rows import SMEAR_KINDS, SmearKind
 
 Lineage = Literal[
     "erythropoiesis", "granulopoiesis", "lymphopoiesis", "monopoiesis", "thrombopoiesis", "others"

@@ -15,6 +15,7 @@ import tomllib
 from collections import Counter
 from typing import Any
 
+from cellcount.differential.rows import COUNTED_ROWS, ROWS
 from cellcount.errors import UsageError
 from cellcount.files.toml import check_keys, complain, one_of, texts
 from cellcount.models.taxonomy import (
@@ -27,7 +28,6 @@ from cellcount.models.taxonomy import (
     load_taxonomy,
     normalised,
 )
-from cellcount.profiles.rows import COUNTED_ROWS, ROWS
 
 _TOP_KEYS: dict[str, type] = {
     "title": str,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.core.records import CellClass, ImageResult, Picture, Status
+from cellcount.differential.field_quality import measures_of
 from cellcount.errors import ImageError
 from cellcount.files.html import data_url
 from cellcount.images.read import read_image
@@ -27,7 +28,6 @@ from cellcount.images.tiff_windows import Rect
 from cellcount.images.whole_slide import Scan, open_scan
 from cellcount.images.windows import window
 from cellcount.outputs.annotate import annotate
-from cellcount.profiles.quality import measures_of
 
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
 _CELL_PX, _CELL_QUALITY = 96, 85

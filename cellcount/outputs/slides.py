@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.core.records import CellClass
-from cellcount.counting import Limits
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.figures import PERCENT, Differential, Figure, Rules, TypeRows
+from cellcount.differential.limits import Limits
+from cellcount.differential.profile import Profile
 from cellcount.differential.rollup import FieldCounts, Unit, roll_up, unit_differential
 from cellcount.outputs.schema import Separator, Value
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 from cellcount.outputs.tables import single, write_table
-from cellcount.profiles.profile import Profile
 
 _ROUNDING = "each number on its own, half to even, to the decimals of its column; n is exact"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult, ReviewerType
+from cellcount.differential.field_quality import measures_of
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.parquet import is_parquet, write_parquet
 from cellcount.outputs.schema import (
@@ -23,7 +24,6 @@ from cellcount.outputs.schema import (
     counts_columns,
 )
 from cellcount.outputs.typed import label_values, type_values
-from cellcount.profiles.quality import measures_of
 
 
 def write_counts(

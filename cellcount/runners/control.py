@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cellcount import __version__
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
-from cellcount.counting import share_limits
+from cellcount.differential.field_quality import judged
+from cellcount.differential.limits import share_limits
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.control_values import (
     Row,
@@ -35,7 +36,6 @@ from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
 from cellcount.outputs.control_log import append_to_log, check_sound, read_control_log
 from cellcount.outputs.schema import Value
 from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load_any
-from cellcount.profiles.quality import judged
 from cellcount.runners.dry_run import Memory
 from cellcount.runners.job import Job
 from cellcount.runners.vocabulary import Vocabulary

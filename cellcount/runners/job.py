@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.core.records import CellClass, ImageRef, ImageResult
+from cellcount.differential.field_quality import judged
+from cellcount.differential.profile import profile_text
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
@@ -33,8 +35,6 @@ from cellcount.pipeline import (
     load_any,
     thresholds_of,
 )
-from cellcount.profiles.profile import profile_text
-from cellcount.profiles.quality import judged
 from cellcount.runners.drawing import Drawings
 from cellcount.runners.exports import Names, check_forms
 from cellcount.runners.inputs import plan_of

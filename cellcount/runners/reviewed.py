@@ -9,8 +9,8 @@ from typing import Any
 
 from cellcount.core.records import UNCLASSIFIED, ImageResult, ReviewerType
 from cellcount.differential.figures import TypeRows
+from cellcount.differential.profile import Profile
 from cellcount.outputs.report import ReportSource
-from cellcount.profiles.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from cellcount import __version__
 from cellcount.core.records import ImageResult
 from cellcount.differential.confusion import check_confusion, confusion_of_card, read_confusion
 from cellcount.differential.figures import Confusion, Rules, TypeRows
+from cellcount.differential.profile import Profile, load_profile
 from cellcount.differential.rollup import FieldCounts, field_counts
 from cellcount.errors import UsageError
 from cellcount.models.assessable import (
@@ -20,7 +21,6 @@ from cellcount.models.assessable import (
 )
 from cellcount.models.card import Card
 from cellcount.outputs.slides import Counting
-from cellcount.profiles.profile import Profile, load_profile
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 

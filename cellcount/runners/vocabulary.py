@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from cellcount.core.records import UNCLASSIFIED, CellClass
 from cellcount.differential.figures import TypeRows
+from cellcount.differential.profile import Profile
 from cellcount.files.toml import nearest
-from cellcount.profiles.profile import Profile
 
 
 class Vocabulary:

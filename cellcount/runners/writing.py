@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
+from cellcount.differential.field_quality import judged
 from cellcount.journal import Journal
 from cellcount.outputs.exports import write_coco
 from cellcount.outputs.report import ReportSource, write_report
 from cellcount.outputs.review_tables import history_path, write_history
 from cellcount.outputs.slides import write_slides
 from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.profiles.quality import judged
 from cellcount.runners.exports import Names, Results, write_exports
 from cellcount.runners.outcome import Totals
 from cellcount.runners.reviewed import Reviewed, reviewed_source

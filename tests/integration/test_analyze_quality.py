@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageFilter
 
 from cellcount import cli
-from cellcount.profiles.profile import profile_text
+from cellcount.differential.profile import profile_text
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[[str], list[dict[str, str]]]

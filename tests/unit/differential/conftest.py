@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cellcount.differential.figures import TypeRows
+from cellcount.differential.profile import Profile, load_profile
 from cellcount.models.taxonomy import load_taxonomy
-from cellcount.profiles.profile import Profile, load_profile
 from tests.unit.differential.vocabulary import Types
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cellcount.counting import Limits
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import (
     Figure,
@@ -20,7 +19,8 @@ from cellcount.differential.figures import (
     Sample,
     TypeRows,
 )
-from cellcount.profiles.profile import Profile, load_profile
+from cellcount.differential.limits import Limits
+from cellcount.differential.profile import Profile, load_profile
 from tests.unit.differential.vocabulary import Taxonomy, Whole, advice
 
 

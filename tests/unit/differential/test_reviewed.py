@@ -15,8 +15,8 @@ from cellcount.differential.figures import (
     Sample,
     TypeRows,
 )
+from cellcount.differential.profile import Profile, load_profile
 from cellcount.models.taxonomy import load_taxonomy
-from cellcount.profiles.profile import Profile, load_profile
 from tests.unit.differential.vocabulary import Taxonomy, Types, Whole, advice
 
 

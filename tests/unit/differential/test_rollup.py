@@ -21,8 +21,8 @@ from cellcount.core.records import (
     Status,
 )
 from cellcount.differential.figures import Confusion, Rules, TypeRows
+from cellcount.differential.profile import Profile
 from cellcount.differential.rollup import FieldCounts, field_counts, roll_up, unit_differential
-from cellcount.profiles.profile import Profile
 
 CLASSES = (CellClass("wbc", "white cell", "white cells"), CellClass("platelet", "p", "platelets"))
 TYPES = (

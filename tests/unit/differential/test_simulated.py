@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellcount.counting import Limits, Method, Unmixing
 from cellcount.differential.compute import differential
 from cellcount.differential.figures import Confusion, Rules, Sample, TypeRows
-from cellcount.profiles.profile import Profile
+from cellcount.differential.limits import Limits, Method, Unmixing
+from cellcount.differential.profile import Profile
 
 TRUTH = {
     "segmented_neutrophils": 0.55, "lymphocytes": 0.28, "monocytes": 0.08, "eosinophils": 0.05,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cellcount.differential.figures import Differential, TypeRows
-from cellcount.profiles.profile import Profile
+from cellcount.differential.profile import Profile
 
 Types = tuple[TypeRows, ...]
 Whole = Callable[[Profile], Types]

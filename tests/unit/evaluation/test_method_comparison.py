@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.counting import share_limits
+from cellcount.differential.limits import share_limits
 from cellcount.errors import UsageError
 from cellcount.evaluation import agreement
 from cellcount.evaluation.comparison_rows import class_rows, to_document

@@ -8,6 +8,7 @@ import pytest
 
 from cellcount.core.records import CellClass
 from cellcount.differential.coverage import Coverage
+from cellcount.differential.profile import load_profile
 from cellcount.models.assessable import (
     assessable_types,
     misfit,
@@ -17,7 +18,6 @@ from cellcount.models.assessable import (
 from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard, types_of
 from cellcount.models.taxonomy import load_taxonomy
-from cellcount.profiles.profile import load_profile
 
 BLOOD, MARROW = load_profile("peripheral-blood"), load_profile("bone-marrow")
 

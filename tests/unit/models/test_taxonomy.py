@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.differential.rows import COUNTED_ROWS
 from cellcount.errors import UsageError
 from cellcount.models.taxonomy import (
     LINEAGES,
@@ -19,7 +20,6 @@ from cellcount.models.taxonomy import (
     taxonomies,
 )
 from cellcount.models.taxonomy_file import parse_taxonomy
-from cellcount.profiles.rows import COUNTED_ROWS
 
 SIZES = {
     "aml-fab-8": 8, "aml-lmu-15": 15, "lineage-5": 5, "mll-14": 14, "mll-21": 21, "mll-7": 7,

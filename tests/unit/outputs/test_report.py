@@ -16,6 +16,7 @@ from PIL import Image
 
 from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.differential.figures import Rules, TypeRows
+from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import field_counts
 from cellcount.outputs.report import ReportSource, write_report
 from cellcount.outputs.report_pictures import Survey, make_pictures
@@ -24,7 +25,6 @@ from cellcount.outputs.report_tables import differential_tables
 from cellcount.outputs.schema import read_table
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 from cellcount.outputs.slides import Counting, write_slides
-from cellcount.profiles.profile import load_profile
 
 WBC = (CellClass("wbc", "white cell", "white cells"),)
 TYPES = (

@@ -6,7 +6,7 @@ import pytest
 
 from cellcount.core.records import CellClass
 from cellcount.differential.figures import TypeRows
-from cellcount.profiles.profile import load_profile
+from cellcount.differential.profile import load_profile
 from cellcount.runners.vocabulary import Vocabulary
 
 TYPES = (

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from cellcount.files.toml import check_keys, complain, one_of, texts
-from cellcount.profiles.profile import (
+from cellcount.differential.field_quality import MEASURES, THRESHOLDS
+from cellcount.differential.profile import (
     AbsoluteRule,
     BlastRule,
     MeRule,
@@ -19,8 +19,8 @@ from cellcount.profiles.profile import (
     RowSet,
     Target,
 )
-from cellcount.profiles.quality import MEASURES, THRESHOLDS
-from cellcount.profiles.rows import ROWS, SMEAR_KINDS
+from cellcount.differential.rows import ROWS, SMEAR_KINDS
+from cellcount.files.toml import check_keys, complain, one_of, texts
 
 _TOP: dict[str, type] = {
     "title": str,

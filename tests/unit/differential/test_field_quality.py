@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import Cells, Detections, ImageRef, ImageResult, Quality
+from cellcount.differential.field_quality import MEASURES, THRESHOLDS, judged, measures_of
+from cellcount.differential.profile import load_profile, profiles
+from cellcount.differential.profile_file import parse_profile
 from cellcount.errors import UsageError
-from cellcount.profiles.profile import load_profile, profiles
-from cellcount.profiles.profile_file import parse_profile
-from cellcount.profiles.quality import MEASURES, THRESHOLDS, judged, measures_of
 
 NORMAL = Quality(0.9, 210.0, 0.1, 0.3, 45.0)
 BLANK = Quality(None, 230.0, 0.0, None, 0.0)

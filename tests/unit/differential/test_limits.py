@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from cellcount.counting import (
+from cellcount.differential.limits import (
     Limits,
     Unmixing,
     cells_to_settle,

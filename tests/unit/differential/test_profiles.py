@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
+from cellcount.differential.profile import load_profile, profile_text, profiles
+from cellcount.differential.profile_file import parse_profile
+from cellcount.differential.rows import COUNTED_ROWS
 from cellcount.errors import UsageError
-from cellcount.profiles.profile import load_profile, profile_text, profiles
-from cellcount.profiles.profile_file import parse_profile
-from cellcount.profiles.rows import COUNTED_ROWS
 
 BLOOD = profile_text("peripheral-blood")
 MARROW = profile_text("bone-marrow")

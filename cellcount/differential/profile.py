@@ -11,13 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from cellcount.differential.rows import SAME_CELLS, SmearKind
 from cellcount.errors import UsageError
 from cellcount.files.toml import nearest
-from cellcount.profiles.rows import SAME_CELLS, SmearKind
 
 Convention = Literal["icsh", "without-monocytes"]
 
-_FOLDER = resources.files("cellcount.profiles")
+_FOLDER = resources.files("cellcount.differential") / "profiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def load_profile(name: str) -> Profile:
 
     Raises UsageError: unknown, or the file is not a valid profile; says where and what to do.
     """
-    from cellcount.profiles.profile_file import parse_profile
+    from cellcount.differential.profile_file import parse_profile
 
     if name.endswith(".toml"):
         return parse_profile(Path(name).stem, profile_text(name), origin=name)
