@@ -24,7 +24,6 @@ from cellcount.engines.field import FieldDetector, Found
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.engines.scan import Tell, detect_on_scan
 from cellcount.errors import CellcountError
-from cellcount.images.file_key import FileKey, key_of, still_holds, with_content
 from cellcount.images.quality import measure_quality
 from cellcount.images.read import read_image
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
@@ -32,9 +31,10 @@ from cellcount.images.stain import with_dyes
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.images.survey import survey, survey_quality
 from cellcount.images.whole_slide import Scan, open_scan
-from cellcount.journal import Json
 from cellcount.models.card import Card
 from cellcount.settings import AnalyzeSettings
+from cellcount.store.file_key import FileKey, key_of, still_holds, with_content
+from cellcount.store.journal import Json
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cellcount.errors import OutputError
-from cellcount.journal_file import holder_file, named_in, note_of_holder
+from cellcount.store.journal_file import holder_file, named_in, note_of_holder
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cellcount.outputs.schema import CELLS_COLUMNS, TYPE_COLUMNS, Column, Separator, Value
 from cellcount.outputs.tables import single, write_table
-from cellcount.stored_reviews import StoredReview
+from cellcount.store.reviews import StoredReview
 
 _CELL = {c.name: c for c in (*CELLS_COLUMNS, *TYPE_COLUMNS)}
 

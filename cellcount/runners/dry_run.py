@@ -11,10 +11,10 @@ from cellcount.core.records import ImageResult, Picture
 from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
 from cellcount.images.survey import survey
-from cellcount.journal import Json
 from cellcount.outputs.annotate import annotate
 from cellcount.pipeline import Loaded, Pipeline, SlideScales, load_any
 from cellcount.runners.job import Job
+from cellcount.store.journal import Json
 
 _SAMPLED = 3
 _JOURNAL_BYTES_PER_CELL, _CSV_BYTES_PER_CELL, _COCO_BYTES_PER_CELL = 23, 75, 190

@@ -19,7 +19,6 @@ from cellcount.differential.profile import profile_text
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
-from cellcount.journal import Journal, journal_path
 from cellcount.outputs.annotate import prepare_folder
 from cellcount.outputs.manifest import (
     RunRecord,
@@ -57,6 +56,7 @@ from cellcount.runners.stored_run import StoredRun
 from cellcount.runners.watching import Watcher
 from cellcount.runners.writing import Telling, Written
 from cellcount.settings import AnalyzeRequest
+from cellcount.store.journal import Journal, journal_path
 
 
 @dataclass

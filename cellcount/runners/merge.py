@@ -17,7 +17,6 @@ from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
 from cellcount.files.locks import claimed
 from cellcount.images.find import PassedOver, Plan
-from cellcount.journal import Journal, Json, differences, journal_path
 from cellcount.outputs.manifest import RunRecord, run_manifest_path, write_run_manifest
 from cellcount.pipeline import SCALE_PREFIX
 from cellcount.runners.exports import Names, check_forms
@@ -28,7 +27,8 @@ from cellcount.runners.slides import profile_facts
 from cellcount.runners.stored_run import StoredRun
 from cellcount.runners.writing import Telling, Written
 from cellcount.settings import OutputSettings
-from cellcount.stored_reviews import StoredReview
+from cellcount.store.journal import Journal, Json, differences, journal_path
+from cellcount.store.reviews import StoredReview
 
 _MERGED = "merged"
 _SUFFIX = ".journal.sqlite"

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
-from cellcount.images.file_key import FileKey, key_of
-from cellcount.journal import Json
 from cellcount.pipeline import Pipeline, SlideScales, load_any
 from cellcount.runners.models import Models
 from cellcount.settings import AUTO_ADDRESS, AnalyzeSettings, RunSettings
+from cellcount.store.file_key import FileKey, key_of
+from cellcount.store.journal import Json
 
 #: Two actors share a GPU: one reads while the other computes.
 _PER_GPU = 2

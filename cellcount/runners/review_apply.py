@@ -25,7 +25,7 @@ from cellcount.runners.reviewed import Reviewed
 from cellcount.runners.slides import fields_of
 from cellcount.runners.stored_results import StoredResults, stored_results
 from cellcount.runners.writing import Written
-from cellcount.stored_reviews import StoredReview
+from cellcount.store.reviews import StoredReview
 
 _KINDS: tuple[Kind, ...] = ("class", "pool", "group", "lineage", "outside", "measure")
 _LONGEST_NAME = 100

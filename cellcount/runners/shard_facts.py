@@ -11,7 +11,7 @@ from typing import Any
 from cellcount.core.records import ImageRef
 from cellcount.errors import JournalError
 from cellcount.images.find import Plan
-from cellcount.journal import Journal
+from cellcount.store.journal import Journal
 
 _NAME = "shard"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cellcount.core.records import ImageRef
-from cellcount.journal import Journal
 from cellcount.pipeline import SlideScales
+from cellcount.store.journal import Journal
 
 _SHOWN = 5
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
-from cellcount.journal import Journal, journal_path
 from cellcount.runners.exports import Names, Results
 from cellcount.runners.stored_run import StoredRun
 from cellcount.runners.writing import Telling
+from cellcount.store.journal import Journal, journal_path
 
 _JOURNAL, _MANIFEST = ".journal.sqlite", ".run.json"
 

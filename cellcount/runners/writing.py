@@ -14,7 +14,6 @@ from typing import NamedTuple
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
-from cellcount.journal import Journal
 from cellcount.outputs.exports import write_coco
 from cellcount.outputs.report import ReportSource, write_report
 from cellcount.outputs.review_tables import history_path, write_history
@@ -25,6 +24,7 @@ from cellcount.runners.outcome import Totals
 from cellcount.runners.reviewed import Reviewed, reviewed_source
 from cellcount.runners.slides import fields_of
 from cellcount.settings import OutputSettings
+from cellcount.store.journal import Journal
 
 
 class Written(NamedTuple):

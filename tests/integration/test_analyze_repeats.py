@@ -219,7 +219,7 @@ def test_failed_images_are_tried_again(slides: Path, run: Run, rows: Rows) -> No
 
 
 def test_two_runs_of_one_output_do_not_meet(slides: Path, run: Run, toy: str) -> None:
-    from cellcount.journal import Journal
+    from cellcount.store.journal import Journal
 
     with Journal.open(Path("o.journal.sqlite"), {}):
         code, _, err = run(slides, "--out", "o.csv")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
-from cellcount.journal import Journal
 from cellcount.shards import Shard
+from cellcount.store.journal import Journal
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

@@ -17,9 +17,7 @@ from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import load_classifier
 from cellcount.engines.field import FieldDetector
-from cellcount.images.file_key import key_of
 from cellcount.images.quality import measure_quality
-from cellcount.journal import Journal, Json
 from cellcount.pipeline import (
     CAP_CAUTION,
     EMPTY_CAUTION,
@@ -32,6 +30,8 @@ from cellcount.pipeline import (
     thresholds_of,
 )
 from cellcount.settings import AnalyzeSettings
+from cellcount.store.file_key import key_of
+from cellcount.store.journal import Journal, Json
 
 LARGE = 10**9
 

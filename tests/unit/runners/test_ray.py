@@ -14,7 +14,6 @@ import pytest
 
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
-from cellcount.images.file_key import FileKey
 from cellcount.runners.ray import (
     DIED,
     Analyzed,
@@ -25,6 +24,7 @@ from cellcount.runners.ray import (
     share_out,
 )
 from cellcount.settings import RunSettings
+from cellcount.store.file_key import FileKey
 
 REFS = [ImageRef(Path(f"{n}.png"), f"{n}.png", "s") for n in range(9)]
 

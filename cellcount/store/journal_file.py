@@ -20,7 +20,7 @@ from pathlib import Path
 from socket import gethostname
 
 from cellcount.errors import JournalError
-from cellcount.stored_reviews import has_reviews
+from cellcount.store.reviews import has_reviews
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
 SCHEMA_VERSION = 3  # 2: with the quality of each field; 3: content hashes, results by settings

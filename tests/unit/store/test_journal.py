@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from cellcount.core.records import Cells, CellTypes, ImageRef, ImageResult, Quality, path_order
 from cellcount.errors import JournalError
-from cellcount.images.file_key import key_of, with_content
-from cellcount.journal import Journal
+from cellcount.store.file_key import key_of, with_content
+from cellcount.store.journal import Journal
 from tests.unit.journal_results import FINGERPRINT, result_of
 
 

@@ -21,8 +21,8 @@ from typing import Any, Literal, Self
 
 from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import JournalError
-from cellcount.images.file_key import FileKey, key_of, still_holds
-from cellcount.journal_file import (
+from cellcount.store.file_key import FileKey, key_of, still_holds
+from cellcount.store.journal_file import (
     DamagedError,
     check_identity,
     connect,
@@ -33,8 +33,8 @@ from cellcount.journal_file import (
     leave_note,
     prepare,
 )
-from cellcount.stored_result import pack, record_of, result_of
-from cellcount.stored_reviews import (
+from cellcount.store.results import pack, record_of, result_of
+from cellcount.store.reviews import (
     StoredReview,
     add_reviews,
     all_reviews,

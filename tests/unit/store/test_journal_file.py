@@ -19,8 +19,8 @@ from socket import gethostname
 import pytest
 
 from cellcount.errors import JournalError
-from cellcount.journal import Journal, journal_path
-from cellcount.journal_file import connect
+from cellcount.store.journal import Journal, journal_path
+from cellcount.store.journal_file import connect
 from tests.unit.journal_results import FINGERPRINT, result_of
 
 
@@ -191,7 +191,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from cellcount.journal import Journal
+from cellcount.store.journal import Journal
 from cellcount.core.records import Cells, Detections, ImageRef, ImageResult
 n = 200
 with Journal.open(Path(sys.argv[1]), {}) as journal:
