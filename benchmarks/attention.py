@@ -47,13 +47,13 @@ from rich.table import Table
 from benchmarks.frozen_trunk import Crops, Remembered, console, steps_of
 from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import FieldDataset, read_pixels
+from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of
-from cellcount.formats import blood_classes, read_annotations
 from cellcount.models.card import Card, Refinement
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.training.detector_data import augment_settings, field_factors

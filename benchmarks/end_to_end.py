@@ -28,8 +28,8 @@ from scipy.optimize import linear_sum_assignment
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import LabelledImage
+from cellcount.datasets.read import read_annotations
 from cellcount.evaluation.classification import wilson_limits
-from cellcount.formats import read_annotations
 
 CORNERS = ["x_min_px", "y_min_px", "x_max_px", "y_max_px"]
 Boxes = NDArray[np.float32]

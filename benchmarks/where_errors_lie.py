@@ -31,12 +31,12 @@ from benchmarks.frozen_trunk import console
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import read_pixels
+from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of
 from cellcount.evaluation.matching import Truth
-from cellcount.formats import blood_classes, read_annotations
 from cellcount.models.weights import resolve
 
 HIT_IOU, BACKGROUND_IOU = 0.5, 0.1

@@ -48,8 +48,8 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
 
     from cellcount.core.records import LabelledImage
     from cellcount.data.synthetic import random_spec, render_field
+    from cellcount.datasets.read import BLOOD_CLASSES, write_coco
     from cellcount.errors import UsageError
-    from cellcount.formats import BLOOD_CLASSES, write_coco
 
     try:
         width, height = (int(x) for x in size.lower().split("x"))
@@ -103,10 +103,10 @@ def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes opt
         inspection_dict,
         show_inspection,
     )
+    from cellcount.datasets.inspection import inspect_data, picture_count
+    from cellcount.datasets.read import read_data
     from cellcount.errors import EXIT_OK, EXIT_SOME_FAILED
     from cellcount.files.atomic import check_writable
-    from cellcount.formats import read_data
-    from cellcount.formats.inspection import inspect_data, picture_count
 
     for path in (options["picture"], options["copies"], options["json_"]):
         if path is not None:
@@ -167,8 +167,8 @@ def datasets_convert(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     out in a window of the same size for all cells of a field, because the size of a cell is
     diagnostic; splits.csv keeps splits and patients.
     """
-    from cellcount.data.convert import convert_data
-    from cellcount.formats import AnnotatedSet, blood_classes, read_data
+    from cellcount.datasets.convert import convert_data
+    from cellcount.datasets.read import AnnotatedSet, blood_classes, read_data
 
     data = read_data(options["source"], format=options["format_"])
     say_problems(data.problems)

@@ -16,10 +16,10 @@ from cellcount.settings import NO_STAIN_REFERENCE
 
 if TYPE_CHECKING:
     from cellcount.core.records import LabelledImage
+    from cellcount.datasets.crops import CropSet
     from cellcount.evaluation.classifier import ClassifierScores
     from cellcount.evaluation.detection import DetectionReport
     from cellcount.evaluation.true_types import TrueTypes
-    from cellcount.formats.crops import CropSet
     from cellcount.models.classifier_card import ClassifierCard
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -125,8 +125,8 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
 
 def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledImage]:
     """The annotated images; what cannot be used of them is said."""
+    from cellcount.datasets.read import blood_classes, read_annotations
     from cellcount.errors import AnnotationError
-    from cellcount.formats import blood_classes, read_annotations
 
     annotated = read_annotations(options["data"], format=options["format_"], split=options["split"])
     if options["classes"] == "blood":
@@ -257,7 +257,7 @@ def _check_places(options: dict[str, Any]) -> None:
 
 def _crops(options: dict[str, Any]) -> CropSet:
     """The labelled cells; what cannot be used of them is said."""
-    from cellcount.formats.crops import read_crops
+    from cellcount.datasets.crops import read_crops
 
     labels: Literal["code", "class"] = "code" if options["fine"] else "class"
     crops = read_crops(options["data"], labels=labels, format=options["format_"])

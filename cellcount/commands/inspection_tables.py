@@ -15,7 +15,7 @@ from cellcount.files.text import number_of, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellcount.formats.inspection import Inspection, Seen
+    from cellcount.datasets.inspection import Inspection, Seen
 
 _SHOWN = 10
 _BAR = 20

@@ -14,7 +14,7 @@ from cellcount.files.text import number_of, shown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cellcount.formats import Problem
+    from cellcount.datasets.read import Problem
 
 _SHOWN = 10
 _WIDTH = 100

@@ -11,7 +11,7 @@ import click
 from cellcount.commands import options as shared
 
 if TYPE_CHECKING:
-    from cellcount.formats.annotated import Problem
+    from cellcount.datasets.annotated import Problem
 
 _SHOWN_PROBLEMS = 20
 
@@ -75,7 +75,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     joined. The run folder gets model.safetensors (what --detector takes), metrics.csv and
     curves.png. Start under torchrun to use several processes or GPUs.
     """
-    from cellcount.formats import blood_classes, read_annotations
+    from cellcount.datasets.read import blood_classes, read_annotations
     from cellcount.training.detector import train_detector as train
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun, from_recipe

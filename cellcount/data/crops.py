@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 from cellcount.core.records import ImageRef
 from cellcount.data.crop_augment import CropAugment, CropTransform
 from cellcount.data.sampling import Draw
+from cellcount.datasets.crops import LabelledCrop
 from cellcount.errors import AnnotationError, ImageError
-from cellcount.formats.crops import LabelledCrop
 from cellcount.images.read import read_image
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import (

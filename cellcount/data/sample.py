@@ -21,8 +21,8 @@ from cellcount.data.synthetic import (
     Stain,
     render_field,
 )
+from cellcount.datasets.writers import write_coco
 from cellcount.errors import UsageError
-from cellcount.formats.writers import write_coco
 
 JPEG_QUALITY = 92
 

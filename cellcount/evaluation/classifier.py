@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef
+from cellcount.datasets.annotated import Problem
+from cellcount.datasets.crops import LabelledCrop
 from cellcount.engines.cell_types import field_crops
 from cellcount.engines.classifier import TypeMap, prepare_picture
 from cellcount.errors import AnnotationError, ImageError
@@ -28,8 +30,6 @@ from cellcount.evaluation.classification import (
 from cellcount.evaluation.classification_report import Limits
 from cellcount.evaluation.true_types import DROPPED, TrueTypes
 from cellcount.evaluation.variants import ORIGINAL, Variant
-from cellcount.formats.annotated import Problem
-from cellcount.formats.crops import LabelledCrop
 from cellcount.images.read import read_image
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.settings import DEFAULT_MAX_PIXELS

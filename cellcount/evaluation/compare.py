@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import CropClassifier, load_classifier
 from cellcount.engines.cost import flops_of_module
@@ -30,7 +31,6 @@ from cellcount.evaluation.classification import ClassificationReport
 from cellcount.evaluation.classifier import score, type_labelled
 from cellcount.evaluation.true_types import true_types
 from cellcount.evaluation.variants import ORIGINAL
-from cellcount.formats.crops import CropSet, LabelledCrop
 from cellcount.models.classifier import build_classifier
 from cellcount.models.weights import resolve
 from cellcount.training import checkpoint

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.classifier import TypeMap, type_map
 from cellcount.errors import AnnotationError
-from cellcount.formats.crops import CropSet, LabelledCrop
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.taxonomy import (
     Taxonomy,

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult, LabelledImage
+from cellcount.datasets.writers import voc_tree, yolo_lines
 from cellcount.files.atomic import atomic_write
-from cellcount.formats.writers import voc_tree, yolo_lines
 from cellcount.images.file_types import IMAGE_SUFFIXES
 from cellcount.outputs.annotate import mirrored_path
 from cellcount.outputs.outlines import look_of

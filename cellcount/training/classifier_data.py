@@ -13,10 +13,10 @@ from typing import Any
 
 from cellcount.core.records import CellClass
 from cellcount.data.sampling import Balance, Draw, ImbalancedSampler, resample
+from cellcount.datasets.crop_check import decoded
+from cellcount.datasets.crop_splits import grouped_split, split_shares, stratified_split
+from cellcount.datasets.crops import CropFormat, CropSet, LabelledCrop, read_crops
 from cellcount.errors import AnnotationError, UsageError
-from cellcount.formats.crop_check import decoded
-from cellcount.formats.crop_splits import grouped_split, split_shares, stratified_split
-from cellcount.formats.crops import CropFormat, CropSet, LabelledCrop, read_crops
 from cellcount.models.classifier_card import types_of
 from cellcount.models.taxonomy import (
     Taxonomy,

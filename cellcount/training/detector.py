@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cellcount import __version__
 from cellcount.core.records import Detections
 from cellcount.data.dataset import FieldDataset, read_pixels
+from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineModule, EngineOptions, engine_module
 from cellcount.engines.detector import Detector
 from cellcount.engines.devices import choose_device
@@ -24,7 +25,6 @@ from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
-from cellcount.formats.annotated import AnnotatedSet
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.card import Architecture, Card, Preprocessing, Refinement
 from cellcount.models.trunk import Trunk

@@ -19,10 +19,10 @@ from cellcount.data.dataset import (
     red_cell_diameter_px,
     scale_factors,
 )
+from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.read import random_split
 from cellcount.engines.red_cells import SCALE_CLASS
 from cellcount.errors import AnnotationError, ImageError
-from cellcount.formats import random_split
-from cellcount.formats.annotated import AnnotatedSet
 from cellcount.training.settings import DetectorTraining
 
 _MILD_COLOUR = ColourSettings(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
-from cellcount.formats import read_annotations
+from cellcount.datasets.read import read_annotations
 from cellcount.images.manifest import read_manifest
 from cellcount.outputs.schema import escape_text, read_table
 

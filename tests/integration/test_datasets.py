@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from cellcount import cli
 from cellcount.core.records import LabelledImage
 from cellcount.data.synthetic import FieldSpec, render_field
-from cellcount.formats import BLOOD_CLASSES, write_coco
+from cellcount.datasets.read import BLOOD_CLASSES, write_coco
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from cellcount.cli import main
-from cellcount.formats import read_annotations
+from cellcount.datasets.read import read_annotations
 from cellcount.outputs.schema import read_table
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

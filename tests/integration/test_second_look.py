@@ -12,10 +12,10 @@ from PIL import Image
 
 from cellcount import cli
 from cellcount.core.records import LabelledImage
+from cellcount.datasets.read import BLOOD_CLASSES, write_coco
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.engines.gaze import gaze_at
-from cellcount.formats import BLOOD_CLASSES, write_coco
 from cellcount.outputs.gaze import Gaze, draw_gaze
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,10 +12,10 @@ from PIL import Image
 from cellcount.data.crop_augment import CROP_AUGMENTS
 from cellcount.data.crops import CropDataset, CropWindow, PlacedCell, placed_cells
 from cellcount.data.sampling import Draw
+from cellcount.datasets.crops import LabelledCrop
 from cellcount.engines.cell_types import field_crops
 from cellcount.engines.classifier import prepare_picture
 from cellcount.errors import AnnotationError, ImageError
-from cellcount.formats.crops import LabelledCrop
 from cellcount.models.classifier_card import (
     ClassifierCard,
     ClassifierPreprocessing,

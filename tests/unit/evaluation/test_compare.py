@@ -11,6 +11,7 @@ import pytest
 from torch import nn
 
 from cellcount.commands.compare import comparison_rows, markdown
+from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
 from cellcount.evaluation.compare import (
     Compared,
@@ -20,7 +21,6 @@ from cellcount.evaluation.compare import (
     thinned,
     training_seconds,
 )
-from cellcount.formats.crops import CropSet, LabelledCrop
 
 
 def crops() -> CropSet:

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from cellcount.data.shift import SHIFTS, resized
+from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import field_crops
 from cellcount.engines.classifier import (
@@ -23,7 +24,6 @@ from cellcount.errors import AnnotationError
 from cellcount.evaluation.classifier import RESIZES, reported_probs, score, type_labelled
 from cellcount.evaluation.true_types import true_types
 from cellcount.evaluation.variants import variants
-from cellcount.formats.crops import CropSet, LabelledCrop
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
 from cellcount.models.taxonomy import load_taxonomy
 

@@ -10,8 +10,8 @@ import torch
 
 from cellcount.core.records import LabelledImage
 from cellcount.data.synthetic import LABELS
+from cellcount.datasets.writers import write_coco
 from cellcount.errors import WeightsError
-from cellcount.formats.writers import write_coco
 from cellcount.models.weights import read_weights, sha256_of, write_weights
 from cellcount.training.average import average, average_files
 

@@ -15,8 +15,8 @@ from sklearn.metrics import log_loss
 
 from cellcount.commands.train import parse_assignments
 from cellcount.data.sampling import Balance
+from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.errors import AnnotationError, UsageError
-from cellcount.formats.crops import CropSet, LabelledCrop
 from cellcount.models.taxonomy import load_taxonomy, plain_taxonomy
 from cellcount.training.calibrated_card import review_threshold, trained_mixture
 from cellcount.training.classifier_data import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from cellcount.datasets.crops import CropSet
 from cellcount.errors import UsageError
-from cellcount.formats.crops import CropSet
 from cellcount.models.weights import read_classifier_weights
 from cellcount.training.classifier import train_classifier
 from cellcount.training.classifier_settings import ClassifierTraining

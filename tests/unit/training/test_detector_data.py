@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cellcount.core.records import LabelledImage
+from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.errors import AnnotationError
-from cellcount.formats.annotated import AnnotatedSet
 from cellcount.training.detector_data import (
     augment_settings,
     cell_classes,

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from cellcount.core.records import ImageRef, LabelledImage
+from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of
-from cellcount.formats.annotated import AnnotatedSet
 from cellcount.images.read import read_image
 from cellcount.models.weights import read_card
 from cellcount.training.detector import train_detector

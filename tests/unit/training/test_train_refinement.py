@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import UsageError
-from cellcount.formats.annotated import AnnotatedSet
 from cellcount.models.card import Refinement
 from cellcount.models.weights import read_card
 from cellcount.training.detector import build_refinement, train_detector

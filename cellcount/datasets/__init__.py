@@ -1,0 +1,1 @@
+"""Annotated images and labelled cells in every common format, in and out. No torch."""

@@ -1,0 +1,118 @@
+"""Tables of single cells: ``path,label[,split,patient,code,rbc_px]``, and boxes beside ``rbc_px``.
+
+A table with corners but without ``rbc_px`` is one of boxes for a detector (``csv_boxes``). With it
+each row may be a whole picture (no corners) or a box of a field, so that cells of several
+microscopes stand in one table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from cellcount.datasets.annotated import clean_label
+from cellcount.datasets.crop_set import Box, Collecting, CropSet, LabelledCrop
+from cellcount.datasets.sources import ImageFinder, read_table, table_header
+from cellcount.datasets.splits import SPLITS_FILE, folder_split, split_name
+from cellcount.errors import AnnotationError
+
+_COLUMNS = {
+    "path": ("path", "file", "image", "filename", "file_name", "image_path"),
+    "label": ("label", "class", "type", "class_name", "category"),
+    "split": ("split",),
+    "patient": ("patient", "patient_id", "subject", "case", "specimen"),
+    "code": ("code", "fine_label"),
+    "rbc_px": ("rbc_px",),
+    "xmin": ("xmin", "x_min", "x_min_px", "x1", "left"),
+    "ymin": ("ymin", "y_min", "y_min_px", "y1", "top"),
+    "xmax": ("xmax", "x_max", "x_max_px", "x2", "right"),
+    "ymax": ("ymax", "y_max", "y_max_px", "y2", "bottom"),
+}
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_MAX_RBC_PX = 4096
+_SUFFIXES = (".csv", ".tsv", ".txt")
+
+
+def table_of(source: Path) -> Path | None:
+    """The table of crops that ``source`` is, or that lies in it: splits.csv first."""
+    if source.is_file():
+        found = [source] if source.suffix.lower() in _SUFFIXES else []
+    else:
+        tables = sorted(p for p in source.iterdir() if p.suffix.lower() in _SUFFIXES[:2])
+        found = sorted(tables, key=lambda p: p.name.lower() != SPLITS_FILE)
+    return next((path for path in found if _columns(table_header(path))), None)
+
+
+def read_crop_table(source: Path) -> CropSet:
+    """The cells of a table; rows that say nothing usable are reported and left out."""
+    path = table_of(source)
+    if path is None:
+        raise AnnotationError(f"{source} holds no table with the columns path and label")
+    header, *rows = read_table(path)
+    columns = _columns(header)
+    reading, finder = Collecting(path.parent), ImageFinder(path.parent)
+    for number, row in enumerate(rows, start=2):
+        cell = {k: row[i].strip() if i < len(row) else "" for k, i in columns.items()}
+        label = clean_label(cell["label"])
+        if not any(cell.values()):
+            continue
+        if not cell["path"] or not label:
+            reading.problem(path, f"row {number} names no image or no label; left out")
+            continue
+        image = finder.find(cell["path"], path)
+        if image is None:
+            reading.problem(path, f"row {number}: its image {cell['path']} was not found; left out")
+            continue
+        split = split_name(cell.get("split", "")) or folder_split(image, path.parent)
+        try:
+            box, rbc_px = _box(cell), _diameter(cell.get("rbc_px", ""))
+        except ValueError as error:
+            reading.problem(path, f"row {number}: {error}; left out")
+            continue
+        code = clean_label(cell.get("code", ""))
+        item = LabelledCrop(image, label, split, cell.get("patient", ""), box, code, rbc_px)
+        reading.add(item, path)
+    if source.is_dir():
+        reading.note_unlisted(path, finder.images)
+    return reading.finish("table")
+
+
+def _columns(header: list[str]) -> Mapping[str, int]:
+    """Our name → position; empty where path or label is missing, or where it holds plain boxes."""
+    lowered = [name.strip().lower() for name in header]
+    found = {
+        ours: lowered.index(name)
+        for ours, names in _COLUMNS.items()
+        if (name := next((n for n in names if n in lowered), None)) is not None
+    }
+    boxes_alone = "xmin" in found and "rbc_px" not in found
+    return found if {"path", "label"} <= found.keys() and not boxes_alone else {}
+
+
+def _diameter(text: str) -> float | None:
+    """Pixels, None where nothing is said; raises ValueError saying what is wrong."""
+    value = _number(text) if text else None
+    if value is not None and not 1 <= value <= _MAX_RBC_PX:
+        raise ValueError(
+            f"rbc_px is {text!r}, expected a red-cell diameter of 1 to {_MAX_RBC_PX} pixels"
+        )
+    return value
+
+
+def _box(cell: Mapping[str, str]) -> Box | None:
+    """Corners, None where the picture is the cell; raises ValueError saying what is wrong."""
+    texts = [cell.get(corner, "") for corner in _CORNERS]
+    if not any(texts):
+        return None
+    x_min, y_min, x_max, y_max = (_number(text) for text in texts)
+    if not (0 <= x_min < x_max < math.inf and 0 <= y_min < y_max < math.inf):
+        raise ValueError(f"its box is {', '.join(texts)}, expected xmin < xmax and ymin < ymax")
+    return x_min, y_min, x_max, y_max
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,170 @@
+"""The collector's rules for boxes, splits at random, subsets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellcount.core.records import LabelledImage
+from cellcount.datasets.annotated import RawBox, Reading, clean_label
+from cellcount.datasets.read import AnnotatedSet, random_split
+from cellcount.errors import AnnotationError, UsageError
+
+Make = Callable[..., Path]
+
+
+def a_set(count: int = 10, splits: tuple[str, ...] = ("",), root: str = "d") -> AnnotatedSet:
+    images = tuple(
+        LabelledImage(
+            Path(root) / f"{i:03d}.jpg",
+            np.array([[0, 0, i + 1, 2]], np.float32),
+            ("rbc",),
+            split=splits[i % len(splits)],
+        )
+        for i in range(count)
+    )
+    return AnnotatedSet(images, ("rbc", "wbc"), (), "made")
+
+
+def test_boxes_are_clipped_to_the_image(tmp_path: Path, make_image: Make) -> None:
+    path = make_image("a.jpg", (100, 50))
+    reading = Reading(tmp_path)
+    reading.add(path, [RawBox("rbc", (-5, 10, 30, 60)), RawBox(" big  cell ", (90, 0, 140, 50))])
+    image = reading.finish("made").images[0]
+    assert image.boxes_xyxy.tolist() == [[0, 10, 30, 50], [90, 0, 100, 50]]
+    assert image.boxes_xyxy.dtype == np.float32
+    assert image.labels == ("rbc", "big cell")
+    assert (image.width_px, image.height_px) == (100, 50)
+
+
+@pytest.mark.parametrize(
+    ("xyxy", "said"),
+    [
+        ((10, 10, 10, 20), "no width or height"),
+        ((30, 10, 10, 20), "no width or height"),
+        ((10, 20, 30, 20), "no width or height"),
+        ((100, 0, 120, 20), "no width or height"),
+        ((-20, 0, 0, 20), "no width or height"),
+        ((float("nan"), 0, 5, 5), "not finite"),
+        ((0, 0, float("inf"), 5), "not finite"),
+    ],
+)
+def test_broken_boxes_are_left_out_and_said(
+    tmp_path: Path, make_image: Make, xyxy: tuple[float, float, float, float], said: str
+) -> None:
+    path, where = make_image("a.jpg", (100, 50)), tmp_path / "a.xml"
+    reading = Reading(tmp_path)
+    reading.add(path, [RawBox("rbc", (1, 1, 5, 5)), RawBox("wbc", xyxy)], where=where)
+    annotated = reading.finish("made")
+    assert annotated.images[0].labels == ("rbc",)
+    (problem,) = annotated.problems
+    assert problem.path == where
+    assert said in problem.what
+    assert "box 2 (wbc" in problem.what
+
+
+def test_a_box_without_a_class_is_left_out(tmp_path: Path, make_image: Make) -> None:
+    reading = Reading(tmp_path)
+    reading.add(make_image("a.jpg"), [RawBox("  ", (1, 1, 5, 5))])
+    annotated = reading.finish("made")
+    assert len(annotated.images[0].labels) == 0
+    assert "names no class" in annotated.problems[0].what
+
+
+def test_images_that_cannot_be_opened_or_come_twice(tmp_path: Path, make_image: Make) -> None:
+    broken, empty = tmp_path / "broken.jpg", tmp_path / "empty.png"
+    broken.write_bytes(b"\xff\xd8\xffnothing more")
+    empty.write_bytes(b"")
+    good = make_image("good.jpg")
+    reading = Reading(tmp_path)
+    for path in (good, broken, empty, tmp_path / "gone.jpg", good):
+        reading.add(path, [])
+    annotated = reading.finish("made")
+    assert [i.path for i in annotated.images] == [good]
+    assert [p.path.name for p in annotated.problems] == [
+        "broken.jpg",
+        "empty.png",
+        "gone.jpg",
+        "good.jpg",
+    ]
+    assert "more than once" in annotated.problems[-1].what
+
+
+def test_another_stated_size_is_said_and_the_files_own_used(
+    tmp_path: Path, make_image: Make
+) -> None:
+    reading = Reading(tmp_path)
+    reading.add(make_image("a.jpg", (100, 50)), [], stated_px=(50, 100))
+    annotated = reading.finish("made")
+    assert (annotated.images[0].width_px, annotated.images[0].height_px) == (100, 50)
+    assert "states 50×100 px" in annotated.problems[0].what
+
+
+def test_images_are_sorted_by_path(tmp_path: Path, make_image: Make) -> None:
+    reading = Reading(tmp_path)
+    for name in ("b.jpg", "a/z.jpg", "a.jpg"):
+        reading.add(make_image(name), [])
+    names = [i.path.relative_to(tmp_path).as_posix() for i in reading.finish("made").images]
+    assert names == sorted(names)
+
+
+def test_splits_and_subset() -> None:
+    annotated = a_set(6, ("val", "train", "fold"))
+    assert list(annotated.splits().items()) == [("train", 2), ("val", 2), ("fold", 2)]
+    assert [i.path.stem for i in annotated.subset("val").images] == ["000", "003"]
+    assert annotated.subset("val").classes == annotated.classes
+    with pytest.raises(AnnotationError, match=r"no split 'test'.*'train': 2"):
+        annotated.subset("test")
+
+
+def test_box_counts_name_every_class() -> None:
+    assert a_set(3).box_counts() == {"rbc": 3, "wbc": 0}
+
+
+def test_a_label_must_be_among_the_classes() -> None:
+    with pytest.raises(ValueError, match="'rbc'"):
+        dataclasses.replace(a_set(1), classes=("wbc",))
+
+
+def test_random_split_does_not_depend_on_order_or_folder() -> None:
+    one = random_split(a_set(25), {"train": 0.8, "val": 0.2}, seed=7)
+    annotated = a_set(25, root="elsewhere/deep")
+    shuffled = dataclasses.replace(annotated, images=annotated.images[::-1])
+    two = random_split(shuffled, {"train": 0.8, "val": 0.2}, seed=7)
+    assert [i.split for i in one.images] == [i.split for i in two.images]
+    assert one.splits() == {"train": 20, "val": 5}
+    assert [i.boxes_xyxy[0, 2] for i in two.images] == list(range(1, 26))
+    other = random_split(a_set(25), {"train": 0.8, "val": 0.2}, seed=8)
+    assert [i.split for i in other.images] != [i.split for i in one.images]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 10, 101])
+def test_random_split_deals_out_every_image_in_proportion(count: int) -> None:
+    fractions = {"train": 0.7, "val": 0.1, "test": 0.2}
+    dealt = random_split(a_set(count), fractions, seed=1).splits()
+    assert sum(dealt.values()) == count
+    assert all(abs(dealt.get(name, 0) - share * count) <= 1 for name, share in fractions.items())
+
+
+def test_random_split_never_moves_published_test_images_into_training() -> None:
+    annotated = a_set(20, ("train", "test"))
+    dealt = random_split(annotated, {"train": 0.5, "val": 0.5}, seed=1)
+    was_test = {i.path for i in annotated.images if i.split == "test"}
+    assert {i.path for i in dealt.images if i.split == "test"} == was_test
+    assert dealt.splits() == {"train": 5, "val": 5, "test": 10}
+    again = random_split(annotated, {"train": 0.5, "test": 0.5}, seed=1)
+    assert {i.path for i in again.images if i.split == "test"} != was_test
+
+
+@pytest.mark.parametrize("fractions", [{}, {"train": 0.5}, {"train": 1.2, "val": -0.2}])
+def test_random_split_wants_shares_of_one(fractions: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="sum of 1"):
+        random_split(a_set(), fractions, seed=1)
+
+
+def test_clean_label() -> None:
+    assert clean_label("  Red \t Blood\nCell ") == "Red Blood Cell"
