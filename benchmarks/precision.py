@@ -28,7 +28,7 @@ from cellcount.core.records import Detections
 from cellcount.data.synthetic import random_spec, render_field
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field import FieldDetector
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import resolve
 
 OVERLAPS = (0.99, 0.9, 0.5)

@@ -36,7 +36,6 @@ from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import CropClassifier, load_classifier
 from cellcount.engines.cost import REFERENCE_SIZE_PX
-from cellcount.models.card import Card
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
@@ -45,6 +44,7 @@ from cellcount.models.classifier_card import (
     CropRule,
     types_of,
 )
+from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_card, resolve
 from cellcount.training.classifier_settings import classifier_recipe

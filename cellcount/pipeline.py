@@ -31,7 +31,7 @@ from cellcount.images.stain import with_dyes
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.images.survey import survey, survey_quality
 from cellcount.images.whole_slide import Scan, open_scan
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.settings import AnalyzeSettings
 from cellcount.store.file_key import FileKey, key_of, still_holds, with_content
 from cellcount.store.journal import Json

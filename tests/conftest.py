@@ -71,7 +71,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from cellcount.core.records import CellClass
     from cellcount.engines.torchvision import FasterRCNN
-    from cellcount.models.card import Architecture, Card, Inference
+    from cellcount.models.detector_card import Architecture, Card, Inference
     from cellcount.models.weights import write_weights
 
     card = Card(
@@ -118,7 +118,7 @@ def looking_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from cellcount.engines.torchvision import FasterRCNN
-    from cellcount.models.card import Refinement
+    from cellcount.models.detector_card import Refinement
     from cellcount.models.weights import read_weights, write_weights
 
     card, state = read_weights(ROOT / "tests" / "golden" / "tiny.safetensors")

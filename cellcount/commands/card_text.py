@@ -10,8 +10,8 @@ from cellcount.files.text import shown
 
 if TYPE_CHECKING:
     from cellcount.core.records import CellClass
-    from cellcount.models.card import Card
     from cellcount.models.classifier_card import ClassifierCard
+    from cellcount.models.detector_card import Card
     from cellcount.models.facts import WeightFacts
 
 _WIDTH = 96
@@ -32,7 +32,7 @@ def card_text(facts: WeightFacts, operations: str) -> str:
         facts: of the weight file.
         operations: floating-point operations of a field or a cell, or why they are unknown.
     """
-    from cellcount.models.card import Card
+    from cellcount.models.detector_card import Card
 
     card = facts.card
     if isinstance(card, Card):

@@ -47,7 +47,7 @@ def models_list(plugins: Path | None) -> None:
 
 
 def _detectors_table(packaged: dict[str, WeightFacts]) -> Table:
-    from cellcount.models.card import Card
+    from cellcount.models.detector_card import Card
 
     rows = {
         name: (facts, [c.id for c in facts.card.classes], f"{facts.card.rbc_diameter_px:g} px")
@@ -148,8 +148,8 @@ def _operations(path: Path, plugins: Path | None) -> str:
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.cost import flops_of, flops_of_module, reference_field
     from cellcount.errors import CellcountError
-    from cellcount.models.card import Card
     from cellcount.models.classifier import build_classifier
+    from cellcount.models.detector_card import Card
     from cellcount.models.weights import read_any_card
 
     card = read_any_card(path)

@@ -21,7 +21,7 @@ from cellcount.errors import CellcountError, UsageError
 
 if TYPE_CHECKING:
     from cellcount.engines.detector import Detector
-    from cellcount.models.card import Card
+    from cellcount.models.detector_card import Card
     from cellcount.models.trunk import Trunk
 
 ENGINES = {

@@ -24,7 +24,7 @@ from cellcount.engines.devices import (
     in_batches,
 )
 from cellcount.models.attention import AttentionRefinement
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 
 
 class BatchedEngine:

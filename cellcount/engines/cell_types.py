@@ -19,8 +19,8 @@ from cellcount.images.tiff_windows import Rect
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.whole_slide import Scan
 from cellcount.images.windows import BALANCE_SIDES, surroundings, window
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.detector_card import Card
 
 #: Of a scan so much is read at a time to type the cells on it.
 _SCAN_WINDOW_PX = 4096

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, cast
 from torch import Tensor, nn
 
 from cellcount.models.attention import AttentionRefinement
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import check_state
 
 

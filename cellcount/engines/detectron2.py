@@ -29,8 +29,8 @@ from cellcount.engines.detectron2_parts import CellCountRCNN
 from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
 from cellcount.engines.second_look import with_steps
 from cellcount.files.atomic import atomic_write
-from cellcount.models.card import Card
-from cellcount.models.refinement_losses import Policy
+from cellcount.models.attention_losses import Policy
+from cellcount.models.detector_card import Card
 from cellcount.models.size_limit import sized_like
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights

@@ -14,7 +14,7 @@ from cellcount.engines import samples
 from cellcount.engines.detectron2_api import CfgNode, get_cfg
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.errors import WeightsError
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.pyramid import levels_read
 from cellcount.models.weights import WEIGHTS_SUFFIX, read_card
 

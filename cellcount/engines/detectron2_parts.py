@@ -44,7 +44,7 @@ from cellcount.engines.second_look import (
     second_look_losses,
 )
 from cellcount.models.attention import AttentionRefinement
-from cellcount.models.refinement_losses import Policy
+from cellcount.models.attention_losses import Policy
 from cellcount.models.trunk import Trunk
 
 #: Boxes with a shorter side are nothing; torchvision's number.

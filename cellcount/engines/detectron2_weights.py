@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cellcount.errors import WeightsError
-from cellcount.models.card import Architecture
+from cellcount.models.detector_card import Architecture
 
 _OBJECTNESS, _ANCHOR_DELTAS = "rpn.head.cls_logits.", "rpn.head.bbox_pred."
 _CLASSES = "roi_heads.box_predictor.cls_score."

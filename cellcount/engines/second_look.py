@@ -19,8 +19,7 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from cellcount.errors import UsageError
 from cellcount.models.attention import AttentionRefinement, Refined
-from cellcount.models.card import Card
-from cellcount.models.refinement_losses import (
+from cellcount.models.attention_losses import (
     ActorCritic,
     Policy,
     actor_critic_losses,
@@ -28,6 +27,7 @@ from cellcount.models.refinement_losses import (
     episode_of,
     supervised_losses,
 )
+from cellcount.models.detector_card import Card
 
 #: Boxes per image (R, 4), one tensor each -> features (R, F) and class logits (R, K + 1).
 Describe = Callable[[list[Tensor]], tuple[Tensor, Tensor]]

@@ -39,8 +39,8 @@ from cellcount.engines.second_look import (
     with_steps,
 )
 from cellcount.models.attention import AttentionRefinement
-from cellcount.models.card import Architecture, Card, Inference
-from cellcount.models.refinement_losses import Policy
+from cellcount.models.attention_losses import Policy
+from cellcount.models.detector_card import Architecture, Card, Inference
 from cellcount.models.size_limit import sized_like
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights

@@ -11,8 +11,8 @@ from cellcount.core.records import CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import Profile
 from cellcount.differential.rows import SmearKind
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
 
 #: Classes of detectors for blood films: a marrow has nucleated cells, not white cells.

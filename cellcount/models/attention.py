@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from cellcount.models.card import Refinement
+from cellcount.models.detector_card import Refinement
 
 #: Moves of centre and log size are the outputs times these, the usual weights of Fast R-CNN.
 _MOVE_SCALE = (0.1, 0.1, 0.2, 0.2)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
-from cellcount.models.card_json import (
+from cellcount.models.card import (
     SCHEMA,
     build,
     check_identity,

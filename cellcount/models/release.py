@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.errors import UsageError, WeightsError
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import AnyCard, read_any_card, write_card
 
 _KEYS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from cellcount.models.backbone import create_backbone
-from cellcount.models.card import Architecture
+from cellcount.models.detector_card import Architecture
 from cellcount.models.pyramid import build_pyramid, levels_read
 
 

@@ -18,9 +18,9 @@ from safetensors.torch import save
 
 from cellcount.errors import WeightsError
 from cellcount.files.atomic import atomic_write
-from cellcount.models.card import Card
-from cellcount.models.card_json import MAX_CARD_BYTES, read_object
+from cellcount.models.card import MAX_CARD_BYTES, read_object
 from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.detector_card import Card
 
 MAX_HEADER_BYTES = 20_000_000
 WEIGHTS_SUFFIX = ".safetensors"

@@ -12,8 +12,8 @@ from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.classifier import CropClassifier, TypeMap, load_classifier, type_map
 from cellcount.errors import UsageError
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import packaged_weights, resolve, sha256_of
 from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER
 

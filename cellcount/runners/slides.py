@@ -19,7 +19,7 @@ from cellcount.models.assessable import (
     smear_of_classifier,
     smear_of_detector,
 )
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.outputs.slides import Counting
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cellcount.core.records import Detections
     from cellcount.engines.base import Engine
     from cellcount.engines.classifier import CropClassifier
-    from cellcount.models.card import Card
     from cellcount.models.classifier_card import ClassifierCard
+    from cellcount.models.detector_card import Card
 
 
 def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
@@ -36,7 +36,7 @@ def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
     """
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.classifier import load_classifier
-    from cellcount.models.card import Card
+    from cellcount.models.detector_card import Card
     from cellcount.models.weights import read_any_card
 
     options = EngineOptions("cpu", "fp32", 2, plugins)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cellcount.errors import UsageError
-from cellcount.models.plain_types import misfits
+from cellcount.models.json_types import misfits
 from cellcount.training.settings import build_settings
 
 

@@ -26,7 +26,7 @@ from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.models.backbone import Backbone, load_pretrained
-from cellcount.models.card import Architecture, Card, Preprocessing, Refinement
+from cellcount.models.detector_card import Architecture, Card, Preprocessing, Refinement
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.training.detector_data import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from cellcount.errors import UsageError
-from cellcount.models.plain_types import misfits
+from cellcount.models.json_types import misfits
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from cellcount import cli, plugins
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import CellcountError, WeightsError
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import read_card, read_weights, resolve
 
 CASES = int(os.environ.get("CELLCOUNT_FUZZ", "150"))

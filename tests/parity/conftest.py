@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cellcount.data.synthetic import LABELS, FieldSpec, render_field
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.models.card import Architecture, Refinement
+from cellcount.models.detector_card import Architecture, Refinement
 from cellcount.models.weights import read_card, write_weights
 
 Pixels = NDArray[np.uint8]

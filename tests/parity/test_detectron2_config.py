@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cellcount.cli import main
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import read_card
 
 pytestmark = pytest.mark.detectron2

@@ -15,7 +15,7 @@ from cellcount.data.synthetic import LABELS, FieldSpec, RenderedField, render_fi
 from cellcount.engines.base import EngineOptions, engine_module
 from cellcount.engines.detector import Detector
 from cellcount.evaluation.detection import Truth, evaluate_detections
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import read_card
 
 pytestmark = pytest.mark.detectron2

@@ -12,7 +12,7 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from cellcount.engines.torchvision import AlignedPooler, UnroundedAnchors, build_rpn
-from cellcount.models.card import Architecture, Inference
+from cellcount.models.detector_card import Architecture, Inference
 
 STRIDES = (8, 16, 32)
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellcount.core.records import CellClass, Detections
-from cellcount.models.card import Architecture, Card, Inference, Preprocessing
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
@@ -21,6 +20,7 @@ from cellcount.models.classifier_card import (
     CropRule,
     types_of,
 )
+from cellcount.models.detector_card import Architecture, Card, Inference, Preprocessing
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import write_weights
 

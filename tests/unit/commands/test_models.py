@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cellcount import cli
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.models.card import Card
+from cellcount.models.detector_card import Card
 from cellcount.models.facts import facts_of
 from cellcount.models.weights import (
     packaged_weights,

@@ -17,8 +17,8 @@ from cellcount.engines.classifier import CropClassifier, load_classifier, prepar
 from cellcount.errors import UsageError
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import Interpolation, surroundings, window
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import CropRule
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import read_card
 
 FIELD = np.random.default_rng(8).integers(90, 220, (40, 50, 3), dtype=np.uint8).repeat(6, 0)

@@ -9,7 +9,7 @@ import torch
 
 from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
 from cellcount.errors import WeightsError
-from cellcount.models.card import Architecture
+from cellcount.models.detector_card import Architecture
 from cellcount.models.weights import read_weights
 
 #: Two sizes and three ratios: six anchors at each place.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine, load
-from cellcount.models.card import Card, Refinement
-from cellcount.models.refinement_losses import Policy
+from cellcount.models.attention_losses import Policy
+from cellcount.models.detector_card import Card, Refinement
 from cellcount.models.weights import read_weights, write_weights
 
 Tiles = list[NDArray[np.uint8]]

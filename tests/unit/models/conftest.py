@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellcount.core.records import CellClass
-from cellcount.models.card import Architecture, Card
+from cellcount.models.detector_card import Architecture, Card
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from cellcount.models.assessable import (
     smear_of_classifier,
     smear_of_detector,
 )
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import load_taxonomy
 
 BLOOD, MARROW = load_profile("peripheral-blood"), load_profile("bone-marrow")

@@ -21,7 +21,7 @@ from cellcount.models.attention import (
     relative_places,
     window_tokens,
 )
-from cellcount.models.card import Refinement
+from cellcount.models.detector_card import Refinement
 
 Array = NDArray[np.float64]
 STRIDES = (4, 8, 16)

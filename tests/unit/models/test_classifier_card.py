@@ -12,8 +12,8 @@ import pytest
 
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
-from cellcount.models.card import Card
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
+from cellcount.models.detector_card import Card
 from cellcount.models.facts import facts_of
 from cellcount.models.release import release
 from cellcount.models.taxonomy import load_taxonomy

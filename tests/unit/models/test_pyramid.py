@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cellcount.errors import UsageError
-from cellcount.models.card import Architecture
+from cellcount.models.detector_card import Architecture
 from cellcount.models.pyramid import BottomUp, TopDown, build_pyramid, levels_read
 from cellcount.models.trunk import Trunk
 

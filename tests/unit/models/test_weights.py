@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import WeightsError
-from cellcount.models.card import Card
-from cellcount.models.card_json import MAX_CARD_BYTES
+from cellcount.models.card import MAX_CARD_BYTES
+from cellcount.models.detector_card import Card
 from cellcount.models.weights import (
     MAX_HEADER_BYTES,
     load_state,

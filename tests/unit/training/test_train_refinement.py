@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import UsageError
-from cellcount.models.card import Refinement
+from cellcount.models.detector_card import Refinement
 from cellcount.models.weights import read_card
 from cellcount.training.detector import build_refinement, train_detector
 from cellcount.training.settings import DetectorTraining, TrainRun

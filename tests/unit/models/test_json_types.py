@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from cellcount.models.plain_types import describe, fits, misfits
+from cellcount.models.json_types import describe, fits, misfits
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cellcount.errors import WeightsError
-from cellcount.models.card import Architecture, Card, Inference, Preprocessing
-from cellcount.models.card_json import MAX_CARD_BYTES
+from cellcount.models.card import MAX_CARD_BYTES
+from cellcount.models.detector_card import Architecture, Card, Inference, Preprocessing
 
 Change = Callable[[dict[str, Any]], object]
 

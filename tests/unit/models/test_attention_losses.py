@@ -11,8 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from cellcount.models.attention import AttentionRefinement, Refined
-from cellcount.models.card import Refinement
-from cellcount.models.refinement_losses import (
+from cellcount.models.attention_losses import (
     ActorCritic,
     Episode,
     Policy,
@@ -22,6 +21,7 @@ from cellcount.models.refinement_losses import (
     episode_of,
     supervised_losses,
 )
+from cellcount.models.detector_card import Refinement
 
 STRIDES = (8,)
 TRUTH = torch.tensor([[20.0, 20, 44, 44]])

@@ -1,0 +1,254 @@
+"""The card: everything a weight file must say about itself, as one validated JSON document.
+
+A card travels in the metadata of its safetensors file, so weights can never be used with the
+wrong preprocessing, class list or scale.
+
+Shapes: none; plain data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cellcount.core.records import CellClass
+from cellcount.errors import WeightsError
+from cellcount.models.card import (
+    SCHEMA,
+    build,
+    check_identity,
+    check_printable,
+    check_range,
+    read_object,
+)
+from cellcount.settings import MAX_REFINE_STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The numbers from which a detector is assembled; nothing else decides its shape.
+
+    Attributes:
+        backbone: name for ``create_backbone``.
+        backbone_options: keyword options of the backbone.
+        strides: pyramid levels taken from the backbone, in input pixels.
+        pyramid: ``none``, ``fpn`` or ``bottom-up``.
+        pyramid_channels: channels of every pyramid level.
+        anchor_sizes_px: per level, the side of the square anchors at the model's scale. With
+            fewer entries than levels they belong to the coarsest ones: finer levels make no
+            proposals, regions are only pooled from them.
+        anchor_ratios: height / width of the anchors, the same on every level.
+        pool_size: side of the pooled region (RoIAlign, ``aligned=True``).
+        head_dim: width of the two fully connected layers of the box head.
+    """
+
+    backbone: str = "timm/cs3darknet_s"
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    strides: tuple[int, ...] = (8, 16, 32)
+    pyramid: str = "fpn"
+    pyramid_channels: int = 96
+    anchor_sizes_px: tuple[tuple[float, ...], ...] = ((18.0, 34.0), (60.0, 90.0), (135.0, 200.0))
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    pool_size: int = 7
+    head_dim: int = 512
+
+    def __post_init__(self) -> None:
+        levels = 1 if self.pyramid == "none" else len(self.strides)
+        if not 1 <= len(self.anchor_sizes_px) <= levels:
+            raise WeightsError(
+                f"anchor_sizes_px has {len(self.anchor_sizes_px)} levels, expected 1 to {levels} "
+                f"for pyramid {self.pyramid!r} over strides {self.strides}"
+            )
+        if len({len(sizes) for sizes in self.anchor_sizes_px}) != 1:
+            raise WeightsError("anchor_sizes_px must have the same number of sizes on every level")
+        if any(s < 1 or s & (s - 1) for s in self.strides) or list(self.strides) != sorted(
+            set(self.strides)
+        ):
+            raise WeightsError(f"strides are {self.strides}, expected ascending powers of two")
+        # Bounds, so that a card cannot ask for more memory than there is.
+        check_range(self, ("pyramid_channels", 1, 4096), ("pool_size", 1, 64))
+        check_range(self, ("head_dim", 1, 65536))
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a field becomes model input, in this order: white balance, scale, mean and std.
+
+    Attributes:
+        white_balance: bring the background (``images.color``) to a fixed white before detection.
+        mean, std: RGB statistics for values in 0–1.
+        interpolation: how fields are resized.
+        pad_multiple: tiles are padded with the mean colour, right and below, to this multiple.
+    """
+
+    white_balance: bool = True
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear-antialias"
+    pad_multiple: int = 32
+
+    def __post_init__(self) -> None:
+        check_range(self, ("pad_multiple", 1, 1024))
+        if not all(0 < s < 100 for s in self.std):
+            raise WeightsError(f"std is {self.std}, expected numbers above 0, for values in 0 to 1")
+        if not all(abs(m) < 100 for m in self.mean):
+            raise WeightsError(f"mean is {self.mean}, expected numbers for values in 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Fixed numbers of detection; thresholds for counting are in ``Card.thresholds``.
+
+    Attributes:
+        tile_px: side of the largest tile at the model's scale.
+        margin_px: overlap between a tile's core and its border, at least the largest cell.
+        rpn_pre_nms, rpn_post_nms: proposals per level before and per tile after suppression.
+        rpn_score_floor: proposals with less objectness are not looked at again.
+        rpn_nms_iou, nms_iou: overlap above which a proposal or a detection of one class is a twin.
+        dedupe_iou: overlap above which detections of different classes are one cell.
+        score_floor: detections below are never returned.
+        max_detections: detections per tile; reaching it is warned about.
+    """
+
+    tile_px: int = 768
+    margin_px: int = 256
+    rpn_pre_nms: int = 600
+    rpn_post_nms: int = 500
+    rpn_score_floor: float = 0.0
+    rpn_nms_iou: float = 0.7
+    nms_iou: float = 0.5
+    dedupe_iou: float = 0.7
+    score_floor: float = 0.01
+    max_detections: int = 400
+
+    def __post_init__(self) -> None:
+        check_range(self, ("tile_px", 64, 8192), ("margin_px", 0, 4096))
+        check_range(self, ("rpn_pre_nms", 1, 100_000), ("rpn_post_nms", 1, 100_000))
+        check_range(self, ("max_detections", 1, 100_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """How regions look again (``models.attention``); off with no steps.
+
+    Attributes:
+        steps: looks at every region.
+        context: ``window`` around the region, or the whole ``image``.
+        state: recurrent state, ``gru`` or ``lstm``.
+        attention: ``softmax`` with the box's prior added in log space, ``literal`` (equations 1-2
+            of the paper as printed), or ``mean``, where the prior alone decides (for comparison).
+        hidden, heads: width of the state, divided among so many attention heads.
+        grid: places looked at along each side of the window.
+        enlarge: side of the window over that of the region.
+        beta: temperature of ``literal``.
+        score: what the corrected score has learned to be: the ``iou`` that the moved box will have
+            with the cell, or the probability of its ``class`` alone.
+    """
+
+    steps: int = 0
+    context: Literal["window", "image"] = "window"
+    state: Literal["gru", "lstm"] = "gru"
+    attention: Literal["softmax", "literal", "mean"] = "softmax"
+    hidden: int = 128
+    heads: int = 8
+    grid: int = 9
+    enlarge: float = 1.5
+    beta: float = 1.0
+    score: Literal["iou", "class"] = "iou"
+
+    def __post_init__(self) -> None:
+        check_range(self, ("steps", 0, MAX_REFINE_STEPS), ("hidden", 1, 4096), ("heads", 1, 64))
+        check_range(self, ("grid", 2, 64), ("enlarge", 1.0, 16.0))
+        if self.hidden % self.heads:
+            raise WeightsError(
+                f"hidden is {self.hidden}, expected a multiple of heads {self.heads}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Card v1 of a detector.
+
+    Attributes:
+        name, version: of the model.
+        classes: detector classes in label order.
+        thresholds: class id → score from which a detection is counted; chosen on validation.
+        rbc_diameter_px: mean red-cell diameter at the model's scale.
+        densest_field: most cells in one training field.
+        classifier: packaged classifier that types its cells where none is named, "" for none.
+        data: data sets trained on: name, source, licence, split, images.
+        license: licence of the weights.
+        training: settings of the training that made them.
+        evaluations: every test evaluation ever made with these weights.
+        notes: what the model cannot do, in plain words.
+    """
+
+    name: str
+    version: str
+    classes: tuple[CellClass, ...]
+    rbc_diameter_px: float
+    license: str
+    architecture: Architecture = field(default_factory=Architecture)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    inference: Inference = field(default_factory=Inference)
+    refinement: Refinement = field(default_factory=Refinement)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    densest_field: int = 0
+    classifier: str = ""
+    data: tuple[dict[str, Any], ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    evaluations: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    task: str = "detector"
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        check_identity(self.name, self.license, self.schema)
+        check_printable(self.name, self.version, self.license, classes=self.classes)
+        if not self.classes:
+            raise WeightsError(f"card of {self.name!r} lists no classes")
+        if not 8 <= self.rbc_diameter_px <= 512:
+            raise WeightsError(
+                f"card of {self.name!r}: rbc_diameter_px is {self.rbc_diameter_px}, "
+                "expected 8 to 512 pixels"
+            )
+        ids = [c.id for c in self.classes]
+        if len(set(ids)) != len(ids):
+            raise WeightsError(f"card of {self.name!r} lists a class twice: {ids}")
+        unknown = set(self.thresholds) - set(ids)
+        if unknown:
+            raise WeightsError(f"card thresholds name unknown classes: {sorted(unknown)}")
+        if any(not 0 <= t <= 1 for t in self.thresholds.values()):
+            raise WeightsError(f"card thresholds are {self.thresholds}, expected 0 to 1")
+
+    def threshold_of(self, class_id: str) -> float:
+        """The score from which ``class_id`` is counted (0.5 where the card states none)."""
+        return self.thresholds.get(class_id, 0.5)
+
+    def to_json(self) -> str:
+        """The card as the text that ``from_json`` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Parses and validates a card.
+
+        Raises:
+            WeightsError: not JSON, unknown or missing keys, wrong types or values.
+        """
+        raw = read_object(text)
+        for key, kind in _PARTS.items():
+            raw[key] = build(kind, raw.get(key, {}), f"card's {key}")
+        if isinstance(raw.get("classes"), list):
+            raw["classes"] = tuple(build(CellClass, c, "card's class") for c in raw["classes"])
+        return build(cls, raw)
+
+
+_PARTS: dict[str, type] = {
+    "architecture": Architecture,
+    "preprocessing": Preprocessing,
+    "inference": Inference,
+    "refinement": Refinement,
+}
