@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cellcount.core.records import CellClass, ImageRef
-from cellcount.data.smear_layout import WHITE_KINDS, Plane
-from cellcount.data.smear_spec import FieldSpec
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import FieldCounts, roll_up, unit_differential
 from cellcount.evaluation.classification import wilson_limits
+from cellcount.rendering.layout import WHITE_KINDS, Plane
+from cellcount.rendering.spec import FieldSpec
 
 ROWS = {
     "neutrophil": ("segmented_neutrophils", "band_forms"),

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 
 from cellcount import cli
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.models.classifier import create_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
@@ -29,6 +28,7 @@ from cellcount.models.classifier_card import (
 )
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import write_weights
+from cellcount.rendering.field import FieldSpec, render_field
 
 ROOT = Path(__file__).resolve().parent.parent
 DETECTOR = ROOT / "tests" / "golden" / "tiny.safetensors"

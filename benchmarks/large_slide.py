@@ -35,10 +35,10 @@ from scipy.spatial import cKDTree
 from cellcount.core.records import Detections
 from cellcount.core.tile_merge import merge
 from cellcount.core.tiles import split
-from cellcount.data.smear_layout import Plane
-from cellcount.data.synthetic import LABELS, FieldSpec, render_window, window_truth
 from cellcount.images.scale import RBC_DIAMETER_UM
 from cellcount.models.weights import read_card, resolve
+from cellcount.rendering.field import LABELS, FieldSpec, render_window, window_truth
+from cellcount.rendering.layout import Plane
 from cellcount.settings import DEFAULT_DETECTOR, DEFAULT_MAX_PIXELS
 
 Pixels = NDArray[np.uint8]

@@ -32,11 +32,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
 from cellcount.engines.field import FieldDetector
 from cellcount.images.scale import factor_from_um_per_px
 from cellcount.models.weights import resolve
+from cellcount.rendering.field import FieldSpec, render_field
 
 WIDTH_PX, HEIGHT_PX, RBC_PX = 320, 240, 80
 UM_PER_PX = 7.5 / RBC_PX

@@ -39,7 +39,6 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.engines.base import ENGINES, EngineOptions, has_detectron2, load_engine
 from cellcount.engines.cost import REFERENCE_SIZE_PX
 from cellcount.engines.field import FieldDetector
@@ -47,6 +46,7 @@ from cellcount.evaluation.detector import field_factor
 from cellcount.images.scale import resize
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.weights import resolve
+from cellcount.rendering.field import FieldSpec, render_field
 
 Pixels = NDArray[np.uint8]
 RBC_PX = 105.0

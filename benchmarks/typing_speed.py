@@ -31,7 +31,6 @@ from rich.console import Console
 from rich.table import Table
 
 from cellcount.core.records import Cells, Detections
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_types import CellTyper
 from cellcount.engines.classifier import CropClassifier, load_classifier
@@ -47,6 +46,7 @@ from cellcount.models.classifier_card import (
 from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_card, resolve
+from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.training.classifier_settings import classifier_recipe
 
 RBC_PX = 105.0

@@ -47,9 +47,9 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
     import numpy as np
 
     from cellcount.core.records import LabelledImage
-    from cellcount.data.synthetic import random_spec, render_field
     from cellcount.datasets.read import BLOOD_CLASSES, write_coco
     from cellcount.errors import UsageError
+    from cellcount.rendering.field import random_spec, render_field
 
     try:
         width, height = (int(x) for x in size.lower().split("x"))

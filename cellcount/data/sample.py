@@ -12,7 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from cellcount.core.records import LabelledImage
-from cellcount.data.synthetic import (
+from cellcount.datasets.writers import write_coco
+from cellcount.errors import UsageError
+from cellcount.rendering.field import (
     LABELS,
     FieldSpec,
     Illumination,
@@ -21,8 +23,6 @@ from cellcount.data.synthetic import (
     Stain,
     render_field,
 )
-from cellcount.datasets.writers import write_coco
-from cellcount.errors import UsageError
 
 JPEG_QUALITY = 92
 

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.engines.base import Engine
+from cellcount.rendering.field import FieldSpec, render_field
 
 REFERENCE_SIZE_PX = (640, 480)
 _SEED = 12

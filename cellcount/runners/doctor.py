@@ -22,10 +22,10 @@ from PIL import Image
 
 import cellcount
 from cellcount.data.sample import JPEG_QUALITY, SAMPLE_FIELDS
-from cellcount.data.synthetic import render_field
 from cellcount.datasets.read import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.models.weights import packaged_weights, read_any_card, sha256_of
+from cellcount.rendering.field import render_field
 from cellcount.runners.job import Job
 from cellcount.runners.watching import Silent
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings, RunSettings

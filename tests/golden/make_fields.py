@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from cellcount.data.synthetic import FieldSpec, render_field
+from cellcount.rendering.field import FieldSpec, render_field
 
 FOLDER = Path(__file__).parent / "fields"
 MANIFEST = """path,slide,specimen,um_per_px

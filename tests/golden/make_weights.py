@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from cellcount.core.records import CellClass
-from cellcount.data.synthetic import LABELS, random_spec, render_field
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.detector_card import Architecture, Card, Inference
 from cellcount.models.weights import write_weights
+from cellcount.rendering.field import LABELS, random_spec, render_field
 
 SEED, FIELDS, STEPS, BATCH, PEAK_RATE = 20, 80, 600, 2, 4e-3
 HEIGHT_PX, WIDTH_PX = 128, 160

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cellcount import cli
-from cellcount.data.synthetic import FieldSpec, RenderedField, render_field
+from cellcount.rendering.field import FieldSpec, RenderedField, render_field
 
 WIDTH_PX, HEIGHT_PX, DIAMETER_PX = 160, 120, 24
 

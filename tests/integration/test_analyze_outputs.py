@@ -16,9 +16,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from cellcount.core.records import CellClass
-from cellcount.data.synthetic import FieldSpec, RenderedField, render_field
 from cellcount.engines.base import choose_engine
 from cellcount.outputs.schema import CELLS_COLUMNS, check_table, counts_columns
+from cellcount.rendering.field import FieldSpec, RenderedField, render_field
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellcount.data.synthetic import FieldSpec, render_field
+from cellcount.rendering.field import FieldSpec, render_field
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

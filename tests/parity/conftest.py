@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cellcount.data.synthetic import LABELS, FieldSpec, render_field
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.detector_card import Architecture, Refinement
 from cellcount.models.weights import read_card, write_weights
+from cellcount.rendering.field import LABELS, FieldSpec, render_field
 
 Pixels = NDArray[np.uint8]
 Targets = list[dict[str, Tensor]]

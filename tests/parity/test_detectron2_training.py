@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from cellcount.cli import main
-from cellcount.data.synthetic import LABELS, FieldSpec, RenderedField, render_field
 from cellcount.engines.base import EngineOptions, engine_module
 from cellcount.engines.detector import Detector
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.models.detector_card import Card
 from cellcount.models.weights import read_card
+from cellcount.rendering.field import LABELS, FieldSpec, RenderedField, render_field
 
 pytestmark = pytest.mark.detectron2
 

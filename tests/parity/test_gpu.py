@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.engines.base import Engine, EngineOptions, load_engine
 from cellcount.models.weights import packaged_weights, read_card
+from cellcount.rendering.field import FieldSpec, render_field
 
 pytestmark = pytest.mark.gpu
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cellcount.data.sample import SAMPLE_FIELDS, write_samples
-from cellcount.data.synthetic import LABELS, SAMPLE_SEEDS, RenderedField
+from cellcount.rendering.field import LABELS, SAMPLE_SEEDS, RenderedField
 
 FOLDER = Path(__file__).resolve().parents[3] / "sample_data"
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from cellcount.data.shift import SHIFTS
-from cellcount.data.synthetic import FieldSpec, render_field
 from cellcount.errors import UsageError
 from cellcount.images.stain import (
     LARGEST_GAIN,
@@ -22,6 +21,7 @@ from cellcount.images.stain import (
     with_dyes,
 )
 from cellcount.images.stain_reference import load_stain_reference, stain_references
+from cellcount.rendering.field import FieldSpec, render_field
 
 GLASS = np.array([232.0, 228.0, 236.0])
 NUCLEAR = np.array([0.55, 0.80, 0.24])

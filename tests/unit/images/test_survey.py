@@ -11,11 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef
-from cellcount.data.synthetic import FieldSpec, Illumination, render_field
 from cellcount.images.quality import measure_quality
 from cellcount.images.survey import survey, survey_quality
 from cellcount.images.white_balance import white_balance_gains
 from cellcount.images.whole_slide import Scan, open_scan
+from cellcount.rendering.field import FieldSpec, Illumination, render_field
 
 RBC_PX = 24.0
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from cellcount.core.records import LabelledImage
-from cellcount.data.synthetic import LABELS, FieldSpec, render_field
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.rendering.field import LABELS, FieldSpec, render_field
 from cellcount.training.classifier_settings import ClassifierTraining, classifier_recipe
 from cellcount.training.settings import DetectorTraining, from_recipe
 

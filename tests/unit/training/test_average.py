@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from cellcount.core.records import LabelledImage
-from cellcount.data.synthetic import LABELS
 from cellcount.datasets.writers import write_coco
 from cellcount.errors import WeightsError
 from cellcount.models.weights import read_weights, sha256_of, write_weights
+from cellcount.rendering.field import LABELS
 from cellcount.training.average import average, average_files
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.data.smear_spec import FieldSpec
+from cellcount.rendering.spec import FieldSpec
 
 N_ANGLES = 256
 ANGLES = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cellcount.data.smear_layout import N_ANGLES, Cell
-from cellcount.data.smear_spec import FieldSpec, Rgb
+from cellcount.rendering.layout import N_ANGLES, Cell
+from cellcount.rendering.spec import FieldSpec, Rgb
 
 Floats = NDArray[np.float32]
 _EOSIN = np.array([0.04, 0.32, 0.26], np.float32)[:, None, None]

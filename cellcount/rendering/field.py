@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cellcount.data.render_cells import Brush, Canvas, texture_bank
-from cellcount.data.smear_layout import Cell, Plane
-from cellcount.data.smear_spec import (
+from cellcount.rendering.layout import Cell, Plane
+from cellcount.rendering.paint import Brush, Canvas, texture_bank
+from cellcount.rendering.spec import (
     SAMPLE_SEEDS,
     FieldSpec,
     Illumination,

@@ -10,9 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cellcount.data.render_cells import Brush, Canvas
-from cellcount.data.smear_layout import WHITE_KINDS, Cell, Plane
-from cellcount.data.synthetic import (
+from cellcount.rendering.field import (
     LABELS,
     SAMPLE_SEEDS,
     FieldSpec,
@@ -24,6 +22,8 @@ from cellcount.data.synthetic import (
     render_window,
     window_truth,
 )
+from cellcount.rendering.layout import WHITE_KINDS, Cell, Plane
+from cellcount.rendering.paint import Brush, Canvas
 
 BUSY = FieldSpec(
     width_px=500,

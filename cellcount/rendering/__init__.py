@@ -1,0 +1,1 @@
+"""Rendered smear fields with exact truth, for tests, samples and training."""
