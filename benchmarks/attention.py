@@ -49,7 +49,7 @@ from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detection import evaluate_detections

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.images.scale import factor_from_um_per_px
 from cellcount.models.weights import resolve
 from cellcount.rendering.field import FieldSpec, render_field

@@ -26,7 +26,7 @@ from rich.table import Table
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.models.detector_card import Card
 from cellcount.models.weights import resolve
 from cellcount.rendering.field import random_spec, render_field

@@ -33,7 +33,7 @@ from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import read_pixels
 from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of
 from cellcount.evaluation.matching import Truth

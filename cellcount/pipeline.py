@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from cellcount import __version__
 from cellcount.core.cells import cells_from_detections
 from cellcount.core.records import CellClass, Cells, ImageRef, ImageResult, Picture, Quality
-from cellcount.engines.cell_types import CellTyper
-from cellcount.engines.field import FieldDetector, Found
+from cellcount.engines.cell_typer import CellTyper
+from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.engines.red_cells import red_cell_diameter_px
-from cellcount.engines.scan import Tell, detect_on_scan
+from cellcount.engines.slide_detector import Tell, detect_on_scan
 from cellcount.errors import CellcountError
 from cellcount.images.quality import measure_quality
 from cellcount.images.read import read_image

@@ -67,7 +67,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     Images pass through exactly the steps of analyze; each is scaled as a slide of its own.
     """
     from cellcount.engines.base import EngineOptions, load_engine
-    from cellcount.engines.field import FieldDetector
+    from cellcount.engines.field_detector import FieldDetector
     from cellcount.evaluation.detector import evaluate_detector, robustness_variants
     from cellcount.evaluation.variants import ORIGINAL, with_stain
     from cellcount.files.atomic import check_writable
@@ -201,7 +201,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     import numpy as np
 
     from cellcount.engines.base import EngineOptions
-    from cellcount.engines.classifier import load_classifier
+    from cellcount.engines.crop_classifier import load_classifier
     from cellcount.evaluation.classifier import RESIZES, score, type_labelled
     from cellcount.evaluation.true_types import true_types
     from cellcount.evaluation.variants import ORIGINAL, variants, with_stain

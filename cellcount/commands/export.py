@@ -35,7 +35,7 @@ def models_export(model: str, format_: str, out: Path, plugins: Path | None) -> 
     from cellcount.models.weights import resolve
 
     engine_module(format_)  # says what is missing where it is not installed
-    from cellcount.engines.detectron2 import export
+    from cellcount.engines.detectron2.engine import export
 
     for path in export(resolve(model), out, plugins):
         click.echo(f"wrote {path}")

@@ -20,13 +20,13 @@ from cellcount.core.records import Detections
 from cellcount.errors import CellcountError, UsageError
 
 if TYPE_CHECKING:
-    from cellcount.engines.detector import Detector
+    from cellcount.engines.detector_model import Detector
     from cellcount.models.detector_card import Card
     from cellcount.models.trunk import Trunk
 
 ENGINES = {
     "torchvision": "cellcount.engines.torchvision",
-    "detectron2": "cellcount.engines.detectron2",
+    "detectron2": "cellcount.engines.detectron2.engine",
 }
 #: What is said of Detectron2 in the README, and where it is asked for without being there.
 DETECTRON2_IS_EXTRA = (

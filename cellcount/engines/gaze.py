@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from cellcount.core.boxes import clip, pairwise_iou
 from cellcount.core.tiles import Tile
-from cellcount.engines.batches import BatchedEngine
-from cellcount.engines.field import FieldDetector, cut
+from cellcount.engines.batching import BatchedEngine
+from cellcount.engines.field_detector import FieldDetector, cut
 from cellcount.errors import CellcountError, UsageError
 from cellcount.models.attention import AttentionRefinement, Refined
 from cellcount.outputs.gaze import Gaze

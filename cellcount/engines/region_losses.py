@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 -- torch's own idiom
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import generalized_box_iou_loss
 
-from cellcount.engines.second_look import placed_boxes
+from cellcount.engines.attention_refinement import placed_boxes
 
 #: Weight of the box loss, which is a sum over foreground divided by all sampled regions.
 BOX_WEIGHT = 6.0

@@ -25,12 +25,8 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import roi_align
 
-from cellcount.engines import samples
-from cellcount.engines.base import EngineOptions
-from cellcount.engines.batches import BatchedEngine
-from cellcount.engines.detector import Detector, Parts
-from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
-from cellcount.engines.second_look import (
+from cellcount.engines import training_samples
+from cellcount.engines.attention_refinement import (
     Describe,
     Field,
     Seen,
@@ -38,6 +34,10 @@ from cellcount.engines.second_look import (
     second_look_losses,
     with_steps,
 )
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.batching import BatchedEngine
+from cellcount.engines.detector_model import Detector, Parts
+from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import Architecture, Card, Inference
@@ -92,7 +92,7 @@ class AlignedPooler(nn.Module):
                 rois[chosen],
                 self.output_size,
                 1 / stride,
-                samples.POOL_SAMPLES,
+                training_samples.POOL_SAMPLES,
                 aligned=True,
             )
             pooled[chosen] = part.to(pooled.dtype)
@@ -136,12 +136,18 @@ def build_rpn(
     return RegionProposalNetwork(
         anchors,
         Float32RPNHead(channels, per_place),
-        fg_iou_thresh=samples.ANCHOR_IOU,
-        bg_iou_thresh=samples.NO_ANCHOR_IOU,
-        batch_size_per_image=samples.ANCHORS,
-        positive_fraction=samples.ANCHORS_ON_CELLS,
-        pre_nms_top_n={"training": samples.PROPOSALS_BEFORE, "testing": inference.rpn_pre_nms},
-        post_nms_top_n={"training": samples.PROPOSALS_AFTER, "testing": inference.rpn_post_nms},
+        fg_iou_thresh=training_samples.ANCHOR_IOU,
+        bg_iou_thresh=training_samples.NO_ANCHOR_IOU,
+        batch_size_per_image=training_samples.ANCHORS,
+        positive_fraction=training_samples.ANCHORS_ON_CELLS,
+        pre_nms_top_n={
+            "training": training_samples.PROPOSALS_BEFORE,
+            "testing": inference.rpn_pre_nms,
+        },
+        post_nms_top_n={
+            "training": training_samples.PROPOSALS_AFTER,
+            "testing": inference.rpn_post_nms,
+        },
         nms_thresh=inference.rpn_nms_iou,
         score_thresh=inference.rpn_score_floor,
     )
@@ -156,10 +162,10 @@ def build_roi_heads(
         AlignedPooler(trunk.strides, architecture.pool_size),
         TwoMLPHead(pooled, architecture.head_dim),
         Float32Predictor(architecture.head_dim, num_classes + 1),
-        fg_iou_thresh=samples.REGION_IOU,
-        bg_iou_thresh=samples.REGION_IOU,
-        batch_size_per_image=samples.REGIONS,
-        positive_fraction=samples.REGIONS_ON_CELLS,
+        fg_iou_thresh=training_samples.REGION_IOU,
+        bg_iou_thresh=training_samples.REGION_IOU,
+        batch_size_per_image=training_samples.REGIONS,
+        positive_fraction=training_samples.REGIONS_ON_CELLS,
         bbox_reg_weights=None,
         score_thresh=inference.score_floor,
         nms_thresh=inference.nms_iou,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cellcount.core.records import ImageRef
 from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crops import LabelledCrop
-from cellcount.engines.cell_types import field_crops
-from cellcount.engines.classifier import TypeMap, prepare_picture
+from cellcount.engines.cell_typer import field_crops
+from cellcount.engines.crop_classifier import TypeMap, prepare_picture
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.evaluation.calibration import probs_at
 from cellcount.evaluation.classification import (

@@ -24,8 +24,8 @@ from torch import nn
 
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.classifier import CropClassifier, load_classifier
 from cellcount.engines.cost import flops_of_module
+from cellcount.engines.crop_classifier import CropClassifier, load_classifier
 from cellcount.errors import AnnotationError, CellcountError, UsageError
 from cellcount.evaluation.classification import ClassificationReport
 from cellcount.evaluation.classifier import score, type_labelled

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Detections, LabelledImage
 from cellcount.data.dataset import read_pixels
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_detections
 from cellcount.evaluation.variants import ORIGINAL, Variant, variants

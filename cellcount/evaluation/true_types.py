@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cellcount.datasets.crops import CropSet, LabelledCrop
-from cellcount.engines.classifier import TypeMap, type_map
+from cellcount.engines.crop_classifier import TypeMap, type_map
 from cellcount.errors import AnnotationError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.taxonomy import (

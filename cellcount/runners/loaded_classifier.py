@@ -10,7 +10,7 @@ from typing import Any
 
 from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.classifier import CropClassifier, TypeMap, load_classifier, type_map
+from cellcount.engines.crop_classifier import CropClassifier, TypeMap, load_classifier, type_map
 from cellcount.errors import UsageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import Card

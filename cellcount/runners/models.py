@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
-from cellcount.engines.cell_types import CellTyper
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.cell_typer import CellTyper
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.models.weights import resolve, sha256_of
 from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.settings import AnalyzeSettings

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cellcount.core.records import Detections
     from cellcount.engines.base import Engine
-    from cellcount.engines.classifier import CropClassifier
+    from cellcount.engines.crop_classifier import CropClassifier
     from cellcount.models.classifier_card import ClassifierCard
     from cellcount.models.detector_card import Card
 
@@ -35,7 +35,7 @@ def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
         plugins: folder that holds its backbone or classifier, where that is a plugin.
     """
     from cellcount.engines.base import EngineOptions, load_engine
-    from cellcount.engines.classifier import load_classifier
+    from cellcount.engines.crop_classifier import load_classifier
     from cellcount.models.detector_card import Card
     from cellcount.models.weights import read_any_card
 

@@ -21,7 +21,7 @@ import torch
 
 from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError, WeightsError
 from cellcount.evaluation.detector import detect_set
 from cellcount.evaluation.thresholds import zero_bias_thresholds

@@ -20,7 +20,7 @@ from cellcount.datasets.crop_writer import write_crop_table
 from cellcount.datasets.crops import CropSet
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.classifier import load_classifier
+from cellcount.engines.crop_classifier import load_classifier
 from cellcount.engines.devices import choose_device
 from cellcount.evaluation.classification import evaluate_classification
 from cellcount.evaluation.classification_report import ClassificationReport

@@ -21,7 +21,7 @@ from cellcount.data.crop_augment import CROP_AUGMENTS
 from cellcount.data.crops import CropDataset, CropWindow, placed_cells
 from cellcount.data.sampling import Balance, Draw, class_weights
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.classifier import CropClassifier
+from cellcount.engines.crop_classifier import CropClassifier
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import write_weights

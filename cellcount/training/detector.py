@@ -18,9 +18,9 @@ from cellcount.core.records import Detections
 from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineModule, EngineOptions, engine_module
-from cellcount.engines.detector import Detector
+from cellcount.engines.detector_model import Detector
 from cellcount.engines.devices import choose_device
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector import truth_of

@@ -25,7 +25,7 @@ from cellcount.data.crop_augment import CROP_AUGMENTS
 from cellcount.data.crops import CropDataset
 from cellcount.data.sampling import Balance, Draw, resample
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.classifier import CropClassifier
+from cellcount.engines.crop_classifier import CropClassifier
 from cellcount.models.backbone import load_pretrained
 from cellcount.models.classifier import OneVersusRest, build_classifier
 from cellcount.models.classifier_card import ClassifierCard

@@ -179,7 +179,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 def test_an_interruption_leaves_the_old_table(
     crops: Path, classify: Classify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellcount.engines.classifier import CropClassifier
+    from cellcount.engines.crop_classifier import CropClassifier
 
     Path("t.csv").write_text("old")
 
@@ -195,7 +195,7 @@ def test_an_interruption_leaves_the_old_table(
 def test_a_classifier_that_fails_fails_pictures_not_the_run(
     crops: Path, classify: Classify, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellcount.engines.classifier import CropClassifier
+    from cellcount.engines.crop_classifier import CropClassifier
 
     (crops / "a.png").write_bytes(b"")
 

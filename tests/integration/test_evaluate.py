@@ -15,7 +15,7 @@ from cellcount import cli
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.read import BLOOD_CLASSES, write_coco
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector import field_factor
 from cellcount.rendering.field import LABELS, FieldSpec, render_field

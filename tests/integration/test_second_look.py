@@ -14,7 +14,7 @@ from cellcount import cli
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.read import BLOOD_CLASSES, write_coco
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.gaze import gaze_at
 from cellcount.outputs.gaze import Gaze, draw_gaze
 

@@ -15,14 +15,14 @@ from torchvision.models.detection.image_list import ImageList
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
-from cellcount.engines import samples, second_look
+from cellcount.engines import attention_refinement, training_samples
 from cellcount.engines.base import EngineOptions, engine_module, load_engine
-from cellcount.engines.detectron2_weights import from_detectron2
+from cellcount.engines.detectron2.state_dict import from_detectron2
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.weights import check_state, read_card, read_weights, write_weights
 
 if TYPE_CHECKING:
-    from cellcount.engines.detectron2 import Detectron2Detector
+    from cellcount.engines.detectron2.engine import Detectron2Detector
 
 pytestmark = pytest.mark.detectron2
 
@@ -85,7 +85,7 @@ def test_features_and_anchors(random_weights: Path, rendered: tuple[list[Pixels]
 def test_pooled_regions_and_class_logits(
     random_weights: Path, rendered: tuple[list[Pixels], Targets]
 ) -> None:
-    from cellcount.engines.detectron2_api import Boxes, Instances
+    from cellcount.engines.detectron2.api import Boxes, Instances
 
     ours, theirs = pair_of(random_weights)
     heads: Any = ours.roi_heads
@@ -201,9 +201,9 @@ def step(models: Pair, images: Tensor, targets: Targets, rate: float) -> list[di
 @pytest.fixture
 def all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training looks at every anchor and every region, so that nothing is drawn."""
-    monkeypatch.setattr(samples, "ANCHORS", 200_000)
-    monkeypatch.setattr(samples, "REGIONS", 20_000)
-    monkeypatch.setattr(second_look, "_SAMPLED_PER_IMAGE", 20_000)
+    monkeypatch.setattr(training_samples, "ANCHORS", 200_000)
+    monkeypatch.setattr(training_samples, "REGIONS", 20_000)
+    monkeypatch.setattr(attention_refinement, "_SAMPLED_PER_IMAGE", 20_000)
 
 
 @pytest.mark.usefixtures("all_samples")

@@ -35,7 +35,7 @@ def test_an_exported_model_loads_in_the_default_predictor(
         from detectron2.config import get_cfg
         from detectron2.engine import DefaultPredictor
 
-        from cellcount.engines.detectron2 import add_config
+        from cellcount.engines.detectron2.engine import add_config
 
         cfg = get_cfg()
         add_config(cfg)
@@ -58,7 +58,7 @@ def test_the_trunk_serves_detectron2s_own_heads(
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 
-    from cellcount.engines.detectron2 import add_config
+    from cellcount.engines.detectron2.engine import add_config
 
     cfg = get_cfg()
     add_config(cfg)
@@ -78,7 +78,7 @@ def test_the_trunk_serves_detectron2s_own_heads(
 
 
 def test_strides_that_do_not_double_are_refused(golden: Path) -> None:
-    from cellcount.engines.detectron2 import config_of
+    from cellcount.engines.detectron2.engine import config_of
     from cellcount.errors import WeightsError
 
     architecture = dataclasses.replace(read_card(golden).architecture, strides=(4, 8, 32))

@@ -12,7 +12,7 @@ import torch
 
 from cellcount.cli import main
 from cellcount.engines.base import EngineOptions, engine_module
-from cellcount.engines.detector import Detector
+from cellcount.engines.detector_model import Detector
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.models.detector_card import Card
 from cellcount.models.weights import read_card

@@ -14,9 +14,9 @@ from PIL import Image
 
 from cellcount.core.records import Detections, ImageRef, Picture
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cell_types import CellTyper
-from cellcount.engines.classifier import load_classifier
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.cell_typer import CellTyper
+from cellcount.engines.crop_classifier import load_classifier
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.images.quality import measure_quality
 from cellcount.pipeline import (
     CAP_CAUTION,

@@ -13,8 +13,8 @@ from cellcount.data.crop_augment import CROP_AUGMENTS
 from cellcount.data.crops import CropDataset, CropWindow, PlacedCell, placed_cells
 from cellcount.data.sampling import Draw
 from cellcount.datasets.crops import LabelledCrop
-from cellcount.engines.cell_types import field_crops
-from cellcount.engines.classifier import prepare_picture
+from cellcount.engines.cell_typer import field_crops
+from cellcount.engines.crop_classifier import prepare_picture
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.models.classifier_card import (
     ClassifierCard,

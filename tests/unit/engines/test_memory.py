@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cellcount.core.records import Detections, ImageRef
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.devices import in_batches, is_out_of_memory
-from cellcount.engines.field import FieldDetector
-from cellcount.engines.scan import detect_on_scan
+from cellcount.engines.field_detector import FieldDetector
+from cellcount.engines.slide_detector import detect_on_scan
 from cellcount.errors import DeviceMemoryError
 from cellcount.images.whole_slide import open_scan
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine, load
 from cellcount.models.weights import read_weights, write_weights
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cellcount.core.records import LabelledImage
 from cellcount.data.shift import SHIFTS
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detector import (
     RESIZES,
     detect_set,

@@ -13,8 +13,8 @@ from scipy.special import softmax
 from cellcount.data.shift import SHIFTS, resized
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cell_types import field_crops
-from cellcount.engines.classifier import (
+from cellcount.engines.cell_typer import field_crops
+from cellcount.engines.crop_classifier import (
     CropClassifier,
     load_classifier,
     prepare_picture,

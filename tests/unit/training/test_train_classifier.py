@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from cellcount.datasets.crops import CropSet, LabelledCrop, read_crops
 from cellcount.differential.confusion import confusion_of_card
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.classifier import load_classifier, prepare_picture
+from cellcount.engines.crop_classifier import load_classifier, prepare_picture
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.classifier_card import ClassifierArchitecture
 from cellcount.models.weights import read_classifier_card

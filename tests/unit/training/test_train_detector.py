@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from cellcount.core.records import ImageRef, LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector import truth_of

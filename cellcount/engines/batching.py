@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.detector import Detector
+from cellcount.engines.detector_model import Detector
 from cellcount.engines.devices import (
     DEFAULT_BATCH,
     choose_device,

@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cellcount.engines import samples
-from cellcount.engines.detectron2_api import CfgNode, get_cfg
+from cellcount.engines import training_samples
+from cellcount.engines.detectron2.api import CfgNode, get_cfg
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.errors import WeightsError
 from cellcount.models.detector_card import Card
@@ -87,7 +87,7 @@ def settings_of(card: Card, plugin_folder: Path | None = None) -> dict[str, Any]
                 "NUM_FC": 2,
                 "FC_DIM": architecture.head_dim,
                 "POOLER_RESOLUTION": architecture.pool_size,
-                "POOLER_SAMPLING_RATIO": samples.POOL_SAMPLES,
+                "POOLER_SAMPLING_RATIO": training_samples.POOL_SAMPLES,
                 "POOLER_TYPE": "ROIAlignV2",
                 "BBOX_REG_LOSS_TYPE": "giou",
                 "BBOX_REG_LOSS_WEIGHT": BOX_WEIGHT,
@@ -117,15 +117,15 @@ def _rpn(card: Card, names: list[str]) -> dict[str, Any]:
     inference = card.inference
     return {
         "IN_FEATURES": names,
-        "IOU_THRESHOLDS": [samples.NO_ANCHOR_IOU, samples.ANCHOR_IOU],
-        "BATCH_SIZE_PER_IMAGE": samples.ANCHORS,
-        "POSITIVE_FRACTION": samples.ANCHORS_ON_CELLS,
-        "PRE_NMS_TOPK_TRAIN": samples.PROPOSALS_BEFORE,
+        "IOU_THRESHOLDS": [training_samples.NO_ANCHOR_IOU, training_samples.ANCHOR_IOU],
+        "BATCH_SIZE_PER_IMAGE": training_samples.ANCHORS,
+        "POSITIVE_FRACTION": training_samples.ANCHORS_ON_CELLS,
+        "PRE_NMS_TOPK_TRAIN": training_samples.PROPOSALS_BEFORE,
         "PRE_NMS_TOPK_TEST": inference.rpn_pre_nms,
-        "POST_NMS_TOPK_TRAIN": samples.PROPOSALS_AFTER,
+        "POST_NMS_TOPK_TRAIN": training_samples.PROPOSALS_AFTER,
         "POST_NMS_TOPK_TEST": inference.rpn_post_nms,
         "NMS_THRESH": float(inference.rpn_nms_iou),
-        "SMOOTH_L1_BETA": samples.ANCHOR_LOSS_BETA,
+        "SMOOTH_L1_BETA": training_samples.ANCHOR_LOSS_BETA,
     }
 
 
@@ -135,9 +135,9 @@ def _roi_heads(card: Card, names: list[str]) -> dict[str, Any]:
         "NAME": "CellCountROIHeads",
         "IN_FEATURES": names,
         "NUM_CLASSES": len(card.classes),
-        "IOU_THRESHOLDS": [samples.REGION_IOU],
-        "BATCH_SIZE_PER_IMAGE": samples.REGIONS,
-        "POSITIVE_FRACTION": samples.REGIONS_ON_CELLS,
+        "IOU_THRESHOLDS": [training_samples.REGION_IOU],
+        "BATCH_SIZE_PER_IMAGE": training_samples.REGIONS,
+        "POSITIVE_FRACTION": training_samples.REGIONS_ON_CELLS,
         "SCORE_THRESH_TEST": float(inference.score_floor),
         "NMS_THRESH_TEST": float(inference.nms_iou),
     }

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Cells, CellTypes, Detections
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cell_types import CellTyper, cell_types, field_crops
-from cellcount.engines.classifier import CropClassifier, load_classifier, prepare_picture, type_map
+from cellcount.engines.cell_typer import CellTyper, cell_types, field_crops
+from cellcount.engines.crop_classifier import (
+    CropClassifier,
+    load_classifier,
+    prepare_picture,
+    type_map,
+)
 from cellcount.errors import UsageError
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import Interpolation, surroundings, window

@@ -10,7 +10,7 @@ import pytest
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
-from cellcount.engines.field import FieldDetector
+from cellcount.engines.field_detector import FieldDetector
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField

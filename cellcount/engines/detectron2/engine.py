@@ -14,20 +14,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cellcount.engines.attention_refinement import with_steps
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.batches import BatchedEngine
-from cellcount.engines.detector import Detector, Parts
-from cellcount.engines.detectron2_api import (
+from cellcount.engines.batching import BatchedEngine
+from cellcount.engines.detector_model import Detector, Parts
+from cellcount.engines.detectron2.api import (
     Boxes,
     CfgNode,
     EventStorage,
     Instances,
     build_from_config,
 )
-from cellcount.engines.detectron2_config import add_config, config_of, settings_of
-from cellcount.engines.detectron2_parts import CellCountRCNN
-from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
-from cellcount.engines.second_look import with_steps
+from cellcount.engines.detectron2.config import add_config, config_of, settings_of
+from cellcount.engines.detectron2.parts import CellCountRCNN
+from cellcount.engines.detectron2.state_dict import from_detectron2, to_detectron2
 from cellcount.files.atomic import atomic_write
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import Card
@@ -167,7 +167,7 @@ def _usage(card: Card) -> str:
     """What stands above the settings: how to use them."""
     return f"""\
 # {card.name} {card.version}, exported by cellcount for Detectron2:
-#   from cellcount.engines.detectron2 import add_config  # registers the parts named below
+#   from cellcount.engines.detectron2.engine import add_config  # registers the parts named below
 #   cfg = get_cfg(); add_config(cfg); cfg.merge_from_file("{CONFIG_FILE}")
 #   found = DefaultPredictor(cfg)(image_bgr)["instances"]
 # Images are expected at the model's scale, red cells {card.rbc_diameter_px:g} px across, and

@@ -20,10 +20,10 @@ from cellcount.core.boxes import pairwise_iou
 from cellcount.core.cells import cells_from_detections
 from cellcount.core.records import ImageRef
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.engines.cell_types import CellTyper
-from cellcount.engines.classifier import load_classifier
-from cellcount.engines.field import FieldDetector, Found
-from cellcount.engines.scan import detect_on_scan, is_empty
+from cellcount.engines.cell_typer import CellTyper
+from cellcount.engines.crop_classifier import load_classifier
+from cellcount.engines.field_detector import FieldDetector, Found
+from cellcount.engines.slide_detector import detect_on_scan, is_empty
 from cellcount.images.white_balance import white_balance_gains
 from cellcount.images.whole_slide import Scan, open_scan
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Cells, CellTypes
 from cellcount.core.tiles import split
-from cellcount.engines.classifier import CropClassifier, TypeMap, central_crop
+from cellcount.engines.crop_classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
 from cellcount.images.tiff_windows import Rect
 from cellcount.images.white_balance import apply_gains, white_balance_gains

@@ -16,7 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cellcount.engines.detectron2_api import (
+from cellcount.engines.attention_refinement import (
+    Describe,
+    Field,
+    Seen,
+    look_again,
+    placed_boxes,
+    second_look_losses,
+)
+from cellcount.engines.detectron2.api import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
     PROPOSAL_GENERATOR_REGISTRY,
@@ -33,16 +41,8 @@ from cellcount.engines.detectron2_api import (
     configurable,
     fast_rcnn_inference,
 )
-from cellcount.engines.detectron2_config import card_of, plugin_folder_of
+from cellcount.engines.detectron2.config import card_of, plugin_folder_of
 from cellcount.engines.region_losses import BOX_WEIGHT
-from cellcount.engines.second_look import (
-    Describe,
-    Field,
-    Seen,
-    look_again,
-    placed_boxes,
-    second_look_losses,
-)
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
 from cellcount.models.trunk import Trunk

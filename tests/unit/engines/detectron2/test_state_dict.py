@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cellcount.engines.detectron2_weights import from_detectron2, to_detectron2
+from cellcount.engines.detectron2.state_dict import from_detectron2, to_detectron2
 from cellcount.errors import WeightsError
 from cellcount.models.detector_card import Architecture
 from cellcount.models.weights import read_weights

@@ -21,7 +21,7 @@ from PIL import Image
 
 from cellcount.core.records import Detections
 from cellcount.core.tiles import Tile
-from cellcount.engines.field import FieldDetector, Found
+from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.images.quality import COARSE_PX, density_above_glass
 from cellcount.images.scale import resize
 from cellcount.images.tiff_windows import Rect
