@@ -78,7 +78,7 @@ def options(command: click.Command) -> set[str]:
 def column_table(table: str) -> str:
     """The table that outputs.schema declares, for the packaged blood model and any classifier."""
     from cellcount.core.records import CellClass
-    from cellcount.outputs import schema
+    from cellcount.outputs import columns
     from cellcount.outputs.control_log import CONTROL_COLUMNS
     from cellcount.outputs.review_tables import CORRECTIONS_COLUMNS, HISTORY_COLUMNS
     from cellcount.outputs.slide_columns import SLIDES_COLUMNS
@@ -89,15 +89,15 @@ def column_table(table: str) -> str:
         CellClass("platelet", "platelet", "platelets"),
     )
     columns = {
-        "counts": schema.counts_columns(blood, (CellClass("TYPE", "TYPE", "TYPE"),)),
-        "cells": schema.TYPED_CELLS_COLUMNS,
-        "types": schema.PICTURE_TYPES_COLUMNS,
+        "counts": columns.counts_columns(blood, (CellClass("TYPE", "TYPE", "TYPE"),)),
+        "cells": columns.TYPED_CELLS_COLUMNS,
+        "types": columns.PICTURE_TYPES_COLUMNS,
         "slides": SLIDES_COLUMNS,
         "corrections": CORRECTIONS_COLUMNS,
         "history": HISTORY_COLUMNS,
         "control": CONTROL_COLUMNS,
     }
-    return schema.markdown(columns[table]).strip()
+    return columns.markdown(columns[table]).strip()
 
 
 Settings = type[DetectorTraining] | type[ClassifierTraining]

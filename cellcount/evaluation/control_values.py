@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cellcount.evaluation.westgard import FEWEST_RUNS, Drift, drift_of
-from cellcount.outputs.schema import Value
+from cellcount.outputs.columns import Value
 
 Row = Mapping[str, Value]
 

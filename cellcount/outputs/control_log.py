@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cellcount.errors import OutputError
-from cellcount.outputs.schema import Column, Value
+from cellcount.outputs.columns import Column, Value
 
 CONTROL_COLUMNS = (
     Column("run", "int", "", "number of the row, from 1"),

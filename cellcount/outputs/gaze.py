@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cellcount.files.atomic import atomic_write
-from cellcount.outputs.legend import Entry, draw_strip
-from cellcount.outputs.outlines import (
+from cellcount.outputs.pictures.legend import Entry, draw_strip
+from cellcount.outputs.pictures.shapes import (
     INK,
     WHITE,
     Box,

@@ -20,8 +20,8 @@ from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes, ImageResu
 from cellcount.datasets.writers import voc_tree, yolo_lines
 from cellcount.files.atomic import atomic_write
 from cellcount.images.file_types import IMAGE_SUFFIXES
-from cellcount.outputs.annotate import mirrored_path
-from cellcount.outputs.outlines import look_of
+from cellcount.outputs.pictures.annotate import mirrored_path
+from cellcount.outputs.pictures.shapes import look_of
 from cellcount.outputs.typed import type_values
 
 # Ids of cells are made from the image's name and the cell's number, so they stay the same.

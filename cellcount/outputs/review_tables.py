@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cellcount.outputs.schema import CELLS_COLUMNS, TYPE_COLUMNS, Column, Separator, Value
+from cellcount.outputs.columns import CELLS_COLUMNS, TYPE_COLUMNS, Column, Separator, Value
 from cellcount.outputs.tables import single, write_table
 from cellcount.store.reviews import StoredReview
 

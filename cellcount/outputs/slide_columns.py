@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cellcount.differential.figures import ASSESSMENTS, KINDS
 from cellcount.differential.rollup import LEVELS
-from cellcount.outputs.schema import Column
+from cellcount.outputs.columns import Column
 
 SLIDES_COLUMNS = (
     Column(

@@ -13,8 +13,7 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult, ReviewerType
 from cellcount.differential.field_quality import measures_of
 from cellcount.files.atomic import atomic_write
-from cellcount.outputs.parquet import is_parquet, write_parquet
-from cellcount.outputs.schema import (
+from cellcount.outputs.columns import (
     CELLS_COLUMNS,
     PICTURE_TYPES_COLUMNS,
     TYPED_CELLS_COLUMNS,
@@ -23,6 +22,7 @@ from cellcount.outputs.schema import (
     Value,
     counts_columns,
 )
+from cellcount.outputs.parquet import is_parquet, write_parquet
 from cellcount.outputs.typed import label_values, type_values
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult
-from cellcount.outputs.schema import REVIEW_COLUMNS, TYPE_COLUMNS, Value
+from cellcount.outputs.columns import REVIEW_COLUMNS, TYPE_COLUMNS, Value
 
 
 def type_values(said: CellTypes, types: Sequence[CellClass]) -> dict[str, list[Value]]:

@@ -33,8 +33,8 @@ from cellcount.evaluation.control_values import (
     watch,
 )
 from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
+from cellcount.outputs.columns import Value
 from cellcount.outputs.control_log import append_to_log, check_sound, read_control_log
-from cellcount.outputs.schema import Value
 from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load_any
 from cellcount.runners.dry_run import Memory
 from cellcount.runners.job import Job

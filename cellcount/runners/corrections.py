@@ -12,7 +12,7 @@ from pathlib import Path
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, read_grid
-from cellcount.outputs.schema import Value
+from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
 from cellcount.runners.review_export import check_of_cell, vocabulary_of
 from cellcount.runners.stored_results import StoredResults

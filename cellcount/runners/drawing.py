@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageResult
-from cellcount.outputs.annotate import annotated_path, mirrored_path, write_annotated
 from cellcount.outputs.image_exports import write_geojson
+from cellcount.outputs.pictures.annotate import annotated_path, mirrored_path, write_annotated
 from cellcount.pipeline import Loaded
 from cellcount.runners.local import Work
 from cellcount.runners.writing import Telling

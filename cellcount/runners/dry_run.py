@@ -11,7 +11,7 @@ from cellcount.core.records import ImageResult, Picture
 from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
 from cellcount.images.survey import survey
-from cellcount.outputs.annotate import annotate
+from cellcount.outputs.pictures.annotate import annotate
 from cellcount.pipeline import Loaded, Pipeline, SlideScales, load_any
 from cellcount.runners.job import Job
 from cellcount.store.journal import Json

@@ -13,9 +13,9 @@ from cellcount.outputs.image_exports import (
     write_voc_annotations,
     write_yolo_labels,
 )
-from cellcount.outputs.manifest import NotDone
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.pseudonyms import Pseudonyms, check_key_place
+from cellcount.outputs.run_record import NotDone
 from cellcount.settings import OutputSettings
 
 Results = Callable[[], Iterator[ImageResult]]

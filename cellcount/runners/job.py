@@ -19,13 +19,9 @@ from cellcount.differential.profile import profile_text
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
-from cellcount.outputs.annotate import prepare_folder
-from cellcount.outputs.manifest import (
-    RunRecord,
-    run_manifest_path,
-    write_run_manifest,
-)
-from cellcount.outputs.report import ReportSource
+from cellcount.outputs.pictures.annotate import prepare_folder
+from cellcount.outputs.report.report import ReportSource
+from cellcount.outputs.run_record import RunRecord, run_manifest_path, write_run_manifest
 from cellcount.pipeline import (
     Loaded,
     Pipeline,

@@ -17,7 +17,7 @@ from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
 from cellcount.files.locks import claimed
 from cellcount.images.find import PassedOver, Plan
-from cellcount.outputs.manifest import RunRecord, run_manifest_path, write_run_manifest
+from cellcount.outputs.run_record import RunRecord, run_manifest_path, write_run_manifest
 from cellcount.pipeline import SCALE_PREFIX
 from cellcount.runners.exports import Names, check_forms
 from cellcount.runners.outcome import Outcome

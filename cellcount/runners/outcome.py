@@ -20,7 +20,7 @@ from cellcount.errors import (
     EXIT_OK,
     EXIT_SOME_FAILED,
 )
-from cellcount.outputs.manifest import NotDone
+from cellcount.outputs.run_record import NotDone
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
 

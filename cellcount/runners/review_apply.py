@@ -16,7 +16,7 @@ from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
 from cellcount.files.locks import claimed
-from cellcount.outputs.manifest import refresh_run_manifest, run_manifest_path
+from cellcount.outputs.run_record import refresh_run_manifest, run_manifest_path
 from cellcount.pipeline import load_any
 from cellcount.runners.corrections import Correction, read_corrections
 from cellcount.runners.drawing import Drawings

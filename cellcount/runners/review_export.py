@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from cellcount.core.records import UNCLASSIFIED, ImageResult
 from cellcount.errors import UsageError
-from cellcount.outputs.annotate import prepare_folder
-from cellcount.outputs.report_pictures import picture_of
+from cellcount.outputs.columns import Value
+from cellcount.outputs.pictures.annotate import prepare_folder
+from cellcount.outputs.report.cell_pictures import picture_of
 from cellcount.outputs.review_crops import write_crop
 from cellcount.outputs.review_tables import check_of, write_corrections
-from cellcount.outputs.schema import Value
 from cellcount.outputs.typed import label_values
 from cellcount.runners.stored_results import StoredResults, stored_results
 from cellcount.runners.vocabulary import Vocabulary

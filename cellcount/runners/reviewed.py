@@ -10,7 +10,7 @@ from typing import Any
 from cellcount.core.records import UNCLASSIFIED, ImageResult, ReviewerType
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import Profile
-from cellcount.outputs.report import ReportSource
+from cellcount.outputs.report.report import ReportSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile_file import parse_profile
 from cellcount.errors import JournalError
-from cellcount.outputs.report import ReportSource
+from cellcount.outputs.report.report import ReportSource
 from cellcount.outputs.slides import Counting
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
-from cellcount.outputs.exports import write_coco
-from cellcount.outputs.report import ReportSource, write_report
+from cellcount.outputs.coco_export import write_coco
+from cellcount.outputs.report.report import ReportSource, write_report
 from cellcount.outputs.review_tables import history_path, write_history
 from cellcount.outputs.slides import write_slides
 from cellcount.outputs.tables import write_cells, write_counts

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cellcount import cli
 from cellcount.core.boxes import pairwise_iou
-from cellcount.outputs.schema import QUALITY_COLUMNS, read_table
+from cellcount.outputs.columns import QUALITY_COLUMNS, read_table
 
 HERE = Path(__file__).parent
 CASES = {

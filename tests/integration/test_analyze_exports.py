@@ -11,7 +11,7 @@ import pytest
 from cellcount import cli
 from cellcount.datasets.read import read_annotations
 from cellcount.images.manifest import read_manifest
-from cellcount.outputs.schema import escape_text, read_table
+from cellcount.outputs.columns import escape_text, read_table
 
 Run = Callable[..., tuple[int, str, str]]
 

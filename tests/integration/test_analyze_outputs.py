@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from cellcount.core.records import CellClass
 from cellcount.engines.base import choose_engine
-from cellcount.outputs.schema import CELLS_COLUMNS, check_table, counts_columns
+from cellcount.outputs.columns import CELLS_COLUMNS, check_table, counts_columns
 from cellcount.rendering.field import FieldSpec, RenderedField, render_field
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellcount.models.release import release
-from cellcount.outputs.schema import check_table
+from cellcount.outputs.columns import check_table
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 
 Run = Callable[..., tuple[int, str, str]]

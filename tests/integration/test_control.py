@@ -10,8 +10,8 @@ import pytest
 import tifffile
 
 from cellcount import cli
+from cellcount.outputs.columns import Value
 from cellcount.outputs.control_log import append_to_log, read_control_log
-from cellcount.outputs.schema import Value
 from cellcount.rendering.field import FieldSpec, RenderedField, render_field
 from cellcount.runners.control import ControlRequest, run_control
 from cellcount.runners.watching import Silent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cellcount.cli import main
 from cellcount.datasets.read import read_annotations
-from cellcount.outputs.schema import read_table
+from cellcount.outputs.columns import read_table
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 

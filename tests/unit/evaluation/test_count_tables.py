@@ -14,7 +14,7 @@ from cellcount.evaluation.count_tables import (
     plain,
     read_count_table,
 )
-from cellcount.outputs.schema import escape_text
+from cellcount.outputs.columns import escape_text
 
 
 def table(tmp_path: Path, text: str, name: str = "t.csv", **options: object) -> CountTable:

@@ -10,8 +10,8 @@ import pytest
 
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.errors import UsageError
+from cellcount.outputs.columns import CELLS_COLUMNS, read_table
 from cellcount.outputs.parquet import check_parquet, is_parquet
-from cellcount.outputs.schema import CELLS_COLUMNS, read_table
 from cellcount.outputs.tables import write_cells, write_counts
 
 MakeResult = Callable[..., ImageResult]

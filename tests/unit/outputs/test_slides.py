@@ -14,7 +14,7 @@ from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import FieldCounts, roll_up
-from cellcount.outputs.schema import check_table, read_table
+from cellcount.outputs.columns import check_table, read_table
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 from cellcount.outputs.slides import Counting, write_slides
 

@@ -21,7 +21,7 @@ from cellcount.core.records import (
     Quality,
 )
 from cellcount.errors import OutputError
-from cellcount.outputs.schema import (
+from cellcount.outputs.columns import (
     CELLS_COLUMNS,
     PICTURE_TYPES_COLUMNS,
     TYPED_CELLS_COLUMNS,

@@ -11,7 +11,7 @@ from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import load_profile, profile_text
 from cellcount.errors import JournalError
-from cellcount.outputs.report import ReportSource
+from cellcount.outputs.report.report import ReportSource
 from cellcount.outputs.slides import Counting
 from cellcount.runners.stored_run import StoredRun
 from cellcount.settings import OutputSettings

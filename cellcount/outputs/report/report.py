@@ -17,9 +17,14 @@ from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult
 from cellcount.differential.figures import Differential, Kind
 from cellcount.differential.rollup import FieldCounts, Unit, field_counts, roll_up
 from cellcount.files.html import write_page
-from cellcount.outputs.report_pictures import Flagged, Pictures, ShownCell, Survey, make_pictures
-from cellcount.outputs.report_quality import quality_panel
-from cellcount.outputs.report_tables import (
+from cellcount.outputs.report.cell_pictures import (
+    Flagged,
+    Pictures,
+    ShownCell,
+    Survey,
+    make_pictures,
+)
+from cellcount.outputs.report.differential_tables import (
     Cell,
     Table,
     counts_table,
@@ -27,6 +32,7 @@ from cellcount.outputs.report_tables import (
     shown,
     with_limits,
 )
+from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.slides import Counting, figure_values
 
 Results = Callable[[], Iterator[ImageResult]]

@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellcount.errors import OutputError
-from cellcount.outputs.manifest import (
-    NotDone,
-    RunRecord,
-    run_manifest_path,
-    write_run_manifest,
-)
+from cellcount.outputs.run_record import NotDone, RunRecord, run_manifest_path, write_run_manifest
 
 # printf 'image,slide\n' | sha256sum
 SHA256 = "83eda8724cf5ca49b084e82a0979316c05075d72cf324321ef33cd988a541ccd"

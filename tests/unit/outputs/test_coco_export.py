@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from cellcount.core.records import CellClass, CellTypes, ImageRef, ImageResult
-from cellcount.outputs.exports import write_coco
+from cellcount.outputs.coco_export import write_coco
 
 MakeResult = Callable[..., ImageResult]
 

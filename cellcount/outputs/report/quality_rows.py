@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cellcount.outputs.schema import QUALITY_COLUMNS, Column
+from cellcount.outputs.columns import QUALITY_COLUMNS, Column
 
 _BINS, _WIDTH_PX, _HEIGHT_PX = 25, 150.0, 24.0
 _EXCLUDE = "exclude_"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellcount.differential.figures import PERCENT, Differential, Figure, Kind
-from cellcount.outputs.schema import Value
+from cellcount.outputs.columns import Value
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 from cellcount.outputs.slides import figure_values
 

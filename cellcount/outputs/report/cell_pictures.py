@@ -27,7 +27,7 @@ from cellcount.images.read import read_image
 from cellcount.images.tiff_windows import Rect
 from cellcount.images.whole_slide import Scan, open_scan
 from cellcount.images.windows import window
-from cellcount.outputs.annotate import annotate
+from cellcount.outputs.pictures.annotate import annotate
 
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
 _CELL_PX, _CELL_QUALITY = 96, 85

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from cellcount.outputs.outlines import (
+from cellcount.outputs.pictures.shapes import (
     INK,
     WHITE,
     Color,

@@ -26,8 +26,8 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, Cells, CellTypes, Picture
 from cellcount.files.atomic import atomic_write, check_folder_writable
 from cellcount.images.file_types import DRAWN_MARK
-from cellcount.outputs.legend import Entry, draw_strip
-from cellcount.outputs.outlines import (
+from cellcount.outputs.pictures.legend import Entry, draw_strip
+from cellcount.outputs.pictures.shapes import (
     INK,
     WHITE,
     Box,

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageResult, Picture
-from cellcount.outputs.annotate import (
+from cellcount.outputs.pictures.annotate import (
     RARE,
     _type_entries,
     annotate,
     annotated_path,
     write_annotated,
 )
-from cellcount.outputs.legend import fitted
-from cellcount.outputs.outlines import font_of, look_of, printable
+from cellcount.outputs.pictures.legend import fitted
+from cellcount.outputs.pictures.shapes import font_of, look_of, printable
 
 MakeResult = Callable[..., ImageResult]
 Color = tuple[int, int, int]

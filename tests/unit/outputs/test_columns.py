@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cellcount.core.records import CellClass
 from cellcount.errors import OutputError
-from cellcount.outputs.schema import (
+from cellcount.outputs.columns import (
     CELLS_COLUMNS,
     REVIEW_COLUMNS,
     TYPED_CELLS_COLUMNS,

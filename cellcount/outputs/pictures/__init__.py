@@ -1,0 +1,1 @@
+"""Annotated images: boxes, legend and text drawn on the field."""
