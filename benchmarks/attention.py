@@ -53,7 +53,7 @@ from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detection import evaluate_detections
-from cellcount.evaluation.detector import truth_of
+from cellcount.evaluation.detector_run import truth_of
 from cellcount.models.detector_card import Card, Refinement
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.training.detector_data import augment_settings, field_factors

@@ -30,7 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cellcount.engines.cost import flops_of_module
+from cellcount.evaluation.cost import flops_of_module
 from cellcount.models.classifier import Classifier, create_classifier
 from cellcount.plugins import CLASSIFIERS, available
 

@@ -40,9 +40,9 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from cellcount.engines.base import ENGINES, EngineOptions, has_detectron2, load_engine
-from cellcount.engines.cost import REFERENCE_SIZE_PX
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.evaluation.detector import field_factor
+from cellcount.evaluation.cost import REFERENCE_SIZE_PX
+from cellcount.evaluation.detector_run import field_factor
 from cellcount.images.scale import resize
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.weights import resolve

@@ -33,8 +33,8 @@ from rich.table import Table
 from cellcount.core.records import Cells, Detections
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import CellTyper
-from cellcount.engines.cost import REFERENCE_SIZE_PX
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
+from cellcount.evaluation.cost import REFERENCE_SIZE_PX
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,

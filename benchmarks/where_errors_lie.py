@@ -35,7 +35,7 @@ from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import evaluate_detections
-from cellcount.evaluation.detector import truth_of
+from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.matching import Truth
 from cellcount.models.weights import resolve
 

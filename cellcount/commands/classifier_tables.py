@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellcount.evaluation.classification import ClassificationReport
-    from cellcount.evaluation.classifier import ClassifierScores
+    from cellcount.evaluation.classifier_run import ClassifierScores
 
 _NONE = "–"
 _WIDEST_MATRIX = 14

@@ -17,7 +17,7 @@ from cellcount.settings import NO_STAIN_REFERENCE
 if TYPE_CHECKING:
     from cellcount.core.records import LabelledImage
     from cellcount.datasets.crops import CropSet
-    from cellcount.evaluation.classifier import ClassifierScores
+    from cellcount.evaluation.classifier_run import ClassifierScores
     from cellcount.evaluation.detection import DetectionReport
     from cellcount.evaluation.true_types import TrueTypes
     from cellcount.models.classifier_card import ClassifierCard
@@ -68,8 +68,8 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     """
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.field_detector import FieldDetector
-    from cellcount.evaluation.detector import evaluate_detector, robustness_variants
-    from cellcount.evaluation.variants import ORIGINAL, with_stain
+    from cellcount.evaluation.detector_run import evaluate_detector, robustness_variants
+    from cellcount.evaluation.perturbations import ORIGINAL, with_stain
     from cellcount.files.atomic import check_writable
     from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve, sha256_of
@@ -202,9 +202,9 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
 
     from cellcount.engines.base import EngineOptions
     from cellcount.engines.crop_classifier import load_classifier
-    from cellcount.evaluation.classifier import RESIZES, score, type_labelled
+    from cellcount.evaluation.classifier_run import RESIZES, score, type_labelled
+    from cellcount.evaluation.perturbations import ORIGINAL, variants, with_stain
     from cellcount.evaluation.true_types import true_types
-    from cellcount.evaluation.variants import ORIGINAL, variants, with_stain
     from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve, sha256_of
 

@@ -146,8 +146,8 @@ def models_show(model: str, as_json: bool, plugins: Path | None) -> None:
 def _operations(path: Path, plugins: Path | None) -> str:
     """Floating-point operations of a field or a cell, or why they are unknown."""
     from cellcount.engines.base import EngineOptions, load_engine
-    from cellcount.engines.cost import flops_of, flops_of_module, reference_field
     from cellcount.errors import CellcountError
+    from cellcount.evaluation.cost import flops_of, flops_of_module, reference_field
     from cellcount.models.classifier import build_classifier
     from cellcount.models.detector_card import Card
     from cellcount.models.weights import read_any_card

@@ -24,13 +24,13 @@ from torch import nn
 
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cost import flops_of_module
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
 from cellcount.errors import AnnotationError, CellcountError, UsageError
 from cellcount.evaluation.classification import ClassificationReport
-from cellcount.evaluation.classifier import score, type_labelled
+from cellcount.evaluation.classifier_run import score, type_labelled
+from cellcount.evaluation.cost import flops_of_module
+from cellcount.evaluation.perturbations import ORIGINAL
 from cellcount.evaluation.true_types import true_types
-from cellcount.evaluation.variants import ORIGINAL
 from cellcount.models.classifier import build_classifier
 from cellcount.models.weights import resolve
 from cellcount.training import checkpoint

@@ -83,7 +83,7 @@ def _detection_problems(engine: Engine) -> Iterator[str]:
     """Two fields, an empty and a rendered one, alone and as batch mates."""
     import numpy as np
 
-    from cellcount.engines.cost import reference_field
+    from cellcount.evaluation.cost import reference_field
 
     rendered = reference_field(engine.card.rbc_diameter_px)
     tiles = {"an empty field": np.full_like(rendered, 235), "a rendered field": rendered}

@@ -23,7 +23,7 @@ from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError, WeightsError
-from cellcount.evaluation.detector import detect_set
+from cellcount.evaluation.detector_run import detect_set
 from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.models.weights import read_weights, sha256_of, write_card, write_weights
 

@@ -23,7 +23,7 @@ from cellcount.engines.devices import choose_device
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
-from cellcount.evaluation.detector import truth_of
+from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.detector_card import Architecture, Card, Preprocessing, Refinement

@@ -17,7 +17,7 @@ from cellcount.datasets.read import BLOOD_CLASSES, write_coco
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import Truth, evaluate_detections
-from cellcount.evaluation.detector import field_factor
+from cellcount.evaluation.detector_run import field_factor
 from cellcount.rendering.field import LABELS, FieldSpec, render_field
 
 Evaluate = Callable[..., tuple[int, str, str]]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellcount.data.shift import SHIFTS
 from cellcount.errors import UsageError
+from cellcount.evaluation.shift import SHIFTS
 from cellcount.images.stain import (
     LARGEST_GAIN,
     Dyes,

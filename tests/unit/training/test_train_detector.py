@@ -18,7 +18,7 @@ from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import evaluate_detections
-from cellcount.evaluation.detector import truth_of
+from cellcount.evaluation.detector_run import truth_of
 from cellcount.images.read import read_image
 from cellcount.models.weights import read_card
 from cellcount.training.detector import train_detector

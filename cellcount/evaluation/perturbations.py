@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.data.shift import SHIFTS, resized
+from cellcount.evaluation.shift import SHIFTS, resized
 from cellcount.images.stain_reference import StainReference
 
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from cellcount.data.shift import SHIFTS, resized
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import field_crops
@@ -21,9 +20,10 @@ from cellcount.engines.crop_classifier import (
     type_map,
 )
 from cellcount.errors import AnnotationError
-from cellcount.evaluation.classifier import RESIZES, reported_probs, score, type_labelled
+from cellcount.evaluation.classifier_run import RESIZES, reported_probs, score, type_labelled
+from cellcount.evaluation.perturbations import variants
+from cellcount.evaluation.shift import SHIFTS, resized
 from cellcount.evaluation.true_types import true_types
-from cellcount.evaluation.variants import variants
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
 from cellcount.models.taxonomy import load_taxonomy
 

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from cellcount.core.records import LabelledImage
-from cellcount.data.shift import SHIFTS
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.evaluation.detector import (
+from cellcount.evaluation.detector_run import (
     RESIZES,
     detect_set,
     evaluate_detector,
@@ -20,7 +19,8 @@ from cellcount.evaluation.detector import (
     robustness_variants,
     truth_of,
 )
-from cellcount.evaluation.variants import Variant
+from cellcount.evaluation.perturbations import Variant
+from cellcount.evaluation.shift import SHIFTS
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField

@@ -11,13 +11,8 @@ import torch
 from torch import nn
 
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.cost import (
-    REFERENCE_SIZE_PX,
-    flops_of,
-    flops_of_module,
-    reference_field,
-)
 from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine
+from cellcount.evaluation.cost import REFERENCE_SIZE_PX, flops_of, flops_of_module, reference_field
 from cellcount.models.weights import load_state, read_weights
 
 

@@ -28,8 +28,8 @@ from cellcount.evaluation.classification import (
     wilson_limits,
 )
 from cellcount.evaluation.classification_report import Limits
+from cellcount.evaluation.perturbations import ORIGINAL, Variant
 from cellcount.evaluation.true_types import DROPPED, TrueTypes
-from cellcount.evaluation.variants import ORIGINAL, Variant
 from cellcount.images.read import read_image
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.settings import DEFAULT_MAX_PIXELS
