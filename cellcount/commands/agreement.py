@@ -11,7 +11,7 @@ import click
 from cellcount.commands.reports import stdout_console, write_csv, write_json
 
 if TYPE_CHECKING:
-    from cellcount.evaluation.method_comparison import Comparison, Options
+    from cellcount.comparison.compare import Comparison, Options
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -86,10 +86,10 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
     the counting error (Rümke, and the interval from both numbers of cells).
     """
     from cellcount.commands.agreement_tables import show_comparison
-    from cellcount.evaluation.comparison_rows import class_rows, to_document
-    from cellcount.evaluation.comparison_tables import overview
-    from cellcount.evaluation.count_tables import read_count_table
-    from cellcount.evaluation.method_comparison import compare
+    from cellcount.comparison.compare import compare
+    from cellcount.comparison.count_tables import read_count_table
+    from cellcount.comparison.result_rows import class_rows, to_document
+    from cellcount.comparison.result_tables import overview
 
     wanted = _options(options)
     _check_places(options)
@@ -121,11 +121,11 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
     run, day or both. Each class of each specimen is analysed by itself.
     """
     from cellcount.commands.agreement_tables import show_tables
-    from cellcount.evaluation.comparison_page import write_repeatability_page
-    from cellcount.evaluation.comparison_rows import repeatability_document, repeatability_rows
-    from cellcount.evaluation.comparison_tables import repeatability_table
-    from cellcount.evaluation.count_tables import read_count_table
-    from cellcount.evaluation.repeatability import repeatability
+    from cellcount.comparison.comparison_page import write_repeatability_page
+    from cellcount.comparison.count_tables import read_count_table
+    from cellcount.comparison.repeatability import repeatability
+    from cellcount.comparison.result_rows import repeatability_document, repeatability_rows
+    from cellcount.comparison.result_tables import repeatability_table
 
     _check_places(options)
     table = read_count_table(options["table"], values=options["values"], outside=options["outside"])
@@ -145,8 +145,8 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
 
 def _options(options: dict[str, Any]) -> Options:
     """How methods are compared, from the command line."""
+    from cellcount.comparison.compare import THRESHOLDS, Options
     from cellcount.errors import UsageError
-    from cellcount.evaluation.method_comparison import THRESHOLDS, Options
 
     general: list[float] = []
     of_class: dict[str, tuple[float, ...]] = {}
@@ -198,18 +198,9 @@ def _is_page(out: Path) -> bool:
 
 def _write_out(out: Path, comparison: Comparison) -> None:
     """The page alone, or a folder with it, tables, JSON and pictures."""
-    from cellcount.evaluation.comparison_page import (
-        file_stem,
-        pictures,
-        write_comparison_page,
-    )
-    from cellcount.evaluation.comparison_rows import (
-        agreement_rows,
-        class_rows,
-        pair_rows,
-        to_document,
-    )
-    from cellcount.outputs.agreement_charts import draw_png
+    from cellcount.comparison.agreement_charts import draw_png
+    from cellcount.comparison.comparison_page import file_stem, pictures, write_comparison_page
+    from cellcount.comparison.result_rows import agreement_rows, class_rows, pair_rows, to_document
 
     if _is_page(out):
         write_comparison_page(out, comparison)

@@ -13,8 +13,8 @@ from rich.table import Table
 from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
-    from cellcount.evaluation.comparison_tables import TextTable
-    from cellcount.evaluation.method_comparison import Comparison
+    from cellcount.comparison.compare import Comparison
+    from cellcount.comparison.result_tables import TextTable
 
 _LISTED = 8
 _LONGEST_HEADER = 8

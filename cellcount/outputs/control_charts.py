@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcount import __version__
+from cellcount.comparison.agreement_charts import svg
 from cellcount.files.html import data_url, write_page
-from cellcount.outputs.agreement_charts import svg
 from cellcount.outputs.charts import plain_text, save_png
 
 if TYPE_CHECKING:

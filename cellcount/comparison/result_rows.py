@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cellcount.comparison.agreement import Agreement, Line
+from cellcount.comparison.compare import ClassComparison, Comparison, Passed
+from cellcount.comparison.repeatability import Repeatability
 from cellcount.differential.limits import Limits
-from cellcount.evaluation.agreement import Agreement, Line
-from cellcount.evaluation.method_comparison import ClassComparison, Comparison, Passed
-from cellcount.evaluation.repeatability import Repeatability
 
 Row = dict[str, Any]
 

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.comparison.count_tables import CountTable, Share, Unit, plain, read_count_table
 from cellcount.errors import UsageError
-from cellcount.evaluation.count_tables import (
-    CountTable,
-    Share,
-    Unit,
-    plain,
-    read_count_table,
-)
 from cellcount.outputs.columns import escape_text
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellcount.differential.limits import Limits, share_limits
-from cellcount.errors import UsageError
-from cellcount.evaluation.agreement import (
+from cellcount.comparison.agreement import (
     Agreement,
     BlandAltman,
     Line,
@@ -31,8 +29,10 @@ from cellcount.evaluation.agreement import (
     rmse,
     rumke_passes,
 )
-from cellcount.evaluation.count_tables import CountTable, Level, Share, plain
-from cellcount.evaluation.count_units import CommonUnits, common_units
+from cellcount.comparison.count_tables import CountTable, Level, Share, plain
+from cellcount.comparison.unit_matching import CommonUnits, common_units
+from cellcount.differential.limits import Limits, share_limits
+from cellcount.errors import UsageError
 from cellcount.files.text import number_of
 
 #: Fewer specimens make lines and limits of agreement a guess; CLSI EP09 asks for 40.

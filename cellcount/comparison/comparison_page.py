@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcount import __version__
-from cellcount.evaluation.agreement import BlandAltman, Line
-from cellcount.evaluation.comparison_tables import overview, repeatability_table
-from cellcount.evaluation.count_tables import CountTable
-from cellcount.evaluation.method_comparison import ClassComparison, Comparison
-from cellcount.evaluation.repeatability import Repeatability
-from cellcount.files.html import data_url, write_page
-from cellcount.outputs.agreement_charts import (
+from cellcount.comparison.agreement import BlandAltman, Line
+from cellcount.comparison.agreement_charts import (
     Band,
     FittedLine,
     bland_altman_figure,
     line_figure,
     svg,
 )
+from cellcount.comparison.compare import ClassComparison, Comparison
+from cellcount.comparison.count_tables import CountTable
+from cellcount.comparison.repeatability import Repeatability
+from cellcount.comparison.result_tables import overview, repeatability_table
+from cellcount.files.html import data_url, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

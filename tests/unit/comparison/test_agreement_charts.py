@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellcount.outputs.agreement_charts import (
+from cellcount.comparison.agreement_charts import (
     Band,
     FittedLine,
     bland_altman_figure,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from cellcount.comparison.agreement import Agreement, BlandAltman, Line
+from cellcount.comparison.compare import ClassComparison, Comparison, Passed
+from cellcount.comparison.repeatability import Repeatability
+from cellcount.comparison.result_rows import coefficient
 from cellcount.differential.limits import Limits
-from cellcount.evaluation.agreement import Agreement, BlandAltman, Line
-from cellcount.evaluation.comparison_rows import coefficient
-from cellcount.evaluation.method_comparison import ClassComparison, Comparison, Passed
-from cellcount.evaluation.repeatability import Repeatability
 from cellcount.files.text import number_of
 
 NOTHING = "–"

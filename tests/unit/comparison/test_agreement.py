@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, stats
 from sklearn.metrics import cohen_kappa_score
 
-from cellcount.evaluation.agreement import (
+from cellcount.comparison.agreement import (
     agreement_at,
     bland_altman,
     deming,

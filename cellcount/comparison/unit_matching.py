@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cellcount.comparison.count_tables import CountTable, Level, Share, Unit
 from cellcount.errors import UsageError
-from cellcount.evaluation.count_tables import CountTable, Level, Share, Unit
 
 _LISTED = 6
 Shares = dict[str, dict[str, Share]]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cellcount.comparison.count_tables import read_count_table
+from cellcount.comparison.repeatability import components, repeatability
 from cellcount.errors import UsageError
-from cellcount.evaluation.count_tables import read_count_table
-from cellcount.evaluation.repeatability import components, repeatability
 
 # Snedecor and Cochran, Statistical Methods: calcium in turnip greens, four plants, three leaves of
 # each, two determinations of each leaf.

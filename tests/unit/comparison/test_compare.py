@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.comparison import agreement
+from cellcount.comparison.compare import Comparison, Options, compare
+from cellcount.comparison.count_tables import CountTable, read_count_table
+from cellcount.comparison.result_rows import class_rows, to_document
+from cellcount.comparison.result_tables import overview
 from cellcount.differential.limits import share_limits
 from cellcount.errors import UsageError
-from cellcount.evaluation import agreement
-from cellcount.evaluation.comparison_rows import class_rows, to_document
-from cellcount.evaluation.comparison_tables import overview
-from cellcount.evaluation.count_tables import CountTable, read_count_table
-from cellcount.evaluation.method_comparison import Comparison, Options, compare
 
 
 def sheet(path: Path, counts: dict[str, list[int]], header: str = "slide,NEU,LYM") -> CountTable:

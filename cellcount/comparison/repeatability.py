@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from cellcount.comparison.agreement import Values
+from cellcount.comparison.count_tables import CountRow, CountTable, Level, Share
 from cellcount.differential.limits import Limits
 from cellcount.errors import UsageError
-from cellcount.evaluation.agreement import Values
-from cellcount.evaluation.count_tables import CountRow, CountTable, Level, Share
 
 Codes = NDArray[np.int64]
 

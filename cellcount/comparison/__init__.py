@@ -1,0 +1,1 @@
+"""Comparison of counting methods: agreement, bias and repeatability. No torch."""
