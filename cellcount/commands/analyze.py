@@ -12,7 +12,7 @@ from cellcount.files.text import duration, number_of
 from cellcount.settings import AUTO_ADDRESS
 
 if TYPE_CHECKING:
-    from cellcount.runners.job import Job
+    from cellcount.analysis.job import Job
     from cellcount.settings import AnalyzeRequest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -136,8 +136,8 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       143  terminated; the image in hand was finished, all is kept
     """
     request = _request(options)
+    from cellcount.analysis.job import Job
     from cellcount.commands.summary import say_counting, say_outcome, say_passed_over
-    from cellcount.runners.job import Job
 
     job = Job(request)
     say_passed_over(job.plan)
@@ -186,7 +186,7 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
 
 def _dry_run(job: Job) -> int:
     """Prints the plan, with time and space from a few fields that are really analysed."""
-    from cellcount.runners.dry_run import expect
+    from cellcount.analysis.dry_run import expect
 
     expected = expect(job)
     refs, card, engine = job.refs, job.card, job.detector.engine

@@ -62,9 +62,9 @@ def classify(**options: Any) -> int:  # noqa: ANN401 -- click passes options by 
     from cellcount.settings import ClassifyRequest
 
     request = ClassifyRequest(**options)
+    from cellcount.analysis.classify import ClassifyJob
     from cellcount.commands.progress import progress
     from cellcount.commands.summary import say_passed_over, say_typed
-    from cellcount.runners.classify_job import ClassifyJob
 
     job = ClassifyJob(request)
     say_passed_over(job.plan)

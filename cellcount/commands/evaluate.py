@@ -66,6 +66,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     need), AP per class, precision and recall at the working thresholds, and counting error.
     Images pass through exactly the steps of analyze; each is scaled as a slide of its own.
     """
+    from cellcount.analysis.pipeline import thresholds_of
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.field_detector import FieldDetector
     from cellcount.evaluation.detector_run import evaluate_detector, robustness_variants
@@ -73,7 +74,6 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     from cellcount.files.atomic import check_writable
     from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve, sha256_of
-    from cellcount.pipeline import thresholds_of
 
     for path in (options["csv_"], options["json_"]):
         if path is not None:

@@ -11,10 +11,10 @@ import click
 from cellcount.files.text import duration, number_of, shown, speed
 
 if TYPE_CHECKING:
+    from cellcount.analysis.job import Job
+    from cellcount.analysis.outcome import Outcome
     from cellcount.core.records import CellClass
     from cellcount.images.find import Plan
-    from cellcount.runners.job import Job
-    from cellcount.runners.outcome import Outcome
 
 _SHOWN = 10
 

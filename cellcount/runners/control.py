@@ -19,6 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount import __version__
+from cellcount.analysis.dry_run import Memory
+from cellcount.analysis.job import Job
+from cellcount.analysis.pipeline import Pipeline, SlideScales, fingerprint, load_any
+from cellcount.analysis.progress import Watcher
+from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
@@ -35,11 +40,6 @@ from cellcount.evaluation.control_values import (
 from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
 from cellcount.outputs.columns import Value
 from cellcount.outputs.control_log import append_to_log, check_sound, read_control_log
-from cellcount.pipeline import Pipeline, SlideScales, fingerprint, load_any
-from cellcount.runners.dry_run import Memory
-from cellcount.runners.job import Job
-from cellcount.runners.vocabulary import Vocabulary
-from cellcount.runners.watching import Watcher
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
 #: Least percentage of the known white cells that must be located.

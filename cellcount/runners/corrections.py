@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellcount.analysis.stored_results import StoredResults
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, read_grid
 from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
 from cellcount.runners.review_export import check_of_cell, vocabulary_of
-from cellcount.runners.stored_results import StoredResults
 
 _NEEDED = ("image", "cell", "corrected_type")
 _EXPECTED = "corrections.csv of cellcount review export, with the column corrected_type filled in"

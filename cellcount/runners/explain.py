@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.analysis.dry_run import Memory
+from cellcount.analysis.job import Job
+from cellcount.analysis.pipeline import Pipeline, SlideScales, load
 from cellcount.engines.gaze import gaze_at, second_look_of
 from cellcount.errors import ImageError, UsageError
 from cellcount.outputs.gaze import Gaze
-from cellcount.pipeline import Pipeline, SlideScales, load
-from cellcount.runners.dry_run import Memory
-from cellcount.runners.job import Job
 from cellcount.settings import AnalyzeRequest
 
 

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cellcount.analysis.counting_setup import fields_of
+from cellcount.analysis.drawing import Drawings
+from cellcount.analysis.output_files import check_outputs, tables_of
+from cellcount.analysis.pipeline import load_any
+from cellcount.analysis.review_summary import Reviewed
+from cellcount.analysis.run_outputs import Written
+from cellcount.analysis.stored_results import StoredResults, stored_results
 from cellcount.core.records import UNCLASSIFIED, ImageRef, Review
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
 from cellcount.files.locks import claimed
 from cellcount.outputs.run_record import refresh_run_manifest, run_manifest_path
-from cellcount.pipeline import load_any
 from cellcount.runners.corrections import Correction, read_corrections
-from cellcount.runners.drawing import Drawings
-from cellcount.runners.output_files import check_outputs, tables_of
-from cellcount.runners.reviewed import Reviewed
-from cellcount.runners.slides import fields_of
-from cellcount.runners.stored_results import StoredResults, stored_results
-from cellcount.runners.writing import Written
 from cellcount.store.reviews import StoredReview
 
 _KINDS: tuple[Kind, ...] = ("class", "pool", "group", "lineage", "outside", "measure")

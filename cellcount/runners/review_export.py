@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from cellcount.analysis.reviewer_types import Vocabulary
+from cellcount.analysis.stored_results import StoredResults, stored_results
 from cellcount.core.records import UNCLASSIFIED, ImageResult
 from cellcount.errors import UsageError
 from cellcount.outputs.columns import Value
@@ -15,8 +17,6 @@ from cellcount.outputs.report.cell_pictures import picture_of
 from cellcount.outputs.review_crops import write_crop
 from cellcount.outputs.review_tables import check_of, write_corrections
 from cellcount.outputs.typed import label_values
-from cellcount.runners.stored_results import StoredResults, stored_results
-from cellcount.runners.vocabulary import Vocabulary
 
 TABLE, CROPS = "corrections.csv", "crops"
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cellcount.analysis.exports import Names, Results
+from cellcount.analysis.run_outputs import Telling
+from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
-from cellcount.runners.exports import Names, Results
-from cellcount.runners.stored_run import StoredRun
-from cellcount.runners.writing import Telling
 from cellcount.store.journal import Journal, journal_path
 
 _JOURNAL, _MANIFEST = ".journal.sqlite", ".run.json"

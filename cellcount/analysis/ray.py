@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from cellcount.analysis.loaded_models import Models
+from cellcount.analysis.pipeline import Pipeline, SlideScales, load_any
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
-from cellcount.pipeline import Pipeline, SlideScales, load_any
-from cellcount.runners.models import Models
 from cellcount.settings import AUTO_ADDRESS, AnalyzeSettings, RunSettings
 from cellcount.store.file_key import FileKey, key_of
 from cellcount.store.journal import Json

@@ -11,6 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from cellcount.analysis.counting_setup import fields_of
+from cellcount.analysis.exports import Names, Results, write_exports
+from cellcount.analysis.outcome import Totals
+from cellcount.analysis.review_summary import Reviewed, reviewed_source
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
@@ -19,10 +23,6 @@ from cellcount.outputs.report.report import ReportSource, write_report
 from cellcount.outputs.review_tables import history_path, write_history
 from cellcount.outputs.slides import write_slides
 from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.runners.exports import Names, Results, write_exports
-from cellcount.runners.outcome import Totals
-from cellcount.runners.reviewed import Reviewed, reviewed_source
-from cellcount.runners.slides import fields_of
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal
 

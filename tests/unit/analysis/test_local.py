@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.analysis.local import read_ahead, run_local
+from cellcount.analysis.pipeline import Loaded
 from cellcount.core.records import ImageRef
 from cellcount.errors import OutputError
-from cellcount.pipeline import Loaded
-from cellcount.runners.local import read_ahead, run_local
 from cellcount.store.file_key import key_of
 
 REFS = [ImageRef(Path(f"{n}.png"), f"{n}.png", "s") for n in range(40)]

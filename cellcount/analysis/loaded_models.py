@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cellcount.analysis.loaded_classifier import LoadedClassifier
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
 from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.models.weights import resolve, sha256_of
-from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.settings import AnalyzeSettings
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from cellcount.analysis.local import Work
+from cellcount.analysis.pipeline import Loaded
+from cellcount.analysis.run_outputs import Telling
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageResult
 from cellcount.outputs.image_exports import write_geojson
 from cellcount.outputs.pictures.annotate import annotated_path, mirrored_path, write_annotated
-from cellcount.pipeline import Loaded
-from cellcount.runners.local import Work
-from cellcount.runners.writing import Telling
 
 
 class Drawings:

@@ -13,19 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
+from cellcount.analysis.counting_setup import profile_facts
+from cellcount.analysis.exports import Names, check_forms
+from cellcount.analysis.outcome import Outcome
+from cellcount.analysis.output_files import check_outputs, files_of, tables_of
+from cellcount.analysis.pipeline import SCALE_PREFIX
+from cellcount.analysis.run_outputs import Telling, Written
+from cellcount.analysis.shard_record import ShardFacts
+from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
 from cellcount.files.locks import claimed
 from cellcount.images.find import PassedOver, Plan
 from cellcount.outputs.run_record import RunRecord, run_manifest_path, write_run_manifest
-from cellcount.pipeline import SCALE_PREFIX
-from cellcount.runners.exports import Names, check_forms
-from cellcount.runners.outcome import Outcome
-from cellcount.runners.output_files import check_outputs, files_of, tables_of
-from cellcount.runners.shard_facts import ShardFacts
-from cellcount.runners.slides import profile_facts
-from cellcount.runners.stored_run import StoredRun
-from cellcount.runners.writing import Telling, Written
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal, Json, differences, journal_path
 from cellcount.store.reviews import StoredReview

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.core.records import CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import load_profile
-from cellcount.runners.vocabulary import Vocabulary
 
 TYPES = (
     CellClass("lymphocyte", "lymphocyte", "lymphocytes", "LYM"),

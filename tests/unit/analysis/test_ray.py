@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from cellcount.core.records import ImageRef, ImageResult
-from cellcount.errors import CellcountError, UsageError
-from cellcount.runners.ray import (
+from cellcount.analysis.ray import (
     DIED,
     Analyzed,
     Notes,
@@ -23,6 +21,8 @@ from cellcount.runners.ray import (
     check_ray,
     share_out,
 )
+from cellcount.core.records import ImageRef, ImageResult
+from cellcount.errors import CellcountError, UsageError
 from cellcount.settings import RunSettings
 from cellcount.store.file_key import FileKey
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
+from cellcount.analysis.pipeline import Loaded
 from cellcount.core.records import ImageRef
-from cellcount.pipeline import Loaded
 
 Work: TypeAlias = Callable[[], None]
 Read = TypeVar("Read")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cellcount.analysis.pipeline import SlideScales
 from cellcount.core.records import ImageRef
-from cellcount.pipeline import SlideScales
 from cellcount.store.journal import Journal
 
 _SHOWN = 5

@@ -13,6 +13,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cellcount.analysis.counting_setup import counting_of, profile_facts
+from cellcount.analysis.drawing import Drawings
+from cellcount.analysis.exports import Names, check_forms
+from cellcount.analysis.inputs import plan_of
+from cellcount.analysis.loaded_models import Models
+from cellcount.analysis.local import Work, default_workers, run_local
+from cellcount.analysis.outcome import Outcome, Tally, TooManyFailuresError, library_versions
+from cellcount.analysis.output_files import check_outputs, files_of, tables_of
+from cellcount.analysis.pending import pending_of
+from cellcount.analysis.pipeline import (
+    Loaded,
+    Pipeline,
+    SlideScales,
+    fingerprint,
+    load_any,
+    thresholds_of,
+)
+from cellcount.analysis.progress import Watcher
+from cellcount.analysis.ray import Analyzed, Order, check_ray, run_ray
+from cellcount.analysis.review_summary import Reviewed
+from cellcount.analysis.run_outputs import Telling, Written
+from cellcount.analysis.shard_record import ShardFacts
+from cellcount.analysis.stopping import image_in_hand_first
+from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
 from cellcount.differential.profile import profile_text
@@ -22,35 +46,6 @@ from cellcount.images.stain_reference import load_stain_reference
 from cellcount.outputs.pictures.annotate import prepare_folder
 from cellcount.outputs.report.report import ReportSource
 from cellcount.outputs.run_record import RunRecord, run_manifest_path, write_run_manifest
-from cellcount.pipeline import (
-    Loaded,
-    Pipeline,
-    SlideScales,
-    fingerprint,
-    load_any,
-    thresholds_of,
-)
-from cellcount.runners.drawing import Drawings
-from cellcount.runners.exports import Names, check_forms
-from cellcount.runners.inputs import plan_of
-from cellcount.runners.local import Work, default_workers, run_local
-from cellcount.runners.models import Models
-from cellcount.runners.outcome import (
-    Outcome,
-    Tally,
-    TooManyFailuresError,
-    library_versions,
-)
-from cellcount.runners.output_files import check_outputs, files_of, tables_of
-from cellcount.runners.ray import Analyzed, Order, check_ray, run_ray
-from cellcount.runners.reviewed import Reviewed
-from cellcount.runners.shard_facts import ShardFacts
-from cellcount.runners.slides import counting_of, profile_facts
-from cellcount.runners.standing import pending_of
-from cellcount.runners.stopping import image_in_hand_first
-from cellcount.runners.stored_run import StoredRun
-from cellcount.runners.watching import Watcher
-from cellcount.runners.writing import Telling, Written
 from cellcount.settings import AnalyzeRequest
 from cellcount.store.journal import Journal, journal_path
 

@@ -6,15 +6,15 @@ import dataclasses
 
 import pytest
 
-from cellcount.core.records import CellClass
-from cellcount.differential.coverage import Coverage
-from cellcount.differential.profile import load_profile
-from cellcount.models.assessable import (
+from cellcount.analysis.assessable import (
     assessable_types,
     misfit,
     smear_of_classifier,
     smear_of_detector,
 )
+from cellcount.core.records import CellClass
+from cellcount.differential.coverage import Coverage
+from cellcount.differential.profile import load_profile
 from cellcount.models.classifier_card import ClassifierCard, types_of
 from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import load_taxonomy

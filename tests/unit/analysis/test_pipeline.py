@@ -12,13 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellcount.core.records import Detections, ImageRef, Picture
-from cellcount.engines.base import EngineOptions
-from cellcount.engines.cell_typer import CellTyper
-from cellcount.engines.crop_classifier import load_classifier
-from cellcount.engines.field_detector import FieldDetector
-from cellcount.images.quality import measure_quality
-from cellcount.pipeline import (
+from cellcount.analysis.pipeline import (
     CAP_CAUTION,
     EMPTY_CAUTION,
     SCALE_CAUTION,
@@ -29,6 +23,12 @@ from cellcount.pipeline import (
     load,
     thresholds_of,
 )
+from cellcount.core.records import Detections, ImageRef, Picture
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.cell_typer import CellTyper
+from cellcount.engines.crop_classifier import load_classifier
+from cellcount.engines.field_detector import FieldDetector
+from cellcount.images.quality import measure_quality
 from cellcount.settings import AnalyzeSettings
 from cellcount.store.file_key import key_of
 from cellcount.store.journal import Journal, Json

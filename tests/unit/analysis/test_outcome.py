@@ -8,6 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.analysis.outcome import (
+    Outcome,
+    Tally,
+    TooManyFailuresError,
+    Totals,
+    library_versions,
+)
 from cellcount.core.records import (
     CellClass,
     Cells,
@@ -16,13 +23,6 @@ from cellcount.core.records import (
     ImageRef,
     ImageResult,
     Status,
-)
-from cellcount.runners.outcome import (
-    Outcome,
-    Tally,
-    TooManyFailuresError,
-    Totals,
-    library_versions,
 )
 
 CLASSES = (CellClass("rbc", "red cell", "red cells"), CellClass("wbc", "white cell", "white cells"))

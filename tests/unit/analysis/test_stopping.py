@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cellcount.analysis.stopping import image_in_hand_first
 from cellcount.cli import Terminated, _sigterm_raises
-from cellcount.runners.stopping import image_in_hand_first
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,12 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.analysis.inputs import plan_of
+from cellcount.analysis.loaded_classifier import LoadedClassifier
+from cellcount.analysis.local import default_workers, read_ahead
+from cellcount.analysis.outcome import Outcome, Totals
+from cellcount.analysis.pipeline import load, reason_of
+from cellcount.analysis.progress import Watcher
 from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import cell_types
@@ -25,12 +31,6 @@ from cellcount.files.atomic import check_writable
 from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM
 from cellcount.outputs.tables import write_picture_types
-from cellcount.pipeline import load, reason_of
-from cellcount.runners.inputs import plan_of
-from cellcount.runners.loaded_classifier import LoadedClassifier
-from cellcount.runners.local import default_workers, read_ahead
-from cellcount.runners.outcome import Outcome, Totals
-from cellcount.runners.watching import Watcher
 from cellcount.settings import ClassifyRequest
 
 

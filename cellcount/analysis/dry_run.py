@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from cellcount.analysis.job import Job
+from cellcount.analysis.pipeline import Loaded, Pipeline, SlideScales, load_any
 from cellcount.core.records import ImageResult, Picture
 from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
 from cellcount.images.survey import survey
 from cellcount.outputs.pictures.annotate import annotate
-from cellcount.pipeline import Loaded, Pipeline, SlideScales, load_any
-from cellcount.runners.job import Job
 from cellcount.store.journal import Json
 
 _SAMPLED = 3

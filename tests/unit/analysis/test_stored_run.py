@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import load_profile, profile_text
 from cellcount.errors import JournalError
 from cellcount.outputs.report.report import ReportSource
 from cellcount.outputs.slides import Counting
-from cellcount.runners.stored_run import StoredRun
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal
 

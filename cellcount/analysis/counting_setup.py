@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from cellcount import __version__
+from cellcount.analysis.assessable import (
+    assessable_types,
+    misfit,
+    smear_of_classifier,
+    smear_of_detector,
+)
+from cellcount.analysis.loaded_classifier import LoadedClassifier
 from cellcount.core.records import ImageResult
 from cellcount.differential.confusion import check_confusion, confusion_of_card, read_confusion
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import Profile, load_profile
 from cellcount.differential.rollup import FieldCounts, field_counts
 from cellcount.errors import UsageError
-from cellcount.models.assessable import (
-    assessable_types,
-    misfit,
-    smear_of_classifier,
-    smear_of_detector,
-)
 from cellcount.models.detector_card import Card
 from cellcount.outputs.slides import Counting
-from cellcount.runners.loaded_classifier import LoadedClassifier
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 
 _DEFAULT = "peripheral-blood"
