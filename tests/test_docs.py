@@ -77,9 +77,9 @@ def options(command: click.Command) -> set[str]:
 
 def column_table(table: str) -> str:
     """The table that outputs.schema declares, for the packaged blood model and any classifier."""
+    from cellcount.control.control_log import CONTROL_COLUMNS
     from cellcount.core.records import CellClass
     from cellcount.outputs import columns
-    from cellcount.outputs.control_log import CONTROL_COLUMNS
     from cellcount.outputs.review_tables import CORRECTIONS_COLUMNS, HISTORY_COLUMNS
     from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 

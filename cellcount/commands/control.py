@@ -11,8 +11,8 @@ from cellcount.commands import options as shared
 from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
-    from cellcount.evaluation.control_values import Watched
-    from cellcount.runners.control import ControlRun
+    from cellcount.control.drift import Watched
+    from cellcount.control.run import ControlRun
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SHOWN = 10
@@ -66,7 +66,7 @@ def control_run(**options: Any) -> int:  # noqa: ANN401 -- click passes options 
     import dataclasses
 
     from cellcount.commands.progress import progress
-    from cellcount.runners.control import ControlRequest, run_control
+    from cellcount.control.run import ControlRequest, run_control
     from cellcount.settings import AnalyzeSettings
 
     names = {field.name for field in dataclasses.fields(AnalyzeSettings)} & options.keys()
@@ -140,8 +140,8 @@ def control_history(log: Path, out: Path | None) -> int:
     from rich.table import Table
 
     from cellcount.commands.reports import stdout_console
-    from cellcount.evaluation.control_history import verdict, write_history
-    from cellcount.outputs.control_log import read_control_log
+    from cellcount.control.control_log import read_control_log
+    from cellcount.control.history import verdict, write_history
 
     found = read_control_log(log)
     table = Table(box=None, pad_edge=False)

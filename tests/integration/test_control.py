@@ -11,10 +11,10 @@ import tifffile
 
 from cellcount import cli
 from cellcount.analysis.progress import Silent
+from cellcount.control.control_log import append_to_log, read_control_log
+from cellcount.control.run import ControlRequest, run_control
 from cellcount.outputs.columns import Value
-from cellcount.outputs.control_log import append_to_log, read_control_log
 from cellcount.rendering.field import FieldSpec, RenderedField, render_field
-from cellcount.runners.control import ControlRequest, run_control
 from cellcount.settings import AnalyzeSettings
 
 Control = Callable[..., tuple[int, str, str]]

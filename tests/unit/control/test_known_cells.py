@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellcount.control.known_cells import KnownCell, locate, read_known_cells
 from cellcount.errors import UsageError
-from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
 
 
 def write(tmp_path: Path, text: str) -> Path:

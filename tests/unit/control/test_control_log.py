@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cellcount.errors import OutputError
-from cellcount.outputs.columns import Value, check_table
-from cellcount.outputs.control_log import (
+from cellcount.control.control_log import (
     CONTROL_COLUMNS,
     append_to_log,
     check_sound,
     read_control_log,
 )
+from cellcount.errors import OutputError
+from cellcount.outputs.columns import Value, check_table
 
 Change = Callable[[list[bytes]], list[bytes]]
 

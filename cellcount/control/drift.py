@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cellcount.evaluation.westgard import FEWEST_RUNS, Drift, drift_of
+from cellcount.control.westgard import FEWEST_RUNS, Drift, drift_of
 from cellcount.outputs.columns import Value
 
 Row = Mapping[str, Value]

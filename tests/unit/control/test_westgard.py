@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellcount.evaluation.westgard import FEWEST_RUNS, broken_rules, drift_of
+from cellcount.control.westgard import FEWEST_RUNS, broken_rules, drift_of
 
 
 @pytest.mark.parametrize(

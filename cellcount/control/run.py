@@ -24,22 +24,15 @@ from cellcount.analysis.job import Job
 from cellcount.analysis.pipeline import Pipeline, SlideScales, fingerprint, load_any
 from cellcount.analysis.progress import Watcher
 from cellcount.analysis.reviewer_types import Vocabulary
+from cellcount.control.control_log import append_to_log, check_sound, read_control_log
+from cellcount.control.drift import Row, Watched, counts_text, drift_text, runs_needed, watch
+from cellcount.control.known_cells import KnownCell, locate, read_known_cells
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
 from cellcount.differential.limits import share_limits
 from cellcount.errors import CellcountError, UsageError
-from cellcount.evaluation.control_values import (
-    Row,
-    Watched,
-    counts_text,
-    drift_text,
-    runs_needed,
-    watch,
-)
-from cellcount.evaluation.known_cells import KnownCell, locate, read_known_cells
 from cellcount.outputs.columns import Value
-from cellcount.outputs.control_log import append_to_log, check_sound, read_control_log
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
 #: Least percentage of the known white cells that must be located.

@@ -6,17 +6,17 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from cellcount.errors import UsageError
-from cellcount.evaluation.control_values import Row, comparable, least_sd, watched_values
-from cellcount.evaluation.westgard import FEWEST_RUNS
-from cellcount.files.text import number_of
-from cellcount.outputs.control_charts import (
+from cellcount.control.control_log import ControlLog
+from cellcount.control.drift import Row, comparable, least_sd, watched_values
+from cellcount.control.history_charts import (
     Series,
     levey_jennings_figure,
     write_history_page,
     write_history_picture,
 )
-from cellcount.outputs.control_log import ControlLog
+from cellcount.control.westgard import FEWEST_RUNS
+from cellcount.errors import UsageError
+from cellcount.files.text import number_of
 
 _WORDS = {"located_percent": "known white cells located, %", "agreed_percent": "types agreed, %"}
 _LIMITS = {"located_percent": 95.0}

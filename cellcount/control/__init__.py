@@ -1,0 +1,1 @@
+"""Daily control: a slide of known cells counted every day, drift and its history."""
