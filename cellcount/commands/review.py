@@ -13,7 +13,7 @@ from cellcount.files.text import number_of, shown
 if TYPE_CHECKING:
     from cellcount.differential.figures import Figure
     from cellcount.differential.rollup import Unit
-    from cellcount.runners.review_apply import Applied, Change
+    from cellcount.review.apply import Applied, Change
 
 _RESULTS = click.argument(
     "results", metavar="RESULTS", type=click.Path(exists=True, path_type=Path)
@@ -45,7 +45,7 @@ def review_export(
     Fill in the column corrected_type of corrections.csv, also where the model is right, and give
     the table to cellcount review apply.
     """
-    from cellcount.runners.review_export import Selection, export_review
+    from cellcount.review.export import Selection, export_review
 
     names = tuple(name.strip() for name in (types or "").split(",") if name.strip())
     done = export_review(results, out, Selection(every, limit, names))
@@ -77,7 +77,7 @@ def review_apply(results: Path, table: Path, reviewer: str) -> None:
     review of a cell goes before an earlier one, and all of them stay in the history beside
     counts.csv. The images are needed for pictures alone.
     """
-    from cellcount.runners.review_apply import apply_review
+    from cellcount.review.apply import apply_review
 
     _say(apply_review(results, table, reviewer))
 

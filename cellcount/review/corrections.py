@@ -15,7 +15,7 @@ from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, read_grid
 from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
-from cellcount.runners.review_export import check_of_cell, vocabulary_of
+from cellcount.review.export import check_of_cell, vocabulary_of
 
 _NEEDED = ("image", "cell", "corrected_type")
 _EXPECTED = "corrections.csv of cellcount review export, with the column corrected_type filled in"

@@ -24,7 +24,7 @@ from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
 from cellcount.files.locks import claimed
 from cellcount.outputs.run_record import refresh_run_manifest, run_manifest_path
-from cellcount.runners.corrections import Correction, read_corrections
+from cellcount.review.corrections import Correction, read_corrections
 from cellcount.store.reviews import StoredReview
 
 _KINDS: tuple[Kind, ...] = ("class", "pool", "group", "lineage", "outside", "measure")

@@ -1,0 +1,1 @@
+"""Review: cells exported for a person, and their corrections applied."""
