@@ -43,8 +43,8 @@ def models_explain(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     One panel per look: what was looked at, and how the box moved. Give --um-per-px, --refine-steps
     and the like as they were given to analyze, so that the cell has the same number.
     """
-    from cellcount.outputs.gaze import write_gaze
-    from cellcount.runners.explain import explain
+    from cellcount.explain.explain import explain
+    from cellcount.explain.picture import write_gaze
     from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
     names = ("detector", "engine", "device", "precision", "um_per_px", "refine_steps", "plugins")

@@ -15,8 +15,8 @@ from cellcount.core.records import LabelledImage
 from cellcount.datasets.read import BLOOD_CLASSES, write_coco
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.engines.gaze import gaze_at
-from cellcount.outputs.gaze import Gaze, draw_gaze
+from cellcount.explain.attention_maps import gaze_at
+from cellcount.explain.picture import Gaze, draw_gaze
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

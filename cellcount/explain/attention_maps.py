@@ -20,8 +20,8 @@ from cellcount.core.tiles import Tile
 from cellcount.engines.batching import BatchedEngine
 from cellcount.engines.field_detector import FieldDetector, cut
 from cellcount.errors import CellcountError, UsageError
+from cellcount.explain.picture import Gaze
 from cellcount.models.attention import AttentionRefinement, Refined
-from cellcount.outputs.gaze import Gaze
 
 _SAME_CELL = 0.9  # clipping and rounding to 0.01 px leave less than this of a tiny cell alone
 

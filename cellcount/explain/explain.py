@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from cellcount.analysis.dry_run import Memory
 from cellcount.analysis.job import Job
 from cellcount.analysis.pipeline import Pipeline, SlideScales, load
-from cellcount.engines.gaze import gaze_at, second_look_of
 from cellcount.errors import ImageError, UsageError
-from cellcount.outputs.gaze import Gaze
+from cellcount.explain.attention_maps import gaze_at, second_look_of
+from cellcount.explain.picture import Gaze
 from cellcount.settings import AnalyzeRequest
 
 

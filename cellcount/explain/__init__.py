@@ -1,0 +1,1 @@
+"""Explanation of detections: attention maps and their pictures."""
