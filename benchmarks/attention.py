@@ -46,7 +46,6 @@ from rich.table import Table
 
 from benchmarks.frozen_trunk import Crops, Remembered, console, steps_of
 from cellcount.core.records import Detections, LabelledImage
-from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.datasets.read import blood_classes, read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
@@ -56,7 +55,8 @@ from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.models.detector_card import Card, Refinement
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
-from cellcount.training.detector_data import augment_settings, field_factors
+from cellcount.training.detector.data import augment_settings, field_factors
+from cellcount.training.detector.fields import FieldDataset, read_pixels
 from cellcount.training.ema import AveragedModel
 from cellcount.training.settings import DetectorTraining, from_recipe
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from cellcount.data.dataset import FieldDataset
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.trunk import Trunk
+from cellcount.training.detector.fields import FieldDataset
 from cellcount.training.ema import AveragedModel
 from cellcount.training.schedule import build_optimizer, rate_factor
 from cellcount.training.settings import DetectorTraining

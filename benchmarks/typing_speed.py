@@ -47,7 +47,7 @@ from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_card, resolve
 from cellcount.rendering.field import FieldSpec, render_field
-from cellcount.training.classifier_settings import classifier_recipe
+from cellcount.training.classifier.settings import classifier_recipe
 
 RBC_PX = 105.0
 FIELDS = 4

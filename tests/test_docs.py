@@ -17,7 +17,7 @@ import click
 import pytest
 
 from cellcount import cli, errors
-from cellcount.training.classifier_settings import CLASSIFIER_RECIPES, ClassifierTraining
+from cellcount.training.classifier.settings import CLASSIFIER_RECIPES, ClassifierTraining
 from cellcount.training.settings import RECIPES, DetectorTraining
 
 COLUMN_TABLES = {

@@ -16,7 +16,7 @@ from cellcount.files.text import duration, number_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cellcount.evaluation.compare import Compared
+    from cellcount.training.classifier.compare_models import Compared
 
 _HEADINGS = (
     "classifier", "place", "accuracy", "95 % limits", "macro\nF1", "MCC", "million\nparam.",
@@ -81,10 +81,10 @@ def models_compare(**options: Any) -> int:  # noqa: ANN401 -- click passes optio
     import torch
 
     from cellcount.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_FAILED
-    from cellcount.evaluation.compare import compare_models, thinned
     from cellcount.files.atomic import check_folder_writable
-    from cellcount.training.classifier_data import read_training_crops
-    from cellcount.training.classifier_settings import classifier_recipe
+    from cellcount.training.classifier.compare_models import compare_models, thinned
+    from cellcount.training.classifier.data import read_training_crops
+    from cellcount.training.classifier.settings import classifier_recipe
     from cellcount.training.settings import TrainRun
 
     names = tuple(dict.fromkeys(n.strip() for n in options["backbones"].split(",") if n.strip()))

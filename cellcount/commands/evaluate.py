@@ -288,7 +288,7 @@ def _prior(name: str, card: ClassifierCard) -> dict[str, float] | None:
         return dict.fromkeys(ids, 1 / len(ids))
     from cellcount.errors import UsageError
     from cellcount.models.taxonomy import load_taxonomy, taxonomies
-    from cellcount.training.priors import profile_prior
+    from cellcount.training.classifier.priors import profile_prior
 
     if card.taxonomy not in taxonomies():
         raise UsageError(

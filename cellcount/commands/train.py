@@ -76,7 +76,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     curves.png. Start under torchrun to use several processes or GPUs.
     """
     from cellcount.datasets.read import blood_classes, read_annotations
-    from cellcount.training.detector import train_detector as train
+    from cellcount.training.detector.train import train_detector as train
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun, from_recipe
 
@@ -164,10 +164,10 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     LMU and MLL archives as they unpack, or boxes with types; several are joined. The run folder
     gets model.safetensors (what --classifier takes), metrics.csv, curves.png and confusion.png.
     """
-    from cellcount.training.classifier import train_classifier as train
-    from cellcount.training.classifier_data import read_training_crops
-    from cellcount.training.classifier_settings import classifier_recipe
-    from cellcount.training.classifier_start import settings_of
+    from cellcount.training.classifier.data import read_training_crops
+    from cellcount.training.classifier.settings import classifier_recipe
+    from cellcount.training.classifier.start import settings_of
+    from cellcount.training.classifier.train import train_classifier as train
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun
 

@@ -14,12 +14,11 @@ import pytest
 from sklearn.metrics import log_loss
 
 from cellcount.commands.train import parse_assignments
-from cellcount.data.sampling import Balance
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.taxonomy import load_taxonomy, plain_taxonomy
-from cellcount.training.calibrated_card import review_threshold, trained_mixture
-from cellcount.training.classifier_data import (
+from cellcount.training.classifier.calibrate import review_threshold, trained_mixture
+from cellcount.training.classifier.data import (
     Cells,
     ClassifierData,
     Draws,
@@ -28,13 +27,14 @@ from cellcount.training.classifier_data import (
     read_training_crops,
     split_words,
 )
-from cellcount.training.classifier_settings import (
+from cellcount.training.classifier.one_vs_rest import binary_draws, binary_scores
+from cellcount.training.classifier.priors import profile_prior
+from cellcount.training.classifier.sampling import Balance
+from cellcount.training.classifier.settings import (
     CLASSIFIER_RECIPES,
     ClassifierTraining,
     classifier_recipe,
 )
-from cellcount.training.one_vs_rest import binary_draws, binary_scores
-from cellcount.training.priors import profile_prior
 
 Quick = Callable[..., ClassifierTraining]
 

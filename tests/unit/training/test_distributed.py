@@ -66,7 +66,7 @@ from pathlib import Path
 import torch
 from cellcount.formats import read_annotations
 from cellcount.training import loop
-from cellcount.training.detector import train_detector
+from cellcount.training.detector.train import train_detector
 from cellcount.training.settings import TrainRun, from_recipe
 
 data, out = Path(sys.argv[1]), Path(sys.argv[2])

@@ -22,8 +22,8 @@ from cellcount.engines.crop_classifier import load_classifier, prepare_picture
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.classifier_card import ClassifierArchitecture
 from cellcount.models.weights import read_classifier_card
-from cellcount.training.classifier import train_classifier
-from cellcount.training.classifier_settings import ClassifierTraining
+from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.train import train_classifier
 from cellcount.training.settings import TrainRun
 
 Quick = Callable[..., ClassifierTraining]

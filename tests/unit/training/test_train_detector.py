@@ -21,8 +21,8 @@ from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.images.read import read_image
 from cellcount.models.weights import read_card
-from cellcount.training.detector import train_detector
-from cellcount.training.detector_data import field_factors
+from cellcount.training.detector.data import field_factors
+from cellcount.training.detector.train import train_detector
 from cellcount.training.loop import epochs_of
 from cellcount.training.settings import DetectorTraining, TrainRun, from_recipe
 

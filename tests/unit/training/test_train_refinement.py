@@ -15,7 +15,7 @@ from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import UsageError
 from cellcount.models.detector_card import Refinement
 from cellcount.models.weights import read_card
-from cellcount.training.detector import build_refinement, train_detector
+from cellcount.training.detector.train import build_refinement, train_detector
 from cellcount.training.settings import DetectorTraining, TrainRun
 
 Tiny = Callable[..., DetectorTraining]

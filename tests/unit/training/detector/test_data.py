@@ -11,7 +11,7 @@ import pytest
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.errors import AnnotationError
-from cellcount.training.detector_data import (
+from cellcount.training.detector.data import (
     augment_settings,
     cell_classes,
     field_factors,

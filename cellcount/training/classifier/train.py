@@ -34,13 +34,13 @@ from cellcount.models.classifier_card import (
 from cellcount.models.taxonomy import taxonomies
 from cellcount.models.weights import read_classifier_card, write_card
 from cellcount.outputs.charts import draw_confusion
-from cellcount.training.classifier_data import Cells, ClassifierData, Report, prepare
-from cellcount.training.classifier_settings import ClassifierTraining
-from cellcount.training.classifier_start import grown_card, new_model
-from cellcount.training.classifier_task import WEIGHTS_FILE, ClassifierTask, plain_crops
+from cellcount.training.classifier.data import Cells, ClassifierData, Report, prepare
+from cellcount.training.classifier.one_vs_rest import train_one_versus_rest
+from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.start import grown_card, new_model
+from cellcount.training.classifier.task import WEIGHTS_FILE, ClassifierTask, plain_crops
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, fit
-from cellcount.training.one_vs_rest import train_one_versus_rest
 from cellcount.training.run_folder import claim_folder
 from cellcount.training.settings import TrainRun
 

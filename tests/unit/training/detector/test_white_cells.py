@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from scipy import ndimage
 
-from cellcount.data.white_cells import with_plain_cells, with_small_copy
+from cellcount.training.detector.white_cells import with_plain_cells, with_small_copy
 
 RED, WHITE = 1, 2
 

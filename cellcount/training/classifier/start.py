@@ -16,7 +16,7 @@ from cellcount.models.backbone import load_pretrained
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_classifier_weights, resolve, sha256_of
-from cellcount.training.classifier_settings import CLASSIFIER_RECIPES
+from cellcount.training.classifier.settings import CLASSIFIER_RECIPES
 from cellcount.training.settings import TrainRun
 
 State = dict[str, torch.Tensor]

@@ -9,9 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from cellcount.data.crop_augment import CROP_AUGMENTS
-from cellcount.data.crops import CropDataset, CropWindow, PlacedCell, placed_cells
-from cellcount.data.sampling import Draw
 from cellcount.datasets.crops import LabelledCrop
 from cellcount.engines.cell_typer import field_crops
 from cellcount.engines.crop_classifier import prepare_picture
@@ -23,6 +20,14 @@ from cellcount.models.classifier_card import (
     types_of,
 )
 from cellcount.models.taxonomy import load_taxonomy
+from cellcount.training.classifier.cell_windows import (
+    CropDataset,
+    CropWindow,
+    PlacedCell,
+    placed_cells,
+)
+from cellcount.training.classifier.sampling import Draw
+from cellcount.training.classifier.window_augment import CROP_AUGMENTS
 
 LOOK = CropWindow((32, 32), window_rbc=2.0, rbc_px=20.0)
 
@@ -145,7 +150,7 @@ def test_what_does_not_fit_in_memory_is_read_anew(
     items: list[LabelledCrop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = CropDataset(items, [0] * 4, LOOK, 0)
-    monkeypatch.setattr("cellcount.data.crops._MEMORY_BYTES", 1)
+    monkeypatch.setattr("cellcount.training.classifier.cell_windows._MEMORY_BYTES", 1)
     again = CropDataset(items, [0] * 4, LOOK, 0)
     assert not again._canvases
     for dataset in (kept, again):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from cellcount.data.augment import (
+from cellcount.training.augment import (
     ColourCast,
     ColourSettings,
     JpegCompression,

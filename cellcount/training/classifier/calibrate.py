@@ -10,13 +10,13 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.data.sampling import Balance
 from cellcount.evaluation.calibration import Calibration, calibrated_probs, fit_calibration
 from cellcount.evaluation.classification import expected_calibration_error
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.training.classifier_data import ClassifierData
-from cellcount.training.classifier_settings import ClassifierTraining
-from cellcount.training.priors import profile_prior
+from cellcount.training.classifier.data import ClassifierData
+from cellcount.training.classifier.priors import profile_prior
+from cellcount.training.classifier.sampling import Balance
+from cellcount.training.classifier.settings import ClassifierTraining
 
 # From "better than any other two together" up; above, most cells would go to review.
 _THRESHOLDS = tuple(round(0.3 + 0.05 * i, 2) for i in range(14))

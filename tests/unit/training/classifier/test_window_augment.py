@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cellcount.data.augment import ColourSettings
-from cellcount.data.crop_augment import CROP_AUGMENTS, CropAugment, CropTransform
 from cellcount.images.white_balance import WHITE
 from cellcount.images.windows import window
+from cellcount.training.augment import ColourSettings
+from cellcount.training.classifier.window_augment import CROP_AUGMENTS, CropAugment, CropTransform
 
 SIDE = 40.0
 STILL = CropAugment(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
-from cellcount.data.augment import uniform
+from cellcount.training.augment import uniform
 
 _SHRINK = (0.45, 0.9)
 _SMALLEST_PX = 12

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from cellcount.data.augment import chance
-from cellcount.data.crop_augment import CROP_AUGMENTS
-from cellcount.data.crops import CropDataset, CropWindow, placed_cells
-from cellcount.data.sampling import Balance, Draw, class_weights
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import CropClassifier
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import write_weights
-from cellcount.training.calibrated_card import calibrated
-from cellcount.training.classifier_data import Cells, ClassifierData, Draws
-from cellcount.training.classifier_settings import ClassifierTraining
+from cellcount.training.augment import chance
+from cellcount.training.classifier.calibrate import calibrated
+from cellcount.training.classifier.cell_windows import CropDataset, CropWindow, placed_cells
+from cellcount.training.classifier.data import Cells, ClassifierData, Draws
+from cellcount.training.classifier.sampling import Balance, Draw, class_weights
+from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.window_augment import CROP_AUGMENTS
 from cellcount.training.loop import Metrics
 
 WEIGHTS_FILE = "model.safetensors"

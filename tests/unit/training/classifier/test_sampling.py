@@ -10,7 +10,8 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DataLoader, Dataset
 
-from cellcount.data.sampling import (
+from cellcount.errors import UsageError
+from cellcount.training.classifier.sampling import (
     Balance,
     Draw,
     ImbalancedSampler,
@@ -18,7 +19,6 @@ from cellcount.data.sampling import (
     class_weights,
     resample,
 )
-from cellcount.errors import UsageError
 
 LINEAGE = {"EBO": "ery", "PEB": "ery", "MON": "mono", "LYT": "lym", "PLM": "lym", "HAC": "lym"}
 SOURCES = ["EBO"] * 40 + ["PEB"] * 3 + ["MON"] * 12 + ["LYT"] * 30 + ["PLM"] * 2 + ["HAC"] * 1

@@ -22,8 +22,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cellcount.core.records import ImageRef
-from cellcount.data.crop_augment import CropAugment, CropTransform
-from cellcount.data.sampling import Draw
 from cellcount.datasets.crops import LabelledCrop
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.images.read import read_image
@@ -35,6 +33,8 @@ from cellcount.images.windows import (
     surroundings,
     window,
 )
+from cellcount.training.classifier.sampling import Draw
+from cellcount.training.classifier.window_augment import CropAugment, CropTransform
 
 _MAX_PIXELS = 200_000_000
 _CANVAS = 1.6  # sides of the canvas per side of the window, at most

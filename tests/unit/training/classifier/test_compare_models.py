@@ -13,7 +13,7 @@ from torch import nn
 from cellcount.commands.compare import comparison_rows, markdown
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
-from cellcount.evaluation.compare import (
+from cellcount.training.classifier.compare_models import (
     Compared,
     Cost,
     count_parameters,

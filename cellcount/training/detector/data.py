@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from cellcount.core.records import CellClass, LabelledImage
-from cellcount.data.augment import ColourSettings
-from cellcount.data.dataset import (
+from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.read import random_split
+from cellcount.engines.red_cells import SCALE_CLASS
+from cellcount.errors import AnnotationError, ImageError
+from cellcount.training.augment import ColourSettings
+from cellcount.training.detector.fields import (
     AugmentSettings,
     read_pixels,
     red_cell_diameter_px,
     scale_factors,
 )
-from cellcount.datasets.annotated import AnnotatedSet
-from cellcount.datasets.read import random_split
-from cellcount.engines.red_cells import SCALE_CLASS
-from cellcount.errors import AnnotationError, ImageError
 from cellcount.training.settings import DetectorTraining
 
 _MILD_COLOUR = ColourSettings(

@@ -34,10 +34,10 @@ from cellcount.evaluation.true_types import true_types
 from cellcount.models.classifier import build_classifier
 from cellcount.models.weights import resolve
 from cellcount.training import checkpoint
-from cellcount.training.classifier import train_classifier
-from cellcount.training.classifier_data import prepare
-from cellcount.training.classifier_settings import ClassifierTraining
-from cellcount.training.classifier_task import WEIGHTS_FILE
+from cellcount.training.classifier.data import prepare
+from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.task import WEIGHTS_FILE
+from cellcount.training.classifier.train import train_classifier
 from cellcount.training.run_folder import claim_folder
 from cellcount.training.settings import TrainRun
 

@@ -21,9 +21,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cellcount.data.crop_augment import CROP_AUGMENTS
-from cellcount.data.crops import CropDataset
-from cellcount.data.sampling import Balance, Draw, resample
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import CropClassifier
 from cellcount.models.backbone import load_pretrained
@@ -31,10 +28,13 @@ from cellcount.models.classifier import OneVersusRest, build_classifier
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import write_weights
 from cellcount.training import checkpoint
-from cellcount.training.calibrated_card import calibrated
-from cellcount.training.classifier_data import Cells, ClassifierData
-from cellcount.training.classifier_settings import ClassifierTraining
-from cellcount.training.classifier_task import WEIGHTS_FILE, Normalised, plain_crops, window_of
+from cellcount.training.classifier.calibrate import calibrated
+from cellcount.training.classifier.cell_windows import CropDataset
+from cellcount.training.classifier.data import Cells, ClassifierData
+from cellcount.training.classifier.sampling import Balance, Draw, resample
+from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.task import WEIGHTS_FILE, Normalised, plain_crops, window_of
+from cellcount.training.classifier.window_augment import CROP_AUGMENTS
 from cellcount.training.log import write_metrics
 from cellcount.training.loop import LoopRun, Metrics, fit
 from cellcount.training.settings import TrainRun

@@ -17,14 +17,14 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
-from cellcount.data.augment import (
+from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
+from cellcount.training.augment import (
     ColourSettings,
     camera_transform,
     chance,
     lens_transform,
     uniform,
 )
-from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
 
 # Rows of the whole canvas, coarsely sampled, that go through the camera below the window: the
 # white balance needs background even where the window shows nothing but cell.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.core.records import CellClass
-from cellcount.data.sampling import Balance, Draw, ImbalancedSampler, resample
 from cellcount.datasets.crop_check import decoded
 from cellcount.datasets.crop_splits import grouped_split, split_shares, stratified_split
 from cellcount.datasets.crops import CropFormat, CropSet, LabelledCrop, read_crops
@@ -26,7 +25,8 @@ from cellcount.models.taxonomy import (
     mapping,
     plain_taxonomy,
 )
-from cellcount.training.classifier_settings import ClassifierTraining
+from cellcount.training.classifier.sampling import Balance, Draw, ImbalancedSampler, resample
+from cellcount.training.classifier.settings import ClassifierTraining
 
 Report = Callable[[str], None]
 _HELD_OUT = "held out"

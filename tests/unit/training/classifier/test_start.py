@@ -11,9 +11,9 @@ import torch
 from cellcount.datasets.crops import CropSet
 from cellcount.errors import UsageError
 from cellcount.models.weights import read_classifier_weights
-from cellcount.training.classifier import train_classifier
-from cellcount.training.classifier_settings import ClassifierTraining
-from cellcount.training.classifier_start import new_model, settings_of
+from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.start import new_model, settings_of
+from cellcount.training.classifier.train import train_classifier
 from cellcount.training.settings import TrainRun
 
 Quick = Callable[..., ClassifierTraining]

@@ -20,7 +20,10 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
 from cellcount.core.records import ImageRef, LabelledImage
-from cellcount.data.augment import (
+from cellcount.errors import AnnotationError
+from cellcount.images.read import read_image
+from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.training.augment import (
     HARD_COLOUR,
     ColourSettings,
     camera_transform,
@@ -28,10 +31,7 @@ from cellcount.data.augment import (
     lens_transform,
     uniform,
 )
-from cellcount.data.white_cells import with_plain_cells, with_small_copy
-from cellcount.errors import AnnotationError
-from cellcount.images.read import read_image
-from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.training.detector.white_cells import with_plain_cells, with_small_copy
 
 _MAX_PIXELS = 200_000_000
 _WHITE = "wbc"

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from cellcount import __version__
 from cellcount.core.records import Detections
-from cellcount.data.dataset import FieldDataset, read_pixels
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.engines.base import EngineModule, EngineOptions, engine_module
 from cellcount.engines.detector_model import Detector
@@ -29,7 +28,7 @@ from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.detector_card import Architecture, Card, Preprocessing, Refinement
 from cellcount.models.trunk import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
-from cellcount.training.detector_data import (
+from cellcount.training.detector.data import (
     TrainingData,
     augment_settings,
     cell_classes,
@@ -37,6 +36,7 @@ from cellcount.training.detector_data import (
     model_diameter_px,
     prepare,
 )
+from cellcount.training.detector.fields import FieldDataset, read_pixels
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, Metrics, Progress, fit
 from cellcount.training.run_folder import claim_folder
