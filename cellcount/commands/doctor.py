@@ -21,7 +21,7 @@ def doctor() -> int:
       1    something is to be mended; it is said how
     """
     from cellcount.errors import EXIT_OK, EXIT_SOME_FAILED
-    from cellcount.runners.doctor import examine
+    from cellcount.testing.doctor import examine
 
     problems = 0
     for finding in examine():

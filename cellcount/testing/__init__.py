@@ -3,8 +3,8 @@
 In a plugin's own tests: ``assert check_backbone("tinynet") == []``.
 """
 
-from cellcount.testing.backbone import check_backbone
-from cellcount.testing.classifier import check_classifier
+from cellcount.testing.backbone_contract import check_backbone
+from cellcount.testing.classifier_contract import check_classifier
 from cellcount.testing.weight_file import check_weights
 
 __all__ = ["check_backbone", "check_classifier", "check_weights"]

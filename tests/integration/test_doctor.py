@@ -9,7 +9,7 @@ import pytest
 
 from cellcount import cli
 from cellcount.models.weights import packaged_weights, sha256_of
-from cellcount.runners.doctor import SUMS, check_weights, examine
+from cellcount.testing.doctor import SUMS, check_weights, examine
 
 
 def test_this_installation_is_in_order(capsys: pytest.CaptureFixture[str]) -> None:

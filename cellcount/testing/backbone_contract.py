@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellcount import plugins as doors
 from cellcount.errors import CellcountError
-from cellcount.testing import network
+from cellcount.testing import network_checks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,20 +54,20 @@ def _problems(module: object, rebuild: Callable[[], nn.Module]) -> Iterator[str]
     if not isinstance(module, nn.Module):
         yield f"it is a {type(module).__name__}, expected a torch.nn.Module"
         return
-    stated = [*_level_problems(module), *network.rgb_problems(module)]
+    stated = [*_level_problems(module), *network_checks.rgb_problems(module)]
     yield from stated
     if stated:
         return  # shapes cannot be judged without them
     module = copy.deepcopy(module)  # the caller's own stays as it is
     images = _images(module, 2)
-    yield from network.run_checks(
+    yield from network_checks.run_checks(
         module,
         {
             "shapes": _shape_problems,
-            "eval mode": partial(network.eval_problems, images=images, forward=_levels),
-            "gradients": partial(network.gradient_problems, images=images, forward=_levels),
+            "eval mode": partial(network_checks.eval_problems, images=images, forward=_levels),
+            "gradients": partial(network_checks.gradient_problems, images=images, forward=_levels),
             "weights": partial(
-                network.weight_problems, images=images[:1], forward=_levels, rebuild=rebuild
+                network_checks.weight_problems, images=images[:1], forward=_levels, rebuild=rebuild
             ),
         },
     )
@@ -102,7 +102,7 @@ def _levels(module: nn.Module, images: Tensor) -> list[Tensor]:
 
 def _images(module: nn.Module, n: int, units: tuple[int, int] = (2, 3)) -> Tensor:
     unit = max(32, *module.strides)  # type: ignore[misc]  # checked before
-    return network.noise(n, units[0] * unit, units[1] * unit)
+    return network_checks.noise(n, units[0] * unit, units[1] * unit)
 
 
 def _shape_problems(module: nn.Module) -> Iterator[str]:

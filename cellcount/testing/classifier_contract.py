@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcount.errors import CellcountError
-from cellcount.testing import network
+from cellcount.testing import network_checks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,21 +62,23 @@ def _problems(build: Build) -> Iterator[str]:
         yield from stated
         if stated:
             return  # nothing can be fed to it without them
-        checks: dict[str, network.Check] = {"shapes": partial(_shape_problems, classes=classes)}
+        checks: dict[str, network_checks.Check] = {
+            "shapes": partial(_shape_problems, classes=classes)
+        }
         if classes == CLASSES[0]:
             checks.update(_network_checks(module, partial(build, classes)))
-        yield from network.run_checks(module, checks)
+        yield from network_checks.run_checks(module, checks)
 
 
 def _network_checks(
     module: nn.Module, rebuild: Callable[[], nn.Module]
-) -> dict[str, network.Check]:
+) -> dict[str, network_checks.Check]:
     images = _images(module)
     return {
-        "eval mode": partial(network.eval_problems, images=images, forward=_logits),
-        "gradients": partial(network.gradient_problems, images=images, forward=_logits),
+        "eval mode": partial(network_checks.eval_problems, images=images, forward=_logits),
+        "gradients": partial(network_checks.gradient_problems, images=images, forward=_logits),
         "weights": partial(
-            network.weight_problems, images=images[:1], forward=_logits, rebuild=rebuild
+            network_checks.weight_problems, images=images[:1], forward=_logits, rebuild=rebuild
         ),
     }
 
@@ -91,7 +93,7 @@ def _attribute_problems(module: nn.Module) -> Iterator[str]:
         and all(type(side) is int and side > 0 for side in size)
     ):
         yield f"input_size is {size!r}, expected (height, width) in px"
-    yield from network.rgb_problems(module)
+    yield from network_checks.rgb_problems(module)
     interpolation = getattr(module, "interpolation", None)
     if interpolation not in INTERPOLATIONS:
         yield f"interpolation is {interpolation!r}, expected {' or '.join(INTERPOLATIONS)}"
@@ -99,7 +101,7 @@ def _attribute_problems(module: nn.Module) -> Iterator[str]:
 
 def _images(module: nn.Module) -> Tensor:
     height, width = module.input_size  # type: ignore[misc]  # checked before
-    return network.noise(2, height, width)
+    return network_checks.noise(2, height, width)
 
 
 def _logits(module: nn.Module, images: Tensor) -> list[Tensor]:

@@ -1,1 +1,0 @@
-"""Runners: where the pipeline runs."""
