@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
 def _subgroup(name: str, help_text: str, *commands: str, **elsewhere: str) -> LazyGroup:
     """``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``.
 
-    Further commands may name their module: ``compare="compare"``.
+    Further commands may name their module: ``compare="models_compare"``.
     """
     lazy = {c: f"cellcount.commands.{name}:{name}_{c}" for c in commands}
     lazy |= {c: f"cellcount.commands.{module}:{name}_{c}" for c, module in elsewhere.items()}
@@ -105,19 +105,19 @@ cli.add_command(_subgroup("train", "Train a model on annotated images.", "detect
 cli.add_command(
     _subgroup(
         "evaluate", "Measure models against annotated images, and counts against counts.",
-        "detector", "classifier", counts="agreement", repeatability="agreement",
+        "detector", "classifier", counts="evaluate_counts", repeatability="evaluate_counts",
     )
 )  # fmt: skip
 cli.add_command(
     _subgroup(
         "datasets", "Make, look at and convert annotated images.", "inspect", "convert", "render",
-        types="type_tables",
+        types="datasets_types",
     )
 )  # fmt: skip
 cli.add_command(
     _subgroup(
         "models", "List, show, check, compare, export and explain models.", "list", "show", "check",
-        compare="compare", export="export", explain="explain",
+        compare="models_compare", export="models_export", explain="models_explain",
     )
 )  # fmt: skip
 cli.add_command(

@@ -137,13 +137,13 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
     """
     request = _request(options)
     from cellcount.analysis.job import Job
-    from cellcount.commands.summary import say_counting, say_outcome, say_passed_over
+    from cellcount.commands.terminal.summary import say_counting, say_outcome, say_passed_over
 
     job = Job(request)
     say_passed_over(job.plan)
     if options["dry_run"]:
         return _dry_run(job)
-    from cellcount.commands.progress import progress
+    from cellcount.commands.terminal.progress import progress
 
     with progress() as watcher:
         outcome = job.run(watcher)

@@ -63,8 +63,8 @@ def classify(**options: Any) -> int:  # noqa: ANN401 -- click passes options by 
 
     request = ClassifyRequest(**options)
     from cellcount.analysis.classify import ClassifyJob
-    from cellcount.commands.progress import progress
-    from cellcount.commands.summary import say_passed_over, say_typed
+    from cellcount.commands.terminal.progress import progress
+    from cellcount.commands.terminal.summary import say_passed_over, say_typed
 
     job = ClassifyJob(request)
     say_passed_over(job.plan)

@@ -65,7 +65,7 @@ def control_run(**options: Any) -> int:  # noqa: ANN401 -- click passes options 
     """
     import dataclasses
 
-    from cellcount.commands.progress import progress
+    from cellcount.commands.terminal.progress import progress
     from cellcount.control.run import ControlRequest, run_control
     from cellcount.settings import AnalyzeSettings
 
@@ -139,7 +139,7 @@ def control_history(log: Path, out: Path | None) -> int:
     """
     from rich.table import Table
 
-    from cellcount.commands.reports import stdout_console
+    from cellcount.commands.terminal.reports import stdout_console
     from cellcount.control.control_log import read_control_log
     from cellcount.control.history import verdict, write_history
 

@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from cellcount.commands import options as shared
-from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
+from cellcount.commands.terminal.reports import (
+    counter,
+    say_problems,
+    stdout_console,
+    write_csv,
+    write_json,
+)
 from cellcount.files.text import number_of
 
 _DENSEST = 0.95
@@ -97,7 +103,7 @@ def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes opt
       1  something is broken or there more than once; it is listed
       3  nothing could be read
     """
-    from cellcount.commands.inspection_tables import (
+    from cellcount.commands.terminal.tables_data import (
         COPY_COLUMNS,
         copy_rows,
         inspection_dict,

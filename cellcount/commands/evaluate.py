@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from cellcount.commands import options as shared
-from cellcount.commands.reports import counter, say_problems, stdout_console, write_csv, write_json
+from cellcount.commands.terminal.reports import (
+    counter,
+    say_problems,
+    stdout_console,
+    write_csv,
+    write_json,
+)
 from cellcount.files.text import number_of, shown
 from cellcount.settings import NO_STAIN_REFERENCE
 
@@ -147,7 +153,7 @@ def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledIma
 
 def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
     """The tables on stdout."""
-    from cellcount.commands.report_tables import show_report, show_variants
+    from cellcount.commands.terminal.tables_detector import show_report, show_variants
 
     console = stdout_console()
     show_report(console, next(iter(reports.values())), names)
@@ -305,7 +311,7 @@ def _show_classifier(
     card: ClassifierCard,
     options: dict[str, Any],
 ) -> None:
-    from cellcount.commands.classifier_tables import show_robustness, show_scores
+    from cellcount.commands.terminal.tables_classifier import show_robustness, show_scores
 
     console = stdout_console()
     where = options["data"].name + (f", {options['split']}" if options["split"] else "")
@@ -330,7 +336,7 @@ def _write_classifier(
     about: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    from cellcount.commands.classifier_tables import summary_csv_rows
+    from cellcount.commands.terminal.tables_classifier import summary_csv_rows
     from cellcount.outputs.charts import draw_confusion
 
     original = next(iter(scores.values()))

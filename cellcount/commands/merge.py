@@ -39,7 +39,7 @@ def merge(shards: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 -- cl
       3    the shards do not belong together, or nothing was done in them
     """
     from cellcount.analysis.merge import MergeJob
-    from cellcount.commands.summary import say_outcome
+    from cellcount.commands.terminal.summary import say_outcome
     from cellcount.settings import OutputSettings
 
     job = MergeJob(shards, OutputSettings(**options))

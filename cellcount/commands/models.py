@@ -136,7 +136,7 @@ def models_show(model: str, as_json: bool, plugins: Path | None) -> None:
     if as_json:
         click.echo(read_any_card(path).to_json())
         return
-    from cellcount.commands.card_text import card_text
+    from cellcount.commands.terminal.card_text import card_text
     from cellcount.models.facts import facts_of
 
     facts = facts_of(path)

@@ -66,7 +66,7 @@ def profiles_check(profile: str) -> int:
 
 def _lines(profile: Profile) -> list[str]:
     """The profile in words, in the order of a report."""
-    from cellcount.commands.card_text import entry
+    from cellcount.commands.terminal.card_text import entry
 
     def words(rows: tuple[str, ...]) -> str:
         return ", ".join(profile.name_of(row) for row in rows)

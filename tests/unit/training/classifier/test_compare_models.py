@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from cellcount.commands.compare import comparison_rows, markdown
+from cellcount.commands.models_compare import comparison_rows, markdown
 from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
 from cellcount.training.classifier.compare_models import (

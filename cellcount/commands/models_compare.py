@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellcount.commands import options as shared
-from cellcount.commands.reports import say_problems, stdout_console, write_csv, write_json
+from cellcount.commands.terminal.reports import say_problems, stdout_console, write_csv, write_json
 from cellcount.commands.train import parse_assignments
 from cellcount.files.text import duration, number_of
 

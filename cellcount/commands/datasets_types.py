@@ -23,7 +23,7 @@ def datasets_types(taxonomy: str | None) -> None:
     it enters the percentages, and its neighbours in maturation, which a tolerant evaluation counts
     as right. The names of taxonomies are for --taxonomy and --map.
     """
-    from cellcount.commands.reports import stdout_console
+    from cellcount.commands.terminal.reports import stdout_console
     from cellcount.models.taxonomy import load_taxonomy
 
     console = stdout_console()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellcount.commands.reports import stdout_console, write_csv, write_json
+from cellcount.commands.terminal.reports import stdout_console, write_csv, write_json
 
 if TYPE_CHECKING:
     from cellcount.comparison.compare import Comparison, Options
@@ -85,7 +85,7 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
     correlation, RMSE, ICC(2,1), agreement and kappa at thresholds, and how many slides lie within
     the counting error (Rümke, and the interval from both numbers of cells).
     """
-    from cellcount.commands.agreement_tables import show_comparison
+    from cellcount.commands.terminal.tables_counts import show_comparison
     from cellcount.comparison.compare import compare
     from cellcount.comparison.count_tables import read_count_table
     from cellcount.comparison.result_rows import class_rows, to_document
@@ -120,7 +120,7 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
     TABLE is long or wide as for evaluate counts, with a row per repeated count and the columns
     run, day or both. Each class of each specimen is analysed by itself.
     """
-    from cellcount.commands.agreement_tables import show_tables
+    from cellcount.commands.terminal.tables_counts import show_tables
     from cellcount.comparison.comparison_page import write_repeatability_page
     from cellcount.comparison.count_tables import read_count_table
     from cellcount.comparison.repeatability import repeatability
