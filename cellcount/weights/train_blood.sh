@@ -15,6 +15,6 @@ train() { # recipe, run folder, further options
 }
 train blood "$run/first"
 train blood-hard "$run/second" --init "$run/first"
-python3 -m cellcount.training.average "$run"/{first,second}/model.safetensors "$data" "$run/mean.safetensors"
-python3 -m cellcount.models.release "$run/mean.safetensors" "$here/blood.json" "$run/blood.safetensors"
+python3 -m tools.average_weights "$run"/{first,second}/model.safetensors "$data" "$run/mean.safetensors"
+python3 -m tools.release_weights "$run/mean.safetensors" "$here/blood.json" "$run/blood.safetensors"
 cellcount models check "$run/blood.safetensors"

@@ -28,7 +28,7 @@ train() { # recipe, run folder, data, further options
     cellcount train classifier "$data" --out "$out" --recipe "$recipe" "$@" "${resume[@]}"
 }
 finish() { # name, run folder
-    python3 -m cellcount.models.release "$2/model.safetensors" "$here/$1.json" "$run/$1.safetensors"
+    python3 -m tools.release_weights "$2/model.safetensors" "$here/$1.json" "$run/$1.safetensors"
     cellcount models check "$run/$1.safetensors"
 }
 train blood-types "$run/first" "$pbc"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cellcount.models.release import release
 from cellcount.outputs.columns import check_table
 from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+from tools.release_weights import release
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]
@@ -100,7 +100,7 @@ def test_other_statistics_need_no_new_analysis(
 def test_a_card_with_its_confusions_corrects_percentages(
     slides: Path, run: Run, rows: Rows, colour_weights: Path, classifier_plugins: Path
 ) -> None:
-    """As ``cellcount.models.release`` writes them into the cards of packaged classifiers."""
+    """As ``tools.release_weights`` writes them into the cards of packaged classifiers."""
     typing = ("--plugins", classifier_plugins, "--adjust", "card", "--classifier")
     code, _, err = run(slides, *OUTPUTS, *typing, colour_weights)
     assert code == 2

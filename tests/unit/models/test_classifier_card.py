@@ -15,7 +15,6 @@ from cellcount.errors import WeightsError
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
 from cellcount.models.detector_card import Card
 from cellcount.models.facts import facts_of
-from cellcount.models.release import release
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import (
     read_any_card,
@@ -25,6 +24,7 @@ from cellcount.models.weights import (
     write_card,
     write_weights,
 )
+from tools.release_weights import release
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -1,6 +1,6 @@
 """The fields of ``sample_data``: which they are, and how to make them again.
 
-``python -m cellcount.data.sample sample_data`` writes pictures and ``truth.json`` anew. Their seeds
+``python -m tools.render_samples sample_data`` writes pictures and ``truth.json`` anew. Their seeds
 are ``SAMPLE_SEEDS``, which no training may use.
 """
 
@@ -72,9 +72,9 @@ def write_samples(folder: Path) -> dict[str, RenderedField]:
 
 
 def main() -> None:
-    """Entry point of ``python -m cellcount.data.sample FOLDER``."""
+    """Entry point of ``python -m tools.render_samples FOLDER``."""
     if len(sys.argv) != 2:
-        raise UsageError("name the folder to write to: python -m cellcount.data.sample FOLDER")
+        raise UsageError("name the folder to write to: python -m tools.render_samples FOLDER")
     write_samples(Path(sys.argv[1]))
 
 

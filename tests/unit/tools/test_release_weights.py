@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from cellcount.differential.confusion import confusion_of_card
 from cellcount.errors import WeightsError
-from cellcount.models.release import main, release, with_facts
 from cellcount.models.weights import read_any_card, read_card, read_classifier_card, write_card
+from tools.release_weights import main, release, with_facts
 
 SOURCES = ({"name": "fields", "format": "yolo", "train": 8, "val": 2}, {"name": "more"})
 FACTS: dict[str, Any] = {

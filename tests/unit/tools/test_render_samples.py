@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellcount.data.sample import SAMPLE_FIELDS, write_samples
 from cellcount.rendering.field import LABELS, SAMPLE_SEEDS, RenderedField
+from tools.render_samples import SAMPLE_FIELDS, write_samples
 
 FOLDER = Path(__file__).resolve().parents[3] / "sample_data"
 

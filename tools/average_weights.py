@@ -1,6 +1,6 @@
 """The average of a model and of what a further training made of it.
 
-    python -m cellcount.training.average BEFORE.safetensors AFTER.safetensors DATA OUT.safetensors
+    python -m tools.average_weights BEFORE.safetensors AFTER.safetensors DATA OUT.safetensors
 
 A training on harder images gains on other laboratories' and loses a little on its own; the mean of
 the weights before and after keeps most of both, at no cost in time (Wortsman et al. 2022,

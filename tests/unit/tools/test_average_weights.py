@@ -13,7 +13,7 @@ from cellcount.datasets.writers import write_coco
 from cellcount.errors import WeightsError
 from cellcount.models.weights import read_weights, sha256_of, write_weights
 from cellcount.rendering.field import LABELS
-from cellcount.training.average import average, average_files
+from tools.average_weights import average, average_files
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Makes a packaged model of a training's export: adds to its card what no training can know.
 
-    python -m cellcount.models.release RUN/model.safetensors FACTS.json NAME.safetensors
+    python -m tools.release_weights RUN/model.safetensors FACTS.json NAME.safetensors
 
 FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` (a list: all data
 sets, each with its name as in the card, its source and licence), ``evaluations`` (a list: every

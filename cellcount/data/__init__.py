@@ -1,1 +1,0 @@
-"""Labelled fields for training: real ones with augmentation, and rendered ones."""

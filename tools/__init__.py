@@ -1,0 +1,1 @@
+"""Maintainers' scripts; not part of the installed package."""
