@@ -46,7 +46,9 @@ from rich.table import Table
 
 from benchmarks.frozen_trunk import Crops, Remembered, console, steps_of
 from cellcount.core.records import Detections, LabelledImage
-from cellcount.datasets.read import blood_classes, read_annotations
+from cellcount.datasets.annotations import read_annotations
+from cellcount.datasets.classes import blood_classes
+from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.torchvision import FasterRCNN
@@ -56,9 +58,9 @@ from cellcount.evaluation.detector_run import truth_of
 from cellcount.models.detector_card import Card, Refinement
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.training.detector.data import augment_settings, field_factors
-from cellcount.training.detector.fields import FieldDataset, read_pixels
-from cellcount.training.ema import AveragedModel
-from cellcount.training.settings import DetectorTraining, from_recipe
+from cellcount.training.detector.fields import FieldDataset
+from cellcount.training.detector.settings import DetectorTraining, from_recipe
+from cellcount.training.optim import AveragedModel
 
 TRAINED = ("attention", "mean", "none")
 ARMS = (*TRAINED, "again")

@@ -28,7 +28,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.read import read_annotations
+from cellcount.datasets.annotations import read_annotations
 from cellcount.evaluation.classification import wilson_limits
 
 CORNERS = ["x_min_px", "y_min_px", "x_max_px", "y_max_px"]

@@ -18,11 +18,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.models.trunk import Trunk
+from cellcount.models.pyramid import Trunk
 from cellcount.training.detector.fields import FieldDataset
-from cellcount.training.ema import AveragedModel
-from cellcount.training.schedule import build_optimizer, rate_factor
-from cellcount.training.settings import DetectorTraining
+from cellcount.training.detector.settings import DetectorTraining
+from cellcount.training.optim import AveragedModel, build_optimizer, rate_factor
 
 console = Console(width=None if sys.stdout.isatty() else 140)
 

@@ -30,14 +30,15 @@ from benchmarks.attention import fields_of
 from benchmarks.frozen_trunk import console
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections, LabelledImage
-from cellcount.datasets.read import blood_classes, read_annotations
+from cellcount.datasets.annotations import read_annotations
+from cellcount.datasets.classes import blood_classes
+from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.matching import Truth
 from cellcount.models.weights import resolve
-from cellcount.training.detector.fields import read_pixels
 
 HIT_IOU, BACKGROUND_IOU = 0.5, 0.1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -56,12 +56,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self.lazy[cmd_name].partition(":")
-        try:
-            command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            return None  # not written yet: help goes on without it
+        command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command), f"{self.lazy[cmd_name]} is no click command"
         return command
 

@@ -18,7 +18,8 @@ import pytest
 
 from cellcount import cli, errors
 from cellcount.training.classifier.settings import CLASSIFIER_RECIPES, ClassifierTraining
-from cellcount.training.settings import RECIPES, DetectorTraining
+from cellcount.training.detector.settings import RECIPES, DetectorTraining
+from tests.tables import markdown
 
 COLUMN_TABLES = {
     "counts": "README.md",
@@ -76,12 +77,16 @@ def options(command: click.Command) -> set[str]:
 
 
 def column_table(table: str) -> str:
-    """The table that outputs.schema declares, for the packaged blood model and any classifier."""
+    """The table that outputs.columns declares, for the packaged blood model and any classifier."""
     from cellcount.control.control_log import CONTROL_COLUMNS
     from cellcount.core.records import CellClass
-    from cellcount.outputs import columns
+    from cellcount.outputs.columns import (
+        PICTURE_TYPES_COLUMNS,
+        SLIDES_COLUMNS,
+        TYPED_CELLS_COLUMNS,
+        counts_columns,
+    )
     from cellcount.outputs.review_tables import CORRECTIONS_COLUMNS, HISTORY_COLUMNS
-    from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 
     blood = (
         CellClass("rbc", "red cell", "red cells"),
@@ -89,15 +94,15 @@ def column_table(table: str) -> str:
         CellClass("platelet", "platelet", "platelets"),
     )
     columns = {
-        "counts": columns.counts_columns(blood, (CellClass("TYPE", "TYPE", "TYPE"),)),
-        "cells": columns.TYPED_CELLS_COLUMNS,
-        "types": columns.PICTURE_TYPES_COLUMNS,
+        "counts": counts_columns(blood, (CellClass("TYPE", "TYPE", "TYPE"),)),
+        "cells": TYPED_CELLS_COLUMNS,
+        "types": PICTURE_TYPES_COLUMNS,
         "slides": SLIDES_COLUMNS,
         "corrections": CORRECTIONS_COLUMNS,
         "history": HISTORY_COLUMNS,
         "control": CONTROL_COLUMNS,
     }
-    return columns.markdown(columns[table]).strip()
+    return markdown(columns[table]).strip()
 
 
 Settings = type[DetectorTraining] | type[ClassifierTraining]

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cellcount"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LONGEST_FILE = 400
+LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 P90_FUNCTION = 40
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}

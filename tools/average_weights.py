@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from cellcount.datasets.read import blood_classes, read_annotations
+from cellcount.datasets.annotations import read_annotations
+from cellcount.datasets.classes import blood_classes
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError, WeightsError

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.analysis.inputs import plan_of
-from cellcount.analysis.loaded_classifier import LoadedClassifier
+from cellcount.analysis.loaded_models import LoadedClassifier
 from cellcount.analysis.local import default_workers, read_ahead
 from cellcount.analysis.outcome import Outcome, Totals
 from cellcount.analysis.pipeline import load, reason_of

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from cellcount.analysis.loaded_classifier import LoadedClassifier
+from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
 from cellcount.engines.cell_typer import CellTyper
+from cellcount.engines.crop_classifier import CropClassifier, TypeMap, load_classifier, type_map
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.models.weights import resolve, sha256_of
-from cellcount.settings import AnalyzeSettings
+from cellcount.errors import UsageError
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.detector_card import Card
+from cellcount.models.weights import packaged_weights, resolve, sha256_of
+from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER, AnalyzeSettings
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,3 +64,83 @@ class Models:
     def hashes(self) -> tuple[str, ...]:
         """Of all weight files."""
         return (self.sha256, *(() if self.classifier is None else (self.classifier.sha256,)))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LoadedClassifier:
+    """A classifier ready to type cells.
+
+    Attributes:
+        classifier: the model.
+        sha256: of its weight file.
+        map_name: ``SOURCE:TARGET`` as asked for, or None.
+        type_map: from its types to the reported ones, M.
+    """
+
+    classifier: CropClassifier
+    sha256: str
+    map_name: str | None
+    type_map: TypeMap
+
+    @classmethod
+    def of(cls, name: str, map_name: str | None, options: EngineOptions) -> LoadedClassifier:
+        """The classifier of a packaged name, a weight file or a run folder.
+
+        Raises:
+            WeightsError: there is none, or it is no classifier.
+            UsageError: the mapping does not start from its types.
+        """
+        weights = resolve(name)
+        classifier = load_classifier(weights, options)
+        mapped = type_map(classifier.card, map_name)
+        return cls(classifier, sha256_of(weights), map_name, mapped)
+
+    @classmethod
+    def beside(
+        cls, detector: Card, name: str, map_name: str | None, options: EngineOptions
+    ) -> LoadedClassifier | None:
+        """The classifier that types the cells of a detector, None where nothing does.
+
+        Args:
+            detector: card of the detector; it may name a packaged classifier, and no other.
+            name: as asked for: a packaged name, a path, ``none`` or ``auto``.
+            map_name: ``SOURCE:TARGET`` as asked for, or None.
+            options: of the classifier.
+
+        Raises:
+            UsageError: a mapping is asked for, and nothing types the cells.
+        """
+        if name == AUTO_CLASSIFIER:
+            name = detector.classifier if detector.classifier in packaged_weights() else ""
+        if name not in ("", NO_CLASSIFIER):
+            return cls.of(name, map_name, options)
+        if map_name is not None:
+            raise UsageError(
+                f"--map {map_name} translates types, but no classifier goes with the detector "
+                f"{detector.name!r}; name one with --classifier, or leave out --map"
+            )
+        return None
+
+    @property
+    def card(self) -> ClassifierCard:
+        """What the classifier says of itself."""
+        return self.classifier.card
+
+    @property
+    def types(self) -> tuple[CellClass, ...]:
+        """The reported types."""
+        return self.type_map.types
+
+    def facts(self) -> dict[str, Any]:
+        """All of it that decides a type, JSON-ready: for the journal and run.json."""
+        return {
+            "name": self.card.name,
+            "version": self.card.version,
+            "sha256": self.sha256,
+            "detector_classes": list(self.card.detector_classes),
+            "map": self.map_name,
+            "types": [t.id for t in self.types],
+            "review_below": self.card.review_below,
+            "precision": self.classifier.precision,
+            "batch_size": self.classifier.batch_size,
+        }

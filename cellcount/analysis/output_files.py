@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cellcount.errors import UsageError
 from cellcount.files.atomic import check_folder_writable, check_writable
+from cellcount.files.locks import holder_file
 from cellcount.outputs.review_tables import history_path
 from cellcount.outputs.run_record import run_manifest_path
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import journal_path
-from cellcount.store.journal_file import holder_file
 
 
 def tables_of(output: OutputSettings) -> list[Path]:

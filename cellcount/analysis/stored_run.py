@@ -16,7 +16,7 @@ import numpy as np
 
 from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
-from cellcount.differential.profile_file import parse_profile
+from cellcount.differential.profile import parse_profile
 from cellcount.errors import JournalError
 from cellcount.outputs.report.report import ReportSource
 from cellcount.outputs.slides import Counting

@@ -53,7 +53,8 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
     import numpy as np
 
     from cellcount.core.records import LabelledImage
-    from cellcount.datasets.read import BLOOD_CLASSES, write_coco
+    from cellcount.datasets.classes import BLOOD_CLASSES
+    from cellcount.datasets.writers import write_coco
     from cellcount.errors import UsageError
     from cellcount.rendering.field import random_spec, render_field
 
@@ -173,8 +174,10 @@ def datasets_convert(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     out in a window of the same size for all cells of a field, because the size of a cell is
     diagnostic; splits.csv keeps splits and patients.
     """
+    from cellcount.datasets.annotated import AnnotatedSet
+    from cellcount.datasets.classes import blood_classes
     from cellcount.datasets.convert import convert_data
-    from cellcount.datasets.read import AnnotatedSet, blood_classes, read_data
+    from cellcount.datasets.read import read_data
 
     data = read_data(options["source"], format=options["format_"])
     say_problems(data.problems)

@@ -22,7 +22,7 @@ from cellcount.settings import NO_STAIN_REFERENCE
 
 if TYPE_CHECKING:
     from cellcount.core.records import LabelledImage
-    from cellcount.datasets.crops import CropSet
+    from cellcount.datasets.crop_set import CropSet
     from cellcount.evaluation.classifier_run import ClassifierScores
     from cellcount.evaluation.detection import DetectionReport
     from cellcount.evaluation.true_types import TrueTypes
@@ -131,7 +131,8 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
 
 def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledImage]:
     """The annotated images; what cannot be used of them is said."""
-    from cellcount.datasets.read import blood_classes, read_annotations
+    from cellcount.datasets.annotations import read_annotations
+    from cellcount.datasets.classes import blood_classes
     from cellcount.errors import AnnotationError
 
     annotated = read_annotations(options["data"], format=options["format_"], split=options["split"])
@@ -294,7 +295,7 @@ def _prior(name: str, card: ClassifierCard) -> dict[str, float] | None:
         return dict.fromkeys(ids, 1 / len(ids))
     from cellcount.errors import UsageError
     from cellcount.models.taxonomy import load_taxonomy, taxonomies
-    from cellcount.training.classifier.priors import profile_prior
+    from cellcount.training.classifier.calibrate import profile_prior
 
     if card.taxonomy not in taxonomies():
         raise UsageError(

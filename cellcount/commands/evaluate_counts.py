@@ -224,7 +224,7 @@ def _write_out(out: Path, comparison: Comparison) -> None:
 
 def _safe(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Names come from strangers' sheets: none may run as a formula."""
-    from cellcount.outputs.columns import escape_text
+    from cellcount.files.text import escape_text
 
     return [
         {key: escape_text(v) if isinstance(v, str) else v for key, v in row.items()} for row in rows

@@ -13,7 +13,7 @@ from cellcount.files.text import number_of, shown
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cellcount.models.facts import WeightFacts
+    from cellcount.models.weights import WeightFacts
 
 #: What a name may stand for besides the name of the entry point itself.
 _TIMM_NAMES = {
@@ -31,8 +31,7 @@ def models_list(plugins: Path | None) -> None:
     """
     from rich.console import Console
 
-    from cellcount.models.facts import facts_of
-    from cellcount.models.weights import packaged_weights
+    from cellcount.models.weights import facts_of, packaged_weights
 
     packaged = {name: facts_of(path) for name, path in packaged_weights().items()}
     console = Console()
@@ -137,7 +136,7 @@ def models_show(model: str, as_json: bool, plugins: Path | None) -> None:
         click.echo(read_any_card(path).to_json())
         return
     from cellcount.commands.terminal.card_text import card_text
-    from cellcount.models.facts import facts_of
+    from cellcount.models.weights import facts_of
 
     facts = facts_of(path)
     click.echo(card_text(facts, _operations(path, plugins)))

@@ -75,10 +75,12 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     joined. The run folder gets model.safetensors (what --detector takes), metrics.csv and
     curves.png. Start under torchrun to use several processes or GPUs.
     """
-    from cellcount.datasets.read import blood_classes, read_annotations
+    from cellcount.datasets.annotations import read_annotations
+    from cellcount.datasets.classes import blood_classes
+    from cellcount.training.detector.settings import from_recipe
     from cellcount.training.detector.train import train_detector as train
     from cellcount.training.distributed import announced_ranks
-    from cellcount.training.settings import TrainRun, from_recipe
+    from cellcount.training.settings import TrainRun
 
     overrides = {k: options[k] for k in _DETECTOR_SETTINGS if options[k] is not None}
     overrides.update(parse_assignments(options["assignments"]))

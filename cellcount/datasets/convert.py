@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from cellcount.datasets.annotated import AnnotatedSet, Problem
+from cellcount.datasets.classes import BLOOD_SYNONYMS, map_labels
+from cellcount.datasets.crop_set import CropSet
 from cellcount.datasets.crop_writer import write_folders
-from cellcount.datasets.crops import CropSet, boxes_as_crops
-from cellcount.datasets.read import BLOOD_SYNONYMS, AnnotatedSet, Problem, map_labels
+from cellcount.datasets.crops import boxes_as_crops
+from cellcount.datasets.pixels import scale_factors
 from cellcount.datasets.writers import new_folder, write_coco, write_voc, write_yolo
 from cellcount.errors import UsageError
-from cellcount.training.detector.fields import scale_factors
 
 Target = Literal["coco", "voc", "yolo", "folders"]
 COCO_FILE = "annotations.json"

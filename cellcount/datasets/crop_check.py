@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cellcount.core.records import ImageRef, Picture
 from cellcount.datasets.annotated import Problem
-from cellcount.datasets.crops import CropSet
+from cellcount.datasets.crop_set import CropSet
 from cellcount.errors import ImageError
 from cellcount.images.read import read_image
 

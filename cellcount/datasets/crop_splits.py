@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.errors import AnnotationError, UsageError
 
 #: Shares as papers state them: train/val/test, or train/val.

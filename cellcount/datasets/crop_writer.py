@@ -17,7 +17,7 @@ from PIL import Image
 
 from cellcount.core.records import ImageRef
 from cellcount.datasets.annotated import Problem
-from cellcount.datasets.crops import LabelledCrop
+from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.datasets.sources import relative_posix
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.datasets.writers import check_splits, new_folder

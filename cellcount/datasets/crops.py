@@ -6,7 +6,7 @@ Read as they unpack:
 - a folder per class, nested as MLL unpacks it (``BLA/0001-1000/BLA_00001.jpg``) and perhaps below
   folders named after splits;
 - LMU's ``annotations.dat`` beside its folders;
-- boxes with types in any format of ``cellcount.formats``: the crop is cut when it is asked for.
+- boxes with types in any annotation format: the crop is cut when it is asked for.
 
 Broken files are reported and survived.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cellcount.datasets.annotated import AnnotatedSet, clean_label
+from cellcount.datasets.annotations import READERS, read_annotations
 from cellcount.datasets.crop_set import Collecting, CropSet, LabelledCrop
 from cellcount.datasets.crop_table import read_crop_table, table_of
 from cellcount.datasets.sources import MAX_SET_BYTES, ImageFinder, read_text, walk_files
@@ -31,17 +32,6 @@ Labels = Literal["class", "code"]
 CROP_FORMATS: tuple[str, ...] = get_args(CropFormat)
 
 _LMU_FILE = "annotations.dat"
-
-__all__ = [
-    "CROP_FORMATS",
-    "CropFormat",
-    "CropSet",
-    "LabelledCrop",
-    "Labels",
-    "boxes_as_crops",
-    "crop_format",
-    "read_crops",
-]
 
 
 def read_crops(source: Path, *, labels: Labels = "class", format: CropFormat = "auto") -> CropSet:
@@ -79,9 +69,7 @@ def crop_format(source: Path) -> str:
         return "table"
     if _lmu_file(source) is not None:
         return "lmu"
-    from cellcount.datasets import coco, csv_boxes, labelme, via, voc, yolo
-
-    if any(reader.sniff(source) for reader in (coco, csv_boxes, labelme, via, voc, yolo)):
+    if any(reader.sniff(source) for reader in READERS.values()):
         return "boxes"
     if source.is_dir():
         return "folders"
@@ -177,8 +165,6 @@ def _unwrapped(folder: Path) -> Path:
 
 
 def _read_boxes(source: Path) -> CropSet:
-    from cellcount.datasets.read import read_annotations
-
     return boxes_as_crops(read_annotations(source))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from cellcount.core.records import LabelledImage, Picture
 from cellcount.datasets.annotated import AnnotatedSet, Problem
 from cellcount.datasets.crop_check import decode_all
-from cellcount.datasets.crops import CropSet
+from cellcount.datasets.crop_set import CropSet
 from cellcount.datasets.near_duplicates import MAX_DISTANCE, Words, near_duplicates, perceptual_hash
 from cellcount.settings import DEFAULT_MAX_PIXELS
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from cellcount.errors import AnnotationError, ImageError
-from cellcount.files.table_text import unescape_text
+from cellcount.files.text import unescape_text
 from cellcount.images.file_types import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,

@@ -5,15 +5,20 @@ The packaged ones are the TOML files beside this module; a laboratory names its 
 
 from __future__ import annotations
 
+import re
+import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from cellcount.differential.rows import SAME_CELLS, SmearKind
+from cellcount.differential.field_quality import MEASURES, THRESHOLDS
+from cellcount.differential.rows import ROWS, SAME_CELLS, SMEAR_KINDS, SmearKind
 from cellcount.errors import UsageError
-from cellcount.files.toml import nearest
+from cellcount.files.toml import check_keys, complain, nearest, one_of, texts
 
 Convention = Literal["icsh", "without-monocytes"]
 
@@ -173,8 +178,6 @@ def load_profile(name: str) -> Profile:
 
     Raises UsageError: unknown, or the file is not a valid profile; says where and what to do.
     """
-    from cellcount.differential.profile_file import parse_profile
-
     if name.endswith(".toml"):
         return parse_profile(Path(name).stem, profile_text(name), origin=name)
     return parse_profile(name, profile_text(name), origin=f"the packaged profile {name}")
@@ -196,3 +199,249 @@ def profile_text(name: str) -> str:
             f"{', '.join(profiles())}; or name your own file, which ends in .toml"
         )
     return (_FOLDER / f"{name}.toml").read_text("utf-8")
+
+
+_TOP: dict[str, type] = {
+    "title": str,
+    "version": str,
+    "kind": str,
+    "standard": str,
+    "cells": str,
+    "notes": list,
+    "rows": list,
+    "outside": list,
+    "names": dict,
+    "groups": dict,
+    "lineages": dict,
+    "blasts": dict,
+    "me_ratio": dict,
+    "nrbc": str,
+    "absolute": dict,
+    "platelets": dict,
+    "targets": list,
+    "unclassified_percent": float,
+    "quality": dict,
+}
+_NEEDED = ("title", "version", "kind", "standard", "cells", "rows")
+_BLASTS: dict[str, type] = {"row": str, "erythroid": list, "thresholds_percent": list, "note": str}
+_ME: dict[str, type] = {"myeloid": list, "monocytes": list, "erythroid": list, "convention": str}
+_ABSOLUTE: dict[str, type] = {"anc": str, "analyzer_counts_nrbc": bool}
+_PLATELETS: dict[str, type] = {
+    "factor_10e9_per_l": float,
+    "field_um2": float,
+    "detector_class": str,
+}
+_TARGET: dict[str, type] = {"cells": int, "meaning": str, "slides": int}
+_RISING = ("exclude_{}_min", "{}_min", "{}_max", "exclude_{}_max")
+_ID = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def parse_profile(name: str, text: str, *, origin: str) -> Profile:
+    """The profile that a file's text describes.
+
+    Args:
+        name: what it is called.
+        text: TOML.
+        origin: the file, for messages.
+
+    Raises:
+        UsageError: not TOML, an unknown, missing or wrongly typed key, an unknown row, a row used
+            twice, a number out of range.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        complain(origin, f"is not valid TOML: {error}", "mend that line")
+    check_keys(origin, content, _TOP, needed=_NEEDED, other_lists=("targets",))
+    one_of(origin, "kind", content["kind"], SMEAR_KINDS)
+    rows, outside = tuple(content["rows"]), tuple(content.get("outside", ()))
+    _check_rows(origin, rows, outside)
+    groups = _row_sets(origin, "groups", content, rows, outside)
+    percent = content.get("unclassified_percent", 10.0)
+    _in_range(origin, "unclassified_percent", percent, 0, 100)
+    if "nrbc" in content:
+        one_of(origin, "nrbc", content["nrbc"], outside)
+    return Profile(
+        name=name,
+        version=content["version"],
+        title=content["title"],
+        kind=content["kind"],
+        standard=content["standard"],
+        cells=content["cells"],
+        rows=rows,
+        outside=outside,
+        groups=groups,
+        lineages=_row_sets(origin, "lineages", content, rows, outside),
+        names=_names(origin, content.get("names", {}), (*rows, *outside)),
+        blasts=_blasts(origin, content.get("blasts"), rows),
+        me_ratio=_me_ratio(origin, content.get("me_ratio"), rows),
+        nrbc=content.get("nrbc", ""),
+        absolute=_absolute(origin, content.get("absolute"), groups),
+        platelets=_platelets(origin, content.get("platelets")),
+        targets=_targets(origin, content.get("targets", [])),
+        unclassified_percent=float(percent),
+        quality=_numbers(origin, content.get("quality", {})),
+        notes=tuple(content.get("notes", ())),
+    )
+
+
+def _check_rows(origin: str, rows: tuple[str, ...], outside: tuple[str, ...]) -> None:
+    for key, several in (("rows", rows), ("outside", outside)):
+        for row in several:
+            one_of(origin, key, row, ROWS)
+    twice = [row for row, times in Counter((*rows, *outside)).items() if times > 1]
+    if twice:
+        complain(origin, f"names {', '.join(twice)} more than once", "name each row once")
+
+
+def _known_rows(where: str, key: str, value: object, known: Iterable[str]) -> tuple[str, ...]:
+    names = list(known)
+    rows = texts(where, key, value)
+    for row in rows:
+        one_of(where, key, row, names)
+    if len(set(rows)) < len(rows):
+        complain(where, f"has {key} = {rows}", "name each row once")
+    return tuple(rows)
+
+
+def _row_sets(
+    origin: str,
+    key: str,
+    content: dict[str, Any],
+    rows: tuple[str, ...],
+    outside: tuple[str, ...],
+) -> tuple[RowSet, ...]:
+    found = []
+    for name, value in content.get(key, {}).items():
+        where = f"{origin}, {key}"
+        if not _ID.fullmatch(name):
+            complain(where, f"has the id {name!r}", "use lower-case letters, digits and _")
+        members = _known_rows(where, name, value, (*rows, *outside))
+        if not members:
+            complain(where, f"has {name} = []", "name at least one row")
+        if 0 < len(set(members) & set(rows)) < len(members):
+            complain(
+                where,
+                f"has {name} = {list(members)}, in which {_listed(members, outside)} lie outside "
+                "the denominator and others do not",
+                "keep the two apart: a percentage of such a sum would mean nothing",
+            )
+        found.append(RowSet(name, members))
+    return tuple(found)
+
+
+def _listed(members: tuple[str, ...], outside: tuple[str, ...]) -> str:
+    return ", ".join(row for row in members if row in outside)
+
+
+def _names(origin: str, entry: dict[str, Any], known: tuple[str, ...]) -> dict[str, str]:
+    where = f"{origin}, names"
+    for row, name in entry.items():
+        one_of(where, "a row", row, known)
+        if not isinstance(name, str) or not name.strip():
+            complain(where, f"has {row} = {name!r}", "expected text")
+    return dict(entry)
+
+
+def _blasts(origin: str, entry: dict[str, Any] | None, rows: tuple[str, ...]) -> BlastRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, blasts"
+    check_keys(where, entry, _BLASTS, needed=("row",), other_lists=("thresholds_percent",))
+    one_of(where, "row", entry["row"], rows)
+    thresholds = entry.get("thresholds_percent", [])
+    for threshold in thresholds:
+        _in_range(where, "thresholds_percent", threshold, 0, 100)
+    if list(thresholds) != sorted(thresholds):
+        complain(where, f"has thresholds_percent = {thresholds}", "name them in rising order")
+    return BlastRule(
+        entry["row"],
+        _known_rows(where, "erythroid", entry.get("erythroid", []), rows),
+        tuple(float(t) for t in thresholds),
+        entry.get("note", ""),
+    )
+
+
+def _me_ratio(origin: str, entry: dict[str, Any] | None, rows: tuple[str, ...]) -> MeRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, me_ratio"
+    check_keys(where, entry, _ME, needed=("myeloid", "erythroid", "convention"))
+    one_of(where, "convention", entry["convention"], ("icsh", "without-monocytes"))
+    parts = {
+        key: _known_rows(where, key, entry.get(key, []), rows)
+        for key in ("myeloid", "monocytes", "erythroid")
+    }
+    twice = [r for r, times in Counter(r for p in parts.values() for r in p).items() if times > 1]
+    if twice:
+        complain(where, f"names {', '.join(twice)} more than once", "name each row once")
+    return MeRule(**parts, convention=entry["convention"])
+
+
+def _absolute(
+    origin: str, entry: dict[str, Any] | None, groups: tuple[RowSet, ...]
+) -> AbsoluteRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, absolute"
+    check_keys(where, entry, _ABSOLUTE, needed=("anc",))
+    one_of(where, "anc", entry["anc"], [group.id for group in groups])
+    return AbsoluteRule(**entry)
+
+
+def _platelets(origin: str, entry: dict[str, Any] | None) -> PlateletRule | None:
+    if entry is None:
+        return None
+    where = f"{origin}, platelets"
+    check_keys(where, entry, _PLATELETS, needed=("factor_10e9_per_l",))
+    _in_range(where, "factor_10e9_per_l", entry["factor_10e9_per_l"], 0.001, 1000)
+    _in_range(where, "field_um2", entry.get("field_um2", 0), 0, 1e9)
+    return PlateletRule(**entry)
+
+
+def _targets(origin: str, entries: list[Any]) -> tuple[Target, ...]:
+    targets = []
+    for entry in entries:
+        where = f"{origin}, targets"
+        if not isinstance(entry, dict):
+            complain(where, f"has {entry!r}", "each target is a [[targets]] table")
+        check_keys(where, entry, _TARGET, needed=("cells", "meaning"))
+        _in_range(where, "cells", entry["cells"], 1, 1_000_000)
+        _in_range(where, "slides", entry.get("slides", 1), 1, 100)
+        targets.append(Target(**entry))
+    if [t.cells for t in targets] != sorted({t.cells for t in targets}):
+        complain(
+            f"{origin}, targets",
+            f"has cells {[t.cells for t in targets]}",
+            "name each number once, in rising order",
+        )
+    return tuple(targets)
+
+
+def _numbers(origin: str, entry: dict[str, Any]) -> dict[str, float]:
+    for key, value in entry.items():
+        one_of(f"{origin}, quality", "a key", key, THRESHOLDS)
+        _in_range(f"{origin}, quality", key, value, -1e12, 1e12)
+    for measure in MEASURES:
+        _check_order(f"{origin}, quality", measure, entry)
+    return {key: float(value) for key, value in entry.items()}
+
+
+def _check_order(where: str, measure: str, entry: dict[str, Any]) -> None:
+    """Refuses limits by which no field of a measure is good, or which exclude before they warn."""
+    rising = (name.format(measure) for name in _RISING)
+    stated = [name for name in rising if name in entry]
+    for low, high in pairwise(stated):
+        if entry[low] > entry[high]:
+            complain(
+                where,
+                f"has {low} = {entry[low]:g} above {high} = {entry[high]:g}",
+                "a minimum lies below its maximum, and what is excluded lies beyond both",
+            )
+
+
+def _in_range(where: str, key: str, value: object, low: float, high: float) -> None:
+    # A bool is an int to Python, and nan is within no bounds.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= float(str(value)) <= high:
+        complain(where, f"has {key} = {value!r}", f"expected a number from {low:g} to {high:g}")

@@ -22,7 +22,7 @@ from cellcount.errors import CellcountError, UsageError
 if TYPE_CHECKING:
     from cellcount.engines.detector_model import Detector
     from cellcount.models.detector_card import Card
-    from cellcount.models.trunk import Trunk
+    from cellcount.models.pyramid import Trunk
 
 ENGINES = {
     "torchvision": "cellcount.engines.torchvision",

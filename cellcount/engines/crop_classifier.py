@@ -23,9 +23,8 @@ from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import contour_crop, window
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard, types_of
-from cellcount.models.size_limit import sized_like
 from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
-from cellcount.models.weights import load_state, read_classifier_weights
+from cellcount.models.weights import load_state, read_classifier_weights, sized_like
 
 #: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
 #: more than larger batches save.

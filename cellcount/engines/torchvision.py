@@ -41,9 +41,8 @@ from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import Architecture, Card, Inference
-from cellcount.models.size_limit import sized_like
-from cellcount.models.trunk import Trunk
-from cellcount.models.weights import read_weights
+from cellcount.models.pyramid import Trunk
+from cellcount.models.weights import read_weights, sized_like
 
 # Level assignment of Lin et al. 2017, equation 1: a 224 px region belongs to stride 16.
 _CANONICAL_SIZE_PX, _CANONICAL_LEVEL = 224.0, 4

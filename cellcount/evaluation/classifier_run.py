@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef
 from cellcount.datasets.annotated import Problem
-from cellcount.datasets.crops import LabelledCrop
+from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.engines.cell_typer import field_crops
 from cellcount.engines.crop_classifier import TypeMap, prepare_picture
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.evaluation.calibration import probs_at
 from cellcount.evaluation.classification import (
     ClassificationReport,
+    Limits,
     evaluate_classification,
     expected_calibration_error,
     wilson_limits,
 )
-from cellcount.evaluation.classification_report import Limits
 from cellcount.evaluation.perturbations import ORIGINAL, Variant
 from cellcount.evaluation.true_types import DROPPED, TrueTypes
 from cellcount.images.read import read_image

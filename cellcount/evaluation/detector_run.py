@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import Detections, LabelledImage
+from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_detections
 from cellcount.evaluation.perturbations import ORIGINAL, Variant, variants
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px
-from cellcount.training.detector.fields import read_pixels
 
 RESIZES = (0.4, 0.6, 1.5, 2.5)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.engines.crop_classifier import TypeMap, type_map
 from cellcount.errors import AnnotationError
 from cellcount.models.classifier_card import ClassifierCard

@@ -10,14 +10,16 @@ Shapes: none.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 from typing import BinaryIO
 
 from cellcount.errors import OutputError
-from cellcount.store.journal_file import holder_file, named_in, note_of_holder
 
 
 @contextlib.contextmanager
@@ -94,3 +96,33 @@ def _lock(file: BinaryIO) -> None:
         raise BlockingIOError(*error.args) from error
     except OSError:  # no locks on this file system
         return
+
+
+def holder_file(path: Path) -> Path:
+    """Where it stands who holds a journal."""
+    return path.with_name(path.name + ".lock")
+
+
+def leave_note(path: Path) -> str:
+    """Say that this process holds the journal; who was said to before, "" for nobody.
+
+    Whoever gets here has SQLite's lock, so an earlier note is one of a process that died.
+    """
+    stale = named_in(holder_file(path))
+    holder_file(path).write_text(note_of_holder(), encoding="utf-8")
+    return stale
+
+
+def note_of_holder() -> str:
+    """What a lock file says of the process that holds it: host, process, start."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"host": gethostname(), "pid": os.getpid(), "started": started})
+
+
+def named_in(lock_file: Path) -> str:
+    """Who the note in a lock file names, "" where there is none to be read."""
+    try:
+        holder = json.loads(lock_file.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.errors import UsageError
-from cellcount.outputs.columns import unescape_text
+from cellcount.files.text import unescape_text
 
 #: What stands in a field for "nothing known".
 _NOTHING = ("", "-", "–", "na", "n/a", "nan", "not assessed")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.errors import UsageError
-from cellcount.files.table_text import unescape_text
+from cellcount.files.text import unescape_text
 
 COLUMNS = ("path", "slide", "specimen", "stain", "um_per_px", "wbc_10e9_per_l")
 _RANGES = {"um_per_px": (0.005, 10.0), "wbc_10e9_per_l": (0.0, 5000.0)}

@@ -2,8 +2,8 @@
 
 JPEG, PNG, BMP, WebP and GIF are decoded by Pillow, TIFF by tifffile and imagecodecs; the first
 bytes decide which, so a wrong extension does no harm. The rule by which samples become RGB uint8
-stands in ``cellcount.images.pixel_formats``. Whatever a decoder raises on a hostile file is turned into
-an ``ImageError`` here and nowhere else.
+stands in ``cellcount.images.pixel_formats``. Whatever a decoder raises on a hostile file is
+turned into an ``ImageError`` here and nowhere else.
 """
 
 from __future__ import annotations

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cellcount.errors import WeightsError
 from cellcount.files.atomic import atomic_write
@@ -208,3 +212,83 @@ def check_state(
     if missing or extra or wrong:
         detail = {"missing": missing[:3], "unexpected": extra[:3], "wrong shape": wrong[:3]}
         raise WeightsError(f"{source} does not fit its own card: {json.dumps(detail)}")
+
+
+#: Batch normalisation keeps these beside what it has learned.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFacts:
+    """A weight file at a glance.
+
+    Attributes:
+        path: where it lies.
+        card: what it says about itself.
+        size_bytes: of the file.
+        sha256: of the file.
+        parameters: learned numbers; statistics of batch normalisation are left out.
+    """
+
+    path: Path
+    card: AnyCard
+    size_bytes: int
+    sha256: str
+    parameters: int
+
+
+def facts_of(path: Path) -> WeightFacts:
+    """The facts of a weight file.
+
+    Raises:
+        WeightsError: it is no weight file, or its card is unusable.
+    """
+    card = read_any_card(path)
+    return WeightFacts(path, card, path.stat().st_size, sha256_of(path), _parameters(path))
+
+
+def _parameters(path: Path) -> int:
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            return sum(
+                math.prod(part.get_shape())
+                for key, part in slices.items()
+                if part.get_dtype().startswith(("F", "BF")) and not key.endswith(_STATISTICS)
+            )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+#: Building may make parts twice and drop them again.
+_TIMES, _SLACK = 8, 50_000_000
+
+
+@contextmanager
+def sized_like(state: Mapping[str, torch.Tensor], source: Path) -> Iterator[None]:
+    """While a model is built, it may not become many times larger than its weights.
+
+    Args:
+        state: tensors of the weight file.
+        source: the file, for the message.
+
+    Raises:
+        WeightsError: it does, before its memory is used.
+    """
+    stored = sum(tensor.numel() for tensor in state.values())
+    made = 0
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
+        nonlocal made
+        made += parameter.numel()
+        if made > _TIMES * stored + _SLACK:
+            raise WeightsError(
+                f"{source} does not fit its own card: the file holds {stored:,} numbers, the "
+                f"model that its card describes more than {made:,}"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()

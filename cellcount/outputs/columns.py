@@ -1,7 +1,7 @@
-"""The columns of every table, declared once: they drive writer, reader, check and documentation.
+"""The columns of every table, declared once: they drive writer, check and documentation.
 
 Tables are UTF-8 CSV with ``\\n`` line ends, a decimal point whatever the separator, and nothing
-where a value is missing. Two things are done to text, both undone by `read_table`:
+where a value is missing. Two things are done to text, both undone by `Column.read`:
 
 - an apostrophe is put before a leading ``= + - @ '`` tab or line end, so that no spreadsheet
   runs a file name as a formula;
@@ -11,29 +11,22 @@ where a value is missing. Two things are done to text, both undone by `read_tabl
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from cellcount.core.records import UNCLASSIFIED, CellClass, ReviewerType
-from cellcount.errors import OutputError
-from cellcount.files.table_text import escape_text as escape_text
-from cellcount.files.table_text import unescape_text as unescape_text
-
-if TYPE_CHECKING:
-    import pandas
+from cellcount.differential.figures import ASSESSMENTS, KINDS
+from cellcount.differential.rollup import LEVELS
+from cellcount.files.text import escape_text, unescape_text
 
 Dtype = Literal["text", "int", "float", "bool"]
 Value: TypeAlias = str | int | float | bool | None
 Separator = Literal[",", ";"]
 
 _NEEDS_QUOTES = re.compile(r'[",;\r\n]')
-_PANDAS_DTYPES = {"text": "object", "int": "Int64", "float": "float64", "bool": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,114 +267,63 @@ def _reviewed_count_column(cell_type: CellClass) -> Column:
     return Column(f"type_{cell_type.id}", "int", "cells", meaning)
 
 
-def read_table(path: Path, columns: Sequence[Column] | None = None) -> pandas.DataFrame:
-    """A table of ours with the texts as they were and typed columns; for tables that fit.
-
-    Args:
-        path: the CSV, comma or semicolon.
-        columns: its columns; when None they are known by their names, and unknown ones are text.
-
-    Raises:
-        OutputError: the columns differ, or a field does not hold its column's type.
-    """
-    import pandas
-
-    with _opened(path) as (header, rows):
-        if columns is not None and header != [c.name for c in columns]:
-            raise OutputError(_wrong_header(path, header, columns))
-        columns = columns or [_column_named(name) for name in header]
-        fields: list[list[Value]] = [[] for _ in columns]
-        for line, row in rows:
-            if len(row) != len(columns):
-                raise OutputError(f"{path}: {_wrong_length(line, row, columns)}")
-            for values, column, text in zip(fields, columns, row, strict=True):
-                try:
-                    values.append(column.read(text))
-                except ValueError as error:
-                    raise OutputError(f"{path}: {_wrong_field(line, column, error)}") from error
-    series = {
-        column.name: pandas.Series(values, dtype=_PANDAS_DTYPES[column.dtype])
-        for column, values in zip(columns, fields, strict=True)
-    }
-    return pandas.DataFrame(series, columns=list(series))
-
-
-def check_table(path: Path, columns: Sequence[Column], most: int = 20) -> list[str]:
-    """What is wrong with a table, a sentence each, at most ``most`` of them; constant memory."""
-    problems: list[str] = []
-    with _opened(path) as (header, rows):
-        if header != [c.name for c in columns]:
-            return [_wrong_header(path, header, columns)]
-        for line, row in rows:
-            if len(row) != len(columns):
-                problems.append(_wrong_length(line, row, columns))
-            else:
-                for column, text in zip(columns, row, strict=True):
-                    try:
-                        column.read(text)
-                    except ValueError as error:
-                        problems.append(_wrong_field(line, column, error))
-            if len(problems) >= most:
-                return problems[:most]
-    return problems
-
-
-def markdown(columns: Sequence[Column]) -> str:
-    """The columns as a Markdown table, for the documentation."""
-    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
-    for column in columns:
-        meaning = column.meaning.replace("|", "\\|")
-        lines.append(f"| `{column.name}` | {column.dtype} | {column.unit} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
 def _quoted(text: str) -> str:
     # Both separators are quoted always, so that a change of separator changes nothing else.
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """Header and rows with the line they end on; the separator is seen in the header."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = ";" if ";" in file.readline() else ","
-            file.seek(0)
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            header = next(reader, [])
-            yield header, ((reader.line_num, row) for row in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OutputError(f"cannot read {path} as a table: {error}") from error
-
-
-def _column_named(name: str) -> Column:
-    from cellcount.outputs.slide_columns import SLIDES_COLUMNS  # which builds on this module
-
-    fixed = (*_COUNTS_COLUMNS, *TYPED_CELLS_COLUMNS, *SLIDES_COLUMNS)
-    known = {c.name: c for c in reversed(fixed)}
-    if name in known:
-        return known[name]
-    if name.startswith("n_"):
-        return _count_column(name[2:], name[2:])
-    if name.startswith("type_"):
-        return _type_count_column(name[5:], name[5:])
-    return Column(name, "text", "", "")
-
-
-def _wrong_header(path: Path, header: list[str], columns: Sequence[Column]) -> str:
-    expected = [c.name for c in columns]
-    missing = ", ".join(name for name in expected if name not in header) or "none"
-    unknown = ", ".join(name for name in header if name not in expected) or "none"
-    order = " in this order" if set(header) == set(expected) else ""
-    return (
-        f"{path} has columns {','.join(header)}; expected {','.join(expected)}{order} "
-        f"(missing: {missing}; unknown: {unknown})"
-    )
-
-
-def _wrong_length(line: int, row: list[str], columns: Sequence[Column]) -> str:
-    return f"line {line}: {len(row)} fields, expected {len(columns)}"
-
-
-def _wrong_field(line: int, column: Column, error: ValueError) -> str:
-    return f"line {line}, column {column.name}: {error}"
+SLIDES_COLUMNS = (
+    Column(
+        "level",
+        "text",
+        "",
+        "`slide`, `specimen` (named in the manifest) or `run`, which pools people: counts only",
+        choices=LEVELS,
+    ),
+    Column("specimen", "text", "", "specimen: one patient, one draw"),
+    Column("slide", "text", "", "slide; empty for specimens and the run"),
+    Column(
+        "profile", "text", "", "profile with its version, `(forced)` where models do not fit it"
+    ),
+    Column(
+        "kind",
+        "text",
+        "",
+        "`class` (row of the profile), `pool` (rows that the classifier does not tell apart), "
+        "`group`, `lineage`, `outside` (never in a percentage), `object` (of the detector), "
+        "`measure`, `advice` or `about` (how it was counted)",
+        choices=(*KINDS, "advice", "about"),
+    ),
+    Column("row", "text", "", "which row, group, measure and so on"),
+    Column("name", "text", "", "the same in words"),
+    Column(
+        "assessment",
+        "text",
+        "",
+        "`assessed`; `pooled`: counted only together with others; `not assessed`: the classifier "
+        "cannot name it; `withheld`: it would mislead; `not counted`: no field could be analysed",
+        choices=(*ASSESSMENTS, ""),
+    ),
+    Column("n", "int", "", "cells counted; empty, never 0, where they cannot be known"),
+    Column("denominator", "int", "", "what `percent` or `value` is stated of"),
+    Column(
+        "of", "text", "", "what the denominator counts; `assessed cells` where rows are missing"
+    ),
+    Column("percent", "float", "%", "n of the denominator", ".4f"),
+    Column("value", "float", "", "number that is no percentage, in the unit that follows", ".4f"),
+    Column("unit", "text", "", "of `percent` or `value`, and of its limits"),
+    Column("ci_low", "float", "", "lower limit of `percent` or `value`", ".4f"),
+    Column("ci_high", "float", "", "upper limit; empty where there is none", ".4f"),
+    Column("method", "text", "", "how the limits were made"),
+    Column("confidence", "float", "", "of all limits of this row", ".4g"),
+    Column("bootstrap_low", "float", "%", "lower limit when fields are drawn again", ".4f"),
+    Column("bootstrap_high", "float", "%", "upper limit when fields are drawn again", ".4f"),
+    Column("adjusted_percent", "float", "%", "corrected for the classifier's confusions", ".4f"),
+    Column("adjusted_low", "float", "%", "its lower limit; knows the validation's size", ".4f"),
+    Column("adjusted_high", "float", "%", "its upper limit", ".4f"),
+    Column("absolute_10e9_per_l", "float", "10⁹/L", "share of the white cell count", ".4f"),
+    Column("absolute_low", "float", "10⁹/L", "its lower limit", ".4f"),
+    Column("absolute_high", "float", "10⁹/L", "its upper limit", ".4f"),
+    Column("note", "text", "", "what to know about it; the text of advice"),
+)
+"""slides.csv, a row per slide or specimen and figure."""

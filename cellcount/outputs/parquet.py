@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
-from cellcount.files.table_text import encodable
+from cellcount.files.text import encodable
 from cellcount.outputs.columns import Column, Value
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from cellcount.differential.figures import PERCENT, Differential, Figure, Rules,
 from cellcount.differential.limits import Limits
 from cellcount.differential.profile import Profile
 from cellcount.differential.rollup import FieldCounts, Unit, roll_up, unit_differential
-from cellcount.outputs.columns import Separator, Value
-from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+from cellcount.outputs.columns import SLIDES_COLUMNS, Separator, Value
 from cellcount.outputs.tables import single, write_table
 
 _ROUNDING = "each number on its own, half to even, to the decimals of its column; n is exact"

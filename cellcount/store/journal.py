@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import JournalError
+from cellcount.files.locks import holder_file, leave_note
 from cellcount.store.file_key import FileKey, key_of, still_holds
 from cellcount.store.journal_file import (
     DamagedError,
@@ -28,9 +29,7 @@ from cellcount.store.journal_file import (
     connect,
     discard,
     explained,
-    holder_file,
     identity_of,
-    leave_note,
     prepare,
 )
 from cellcount.store.results import pack, record_of, result_of

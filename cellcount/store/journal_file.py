@@ -10,16 +10,13 @@ Shapes: none.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from socket import gethostname
 
 from cellcount.errors import JournalError
+from cellcount.files.locks import holder_file, named_in
 from cellcount.store.reviews import has_reviews
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
@@ -194,36 +191,6 @@ def _unusable(path: Path, error: Exception) -> JournalError:
         f"cannot use {path}: {error}; check the folder, its permissions and the free space, "
         "then run the same command again: what is finished is kept"
     )
-
-
-def holder_file(path: Path) -> Path:
-    """Where it stands who holds a journal."""
-    return path.with_name(path.name + ".lock")
-
-
-def leave_note(path: Path) -> str:
-    """Say that this process holds the journal; who was said to before, "" for nobody.
-
-    Whoever gets here has SQLite's lock, so an earlier note is one of a process that died.
-    """
-    stale = named_in(holder_file(path))
-    holder_file(path).write_text(note_of_holder(), encoding="utf-8")
-    return stale
-
-
-def note_of_holder() -> str:
-    """What a lock file says of the process that holds it: host, process, start."""
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"host": gethostname(), "pid": os.getpid(), "started": started})
-
-
-def named_in(lock_file: Path) -> str:
-    """Who the note in a lock file names, "" where there is none to be read."""
-    try:
-        holder = json.loads(lock_file.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _holder(path: Path) -> str:

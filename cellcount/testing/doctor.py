@@ -23,12 +23,12 @@ from PIL import Image
 import cellcount
 from cellcount.analysis.job import Job
 from cellcount.analysis.progress import Silent
-from cellcount.datasets.read import read_annotations
+from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.models.weights import packaged_weights, read_any_card, sha256_of
 from cellcount.rendering.field import render_field
+from cellcount.rendering.samples import JPEG_QUALITY, SAMPLE_FIELDS
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings, RunSettings
-from tools.render_samples import JPEG_QUALITY, SAMPLE_FIELDS
 
 State = Literal["ok", "note", "problem"]
 Truth = Mapping[str, Counter[str]]

@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from cellcount.errors import UsageError
 from cellcount.training import checkpoint
 from cellcount.training.distributed import Ranks, all_finite, barrier, gather, wrap
-from cellcount.training.ema import AveragedModel
 from cellcount.training.log import draw_curves, write_metrics
-from cellcount.training.schedule import build_optimizer, rate_factor
+from cellcount.training.optim import AveragedModel, build_optimizer, rate_factor
 from cellcount.training.settings import LoopSettings
 
 Metrics = dict[str, float | int | None]

@@ -18,7 +18,8 @@ from scipy.optimize import linear_sum_assignment
 
 from cellcount import cli
 from cellcount.core.boxes import pairwise_iou
-from cellcount.outputs.columns import QUALITY_COLUMNS, read_table
+from cellcount.outputs.columns import QUALITY_COLUMNS
+from tests.tables import read_table
 
 HERE = Path(__file__).parent
 CASES = {

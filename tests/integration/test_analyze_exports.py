@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
-from cellcount.datasets.read import read_annotations
+from cellcount.datasets.annotations import read_annotations
+from cellcount.files.text import escape_text
 from cellcount.images.manifest import read_manifest
-from cellcount.outputs.columns import escape_text, read_table
+from tests.tables import read_table
 
 Run = Callable[..., tuple[int, str, str]]
 

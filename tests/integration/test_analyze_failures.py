@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cellcount.outputs.columns import unescape_text
+from cellcount.files.text import unescape_text
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

@@ -17,8 +17,9 @@ from pycocotools.coco import COCO
 
 from cellcount.core.records import CellClass
 from cellcount.engines.base import choose_engine
-from cellcount.outputs.columns import CELLS_COLUMNS, check_table, counts_columns
+from cellcount.outputs.columns import CELLS_COLUMNS, counts_columns
 from cellcount.rendering.field import FieldSpec, RenderedField, render_field
+from tests.tables import check_table
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

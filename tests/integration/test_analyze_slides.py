@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cellcount.outputs.columns import check_table
-from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+from cellcount.outputs.columns import SLIDES_COLUMNS
+from tests.tables import check_table
 from tools.release_weights import release
 
 Run = Callable[..., tuple[int, str, str]]

@@ -14,7 +14,8 @@ from cellcount import cli
 from cellcount.core.records import CellClass
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_classifier_card
-from cellcount.outputs.columns import TYPED_CELLS_COLUMNS, check_table, counts_columns
+from cellcount.outputs.columns import TYPED_CELLS_COLUMNS, counts_columns
+from tests.tables import check_table
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

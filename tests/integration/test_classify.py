@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from cellcount import cli
-from cellcount.outputs.columns import PICTURE_TYPES_COLUMNS, check_table
+from cellcount.outputs.columns import PICTURE_TYPES_COLUMNS
+from tests.tables import check_table
 
 Rows = Callable[..., list[dict[str, str]]]
 Classify = Callable[..., tuple[int, str, str]]

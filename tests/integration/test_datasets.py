@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 
 from cellcount import cli
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.read import BLOOD_CLASSES, write_coco
+from cellcount.datasets.classes import BLOOD_CLASSES
+from cellcount.datasets.writers import write_coco
 from cellcount.rendering.field import FieldSpec, render_field
 
 Run = Callable[..., tuple[int, str, str]]

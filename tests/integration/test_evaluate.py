@@ -13,7 +13,8 @@ from PIL import Image
 
 from cellcount import cli
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.read import BLOOD_CLASSES, write_coco
+from cellcount.datasets.classes import BLOOD_CLASSES
+from cellcount.datasets.writers import write_coco
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import Truth, evaluate_detections

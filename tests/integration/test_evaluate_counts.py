@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cellcount import cli
-from cellcount.outputs.columns import read_table
+from tests.tables import read_table
 
 CLASSES = ("segmented_neutrophils", "lymphocytes", "monocytes")
 

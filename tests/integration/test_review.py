@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from cellcount import cli
-from cellcount.outputs.columns import TYPED_CELLS_COLUMNS, check_table
+from cellcount.outputs.columns import TYPED_CELLS_COLUMNS
 from cellcount.outputs.review_tables import CORRECTIONS_COLUMNS, HISTORY_COLUMNS
+from tests.tables import check_table
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from cellcount.cli import main
-from cellcount.datasets.read import read_annotations
-from cellcount.outputs.columns import read_table
+from cellcount.datasets.annotations import read_annotations
+from tests.tables import read_table
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cellcount.core.records import CellClass
     from cellcount.models.classifier_card import ClassifierCard
     from cellcount.models.detector_card import Card
-    from cellcount.models.facts import WeightFacts
+    from cellcount.models.weights import WeightFacts
 
 _WIDTH = 96
 _LABEL_WIDTH = 20  # of the longest name of a type

@@ -14,7 +14,7 @@ from cellcount.files.text import number_of, shown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cellcount.datasets.read import Problem
+    from cellcount.datasets.annotated import Problem
 
 _SHOWN = 10
 _WIDTH = 100

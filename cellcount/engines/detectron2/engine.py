@@ -31,9 +31,8 @@ from cellcount.engines.detectron2.state_dict import from_detectron2, to_detectro
 from cellcount.files.atomic import atomic_write
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import Card
-from cellcount.models.size_limit import sized_like
-from cellcount.models.trunk import Trunk
-from cellcount.models.weights import read_weights
+from cellcount.models.pyramid import Trunk
+from cellcount.models.weights import read_weights, sized_like
 
 __all__ = ["Detectron2Detector", "Detectron2Engine", "add_config", "config_of", "export"]
 

@@ -45,7 +45,7 @@ from cellcount.engines.detectron2.config import card_of, plugin_folder_of
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
-from cellcount.models.trunk import Trunk
+from cellcount.models.pyramid import Trunk
 
 #: Boxes with a shorter side are nothing; torchvision's number.
 _LEAST_SIDE_PX = 1e-2

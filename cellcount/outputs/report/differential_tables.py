@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellcount.differential.figures import PERCENT, Differential, Figure, Kind
-from cellcount.outputs.columns import Value
-from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+from cellcount.outputs.columns import SLIDES_COLUMNS, Value
 from cellcount.outputs.slides import figure_values
 
 _COLUMNS = {column.name: column for column in SLIDES_COLUMNS}

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cellcount.core.records import ImageRef
-from cellcount.datasets.crops import LabelledCrop
+from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.images.read import read_image
 from cellcount.images.white_balance import apply_gains, white_balance_gains

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
 from cellcount.errors import AnnotationError, CellcountError, UsageError

@@ -13,8 +13,9 @@ from typing import Any
 
 from cellcount.core.records import CellClass
 from cellcount.datasets.crop_check import decoded
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.datasets.crop_splits import grouped_split, split_shares, stratified_split
-from cellcount.datasets.crops import CropFormat, CropSet, LabelledCrop, read_crops
+from cellcount.datasets.crops import CropFormat, read_crops
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.classifier_card import types_of
 from cellcount.models.taxonomy import (

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 
 from cellcount import __version__, plugins
+from cellcount.datasets.crop_set import CropSet
 from cellcount.datasets.crop_writer import write_crop_table
-from cellcount.datasets.crops import CropSet
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import load_classifier
 from cellcount.engines.devices import choose_device
-from cellcount.evaluation.classification import evaluate_classification
-from cellcount.evaluation.classification_report import ClassificationReport
+from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
 from cellcount.models.classifier import Classifier, create_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,

@@ -12,18 +12,13 @@ from typing import Any
 import numpy as np
 
 from cellcount.core.records import CellClass, LabelledImage
-from cellcount.datasets.annotated import AnnotatedSet
-from cellcount.datasets.read import random_split
+from cellcount.datasets.annotated import AnnotatedSet, random_split
+from cellcount.datasets.pixels import read_pixels, red_cell_diameter_px, scale_factors
 from cellcount.engines.red_cells import SCALE_CLASS
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.training.augment import ColourSettings
-from cellcount.training.detector.fields import (
-    AugmentSettings,
-    read_pixels,
-    red_cell_diameter_px,
-    scale_factors,
-)
-from cellcount.training.settings import DetectorTraining
+from cellcount.training.detector.fields import AugmentSettings
+from cellcount.training.detector.settings import DetectorTraining
 
 _MILD_COLOUR = ColourSettings(
     cast=0.1,

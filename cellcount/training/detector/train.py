@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cellcount import __version__
 from cellcount.core.records import Detections
 from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.base import EngineModule, EngineOptions, engine_module
 from cellcount.engines.detector_model import Detector
 from cellcount.engines.devices import choose_device
@@ -26,7 +27,7 @@ from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.detector_card import Architecture, Card, Preprocessing, Refinement
-from cellcount.models.trunk import Trunk
+from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
 from cellcount.training.detector.data import (
     TrainingData,
@@ -36,11 +37,12 @@ from cellcount.training.detector.data import (
     model_diameter_px,
     prepare,
 )
-from cellcount.training.detector.fields import FieldDataset, read_pixels
+from cellcount.training.detector.fields import FieldDataset
+from cellcount.training.detector.settings import DetectorTraining
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, Metrics, Progress, fit
 from cellcount.training.run_folder import claim_folder
-from cellcount.training.settings import DetectorTraining, TrainRun
+from cellcount.training.settings import TrainRun
 
 # Anchors per level of strides 8, 16 and 32 for red cells of 72 px; they grow with the red cells.
 _ANCHORS_PX = ((18.0, 34.0), (60.0, 90.0), (135.0, 200.0))

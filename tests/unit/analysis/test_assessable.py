@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from cellcount.analysis.assessable import (
+from cellcount.analysis.counting_setup import (
     assessable_types,
     misfit,
     smear_of_classifier,

@@ -15,8 +15,8 @@ from torch import Tensor
 from cellcount import cli
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.detector_card import Card
-from cellcount.models.facts import facts_of
 from cellcount.models.weights import (
+    facts_of,
     packaged_weights,
     read_any_card,
     read_card,

@@ -8,7 +8,7 @@ import pytest
 
 from cellcount.comparison.count_tables import CountTable, Share, Unit, plain, read_count_table
 from cellcount.errors import UsageError
-from cellcount.outputs.columns import escape_text
+from cellcount.files.text import escape_text
 
 
 def table(tmp_path: Path, text: str, name: str = "t.csv", **options: object) -> CountTable:

@@ -15,7 +15,8 @@ from cellcount.control.control_log import (
     read_control_log,
 )
 from cellcount.errors import OutputError
-from cellcount.outputs.columns import Value, check_table
+from cellcount.outputs.columns import Value
+from tests.tables import check_table
 
 Change = Callable[[list[bytes]], list[bytes]]
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.annotated import RawBox, Reading, clean_label
-from cellcount.datasets.read import AnnotatedSet, random_split
+from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading, clean_label, random_split
 from cellcount.errors import AnnotationError, UsageError
 
 Make = Callable[..., Path]

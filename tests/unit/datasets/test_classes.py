@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.read import AnnotatedSet, blood_classes, map_labels
+from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.classes import blood_classes, map_labels
 from cellcount.errors import AnnotationError
 
 

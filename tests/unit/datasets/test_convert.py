@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from cellcount.core.records import LabelledImage
+from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.convert import Target, convert_data
-from cellcount.datasets.crops import CropSet, LabelledCrop
-from cellcount.datasets.read import AnnotatedSet, read_data
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
+from cellcount.datasets.read import read_data
 from cellcount.datasets.sources import displayed_size_px
 from cellcount.errors import AnnotationError, OutputError, UsageError
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.datasets.crop_splits import (
     SPLIT_PRESETS,
     grouped_split,
     split_shares,
     stratified_split,
 )
-from cellcount.datasets.crops import CropSet, LabelledCrop
 from cellcount.errors import AnnotationError, UsageError
 
 PAPER = {"train": 0.64, "val": 0.16, "test": 0.20}

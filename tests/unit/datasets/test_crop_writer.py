@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.datasets.crop_writer import write_folders
-from cellcount.datasets.crops import LabelledCrop, read_crops
+from cellcount.datasets.crops import read_crops
 from cellcount.errors import OutputError
 
 MakeImage = Callable[..., Path]

@@ -11,8 +11,9 @@ import pytest
 
 from cellcount.core.records import Picture
 from cellcount.datasets.crop_check import decoded
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.datasets.crop_writer import write_crop_table
-from cellcount.datasets.crops import CropFormat, CropSet, LabelledCrop, read_crops
+from cellcount.datasets.crops import CropFormat, read_crops
 from cellcount.errors import AnnotationError, UsageError
 
 MakeImage = Callable[..., Path]

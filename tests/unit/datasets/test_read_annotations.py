@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.datasets.read import FORMATS, blood_classes, read_annotations
+from cellcount.datasets.annotations import FORMATS, read_annotations
+from cellcount.datasets.classes import blood_classes
 from cellcount.errors import AnnotationError, UsageError
 
 Make = Callable[..., Path]

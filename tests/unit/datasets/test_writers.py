@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.read import (
-    AnnotatedSet,
-    read_annotations,
-    write_coco,
-    write_voc,
-    write_yolo,
-)
+from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.annotations import read_annotations
 from cellcount.datasets.voc import parse_xml
+from cellcount.datasets.writers import write_coco, write_voc, write_yolo
 from cellcount.errors import OutputError
 
 Make = Callable[..., Path]

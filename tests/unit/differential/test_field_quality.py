@@ -10,8 +10,7 @@ import pytest
 
 from cellcount.core.records import Cells, Detections, ImageRef, ImageResult, Quality
 from cellcount.differential.field_quality import MEASURES, THRESHOLDS, judged, measures_of
-from cellcount.differential.profile import load_profile, profiles
-from cellcount.differential.profile_file import parse_profile
+from cellcount.differential.profile import load_profile, parse_profile, profiles
 from cellcount.errors import UsageError
 
 NORMAL = Quality(0.9, 210.0, 0.1, 0.3, 45.0)

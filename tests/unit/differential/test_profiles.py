@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
-from cellcount.differential.profile import load_profile, profile_text, profiles
-from cellcount.differential.profile_file import parse_profile
+from cellcount.differential.profile import load_profile, parse_profile, profile_text, profiles
 from cellcount.differential.rows import COUNTED_ROWS
 from cellcount.errors import UsageError
 

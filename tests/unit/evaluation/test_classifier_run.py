@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import field_crops
 from cellcount.engines.crop_classifier import (
@@ -21,8 +21,7 @@ from cellcount.engines.crop_classifier import (
 )
 from cellcount.errors import AnnotationError
 from cellcount.evaluation.classifier_run import RESIZES, reported_probs, score, type_labelled
-from cellcount.evaluation.perturbations import variants
-from cellcount.evaluation.shift import SHIFTS, resized
+from cellcount.evaluation.perturbations import SHIFTS, resized, variants
 from cellcount.evaluation.true_types import true_types
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
 from cellcount.models.taxonomy import load_taxonomy

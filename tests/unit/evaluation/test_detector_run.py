@@ -19,8 +19,7 @@ from cellcount.evaluation.detector_run import (
     robustness_variants,
     truth_of,
 )
-from cellcount.evaluation.perturbations import Variant
-from cellcount.evaluation.shift import SHIFTS
+from cellcount.evaluation.perturbations import SHIFTS, Variant
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cellcount.evaluation.shift import SHIFTS, resized
+from cellcount.evaluation.perturbations import SHIFTS, resized
 
 Pixels = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import CellClass
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.evaluation.true_types import true_types
 from cellcount.models.classifier_card import ClassifierCard, types_of

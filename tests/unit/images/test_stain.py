@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cellcount.errors import UsageError
-from cellcount.evaluation.shift import SHIFTS
+from cellcount.evaluation.perturbations import SHIFTS
 from cellcount.images.stain import (
     LARGEST_GAIN,
     Dyes,

@@ -14,9 +14,9 @@ from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
 from cellcount.models.detector_card import Card
-from cellcount.models.facts import facts_of
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import (
+    facts_of,
     read_any_card,
     read_card,
     read_classifier_card,

@@ -8,8 +8,7 @@ from torch import nn
 
 from cellcount.errors import UsageError
 from cellcount.models.detector_card import Architecture
-from cellcount.models.pyramid import BottomUp, TopDown, build_pyramid, levels_read
-from cellcount.models.trunk import Trunk
+from cellcount.models.pyramid import BottomUp, TopDown, Trunk, build_pyramid, levels_read
 
 CHANNELS, STRIDES, OUT = (5, 7, 9), (8, 16, 32), 6
 

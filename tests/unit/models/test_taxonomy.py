@@ -16,10 +16,10 @@ from cellcount.models.taxonomy import (
     fitting_taxonomies,
     load_taxonomy,
     mapping,
+    parse_taxonomy,
     plain_taxonomy,
     taxonomies,
 )
-from cellcount.models.taxonomy_file import parse_taxonomy
 
 SIZES = {
     "aml-fab-8": 8, "aml-lmu-15": 15, "lineage-5": 5, "mll-14": 14, "mll-21": 21, "mll-7": 7,

@@ -13,18 +13,15 @@ from hypothesis import strategies as st
 
 from cellcount.core.records import CellClass
 from cellcount.errors import OutputError
+from cellcount.files.text import escape_text, unescape_text
 from cellcount.outputs.columns import (
     CELLS_COLUMNS,
     REVIEW_COLUMNS,
     TYPED_CELLS_COLUMNS,
     Column,
-    check_table,
     counts_columns,
-    escape_text,
-    markdown,
-    read_table,
-    unescape_text,
 )
+from tests.tables import check_table, markdown, read_table
 
 TWO = (Column("name", "text", "", "a name"), Column("size", "int", "px", "a size"))
 any_text = st.text(st.characters()) | st.text(

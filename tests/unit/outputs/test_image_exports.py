@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cellcount.core.records import CellClass, CellTypes, ImageResult
-from cellcount.datasets.read import read_annotations
+from cellcount.datasets.annotations import read_annotations
 from cellcount.outputs.image_exports import (
     write_geojson,
     write_voc_annotations,

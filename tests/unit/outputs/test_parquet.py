@@ -10,9 +10,10 @@ import pytest
 
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.errors import UsageError
-from cellcount.outputs.columns import CELLS_COLUMNS, read_table
+from cellcount.outputs.columns import CELLS_COLUMNS
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.tables import write_cells, write_counts
+from tests.tables import read_table
 
 MakeResult = Callable[..., ImageResult]
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None

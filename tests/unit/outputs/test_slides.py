@@ -14,9 +14,9 @@ from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import FieldCounts, roll_up
-from cellcount.outputs.columns import check_table, read_table
-from cellcount.outputs.slide_columns import SLIDES_COLUMNS
+from cellcount.outputs.columns import SLIDES_COLUMNS
 from cellcount.outputs.slides import Counting, write_slides
+from tests.tables import check_table, read_table
 
 TYPES = (
     TypeRows("neutrophil", "neutrophils", ("band_forms", "segmented_neutrophils")),

@@ -25,11 +25,10 @@ from cellcount.outputs.columns import (
     CELLS_COLUMNS,
     PICTURE_TYPES_COLUMNS,
     TYPED_CELLS_COLUMNS,
-    check_table,
     counts_columns,
-    read_table,
 )
 from cellcount.outputs.tables import write_cells, write_counts, write_picture_types
+from tests.tables import check_table, read_table
 
 MakeResult = Callable[..., ImageResult]
 NAME = '=é, "x"\n.png'

@@ -10,10 +10,10 @@ from PIL import Image
 
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.rendering.field import LABELS, FieldSpec, render_field
 from cellcount.training.classifier.settings import ClassifierTraining, classifier_recipe
-from cellcount.training.settings import DetectorTraining, from_recipe
+from cellcount.training.detector.settings import DetectorTraining, from_recipe
 
 Overrides = dict[str, object]
 TINY: Overrides = {

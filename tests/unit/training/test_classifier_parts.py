@@ -14,10 +14,10 @@ import pytest
 from sklearn.metrics import log_loss
 
 from cellcount.commands.train import parse_assignments
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.taxonomy import load_taxonomy, plain_taxonomy
-from cellcount.training.classifier.calibrate import review_threshold, trained_mixture
+from cellcount.training.classifier.calibrate import profile_prior, review_threshold, trained_mixture
 from cellcount.training.classifier.data import (
     Cells,
     ClassifierData,
@@ -28,7 +28,6 @@ from cellcount.training.classifier.data import (
     split_words,
 )
 from cellcount.training.classifier.one_vs_rest import binary_draws, binary_scores
-from cellcount.training.classifier.priors import profile_prior
 from cellcount.training.classifier.sampling import Balance
 from cellcount.training.classifier.settings import (
     CLASSIFIER_RECIPES,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cellcount.training.ema import AveragedModel
+from cellcount.training.optim import AveragedModel
 
 
 def set_all(model: nn.Module, value: float) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from cellcount.training.schedule import build_optimizer, rate_factor
-from cellcount.training.settings import DetectorTraining
+from cellcount.training.detector.settings import DetectorTraining
+from cellcount.training.optim import build_optimizer, rate_factor
 
 STEPS = 200
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellcount.errors import UsageError
-from cellcount.training.settings import RECIPES, DetectorTraining, from_recipe
+from cellcount.training.detector.settings import RECIPES, DetectorTraining, from_recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

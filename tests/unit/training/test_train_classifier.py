@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cellcount.datasets.crops import CropSet, LabelledCrop, read_crops
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
+from cellcount.datasets.crops import read_crops
 from cellcount.differential.confusion import confusion_of_card
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import load_classifier, prepare_picture

@@ -22,9 +22,10 @@ from cellcount.evaluation.detector_run import truth_of
 from cellcount.images.read import read_image
 from cellcount.models.weights import read_card
 from cellcount.training.detector.data import field_factors
+from cellcount.training.detector.settings import DetectorTraining, from_recipe
 from cellcount.training.detector.train import train_detector
 from cellcount.training.loop import epochs_of
-from cellcount.training.settings import DetectorTraining, TrainRun, from_recipe
+from cellcount.training.settings import TrainRun
 
 Tiny = Callable[..., DetectorTraining]
 

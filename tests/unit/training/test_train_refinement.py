@@ -15,8 +15,9 @@ from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import UsageError
 from cellcount.models.detector_card import Refinement
 from cellcount.models.weights import read_card
+from cellcount.training.detector.settings import DetectorTraining
 from cellcount.training.detector.train import build_refinement, train_detector
-from cellcount.training.settings import DetectorTraining, TrainRun
+from cellcount.training.settings import TrainRun
 
 Tiny = Callable[..., DetectorTraining]
 

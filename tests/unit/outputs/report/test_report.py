@@ -18,13 +18,13 @@ from cellcount.core.records import CellClass, Cells, CellTypes, Detections, Imag
 from cellcount.differential.figures import Rules, TypeRows
 from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import field_counts
-from cellcount.outputs.columns import read_table
+from cellcount.outputs.columns import SLIDES_COLUMNS
 from cellcount.outputs.report.cell_pictures import Survey, make_pictures
 from cellcount.outputs.report.differential_tables import differential_tables
 from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.report.report import ReportSource, write_report
-from cellcount.outputs.slide_columns import SLIDES_COLUMNS
 from cellcount.outputs.slides import Counting, write_slides
+from tests.tables import read_table
 
 WBC = (CellClass("wbc", "white cell", "white cells"),)
 TYPES = (

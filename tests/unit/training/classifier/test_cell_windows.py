@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cellcount.datasets.crops import LabelledCrop
+from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.engines.cell_typer import field_crops
 from cellcount.engines.crop_classifier import prepare_picture
 from cellcount.errors import AnnotationError, ImageError

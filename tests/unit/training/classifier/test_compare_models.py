@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from cellcount.commands.models_compare import comparison_rows, markdown
-from cellcount.datasets.crops import CropSet, LabelledCrop
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
 from cellcount.training.classifier.compare_models import (
     Compared,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cellcount.datasets.crops import CropSet
+from cellcount.datasets.crop_set import CropSet
 from cellcount.errors import UsageError
 from cellcount.models.weights import read_classifier_weights
 from cellcount.training.classifier.settings import ClassifierTraining

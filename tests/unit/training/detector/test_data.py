@@ -18,7 +18,7 @@ from cellcount.training.detector.data import (
     model_diameter_px,
     prepare,
 )
-from cellcount.training.settings import DetectorTraining
+from cellcount.training.detector.settings import DetectorTraining
 
 Tiny = Callable[..., DetectorTraining]
 

@@ -14,14 +14,10 @@ from scipy import ndimage
 from torch.utils.data import DataLoader
 
 from cellcount.core.records import LabelledImage
+from cellcount.datasets.pixels import red_cell_diameter_px, scale_factors
 from cellcount.errors import AnnotationError
 from cellcount.training.augment import ColourSettings
-from cellcount.training.detector.fields import (
-    AugmentSettings,
-    FieldDataset,
-    red_cell_diameter_px,
-    scale_factors,
-)
+from cellcount.training.detector.fields import AugmentSettings, FieldDataset
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscField

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cellcount.rendering.field import LABELS, SAMPLE_SEEDS, RenderedField
-from tools.render_samples import SAMPLE_FIELDS, write_samples
+from cellcount.rendering.samples import SAMPLE_FIELDS, write_samples
 
 FOLDER = Path(__file__).resolve().parents[3] / "sample_data"
 
