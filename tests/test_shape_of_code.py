@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 P90_FUNCTION = 40
+MOST_ROOMS = 25
+#: Detectors and classifiers are trained by twins.
+MIRRORED_MODULES = {
+    "data": ["training/classifier", "training/detector"],
+    "settings": [".", "training", "training/classifier", "training/detector"],
+    "train": ["training/classifier", "training/detector"],
+}
+#: At most three, each with its reason.
+DOUBLED_CLASSES: set[str] = set()
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -97,6 +107,36 @@ def test_no_print_and_no_bare_except(path: Path) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
             found.append(f"print:{node.lineno}")
     assert found == []
+
+
+def test_the_first_floor_is_seen_at_a_glance() -> None:
+    """Rooms and loose modules of the package; weights are data."""
+    rooms = {path.relative_to(PACKAGE).parts[0] for path in FILES} - {"__init__.py", "__main__.py"}
+    assert len(rooms) <= MOST_ROOMS
+
+
+def test_a_module_is_known_by_its_name() -> None:
+    """Names occur twice only on floors that mirror each other on purpose."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        if path.name != "__init__.py":
+            places.setdefault(path.stem, []).append(path.parent.relative_to(PACKAGE).as_posix())
+    doubled = {
+        name: sorted(found)
+        for name, found in places.items()
+        if len([folder for folder in found if not folder.startswith("commands")]) > 1
+    }
+    assert doubled == MIRRORED_MODULES
+
+
+def test_a_public_class_is_known_by_its_name() -> None:
+    found = Counter(
+        node.name
+        for path in FILES
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, times in found.items() if times > 1} <= DOUBLED_CLASSES
 
 
 @by_file

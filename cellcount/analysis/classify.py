@@ -22,7 +22,7 @@ from cellcount.analysis.loaded_models import LoadedClassifier
 from cellcount.analysis.local import default_workers, read_ahead
 from cellcount.analysis.outcome import Outcome, Totals
 from cellcount.analysis.pipeline import load, reason_of
-from cellcount.analysis.progress import Watcher
+from cellcount.analysis.progress import Progress
 from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import cell_types
@@ -59,7 +59,7 @@ class ClassifyJob:
         )
         self.loaded = LoadedClassifier.of(request.classifier, request.type_map, options)
 
-    def run(self, watcher: Watcher) -> Outcome:
+    def run(self, watcher: Progress) -> Outcome:
         """Types every picture and writes the table.
 
         Raises:

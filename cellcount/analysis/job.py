@@ -30,8 +30,8 @@ from cellcount.analysis.pipeline import (
     load_any,
     thresholds_of,
 )
-from cellcount.analysis.progress import Watcher
-from cellcount.analysis.ray import Analyzed, Order, check_ray, run_ray
+from cellcount.analysis.progress import Progress
+from cellcount.analysis.ray import Analyzed, WorkerSpec, check_ray, run_ray
 from cellcount.analysis.review_summary import Reviewed
 from cellcount.analysis.run_outputs import Telling, Written
 from cellcount.analysis.shard_record import ShardFacts
@@ -108,7 +108,7 @@ class Job:
         """The types that cells are given, none where no classifier runs."""
         return () if self.classifier is None else self.classifier.types
 
-    def run(self, watcher: Watcher) -> Outcome:
+    def run(self, watcher: Progress) -> Outcome:
         """Analyses what is not done yet, then writes every output.
 
         Raises:
@@ -142,7 +142,7 @@ class Job:
             return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
 
     def _analyze(
-        self, journal: Journal, watcher: Watcher, tally: Tally, stop: Callable[[], None]
+        self, journal: Journal, watcher: Progress, tally: Tally, stop: Callable[[], None]
     ) -> list[ImageRef]:
         """Analyses the images without a result that stands; returns those that are drawn, too."""
         settings, total = self.request.analyze, len(self.refs)
@@ -189,7 +189,7 @@ class Job:
         read, run = partial(load_any, max_pixels=settings.max_pixels), self.request.run
         try:
             if run.runner == "ray":
-                order = Order(settings, self.plan.refs, scales.known(), self._loaded.hashes)
+                order = WorkerSpec(settings, self.plan.refs, scales.known(), self._loaded.hashes)
                 run_ray(pending, order, take, run, check)
                 return []
             run_local(pending, read, use, workers=run.workers, check=check)
@@ -213,7 +213,7 @@ class Job:
         self,
         journal: Journal,
         analyzed: list[ImageRef],
-        watcher: Watcher,
+        watcher: Progress,
         stop: Callable[[], None],
     ) -> None:
         """Pictures of images analysed earlier, where they are asked for only now."""

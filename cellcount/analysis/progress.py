@@ -7,7 +7,7 @@ from typing import Protocol
 from cellcount.core.records import ImageResult
 
 
-class Watcher(Protocol):
+class Progress(Protocol):
     """Whoever shows progress to a person."""
 
     def start(self, activity: str, total: int, already: int = 0) -> None:
@@ -27,7 +27,7 @@ class Watcher(Protocol):
         ...
 
 
-class Silent:
+class SilentProgress:
     """Watches and says nothing."""
 
     def start(self, activity: str, total: int, already: int = 0) -> None:

@@ -46,7 +46,7 @@ class Analyzed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class WorkerSpec:
     """What every actor is told once.
 
     Attributes:
@@ -64,7 +64,7 @@ class Order:
     folder: str = field(default_factory=os.getcwd)
 
 
-class Notes:
+class ScaleCache:
     """Scales as an actor knows them; those it measures are handed over with the next result."""
 
     def __init__(self, known: dict[str, Json]) -> None:
@@ -84,10 +84,10 @@ class Notes:
         return new
 
 
-class Analyst:
+class Worker:
     """An actor: the models of a run, loaded once."""
 
-    def ready(self, order: Order) -> None:
+    def ready(self, order: WorkerSpec) -> None:
         """Loads the models; a worker that died and was started anew is told again."""
         os.chdir(order.folder)
         models = Models.of(order.settings)
@@ -96,7 +96,7 @@ class Analyst:
                 f"the weights on {os.uname().nodename} are not those of the driver; give all nodes "
                 "the same files"
             )
-        self._notes, self._max_pixels = Notes(order.values), order.settings.max_pixels
+        self._notes, self._max_pixels = ScaleCache(order.values), order.settings.max_pixels
         scales = SlideScales(order.refs, models.detector, self._notes, self._max_pixels)
         self._pipeline = Pipeline(models.detector, order.settings, scales, models.typer)
 
@@ -119,7 +119,7 @@ def check_ray() -> None:
         )
 
 
-def share_out(resources: dict[str, float], device: str, workers: int) -> tuple[int, float]:
+def actor_resources(resources: dict[str, float], device: str, workers: int) -> tuple[int, float]:
     """Number of actors, and the GPUs that each gets; a CPU each where there are none.
 
     Args:
@@ -136,7 +136,7 @@ def share_out(resources: dict[str, float], device: str, workers: int) -> tuple[i
 
 def run_ray(
     pending: Sequence[ImageRef],
-    order: Order,
+    order: WorkerSpec,
     use: Callable[[Analyzed], None],
     run: RunSettings,
     check: Callable[[], None],
@@ -163,11 +163,11 @@ def run_ray(
     if started_here:
         _connect(ray, run.ray_address)
     try:
-        count, gpus = share_out(ray.cluster_resources(), order.settings.device, run.workers)
-        remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=-1)(Analyst)
+        count, gpus = actor_resources(ray.cluster_resources(), order.settings.device, run.workers)
+        remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=-1)(Worker)
         actors = [remote.remote() for _ in range(min(count, len(pending)))]
         try:
-            _Round(ray, actors, pending, ray.put(order)).until_done(use, check)
+            _Scheduler(ray, actors, pending, ray.put(order)).until_done(use, check)
         finally:
             for actor in actors:
                 ray.kill(actor)
@@ -217,7 +217,7 @@ class _Actor:
     is_alone: bool = False  # with an image that a worker died of
 
 
-class _Round:
+class _Scheduler:
     """Sends images to whoever is free and takes what comes back, until all are done."""
 
     def __init__(

@@ -54,7 +54,7 @@ class Share:
         return cls(100 * count / total, count, total)
 
 
-class Unit(NamedTuple):
+class CountedUnit(NamedTuple):
     """What was counted: a slide of a specimen, or a specimen as a whole (then slide is "").
 
     Different people's slides may well share a name, so a slide is known by both; a table that
@@ -97,24 +97,24 @@ class CountTable:
     classes: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
-    def units(self, level: Level) -> dict[Unit, dict[str, Share]]:
+    def units(self, level: Level) -> dict[CountedUnit, dict[str, Share]]:
         """Slide or specimen → class → share, rows of the same one pooled; in the table's order."""
         return {unit: pooled(rows) for unit, rows in self.rows_of(level).items()}
 
-    def several(self, level: Level) -> list[Unit]:
+    def several(self, level: Level) -> list[CountedUnit]:
         """Slides or specimens that are pooled from several rows."""
         return [unit for unit, rows in self.rows_of(level).items() if len(rows) > 1]
 
-    def rows_of(self, level: Level) -> dict[Unit, list[CountRow]]:
+    def rows_of(self, level: Level) -> dict[CountedUnit, list[CountRow]]:
         """Slide or specimen → its rows, in the table's order; rows that name none are left out.
 
         Rows that state a specimen alone are the specimen's own; where there are such rows, rows
         of its slides say nothing more of it.
         """
-        found: dict[Unit, list[CountRow]] = {}
+        found: dict[CountedUnit, list[CountRow]] = {}
         for row in self.rows:
             if getattr(row, level):
-                unit = Unit(row.specimen, row.slide if level == "slide" else "")
+                unit = CountedUnit(row.specimen, row.slide if level == "slide" else "")
                 found.setdefault(unit, []).append(row)
         if level == "specimen":
             return {unit: [r for r in rows if not r.slide] or rows for unit, rows in found.items()}

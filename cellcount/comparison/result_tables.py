@@ -16,7 +16,7 @@ NOTHING = "–"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A figure and, below it, its limits."""
 
     text: str
@@ -29,7 +29,7 @@ class TextTable:
 
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
 
 
 def overview(comparison: Comparison, classes: Sequence[ClassComparison]) -> list[TextTable]:
@@ -51,21 +51,21 @@ def repeatability_table(found: Iterable[Repeatability]) -> TextTable:
         share = coefficient(None if total is None else total.sd, parts.mean)
         rows.append(
             (
-                Cell(one.name, one.unit),
-                Cell(
+                TableCell(one.name, one.unit),
+                TableCell(
                     f"{parts.counts}",
                     f"{number_of(parts.runs, 'run')}, {number_of(parts.days, 'day')}",
                 ),
-                Cell(_number(parts.mean, 1)),
-                Cell(_number(parts.within_run), _limits(parts.within_limits)),
-                Cell(_number(parts.between_run)),
-                Cell(_number(parts.between_day)),
-                Cell(
+                TableCell(_number(parts.mean, 1)),
+                TableCell(_number(parts.within_run), _limits(parts.within_limits)),
+                TableCell(_number(parts.between_run)),
+                TableCell(_number(parts.between_day)),
+                TableCell(
                     _number(None if total is None else total.sd),
                     _limits(None if total is None else total.limits),
                 ),
-                Cell(_number(share, 1)),
-                Cell(_number(one.counting_sd)),
+                TableCell(_number(share, 1)),
+                TableCell(_number(one.counting_sd)),
             )
         )
     return TextTable(
@@ -86,14 +86,14 @@ def _bias(classes: Sequence[ClassComparison], level: str) -> TextTable:
                  for v in (one.reference, one.predicted)]  # fmt: skip
         rows.append(
             (
-                Cell(one.name),
-                Cell(f"{len(one.units)}"),
-                *map(Cell, means),
+                TableCell(one.name),
+                TableCell(f"{len(one.units)}"),
+                *map(TableCell, means),
                 _bias_cell(ba),
-                Cell(NOTHING if ba is None else f"{ba.low:+.1f} to {ba.high:+.1f}"),
-                Cell(_number(one.rmse, 1)),
-                Cell(_number(one.pearson_r, 3)),
-                Cell(_number(one.icc, 3)),
+                TableCell(NOTHING if ba is None else f"{ba.low:+.1f} to {ba.high:+.1f}"),
+                TableCell(_number(one.rmse, 1)),
+                TableCell(_number(one.pearson_r, 3)),
+                TableCell(_number(one.icc, 3)),
             )
         )
     return TextTable(
@@ -106,16 +106,16 @@ def _bias(classes: Sequence[ClassComparison], level: str) -> TextTable:
     )
 
 
-def _bias_cell(found: BlandAltman | None) -> Cell:
+def _bias_cell(found: BlandAltman | None) -> TableCell:
     if found is None:
-        return Cell(NOTHING)
+        return TableCell(NOTHING)
     text = f"{round(found.bias, 1) + 0.0:+.1f}"  # never -0.0
-    return Cell(text, _limits(found.bias_limits, 1, sign=True))
+    return TableCell(text, _limits(found.bias_limits, 1, sign=True))
 
 
 def _lines(classes: Sequence[ClassComparison], error_ratio: float) -> TextTable:
     rows = [
-        (Cell(one.name), *_line_cells(one.passing_bablok), *_line_cells(one.deming))
+        (TableCell(one.name), *_line_cells(one.passing_bablok), *_line_cells(one.deming))
         for one in classes
     ]
     return TextTable(
@@ -126,12 +126,12 @@ def _lines(classes: Sequence[ClassComparison], error_ratio: float) -> TextTable:
     )
 
 
-def _line_cells(line: Line | None) -> tuple[Cell, Cell]:
+def _line_cells(line: Line | None) -> tuple[TableCell, TableCell]:
     if line is None:
-        return Cell(NOTHING), Cell(NOTHING)
+        return TableCell(NOTHING), TableCell(NOTHING)
     return (
-        Cell(f"{line.slope:.3f}", _limits(line.slope_limits, 3)),
-        Cell(f"{line.intercept:+.2f}", _limits(line.intercept_limits, 2, sign=True)),
+        TableCell(f"{line.slope:.3f}", _limits(line.slope_limits, 3)),
+        TableCell(f"{line.intercept:+.2f}", _limits(line.intercept_limits, 2, sign=True)),
     )
 
 
@@ -141,22 +141,22 @@ def _rules(classes: Sequence[ClassComparison]) -> TextTable:
         "cells",
         ("class", "Rümke", "pass rate", "two-sample", "pass rate"),
         tuple(
-            (Cell(one.name), *_passed_cells(one.rumke), *_passed_cells(one.two_sample))
+            (TableCell(one.name), *_passed_cells(one.rumke), *_passed_cells(one.two_sample))
             for one in classes
         ),
     )
 
 
-def _passed_cells(passed: Passed) -> tuple[Cell, Cell]:
+def _passed_cells(passed: Passed) -> tuple[TableCell, TableCell]:
     if passed.rate is None:
-        return Cell(NOTHING), Cell(NOTHING)
-    rate = Cell(f"{passed.rate:.0%}", _percents(passed.limits))
-    return Cell(f"{passed.passed} of {passed.judged}"), rate
+        return TableCell(NOTHING), TableCell(NOTHING)
+    rate = TableCell(f"{passed.rate:.0%}", _percents(passed.limits))
+    return TableCell(f"{passed.passed} of {passed.judged}"), rate
 
 
 def _thresholds(classes: Sequence[ClassComparison]) -> TextTable:
     rows = [
-        (Cell(one.name), Cell(f"{threshold:g} %"), *_agreement_cells(found))
+        (TableCell(one.name), TableCell(f"{threshold:g} %"), *_agreement_cells(found))
         for one in classes
         for threshold, found in one.agreement.items()
         if found.only_x + found.only_y or (found.both and found.neither)
@@ -171,16 +171,18 @@ def _thresholds(classes: Sequence[ClassComparison]) -> TextTable:
     )
 
 
-def _agreement_cells(found: Agreement) -> tuple[Cell, ...]:
+def _agreement_cells(found: Agreement) -> tuple[TableCell, ...]:
     return (
-        *(Cell(f"{n}") for n in (found.both, found.only_x, found.only_y)),
+        *(TableCell(f"{n}") for n in (found.both, found.only_x, found.only_y)),
         *(_share(share) for share in (found.overall, found.positive, found.negative)),
-        Cell(_number(found.kappa)),
+        TableCell(_number(found.kappa)),
     )
 
 
-def _share(share: tuple[float, Limits] | None) -> Cell:
-    return Cell(NOTHING) if share is None else Cell(f"{share[0]:.0%}", _percents(share[1]))
+def _share(share: tuple[float, Limits] | None) -> TableCell:
+    return (
+        TableCell(NOTHING) if share is None else TableCell(f"{share[0]:.0%}", _percents(share[1]))
+    )
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cellcount.comparison.count_tables import CountTable, Level, Share, Unit
+from cellcount.comparison.count_tables import CountedUnit, CountTable, Level, Share
 from cellcount.errors import UsageError
 
 _LISTED = 6
@@ -63,7 +63,7 @@ def common_units(predicted: CountTable, reference: CountTable, level: Level) -> 
     )
 
 
-def _by_slide(units: Iterable[Unit]) -> dict[str, list[str]]:
+def _by_slide(units: Iterable[CountedUnit]) -> dict[str, list[str]]:
     """Name of a slide → the specimens that have one of that name, "" for none stated."""
     found: dict[str, list[str]] = defaultdict(list)
     for unit in units:
@@ -71,13 +71,15 @@ def _by_slide(units: Iterable[Unit]) -> dict[str, list[str]]:
     return dict(found)
 
 
-def _partner(unit: Unit, theirs: Iterable[Unit], by_slide: dict[str, list[str]]) -> Unit | None:
+def _partner(
+    unit: CountedUnit, theirs: Iterable[CountedUnit], by_slide: dict[str, list[str]]
+) -> CountedUnit | None:
     """The same slide in the other table; one without specimen goes by its name."""
     if unit in theirs:
         return unit
     there = by_slide.get(unit.slide, [])
     if unit.slide and len(there) == 1 and "" in (unit.specimen, there[0]):
-        return Unit(there[0], unit.slide)
+        return CountedUnit(there[0], unit.slide)
     return None
 
 
@@ -98,12 +100,12 @@ def _check_is_one(slide: str, *tables: tuple[CountTable, dict[str, list[str]]]) 
     )
 
 
-def _shared_names(units: Iterable[Unit]) -> set[str]:
+def _shared_names(units: Iterable[CountedUnit]) -> set[str]:
     """Names of slides that more than one specimen has."""
     return {slide for slide, specimens in _by_slide(units).items() if len(specimens) > 1}
 
 
-def _name(unit: Unit, shared: set[str]) -> str:
+def _name(unit: CountedUnit, shared: set[str]) -> str:
     """The slide's name, with its specimen where the name alone would not tell."""
     if not unit.slide:
         return unit.specimen

@@ -22,7 +22,7 @@ from cellcount import __version__
 from cellcount.analysis.dry_run import Memory
 from cellcount.analysis.job import Job
 from cellcount.analysis.pipeline import Pipeline, SlideScales, fingerprint, load_any
-from cellcount.analysis.progress import Watcher
+from cellcount.analysis.progress import Progress
 from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.control.control_log import append_to_log, check_sound, read_control_log
 from cellcount.control.drift import Row, Watched, counts_text, drift_text, runs_needed, watch
@@ -97,7 +97,7 @@ class _Sums:
     reasons: list[str] = field(default_factory=list)
 
 
-def run_control(request: ControlRequest, watcher: Watcher) -> ControlRun:
+def run_control(request: ControlRequest, watcher: Progress) -> ControlRun:
     """Analyse the slide and add a row to the log.
 
     Raises:
@@ -151,7 +151,7 @@ def _by_image(
     return found
 
 
-def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Watcher) -> _Sums:
+def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Progress) -> _Sums:
     settings = job.request.analyze
     scales = SlideScales(job.refs, job.detector, Memory(), settings.max_pixels)
     pipeline = Pipeline(job.detector, settings, scales, job.typer)

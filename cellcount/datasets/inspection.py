@@ -26,7 +26,7 @@ _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DecodedPicture:
     """One picture that could be decoded.
 
     Attributes:
@@ -52,8 +52,8 @@ class Copy:
         bits: in how many bits their hashes differ; 0 to ``MAX_DISTANCE``.
     """
 
-    first: Seen
-    second: Seen
+    first: DecodedPicture
+    second: DecodedPicture
     bits: int
 
     @property
@@ -90,7 +90,7 @@ class Inspection:
 
     format: str
     fields: bool
-    pictures: tuple[Seen, ...]
+    pictures: tuple[DecodedPicture, ...]
     counts: Mapping[str, Mapping[str, int]]
     sides_px: Mapping[str, tuple[float, ...]]
     problems: tuple[Problem, ...]
@@ -147,7 +147,9 @@ def inspect_data(
     fields = isinstance(data, AnnotatedSet)
     named = {path: (split, label) for path, split, label in _pictures(data)}
     broken = decode_all(named, max_pixels=DEFAULT_MAX_PIXELS, look=look)
-    seen = tuple(Seen(path, *named[path], *sizes[path]) for path in named if path in sizes)
+    seen = tuple(
+        DecodedPicture(path, *named[path], *sizes[path]) for path in named if path in sizes
+    )
     stacked = np.stack([hashes[s.path] for s in seen]) if seen else np.zeros((0, 8, 4), np.uint64)
     pairs, distances = near_duplicates(stacked, max_distance)
     copies = tuple(

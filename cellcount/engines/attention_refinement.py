@@ -39,7 +39,7 @@ _SAMPLED_PER_IMAGE = 64
 _FOREGROUND_SHARE = 0.6
 
 
-class Seen(NamedTuple):
+class RegionDetections(NamedTuple):
     """Detections of one image: boxes (R, 4), scores (R,), labels (R,) from 1 on."""
 
     boxes: Tensor
@@ -104,12 +104,12 @@ def refine(
 def look_again(
     module: AttentionRefinement,
     field: Field,
-    found: Seen,
+    found: RegionDetections,
     describe: Describe,
     *,
     score_floor: float,
     nms_iou: float,
-) -> Seen:
+) -> RegionDetections:
     """Detections of one image with corrected boxes, classes and scores, best score first.
 
     What scores below ``_WORTH_A_LOOK`` stays as it is: it is most of the list, and never counted.
@@ -126,7 +126,7 @@ def look_again(
     sound = (scores >= score_floor) & ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
     boxes, scores, labels = boxes[sound], scores[sound], labels[sound]
     kept = batched_nms(boxes, scores, labels, nms_iou)
-    return Seen(boxes[kept], scores[kept], labels[kept])
+    return RegionDetections(boxes[kept], scores[kept], labels[kept])
 
 
 def placed_boxes(

@@ -29,7 +29,7 @@ from cellcount.engines import training_samples
 from cellcount.engines.attention_refinement import (
     Describe,
     Field,
-    Seen,
+    RegionDetections,
     look_again,
     second_look_losses,
     with_steps,
@@ -292,7 +292,7 @@ class FasterRCNN(Detector):
         seen = look_again(
             self.refinement,
             Field(list(maps.values()), self.trunk.strides, [shape]),
-            Seen(found["boxes"], found["scores"], found["labels"]),
+            RegionDetections(found["boxes"], found["scores"], found["labels"]),
             self._describe(maps, [shape]),
             score_floor=heads.score_thresh,
             nms_iou=heads.nms_thresh,

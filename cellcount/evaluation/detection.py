@@ -24,7 +24,7 @@ from cellcount.evaluation.matching import Truth, match
 
 __all__ = [
     "ClassScores",
-    "Counting",
+    "CountingErrors",
     "DetectionReport",
     "Truth",
     "count_error",
@@ -36,7 +36,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
+class CountingErrors:
     """Counted cells against true ones, over images.
 
     Attributes:
@@ -70,7 +70,7 @@ class ClassScores:
     true_positives: int
     false_positives: int
     false_negatives: int
-    counting: Counting
+    counting: CountingErrors
 
     @property
     def precision(self) -> float | None:
@@ -213,12 +213,12 @@ def _class_scores(name: str, threshold: float | None, outcomes: NDArray[np.int64
     )
 
 
-def count_error(true: NDArray[np.int64], counted: NDArray[np.int64]) -> Counting:
+def count_error(true: NDArray[np.int64], counted: NDArray[np.int64]) -> CountingErrors:
     """Error of counts per image, both ``(images,)``."""
     difference = counted - true
     total_true, total_counted = int(true.sum()), int(counted.sum())
     varied = len(true) > 1 and np.ptp(true) > 0 and np.ptp(counted) > 0
-    return Counting(
+    return CountingErrors(
         true=total_true,
         counted=total_counted,
         mae=float(np.abs(difference).mean()) if len(true) else None,

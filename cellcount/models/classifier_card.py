@@ -76,7 +76,7 @@ class ClassifierPreprocessing:
         input_px: height and width of the input.
         mean, std: RGB statistics for values in 0–1.
         interpolation: how windows are resized, always with antialiasing.
-        white_balance: bring the background (``images.color``) to a fixed white first.
+        white_balance: bring the background (``images.white_balance``) to a fixed white first.
     """
 
     input_px: tuple[int, int] = (160, 160)

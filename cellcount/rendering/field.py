@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cellcount.rendering.layout import Cell, Plane
+from cellcount.rendering.layout import Plane, RenderedCell
 from cellcount.rendering.paint import Brush, Canvas, texture_bank
 from cellcount.rendering.spec import (
     SAMPLE_SEEDS,
@@ -158,7 +158,7 @@ def _add_noise(spec: FieldSpec, light: Floats, x: int, y: int) -> None:
 
 
 def window_truth(
-    cells: list[Cell], x: int, y: int, width: int, height: int
+    cells: list[RenderedCell], x: int, y: int, width: int, height: int
 ) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
     """Boxes ``(N, 4)`` in window pixels, labels and kinds of the cells inside the window."""
     boxes, labels, kinds = [], [], []

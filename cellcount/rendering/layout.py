@@ -46,7 +46,7 @@ class Shape:
     crenation: float = 0.0
 
 
-class Cell:
+class RenderedCell:
     """One object on the plane: a cell, or a distractor where ``label`` is empty.
 
     Attributes:
@@ -107,11 +107,11 @@ class Plane:
     def __init__(self, spec: FieldSpec) -> None:
         self.spec = spec
         self.block_px = round(_BLOCK_DIAMETERS * spec.rbc_diameter_px)
-        self._blocks: dict[tuple[str, int, int], list[Cell]] = {}
+        self._blocks: dict[tuple[str, int, int], list[RenderedCell]] = {}
         phase = np.random.default_rng((spec.seed, 77)).uniform(0, 2 * np.pi, 4)
         self._thickness_phase = phase
 
-    def cells_in(self, x: int, y: int, width: int, height: int) -> list[Cell]:
+    def cells_in(self, x: int, y: int, width: int, height: int) -> list[RenderedCell]:
         """Everything whose outline may touch the window, in drawing order."""
         return [
             cell
@@ -134,7 +134,7 @@ class Plane:
             for bx in range((x - margin) // size, (x + width + margin) // size + 1)
         ]
 
-    def _block(self, layer: str, by: int, bx: int) -> list[Cell]:
+    def _block(self, layer: str, by: int, bx: int) -> list[RenderedCell]:
         key = (layer, by, bx)
         if key not in self._blocks:
             number = ("debris", "wbc", "rbc", "platelet").index(layer)
@@ -148,7 +148,7 @@ class Plane:
             self._blocks[key] = fill(rng, by, bx)
         return self._blocks[key]
 
-    def _around(self, layer: str, by: int, bx: int, *, earlier_only: bool) -> list[Cell]:
+    def _around(self, layer: str, by: int, bx: int, *, earlier_only: bool) -> list[RenderedCell]:
         """Cells of the 3x3 blocks around, or only of those filled before this one."""
         own = (by & 1) * 2 + (bx & 1)
         return [
@@ -175,7 +175,7 @@ class Plane:
     def _owns(self, x: float, y: float, by: int, bx: int) -> bool:
         return int(y // self.block_px) == by and int(x // self.block_px) == bx
 
-    def _fill_debris(self, rng: np.random.Generator, by: int, bx: int) -> list[Cell]:
+    def _fill_debris(self, rng: np.random.Generator, by: int, bx: int) -> list[RenderedCell]:
         diameter = self.spec.rbc_diameter_px
         mean = self.spec.debris / 100 * self.block_px**2 / (0.785 * diameter**2)
         found = []
@@ -191,11 +191,11 @@ class Plane:
             }[kind]
             radius = max(0.7, rng.uniform(low, high) * diameter)
             shape = Shape(0.08, rng.uniform(1, 1.3))
-            found.append(Cell((x, y), radius, shape, "", kind, _seed(rng)))
+            found.append(RenderedCell((x, y), radius, shape, "", kind, _seed(rng)))
         return found
 
-    def _fill_white(self, rng: np.random.Generator, by: int, bx: int) -> list[Cell]:
-        found: list[Cell] = []
+    def _fill_white(self, rng: np.random.Generator, by: int, bx: int) -> list[RenderedCell]:
+        found: list[RenderedCell] = []
         count = rng.poisson(self._expected(self.spec.n_wbc))
         taken = _Taken(self._around("wbc", by, bx, earlier_only=True) if count else [])
         for _ in range(count):
@@ -208,18 +208,18 @@ class Plane:
             for _attempt in range(8):
                 x, y = self._spot(rng, by, bx)
                 if taken.allows(x, y, radius, 0.95):
-                    found.append(Cell((x, y), radius, shape, "wbc", kind, _seed(rng)))
+                    found.append(RenderedCell((x, y), radius, shape, "wbc", kind, _seed(rng)))
                     taken.add(found[-1])
                     break
         return found
 
-    def _fill_red(self, rng: np.random.Generator, by: int, bx: int) -> list[Cell]:
+    def _fill_red(self, rng: np.random.Generator, by: int, bx: int) -> list[RenderedCell]:
         spec, look = self.spec, self.spec.red_cells
         white = _Taken(self._around("wbc", by, bx, earlier_only=False))
         taken = _Taken(self._around("rbc", by, bx, earlier_only=True))
         mean_area = 0.785 * spec.rbc_diameter_px**2
         wanted = spec.density * self._thickness(by, bx) * self.block_px**2 / mean_area
-        found: list[Cell] = []
+        found: list[RenderedCell] = []
         for _ in range(int(wanted + rng.random())):
             radius = spec.rbc_diameter_px / 2 * min(max(rng.normal(1, look.size_cv), 0.6), 1.5)
             for attempt in range(24):
@@ -231,7 +231,7 @@ class Plane:
                     continue
                 if taken.allows(x, y, radius, share - 0.01) and white.allows(x, y, radius, 0.93):
                     shape = _red_shape(rng, spec)
-                    found.append(Cell((x, y), radius, shape, "rbc", "", _seed(rng)))
+                    found.append(RenderedCell((x, y), radius, shape, "rbc", "", _seed(rng)))
                     taken.add(found[-1])
                     break
         return found
@@ -242,7 +242,7 @@ class Plane:
         block: tuple[int, int],
         taken: _Taken,
         radius: float,
-        found: list[Cell],
+        found: list[RenderedCell],
     ) -> tuple[float, float]:
         """A free spot, or one against a cell that is already there."""
         look = self.spec.red_cells
@@ -259,8 +259,8 @@ class Plane:
         x, y, other = taken.one(rng)
         return x + (other + radius) * np.cos(angle), y + (other + radius) * np.sin(angle)
 
-    def _fill_platelets(self, rng: np.random.Generator, by: int, bx: int) -> list[Cell]:
-        found: list[Cell] = []
+    def _fill_platelets(self, rng: np.random.Generator, by: int, bx: int) -> list[RenderedCell]:
+        found: list[RenderedCell] = []
         count = rng.poisson(self._expected(self.spec.n_platelets))
         if not count:
             return found
@@ -284,7 +284,7 @@ class Plane:
                     and white.allows(x, y, radius, 1.0)
                     and (on_red or red.allows(x, y, radius, 1.0))
                 ):
-                    found.append(Cell((x, y), radius, shape, "platelet", "", _seed(rng)))
+                    found.append(RenderedCell((x, y), radius, shape, "platelet", "", _seed(rng)))
                     taken.add(found[-1])
                     break
         return found
@@ -293,7 +293,7 @@ class Plane:
 class _Taken:
     """Centres and radii that a new cell must respect."""
 
-    def __init__(self, cells: list[Cell]) -> None:
+    def __init__(self, cells: list[RenderedCell]) -> None:
         self._n = len(cells)
         self._xyr = np.zeros((3, self._n + 64))
         self._xyr[:, : self._n] = np.array([(c.x, c.y, c.radius) for c in cells]).reshape(-1, 3).T
@@ -301,7 +301,7 @@ class _Taken:
     def __len__(self) -> int:
         return self._n
 
-    def add(self, cell: Cell) -> None:
+    def add(self, cell: RenderedCell) -> None:
         if self._n == self._xyr.shape[1]:
             self._xyr = np.concatenate([self._xyr, np.zeros_like(self._xyr)], 1)
         self._xyr[:, self._n] = cell.x, cell.y, cell.radius

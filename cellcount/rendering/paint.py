@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cellcount.rendering.layout import N_ANGLES, Cell
+from cellcount.rendering.layout import N_ANGLES, RenderedCell
 from cellcount.rendering.spec import FieldSpec, Rgb
 
 Floats = NDArray[np.float32]
@@ -99,7 +99,9 @@ class Canvas:
             np.zeros((3, *flat), np.float32),
         )
 
-    def place(self, cell: Cell, half: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    def place(
+        self, cell: RenderedCell, half: int
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Where a patch of side ``2 * half`` around the cell lies: on the canvas, in the patch."""
         height, width = self.red_sum.shape
         left, top = cell.x - half - self.x, cell.y - half - self.y
@@ -125,7 +127,7 @@ class Brush:
         self.eosin = self.red * 0.8 + _EOSIN
         self.step = 100.0 / spec.rbc_diameter_px
 
-    def draw(self, canvas: Canvas, cell: Cell) -> None:
+    def draw(self, canvas: Canvas, cell: RenderedCell) -> None:
         """Add one cell or distractor to the canvas."""
         rng = np.random.default_rng(cell.seed)
         half = int(np.ceil(cell.reach * _BEYOND)) + 1
@@ -159,7 +161,7 @@ class Brush:
         columns = (steps + rng.integers(_BANK_PX)).astype(np.intp) % _BANK_PX
         return np.asarray(texture_bank()[layer][rows[:, None], columns[None, :]])
 
-    def _red_cell(self, rng: np.random.Generator, cell: Cell, radial: Floats) -> Floats:
+    def _red_cell(self, rng: np.random.Generator, cell: RenderedCell, radial: Floats) -> Floats:
         look = self.spec.red_cells
         rho = np.arange(int(_STEPS * (_BEYOND + 0.2))) / _STEPS
         pallor = np.clip(look.pallor * rng.normal(1, 0.3), 0, 1) * (rng.random() > 0.06)
@@ -184,7 +186,7 @@ class Brush:
         return np.asarray(profile.astype(np.float32)[index])
 
     def _white_cell(
-        self, rng: np.random.Generator, cell: Cell, edge: Floats
+        self, rng: np.random.Generator, cell: RenderedCell, edge: Floats
     ) -> tuple[Floats, Floats]:
         """Absorbance ``(3, n, n)`` and cover ``(n, n)`` of a nucleated cell."""
         n = len(edge)
@@ -237,7 +239,7 @@ class Brush:
         color = color + (strength * (0.18 * edge + 0.9 * core * edge)) * self.nucleus
         return color.astype(np.float32), (0.45 * edge).astype(np.float32)
 
-    def _debris(self, rng: np.random.Generator, cell: Cell, radial: Floats) -> Floats:
+    def _debris(self, rng: np.random.Generator, cell: RenderedCell, radial: Floats) -> Floats:
         """Absorbance ``(3, n, n)`` of things that are no cells."""
         dark = rng.uniform(0.3, 1.2)
         edge = _smooth((1 - radial) * cell.radius / 1.6 + 0.5)

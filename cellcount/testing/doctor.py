@@ -22,7 +22,7 @@ from PIL import Image
 
 import cellcount
 from cellcount.analysis.job import Job
-from cellcount.analysis.progress import Silent
+from cellcount.analysis.progress import SilentProgress
 from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.models.weights import packaged_weights, read_any_card, sha256_of
@@ -191,7 +191,7 @@ def _self_test(samples: Path) -> Iterator[Finding]:
                 run=RunSettings(fresh=True),
             )
         )
-        outcome = job.run(Silent())
+        outcome = job.run(SilentProgress())
         seconds = time.perf_counter() - started
     expected = sum(truth.values(), Counter[str]())
     counted = outcome.totals.counts

@@ -78,7 +78,7 @@ def test_other_statistics_need_no_new_analysis(
 ) -> None:
     run(slides, *OUTPUTS, *typing)
     before = Path("o/slides.csv").read_bytes()
-    own = (repo_root / "cellcount/profiles/peripheral-blood.toml").read_text("utf-8")
+    own = (repo_root / "cellcount/differential/profiles/peripheral-blood.toml").read_text("utf-8")
     Path("ours.toml").write_text(own.replace('version = "1.0"', 'version = "7"'), "utf-8")
     ids = ("neutrophil", "lymphocyte", "erythroblast")
     Path("confusion.csv").write_text(

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cellcount import cli
-from cellcount.analysis.progress import Silent
+from cellcount.analysis.progress import SilentProgress
 from cellcount.control.control_log import append_to_log, read_control_log
 from cellcount.control.run import ControlRequest, run_control
 from cellcount.outputs.columns import Value
@@ -90,7 +90,7 @@ def test_a_slide_too_large_for_memory_is_read_by_windows(
     expected = write("expected.csv", [c for c in rows("cells.csv") if c["label"] == "wbc"])
     settings = AnalyzeSettings(detector=toy, classifier="none", max_pixels=150_000)
     request = ControlRequest(("a.tif",), expected, Path("control.csv"), settings)
-    row = run_control(request, Silent()).row
+    row = run_control(request, SilentProgress()).row
     assert row["fields_done"] == row["fields"] == 1
     assert row["located"] == row["known"] == len(rows(expected)) > 3
 

@@ -15,7 +15,7 @@ from cellcount.files.text import number_of, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellcount.datasets.inspection import Inspection, Seen
+    from cellcount.datasets.inspection import DecodedPicture, Inspection
 
 _SHOWN = 10
 _BAR = 20
@@ -153,7 +153,7 @@ def _show_copies(console: Console, found: Inspection, root: Path) -> None:
         console.print(f"  and {len(ordered) - _SHOWN:,} more; --copies FILE lists them all")
 
 
-def _seen(picture: Seen, root: Path) -> str:
+def _seen(picture: DecodedPicture, root: Path) -> str:
     """Path, split and label of a picture."""
     about = ", ".join(shown(text) for text in (picture.split, picture.label) if text)
     inside = picture.path.is_relative_to(root) and picture.path != root

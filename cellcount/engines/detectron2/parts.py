@@ -19,7 +19,7 @@ from torch import Tensor
 from cellcount.engines.attention_refinement import (
     Describe,
     Field,
-    Seen,
+    RegionDetections,
     look_again,
     placed_boxes,
     second_look_losses,
@@ -236,7 +236,7 @@ class CellCountROIHeads(StandardROIHeads):
         seen = look_again(
             self.refinement,
             Field(list(maps.values()), self.strides, [shape]),
-            Seen(found.pred_boxes.tensor, found.scores, found.pred_classes + 1),
+            RegionDetections(found.pred_boxes.tensor, found.scores, found.pred_classes + 1),
             self._describe(maps),
             score_floor=predictor.test_score_thresh,
             nms_iou=predictor.test_nms_thresh,

@@ -36,7 +36,7 @@ _SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Cells:
+class LabelledCells:
     """Cells with the index of their type.
 
     Attributes:
@@ -52,9 +52,9 @@ class Cells:
     def __len__(self) -> int:
         return len(self.items)
 
-    def taken(self, indices: Sequence[int]) -> Cells:
+    def taken(self, indices: Sequence[int]) -> LabelledCells:
         """Those cells."""
-        return Cells(
+        return LabelledCells(
             tuple(self.items[i] for i in indices),
             tuple(self.labels[i] for i in indices),
             tuple(self.sources[i] for i in indices),
@@ -75,9 +75,9 @@ class ClassifierData:
         divided: all cells under their own labels, each in its split.
     """
 
-    train: Cells
-    held_out: Cells
-    val: Cells
+    train: LabelledCells
+    held_out: LabelledCells
+    val: LabelledCells
     types: tuple[CellClass, ...]
     taxonomy: Taxonomy
     target_of: dict[str, str]
@@ -140,10 +140,10 @@ def prepare(
     index_of = {t.id: i for i, t in enumerate(types)}
     chosen = {s: t for s, t in target_of.items() if t}
 
-    def cells(*splits: str) -> Cells:
+    def cells(*splits: str) -> LabelledCells:
         items = tuple(i for i in kept.items if i.split in splits)
         sources = tuple(_type_id(taxonomy, i.label) for i in items)
-        return Cells(items, tuple(index_of[chosen[s]] for s in sources), sources)
+        return LabelledCells(items, tuple(index_of[chosen[s]] for s in sources), sources)
 
     learned = ("train", "", "val") if settings.split == "all" else ("train", "")
     parts = {"train": cells(*learned), "held_out": cells(_HELD_OUT)}
@@ -256,7 +256,7 @@ class Draws:
     """
 
     def __init__(
-        self, cells: Cells, target_of: dict[str, str], balance: Balance, seed: int
+        self, cells: LabelledCells, target_of: dict[str, str], balance: Balance, seed: int
     ) -> None:
         self._cells, self._target_of = cells, target_of
         self._balance, self._seed = balance, seed

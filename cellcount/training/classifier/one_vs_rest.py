@@ -30,7 +30,7 @@ from cellcount.models.weights import write_weights
 from cellcount.training import checkpoint
 from cellcount.training.classifier.calibrate import calibrated
 from cellcount.training.classifier.cell_windows import CropDataset
-from cellcount.training.classifier.data import Cells, ClassifierData
+from cellcount.training.classifier.data import ClassifierData, LabelledCells
 from cellcount.training.classifier.sampling import Balance, Draw, resample
 from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.task import WEIGHTS_FILE, Normalised, plain_crops, window_of
@@ -61,7 +61,7 @@ class BinaryScores:
 
 
 def binary_draws(
-    cells: Cells, type_index: int, *, seed: int, epoch: int, per_type: int = 0
+    cells: LabelledCells, type_index: int, *, seed: int, epoch: int, per_type: int = 0
 ) -> list[Draw]:
     """N cells of a type, and as many of the others, spread evenly over their types.
 

@@ -24,7 +24,7 @@ from cellcount.models.weights import write_weights
 from cellcount.training.augment import chance
 from cellcount.training.classifier.calibrate import calibrated
 from cellcount.training.classifier.cell_windows import CropDataset, CropWindow, placed_cells
-from cellcount.training.classifier.data import Cells, ClassifierData, Draws
+from cellcount.training.classifier.data import ClassifierData, Draws, LabelledCells
 from cellcount.training.classifier.sampling import Balance, Draw, class_weights
 from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.window_augment import CROP_AUGMENTS
@@ -46,7 +46,7 @@ def window_of(card: ClassifierCard) -> CropWindow:
     )
 
 
-def plain_crops(cells: Cells, card: ClassifierCard) -> list[Pixels]:
+def plain_crops(cells: LabelledCells, card: ClassifierCard) -> list[Pixels]:
     """The network's input of each cell, as analysis makes it."""
     crops = []
     for item, cell in zip(cells.items, placed_cells(cells.items, window_of(card)), strict=True):
@@ -56,7 +56,9 @@ def plain_crops(cells: Cells, card: ClassifierCard) -> list[Pixels]:
     return crops
 
 
-def augmented_crops(cells: Cells, card: ClassifierCard, strength: str, seed: int) -> list[Pixels]:
+def augmented_crops(
+    cells: LabelledCells, card: ClassifierCard, strength: str, seed: int
+) -> list[Pixels]:
     """One augmented input of each cell, always the same one."""
     dataset = CropDataset(cells.items, cells.labels, window_of(card), seed)
     draws = [Draw(i, 1) for i in range(len(cells))]

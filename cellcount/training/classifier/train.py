@@ -33,7 +33,7 @@ from cellcount.models.classifier_card import (
 from cellcount.models.taxonomy import taxonomies
 from cellcount.models.weights import read_classifier_card, write_card
 from cellcount.outputs.charts import draw_confusion
-from cellcount.training.classifier.data import Cells, ClassifierData, Report, prepare
+from cellcount.training.classifier.data import ClassifierData, LabelledCells, Report, prepare
 from cellcount.training.classifier.one_vs_rest import train_one_versus_rest
 from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.start import grown_card, new_model
@@ -162,7 +162,7 @@ def evaluate_on_unseen(weights: Path, data: ClassifierData, run: TrainRun, repor
         _enter(weights, result, {"data": data.sources[0]["name"], "split": split})
 
 
-def _evaluated(weights: Path, cells: Cells, run: TrainRun) -> ClassificationReport:
+def _evaluated(weights: Path, cells: LabelledCells, run: TrainRun) -> ClassificationReport:
     card = read_classifier_card(weights)
     classifier = load_classifier(weights, EngineOptions(run.device, plugin_folder=run.plugins))
     probs = classifier.probs(plain_crops(cells, card))

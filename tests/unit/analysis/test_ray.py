@@ -15,11 +15,11 @@ import pytest
 from cellcount.analysis.ray import (
     DIED,
     Analyzed,
-    Notes,
+    ScaleCache,
     _check_answers,
-    _Round,
+    _Scheduler,
+    actor_resources,
     check_ray,
-    share_out,
 )
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
@@ -104,7 +104,7 @@ class Handle:
 def outcome(cluster: Cluster, actors: int = 2, check: Callable[[], None] = lambda: None) -> Any:  # noqa: ANN401
     done: list[ImageResult] = []
     handles = [Handle(cluster) for _ in range(actors)]
-    _Round(cluster, handles, REFS, "order").until_done(lambda a: done.append(a.result), check)
+    _Scheduler(cluster, handles, REFS, "order").until_done(lambda a: done.append(a.result), check)
     return {result.ref.image: (result.status, result.reason) for result in done}, len(done)
 
 
@@ -141,11 +141,11 @@ def test_an_image_that_kills_every_worker_costs_itself_alone(actors: int) -> Non
 def test_a_worker_that_never_starts_ends_the_run_when_it_is_the_last() -> None:
     cluster = Cluster()
     done: list[Analyzed] = []
-    alone = _Round(cluster, [Handle(cluster, starts=False)], REFS, "order")
+    alone = _Scheduler(cluster, [Handle(cluster, starts=False)], REFS, "order")
     with pytest.raises(CellcountError, match="no Ray worker can be started: no memory on node 7"):
         alone.until_done(done.append, lambda: None)
     some = [Handle(cluster, starts=False), Handle(cluster)]
-    _Round(cluster, some, REFS, "order").until_done(done.append, lambda: None)
+    _Scheduler(cluster, some, REFS, "order").until_done(done.append, lambda: None)
     assert len(done) == 9
 
 
@@ -153,7 +153,7 @@ def test_other_weights_on_a_node_end_the_run() -> None:
     cluster = Cluster()
     handles = [Handle(cluster), Handle(cluster, starts=None)]
     with pytest.raises(CellcountError, match="a Ray worker failed: the weights are not those"):
-        _Round(cluster, handles, REFS, "order").until_done(lambda a: None, lambda: None)
+        _Scheduler(cluster, handles, REFS, "order").until_done(lambda a: None, lambda: None)
 
 
 def test_an_end_waits_for_the_images_in_hand() -> None:
@@ -166,7 +166,7 @@ def test_an_end_waits_for_the_images_in_hand() -> None:
 
     handles = [Handle(cluster), Handle(cluster)]
     with pytest.raises(KeyboardInterrupt):
-        _Round(cluster, handles, REFS, "order").until_done(done.append, check)
+        _Scheduler(cluster, handles, REFS, "order").until_done(done.append, check)
     assert 2 <= len(done) < 9
     assert sorted(cluster.asked) == sorted(a.result.ref.image for a in done)
 
@@ -186,11 +186,11 @@ def test_an_end_waits_for_the_images_in_hand() -> None:
 def test_actors_share_processors_and_gpus(
     resources: dict[str, float], device: str, workers: int, expected: tuple[int, float]
 ) -> None:
-    assert share_out(resources, device, workers) == expected
+    assert actor_resources(resources, device, workers) == expected
 
 
 def test_scales_are_handed_over_once() -> None:
-    notes = Notes({"scale:a": 1.0})
+    notes = ScaleCache({"scale:a": 1.0})
     notes.set_value("scale:b", {"factor": 2.0})
     assert (notes.get_value("scale:a"), notes.get_value("scale:b")) == (1.0, {"factor": 2.0})
     assert notes.take() == {"scale:b": {"factor": 2.0}}

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cellcount.comparison.count_tables import CountTable, Share, Unit, plain, read_count_table
+from cellcount.comparison.count_tables import (
+    CountedUnit,
+    CountTable,
+    Share,
+    plain,
+    read_count_table,
+)
 from cellcount.errors import UsageError
 from cellcount.files.text import escape_text
 
@@ -31,11 +37,11 @@ run,,,class,lymphocytes,lymphocytes,31,,,
 def test_our_long_table(tmp_path: Path) -> None:
     read = table(tmp_path, LONG)
     assert read.units("slide") == {
-        Unit("P", "a"): {"lymphocytes": Share.of(30, 100), "neutrophils": Share.of(60, 100)},
-        Unit("P", "b"): {"lymphocytes": Share.of(1, 3)},
+        CountedUnit("P", "a"): {"lymphocytes": Share.of(30, 100), "neutrophils": Share.of(60, 100)},
+        CountedUnit("P", "b"): {"lymphocytes": Share.of(1, 3)},
     }
     # The specimen's own row, not the sum of its slides.
-    assert read.units("specimen") == {Unit("P"): {"lymphocytes": Share.of(31, 103)}}
+    assert read.units("specimen") == {CountedUnit("P"): {"lymphocytes": Share.of(31, 103)}}
     assert "blasts" not in read.classes  # not assessed is not 0
 
 
@@ -54,17 +60,17 @@ def test_wide_counts(tmp_path: Path) -> None:
     """NRBC stay outside of the denominator; a field of spaces is not 0."""
     read = table(tmp_path, "slide,NEU,LYM,NRBC\na,60,35,5\nb,50, ,0\n")
     assert read.units("slide") == {
-        Unit("", "a"): {"NEU": Share.of(60, 95), "LYM": Share.of(35, 95)},
-        Unit("", "b"): {"NEU": Share.of(50, 50)},
+        CountedUnit("", "a"): {"NEU": Share.of(60, 95), "LYM": Share.of(35, 95)},
+        CountedUnit("", "b"): {"NEU": Share.of(50, 50)},
     }
     assert "not part of the denominator: NRBC" in read.notes
     outside = table(tmp_path, "slide,NEU,LYM,odd\na,60,35,5\n", outside=["odd"])
-    assert outside.units("slide")[Unit("", "a")]["NEU"] == Share.of(60, 95)
+    assert outside.units("slide")[CountedUnit("", "a")]["NEU"] == Share.of(60, 95)
 
 
 def test_wide_counts_with_their_number(tmp_path: Path) -> None:
     read = table(tmp_path, "slide,n,NEU,LYM\na,200,150,50\nb,100,70,30\n")
-    assert read.units("slide")[Unit("", "a")]["NEU"] == Share.of(150, 200)
+    assert read.units("slide")[CountedUnit("", "a")]["NEU"] == Share.of(150, 200)
     assert "they add up to n" in read.notes[0]
 
 
@@ -73,15 +79,15 @@ def test_wide_percentages_of_a_german_spreadsheet(tmp_path: Path) -> None:
     text = "\ufeffSlide;n;NEU;LYM;remark;;\nä 1;200;62,5 %;37,5;;;\nb;400;50;50;clotted;;\n;;;;;;\n"
     read = table(tmp_path, text)
     assert read.units("slide") == {
-        Unit("", "ä 1"): {"NEU": Share(62.5, 125, 200), "LYM": Share(37.5, 75, 200)},
-        Unit("", "b"): {"NEU": Share(50, 200, 400), "LYM": Share(50, 200, 400)},
+        CountedUnit("", "ä 1"): {"NEU": Share(62.5, 125, 200), "LYM": Share(37.5, 75, 200)},
+        CountedUnit("", "b"): {"NEU": Share(50, 200, 400), "LYM": Share(50, 200, 400)},
     }
     assert "column 'remark' holds no number and is left out" in read.notes
 
 
 def test_wide_percentages_of_nobody_knows_how_many(tmp_path: Path) -> None:
     read = table(tmp_path, "specimen,NEU,LYM\nP,62.5,37.5\n")
-    assert read.units("specimen")[Unit("P")]["NEU"] == Share(62.5)
+    assert read.units("specimen")[CountedUnit("P")]["NEU"] == Share(62.5)
     assert "without a column n" in read.notes[0]
     assert "about 100 cells" in table(tmp_path, "slide,NEU,LYM\na,62,38\n").notes[0]
 
@@ -90,21 +96,24 @@ def test_what_could_be_both_must_be_told(tmp_path: Path) -> None:
     text = "slide,n,NEU\na,200,60\n"
     with pytest.raises(UsageError, match="--values"):
         table(tmp_path, text)
-    told = table(tmp_path, text, values="counts").units("slide")[Unit("", "a")]["NEU"]
+    told = table(tmp_path, text, values="counts").units("slide")[CountedUnit("", "a")]["NEU"]
     assert told == Share.of(60, 200)
-    assert table(tmp_path, text, values="percent").units("slide")[Unit("", "a")]["NEU"].count == 120
+    assert (
+        table(tmp_path, text, values="percent").units("slide")[CountedUnit("", "a")]["NEU"].count
+        == 120
+    )
 
 
 def test_two_observers_are_pooled(tmp_path: Path) -> None:
     read = table(tmp_path, "slide,NEU,LYM\na,60,40\na,130,70\nb,9,1\n")
-    assert read.units("slide")[Unit("", "a")]["NEU"] == Share.of(190, 300)
-    assert read.several("slide") == [Unit("", "a")]
+    assert read.units("slide")[CountedUnit("", "a")]["NEU"] == Share.of(190, 300)
+    assert read.several("slide") == [CountedUnit("", "a")]
 
 
 def test_text_that_a_spreadsheet_would_run_comes_back(tmp_path: Path) -> None:
     slide = "=HYPERLINK(1)"
     read = table(tmp_path, f"slide,NEU,LYM\n{escape_text(slide)},3,4\n")
-    assert list(read.units("slide")) == [Unit("", slide)]
+    assert list(read.units("slide")) == [CountedUnit("", slide)]
 
 
 @pytest.mark.parametrize(

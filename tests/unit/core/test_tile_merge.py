@@ -17,7 +17,7 @@ from cellcount.core.tile_merge import merge
 from cellcount.core.tiles import Tile, split
 
 if TYPE_CHECKING:
-    Oracle = Any  # tests/unit/tiles/conftest.py
+    Oracle = Any  # tests/unit/core/conftest.py
     Field = Any
 
 LARGEST = 60

@@ -22,7 +22,7 @@ from cellcount.rendering.field import (
     render_window,
     window_truth,
 )
-from cellcount.rendering.layout import WHITE_KINDS, Cell, Plane
+from cellcount.rendering.layout import WHITE_KINDS, Plane, RenderedCell
 from cellcount.rendering.paint import Brush, Canvas
 
 BUSY = FieldSpec(
@@ -38,7 +38,7 @@ BUSY = FieldSpec(
 )
 
 
-def _mask(cell: Cell, x: int, y: int, width: int, height: int) -> NDArray[np.bool_]:
+def _mask(cell: RenderedCell, x: int, y: int, width: int, height: int) -> NDArray[np.bool_]:
     """The cell's outline filled by Pillow, bool (H, W): an independent rasterizer."""
     image = Image.new("1", (width, height))
     # Pillow counts from pixel centres, we from pixel corners.

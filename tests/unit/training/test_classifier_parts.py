@@ -19,9 +19,9 @@ from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.taxonomy import load_taxonomy, plain_taxonomy
 from cellcount.training.classifier.calibrate import profile_prior, review_threshold, trained_mixture
 from cellcount.training.classifier.data import (
-    Cells,
     ClassifierData,
     Draws,
+    LabelledCells,
     choose_taxonomy,
     prepare,
     read_training_crops,
@@ -42,9 +42,9 @@ def quietly(line: str) -> None:
     del line
 
 
-def some(labels: list[int]) -> Cells:
+def some(labels: list[int]) -> LabelledCells:
     items = tuple(LabelledCrop(Path(f"{n}.png"), str(label)) for n, label in enumerate(labels))
-    return Cells(items, tuple(labels), tuple(str(label) for label in labels))
+    return LabelledCells(items, tuple(labels), tuple(str(label) for label in labels))
 
 
 @pytest.mark.parametrize("recipe", CLASSIFIER_RECIPES)

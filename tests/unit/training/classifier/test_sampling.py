@@ -116,7 +116,7 @@ def test_resampling_that_cannot_be() -> None:
         resample(SOURCES, LINEAGE, 2, seed=0)
 
 
-class Cells(Dataset[tuple[int, int]]):
+class LabelledCells(Dataset[tuple[int, int]]):
     """A data set that takes draws."""
 
     def __getitem__(self, draw: Draw) -> tuple[int, int]:
@@ -125,7 +125,7 @@ class Cells(Dataset[tuple[int, int]]):
 
 def test_the_resample_sampler_feeds_a_loader_in_shuffled_order() -> None:
     sampler = ResampleSampler(SOURCES, LINEAGE, 20, seed=0)
-    loader: DataLoader[tuple[int, int]] = DataLoader(Cells(), batch_size=8, sampler=sampler)
+    loader: DataLoader[tuple[int, int]] = DataLoader(LabelledCells(), batch_size=8, sampler=sampler)
     shown = [
         (int(i), int(c)) for indices, copies in loader for i, c in zip(indices, copies, strict=True)
     ]
