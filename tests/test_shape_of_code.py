@@ -116,16 +116,17 @@ def test_the_first_floor_is_seen_at_a_glance() -> None:
 
 
 def test_a_module_is_known_by_its_name() -> None:
-    """Names occur twice only on floors that mirror each other on purpose."""
+    """Names occur twice only on floors that mirror each other on purpose.
+
+    Commands are called as what they run.
+    """
     places: dict[str, list[str]] = {}
     for path in FILES:
         if path.name != "__init__.py":
-            places.setdefault(path.stem, []).append(path.parent.relative_to(PACKAGE).as_posix())
-    doubled = {
-        name: sorted(found)
-        for name, found in places.items()
-        if len([folder for folder in found if not folder.startswith("commands")]) > 1
-    }
+            folder = path.parent.relative_to(PACKAGE).as_posix()
+            if not folder.startswith("commands"):
+                places.setdefault(path.stem, []).append(folder)
+    doubled = {name: sorted(found) for name, found in places.items() if len(found) > 1}
     assert doubled == MIRRORED_MODULES
 
 

@@ -19,7 +19,7 @@ from cellcount.analysis.exports import Names, check_forms
 from cellcount.analysis.inputs import plan_of
 from cellcount.analysis.loaded_models import Models
 from cellcount.analysis.local import Work, default_workers, run_local
-from cellcount.analysis.outcome import Outcome, Tally, TooManyFailuresError, library_versions
+from cellcount.analysis.outcome import Outcome, RunTally, TooManyFailuresError, library_versions
 from cellcount.analysis.output_files import check_outputs, files_of, tables_of
 from cellcount.analysis.pending import pending_of
 from cellcount.analysis.pipeline import (
@@ -128,7 +128,7 @@ class Job:
             self._keep_run(journal)
             if output.annotated is not None:
                 prepare_folder(output.annotated)
-            tally = Tally(len(self.refs), self.request.run.max_failure_rate)
+            tally = RunTally(len(self.refs), self.request.run.max_failure_rate)
             interrupted, gave_up = None, False
             try:
                 with image_in_hand_first() as stopping:
@@ -142,7 +142,7 @@ class Job:
             return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
 
     def _analyze(
-        self, journal: Journal, watcher: Progress, tally: Tally, stop: Callable[[], None]
+        self, journal: Journal, watcher: Progress, tally: RunTally, stop: Callable[[], None]
     ) -> list[ImageRef]:
         """Analyses the images without a result that stands; returns those that are drawn, too."""
         settings, total = self.request.analyze, len(self.refs)
@@ -245,7 +245,7 @@ class Job:
     def _write(
         self,
         journal: Journal,
-        tally: Tally,
+        tally: RunTally,
         *,
         gave_up: bool,
         interrupted: KeyboardInterrupt | None,
@@ -291,7 +291,7 @@ class Job:
             facts = ShardFacts.of(self.plan, request.inputs, library_versions(), self._models())
             facts.keep(journal)
 
-    def _record(self, outcome: Outcome, written: Written, tally: Tally) -> RunRecord:
+    def _record(self, outcome: Outcome, written: Written, tally: RunTally) -> RunRecord:
         totals, settings = outcome.totals, self.request.run
         models = self._models()
         models["settings"] = self.names.settings(models["settings"]) | {

@@ -29,7 +29,7 @@ class TooManyFailuresError(Exception):
     """More images failed than the user allows."""
 
 
-class Tally:
+class RunTally:
     """Counts what this call analyses, and knows when too much has failed.
 
     Args:

@@ -110,8 +110,8 @@ def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes opt
         inspection_dict,
         show_inspection,
     )
+    from cellcount.datasets.detect_format import read_data
     from cellcount.datasets.inspection import inspect_data, picture_count
-    from cellcount.datasets.read import read_data
     from cellcount.errors import EXIT_OK, EXIT_SOME_FAILED
     from cellcount.files.atomic import check_writable
 
@@ -177,7 +177,7 @@ def datasets_convert(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     from cellcount.datasets.annotated import AnnotatedSet
     from cellcount.datasets.classes import blood_classes
     from cellcount.datasets.convert import convert_data
-    from cellcount.datasets.read import read_data
+    from cellcount.datasets.detect_format import read_data
 
     data = read_data(options["source"], format=options["format_"])
     say_problems(data.problems)

@@ -77,7 +77,7 @@ class Preprocessing:
     """How a field becomes model input, in this order: white balance, scale, mean and std.
 
     Attributes:
-        white_balance: bring the background (``images.white_balance``) to a fixed white before detection.
+        white_balance: bring the background to a fixed white (``images.white_balance``) first.
         mean, std: RGB statistics for values in 0–1.
         interpolation: how fields are resized.
         pad_multiple: tiles are padded with the mean colour, right and below, to this multiple.

@@ -61,7 +61,7 @@ class Task(Protocol):
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """What has happened so far; all of it is in the checkpoint."""
 
     epoch: int = 0
@@ -97,7 +97,7 @@ def epochs_of(settings: LoopSettings, batches: int) -> int:
 
 def fit(
     model: nn.Module, task: Task, settings: LoopSettings, run: LoopRun, *, score: str = "ap"
-) -> Progress:
+) -> TrainingState:
     """Trains ``model`` and leaves metrics, curves, checkpoint and export in ``run.out``.
 
     ``score`` is the metric of the validation that decides which weights are kept.
@@ -115,14 +115,14 @@ class _Loop:
         self.model, self.task, self.settings, self.run = model, task, settings, run
         self.optimizer = build_optimizer(model, settings)
         self.average = AveragedModel(model, settings.ema_decay)
-        self.progress = Progress()
+        self.progress = TrainingState()
         if run.resume:
             self._restore()
         self.trained = wrap(model, run.ranks, run.device)
         batches = max(1, len(task.dataset) // (settings.batch_size * run.ranks.world))
         self.epochs = epochs_of(settings, batches)
 
-    def fit(self) -> Progress:
+    def fit(self) -> TrainingState:
         """All epochs that are left."""
         for epoch in range(self.progress.epoch, self.epochs):
             started = time.perf_counter()
@@ -238,7 +238,7 @@ class _Loop:
         self.average.shadow.load_state_dict(state["average"])
         self.average.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(state["epoch"], state["best"], list(state["rows"]))
+        self.progress = TrainingState(state["epoch"], state["best"], list(state["rows"]))
         torch.set_rng_state(generators[run.ranks.rank])
         if run.device.type == "cuda" and "rng_cuda" in state:
             torch.cuda.set_rng_state(state["rng_cuda"][run.ranks.rank], run.device)

@@ -40,7 +40,7 @@ from cellcount.training.detector.data import (
 from cellcount.training.detector.fields import FieldDataset
 from cellcount.training.detector.settings import DetectorTraining
 from cellcount.training.distributed import announced_ranks, own_device, process_group
-from cellcount.training.loop import LoopRun, Metrics, Progress, fit
+from cellcount.training.loop import LoopRun, Metrics, TrainingState, fit
 from cellcount.training.run_folder import claim_folder
 from cellcount.training.settings import TrainRun
 
@@ -226,7 +226,7 @@ def train_detector(
         torch.manual_seed(settings.seed + 1000 * ranks.rank)
         task = DetectorTask(settings, data, card, engine, run.out, device)
         loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
-        progress: Progress = fit(model, task, settings, loop)
+        progress: TrainingState = fit(model, task, settings, loop)
     weights = run.out / WEIGHTS_FILE
     best = f"best validation AP {progress.best:.4f}; " if task.validates else ""
     report(f"{best}weights: {weights}")

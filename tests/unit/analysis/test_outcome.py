@@ -10,7 +10,7 @@ import pytest
 
 from cellcount.analysis.outcome import (
     Outcome,
-    Tally,
+    RunTally,
     TooManyFailuresError,
     Totals,
     library_versions,
@@ -86,7 +86,7 @@ def test_exit_codes() -> None:
 
 @pytest.mark.parametrize(("rate", "allowed"), [(0.0, 0), (0.25, 1), (0.3, 1), (0.5, 2)])
 def test_the_run_ends_with_the_first_failure_too_many(rate: float, allowed: int) -> None:
-    tally = Tally(4, rate)
+    tally = RunTally(4, rate)
     failed = result("x", "failed", "why")
     for _ in range(allowed):
         tally.count(failed)
@@ -99,7 +99,7 @@ def test_the_run_ends_with_the_first_failure_too_many(rate: float, allowed: int)
 
 
 def test_by_default_no_number_of_failures_ends_the_run() -> None:
-    tally = Tally(4, 1.0)
+    tally = RunTally(4, 1.0)
     for _ in range(4):
         tally.count(result("x", "failed", "why"))
     assert tally.failed == 4

@@ -12,7 +12,7 @@ from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.convert import Target, convert_data
 from cellcount.datasets.crop_set import CropSet, LabelledCrop
-from cellcount.datasets.read import read_data
+from cellcount.datasets.detect_format import read_data
 from cellcount.datasets.sources import displayed_size_px
 from cellcount.errors import AnnotationError, OutputError, UsageError
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from cellcount.datasets.detect_format import read_data
 from cellcount.datasets.inspection import inspect_data, picture_count
-from cellcount.datasets.read import read_data
 from cellcount.errors import UsageError
 
 Write = Callable[[str, str], Path]
