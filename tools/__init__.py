@@ -1,1 +1,1 @@
-"""Maintainers' scripts; not part of the installed package."""
+"""Scripts for maintainers; nothing in the package imports them."""
