@@ -249,3 +249,23 @@ def test_every_file_of_the_package_is_installed(repo_root: Path) -> None:
     files = [p.relative_to(package) for p in package.rglob("*") if p.is_file()]
     data = [f for f in files if f.suffix not in (".py", ".pyc")]
     assert [str(f) for f in data if not any(f.match(pattern) for pattern in patterns)] == []
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_passively_unless_the_user_chose(given: str | None, expected: str) -> None:
+    """Two jobs whose threads spin at every barrier take fifteen times as long as one."""
+    code = (
+        "import cellcount, os, sys\n"
+        "assert 'torch' not in sys.modules\n"
+        "import torch, subprocess\n"
+        "child = subprocess.run([sys.executable, '-c',"
+        " 'import os; print(os.environ[\"OMP_WAIT_POLICY\"])'], capture_output=True, text=True)\n"
+        "print(os.environ['OMP_WAIT_POLICY'], child.stdout.strip())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout.split() == [expected, expected], result.stderr
