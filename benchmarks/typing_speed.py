@@ -30,11 +30,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cellcount.core.records import Cells, Detections
+from cellcount.core.records import Cells, Detections, Picture
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
 from cellcount.evaluation.cost import REFERENCE_SIZE_PX
+from cellcount.images.source import Field
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
@@ -93,7 +94,7 @@ def product(
 
     def run() -> None:
         for pixels, cells in work:
-            typer.type_cells(pixels, cells, detector.rbc_diameter_px / RBC_PX)
+            typer.type_cells(Field(Picture(pixels)), cells, detector.rbc_diameter_px / RBC_PX)
 
     return run
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.analysis.inputs import plan_of
+from cellcount.analysis.load import load_whole, reason_of
 from cellcount.analysis.loaded_models import LoadedClassifier
 from cellcount.analysis.local import default_workers, read_ahead
 from cellcount.analysis.outcome import Outcome, Totals
-from cellcount.analysis.pipeline import load, reason_of
 from cellcount.analysis.progress import Progress
 from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.engines.base import EngineOptions
@@ -96,7 +96,7 @@ class ClassifyJob:
 
     def _prepare(self, ref: ImageRef) -> _Prepared:
         """One picture as the classifier's input, in any thread."""
-        loaded = load(ref, self.request.max_pixels)
+        loaded = load_whole(ref, self.request.max_pixels)
         picture = loaded.picture
         if picture is None:
             return _Prepared(ImageResult(ref, "failed", loaded.reason))

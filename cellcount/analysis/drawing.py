@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from cellcount.analysis.load import Loaded
 from cellcount.analysis.local import Work
-from cellcount.analysis.pipeline import Loaded
 from cellcount.analysis.run_outputs import Telling
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageResult
@@ -59,11 +59,11 @@ class Drawings:
         """The work of drawing one image, or of removing its picture where none is wanted."""
         source = self._telling.source
         final = with_reviews(result, [t.id for t in source.types])
-        if loaded.scan is not None and self.is_drawn(result):
-            return partial(self._write_geojson, final)
-        if loaded.picture is None or not self.is_drawn(result):
+        if loaded.source is None or not self.is_drawn(result):
             # Drawn from an earlier result, perhaps: no picture may contradict the tables.
             return partial(self.remove, result)
+        if loaded.picture is None:
+            return partial(self._write_geojson, final)
         return partial(
             write_annotated,
             self._paths(result)[0],

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from math import prod
 
 from cellcount.analysis.job import Job
-from cellcount.analysis.pipeline import Loaded, Pipeline, SlideScales, load_any
+from cellcount.analysis.load import Loaded, load
+from cellcount.analysis.pipeline import Pipeline
+from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.core.records import ImageResult, Picture
 from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
-from cellcount.images.survey import survey
+from cellcount.images.source import Field
 from cellcount.outputs.pictures.annotate import annotate
-from cellcount.store.journal import Json
 
 _SAMPLED = 3
 _JOURNAL_BYTES_PER_CELL, _CSV_BYTES_PER_CELL, _COCO_BYTES_PER_CELL = 23, 75, 190
@@ -36,37 +37,22 @@ class Expected:
     sampled: int
 
 
-@dataclass
-class Memory:
-    """Keeps what a run would keep in its journal."""
-
-    values: dict[str, Json] = field(default_factory=dict)
-
-    def get_value(self, name: str) -> Json:
-        """The value of that name, or None."""
-        return self.values.get(name)
-
-    def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
-        """Keeps a value; there are no results to forget."""
-        self.values[name] = value
-
-
 def expect(job: Job) -> Expected | None:
     """Extrapolates from a few evenly spread fields; None where none of them can be read."""
     settings, refs = job.request.analyze, job.refs
-    scales = SlideScales(job.plan.refs, job.detector, Memory(), settings.max_pixels)
+    scales = SlideScales(job.plan.refs, job.detector, ScalesInMemory(), settings.max_pixels)
     pipeline = Pipeline(job.detector, settings, scales, job.typer)
     image_s, image_bytes, slide_s = list[float](), list[float](), list[float]()
     for index in sample_evenly(len(refs), _SAMPLED):
         started = time.perf_counter()
-        loaded, share = _part(load_any(refs[index], settings.max_pixels))
+        loaded, share = _part(load(refs[index], settings.max_pixels))
         read_s = time.perf_counter() - started
         if loaded.picture is None:
             continue
         if not image_s:  # the first call of a model is slower than all others
             job.detector.detect(loaded.picture.pixels, 1.0)
         started = time.perf_counter()
-        pipeline.factor(loaded)
+        scales.of(loaded)
         scaled = time.perf_counter()
         result = pipeline.analyze(loaded)
         slide_s.append(scaled - started)
@@ -81,17 +67,15 @@ def expect(job: Job) -> Expected | None:
 
 
 def _part(loaded: Loaded) -> tuple[Loaded, float]:
-    """What is analysed of an image, and its share: all, or the middle sample field of a scan."""
-    scan = loaded.scan
-    if scan is None:
+    """What is analysed of an image, its middle sample field, and that field's share of it."""
+    if loaded.source is None:
         return loaded, 1.0
     try:
-        fields = survey(scan).fields
+        fields = loaded.source.sample_fields()
     except CellcountError:
-        return loaded, 1.0  # without a picture: passed over
-    picture = Picture(fields[len(fields) // 2], scan.um_per_px)
-    share = picture.width_px * picture.height_px / (scan.width_px * scan.height_px)
-    return replace(loaded, picture=picture, scan=None), share
+        return replace(loaded, source=None), 1.0  # passed over
+    part = Field(Picture(fields[len(fields) // 2], loaded.source.um_per_px))
+    return replace(loaded, source=part), prod(part.size_px) / prod(loaded.source.size_px)
 
 
 def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:

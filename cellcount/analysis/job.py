@@ -16,25 +16,21 @@ from typing import Any
 from cellcount.analysis.counting_setup import counting_of, profile_facts
 from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.exports import Names, check_forms
+from cellcount.analysis.fingerprint import fingerprint, thresholds_of
 from cellcount.analysis.inputs import plan_of
+from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.loaded_models import Models
 from cellcount.analysis.local import Work, default_workers, run_local
 from cellcount.analysis.outcome import Outcome, RunTally, TooManyFailuresError, library_versions
 from cellcount.analysis.output_files import check_outputs, files_of, tables_of
 from cellcount.analysis.pending import pending_of
-from cellcount.analysis.pipeline import (
-    Loaded,
-    Pipeline,
-    SlideScales,
-    fingerprint,
-    load_any,
-    thresholds_of,
-)
+from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.progress import Progress
 from cellcount.analysis.ray import Analyzed, WorkerSpec, check_ray, run_ray
 from cellcount.analysis.review_summary import Reviewed
 from cellcount.analysis.run_outputs import Telling, Written
 from cellcount.analysis.shard_record import ShardFacts
+from cellcount.analysis.slide_scales import SlideScales
 from cellcount.analysis.stopping import image_in_hand_first
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, ImageResult
@@ -186,7 +182,7 @@ class Job:
             stop()
 
         watcher.start("Counting", total, total - len(pending))
-        read, run = partial(load_any, max_pixels=settings.max_pixels), self.request.run
+        read, run = partial(load, max_pixels=settings.max_pixels), self.request.run
         try:
             if run.runner == "ray":
                 order = WorkerSpec(settings, self.plan.refs, scales.known(), self._loaded.hashes)
@@ -230,7 +226,7 @@ class Job:
                 missing.append(result.ref)
         if not missing:
             return
-        read = partial(load_any, max_pixels=self.request.analyze.max_pixels)
+        read = partial(load, max_pixels=self.request.analyze.max_pixels)
         # In the order of the plan, as ``missing`` is.
         results = map(self._judged, journal.results(missing))
 

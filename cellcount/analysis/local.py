@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
-from cellcount.analysis.pipeline import Loaded
+from cellcount.analysis.load import Loaded
 from cellcount.core.records import ImageRef
 
 Work: TypeAlias = Callable[[], None]

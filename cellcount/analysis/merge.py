@@ -17,9 +17,9 @@ from cellcount.analysis.counting_setup import profile_facts
 from cellcount.analysis.exports import Names, check_forms
 from cellcount.analysis.outcome import Outcome
 from cellcount.analysis.output_files import check_outputs, files_of, tables_of
-from cellcount.analysis.pipeline import SCALE_PREFIX
 from cellcount.analysis.run_outputs import Telling, Written
 from cellcount.analysis.shard_record import ShardFacts
+from cellcount.analysis.slide_scales import SCALE_PREFIX
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError

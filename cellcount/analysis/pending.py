@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cellcount.analysis.pipeline import SlideScales
+from cellcount.analysis.slide_scales import SlideScales
 from cellcount.core.records import ImageRef
 from cellcount.store.journal import Journal
 
@@ -31,9 +31,12 @@ def pending_of(
         )
     for slide in scales.refresh():
         note(f"slide {slide} has another scale since files of it changed: all of it is done again")
-    standing = {ref.image: journal.standing(ref) for ref in refs}
-    changed = [image for image, found in standing.items() if found == "changed"]
+    states = {}
+    for ref in refs:
+        journal.refresh_key(ref)
+        states[ref.image] = journal.state_of(ref)
+    changed = [image for image, state in states.items() if state == "changed"]
     if changed:
         more = f" and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
         note(f"changed since it was analysed, done again: {', '.join(changed[:_SHOWN])}{more}")
-    return [ref for ref in refs if standing[ref.image] != "done"]
+    return [ref for ref in refs if states[ref.image] != "done"]

@@ -21,8 +21,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from cellcount.analysis.load import load
 from cellcount.analysis.loaded_models import Models
-from cellcount.analysis.pipeline import Pipeline, SlideScales, load_any
+from cellcount.analysis.pipeline import Pipeline
+from cellcount.analysis.slide_scales import SlideScales
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
 from cellcount.settings import AUTO_ADDRESS, AnalyzeSettings, RunSettings
@@ -102,7 +104,7 @@ class Worker:
 
     def analyze(self, ref: ImageRef) -> Analyzed:
         """One image, a failed one included."""
-        loaded = load_any(ref, self._max_pixels)
+        loaded = load(ref, self._max_pixels)
         return Analyzed(self._pipeline.analyze(loaded), loaded.file_key, self._notes.take())
 
 

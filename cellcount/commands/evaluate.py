@@ -72,7 +72,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     need), AP per class, precision and recall at the working thresholds, and counting error.
     Images pass through exactly the steps of analyze; each is scaled as a slide of its own.
     """
-    from cellcount.analysis.pipeline import thresholds_of
+    from cellcount.analysis.fingerprint import thresholds_of
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.field_detector import FieldDetector
     from cellcount.evaluation.detector_run import evaluate_detector, robustness_variants

@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount import __version__
-from cellcount.analysis.dry_run import Memory
+from cellcount.analysis.fingerprint import fingerprint
 from cellcount.analysis.job import Job
-from cellcount.analysis.pipeline import Pipeline, SlideScales, fingerprint, load_any
+from cellcount.analysis.load import load
+from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.progress import Progress
 from cellcount.analysis.reviewer_types import Vocabulary
+from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.control.control_log import append_to_log, check_sound, read_control_log
 from cellcount.control.drift import Row, Watched, counts_text, drift_text, runs_needed, watch
 from cellcount.control.known_cells import KnownCell, locate, read_known_cells
@@ -153,7 +155,7 @@ def _by_image(
 
 def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Progress) -> _Sums:
     settings = job.request.analyze
-    scales = SlideScales(job.refs, job.detector, Memory(), settings.max_pixels)
+    scales = SlideScales(job.refs, job.detector, ScalesInMemory(), settings.max_pixels)
     pipeline = Pipeline(job.detector, settings, scales, job.typer)
     counting = job.counting
     words = Vocabulary(job.types, counting.assessable, counting.profile)
@@ -161,7 +163,7 @@ def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Progr
     sums = _Sums(np.zeros(len(job.card.classes), np.int64), np.zeros(types, np.int64))
     watcher.start("Counting", len(job.refs))
     for ref in job.refs:
-        result = pipeline.analyze(load_any(ref, settings.max_pixels))
+        result = pipeline.analyze(load(ref, settings.max_pixels))
         result = judged(result, counting.profile.quality)
         watcher.advance(result)
         _add(sums, result, known.get(ref.image, ()), job, words)

@@ -47,7 +47,7 @@ class RegionDetections(NamedTuple):
     labels: Tensor
 
 
-class Field(NamedTuple):
+class RegionMaps(NamedTuple):
     """What regions lie on: pyramid maps (N, C, H_i, W_i), their strides, (height, width) each."""
 
     maps: Sequence[Tensor]
@@ -82,7 +82,7 @@ def with_steps(
 
 def refine(
     module: AttentionRefinement,
-    field: Field,
+    field: RegionMaps,
     boxes: list[Tensor],
     describe: Describe,
     explore: Callable[[Tensor], Tensor] | None = None,
@@ -103,7 +103,7 @@ def refine(
 
 def look_again(
     module: AttentionRefinement,
-    field: Field,
+    field: RegionMaps,
     found: RegionDetections,
     describe: Describe,
     *,
@@ -150,7 +150,7 @@ def placed_boxes(
 
 def second_look_losses(
     module: AttentionRefinement,
-    field: Field,
+    field: RegionMaps,
     boxes: list[Tensor],
     targets: list[dict[str, Tensor]],
     describe: Describe,

@@ -5,26 +5,22 @@ Shapes: N cells, M reported types; pixels uint8 (H, W, 3) RGB of the whole origi
 
 from __future__ import annotations
 
-from math import ceil, isqrt
+from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import Cells, CellTypes
-from cellcount.core.tiles import split
 from cellcount.engines.crop_classifier import CropClassifier, TypeMap, central_crop
 from cellcount.errors import UsageError
-from cellcount.images.tiff_windows import Rect
+from cellcount.images.source import Source
 from cellcount.images.white_balance import apply_gains, white_balance_gains
-from cellcount.images.whole_slide import Scan
 from cellcount.images.windows import BALANCE_SIDES, surroundings, window
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import Card
 
-#: Of a scan so much is read at a time to type the cells on it.
-_SCAN_WINDOW_PX = 4096
-_SCAN_MARGIN_PX = 16
+_MARGIN_PX = 16  # what resampling may look at beyond a cell's surroundings
 
 
 class CellTyper:
@@ -66,40 +62,23 @@ class CellTyper:
         self._rbc_px = detector_card.rbc_diameter_px
         self.types = self._map.types
 
-    def type_cells(self, pixels: NDArray[np.uint8], cells: Cells, factor: float) -> CellTypes:
+    def type_cells(self, source: Source, cells: Cells, factor: float) -> CellTypes:
         """The type of each cell; those of other detector classes stay untyped.
 
         Args:
-            pixels: the whole field as it was read.
+            source: the whole image as it was read.
             cells: what was counted on it.
             factor: original pixels times this were the detector's pixels.
-        """
-        is_typed = self._is_typed[cells.detections.labels]
-        probs = np.zeros((len(cells), len(self.types)), np.float32)
-        if is_typed.any():
-            boxes_xyxy = cells.detections.boxes_xyxy[is_typed]
-            probs[is_typed] = self._probs(pixels, boxes_xyxy, factor)
-        return cell_types(probs, is_typed, self._classifier.card.review_below)
-
-    def type_on_scan(self, scan: Scan, cells: Cells, factor: float) -> CellTypes:
-        """The same for the cells of a scan, of which only what lies around them is read.
 
         Raises:
-            ImageError: the scan cannot be read.
+            ImageError: what lies around the cells cannot be read.
         """
         is_typed = self._is_typed[cells.detections.labels]
+        typed = np.flatnonzero(is_typed)
         probs = np.zeros((len(cells), len(self.types)), np.float32)
-        reach = ceil(BALANCE_SIDES * self._side(factor)) + _SCAN_MARGIN_PX
-        side = min(_SCAN_WINDOW_PX, isqrt(scan.window_px))
-        for tile in split(scan.width_px, scan.height_px, tile_px=side, margin_px=reach):
-            boxes_xyxy = cells.detections.boxes_xyxy
-            centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-            mine = np.flatnonzero(is_typed & tile.owns(centres))
-            if len(mine):
-                pixels = scan.read(Rect(tile.x, tile.y, tile.width, tile.height))
-                # In float64, so that the place of a tile never moves a cell.
-                moved = boxes_xyxy[mine] - np.array([tile.x, tile.y] * 2, np.float64)
-                probs[mine] = self._probs(pixels, moved, factor)
+        reach = ceil(BALANCE_SIDES * self._side(factor)) + _MARGIN_PX
+        for part in source.around(cells.detections.boxes_xyxy[typed], reach):
+            probs[typed[part.which]] = self._probs(part.pixels, part.boxes_xyxy, factor)
         return cell_types(probs, is_typed, self._classifier.card.review_below)
 
     def _side(self, factor: float) -> float:

@@ -1,8 +1,8 @@
-"""Detection on scans: the tiles of the whole picture, read and looked at window by window.
+"""Detection on whole slides: the tiles of the slide, read and looked at window by window.
 
-Tiles, their pixels and so every detection depend on the scan's size alone; windows only say which
+Tiles, their pixels and so every detection depend on the slide's size alone; windows only say which
 tiles are cut from pixels that are read together, the next ones being read meanwhile. A tile is
-resampled from the pixels under it alone as if the whole scan had been resized.
+resampled from the pixels under it alone as if the whole slide had been resized.
 
 Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in original pixels.
 """
@@ -24,65 +24,65 @@ from cellcount.core.tiles import Tile
 from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.images.quality import COARSE_PX, density_above_glass
 from cellcount.images.scale import resize
+from cellcount.images.source import Source
 from cellcount.images.tiff_windows import Rect
 from cellcount.images.white_balance import apply_gains
-from cellcount.images.whole_slide import Scan
 
 #: A tile is empty glass where nothing in a small copy of it is darker by this optical density
 #: (7 %): less than the palest of cells, more than camera noise.
 EMPTY_DENSITY = 0.03
 
 
-#: Takes the share of a scan that is done, 0 to 1.
+#: Takes the share of a slide that is done, 0 to 1.
 Tell: TypeAlias = Callable[[float], None]
 
 
-def detect_on_scan(
+def detect_on_slide(
     detector: FieldDetector,
-    scan: Scan,
+    source: Source,
     factor: float,
     gains: NDArray[np.float32],
     *,
     window_px: int | None = None,
     tell: Tell = lambda share: None,
 ) -> Found:
-    """Everything above the card's score floor on a whole scan, in original pixels.
+    """Everything above the card's score floor on a whole slide, in original pixels.
 
     Args:
         detector: the model on fields.
-        scan: the picture.
+        source: the slide; any other source gives the same cells.
         factor: original pixels times this are the model's pixels.
-        gains: white balance of the whole scan.
-        window_px: pixels read at a time, the scan's own number where None; never changes a result.
+        gains: white balance of the whole slide.
+        window_px: pixels read at a time, the slide's own number where None; never changes a result.
         tell: called before every window with the share that is done; ends the work by raising.
 
     Raises:
-        ImageError: the scan cannot be read.
+        ImageError: it cannot be read.
         DeviceMemoryError: memory is short even for a single tile of the smallest size.
     """
     balanced = detector.engine.card.preprocessing.white_balance
-    view = _View.of(scan, factor, gains if balanced else None)
-    at_once = window_px or scan.window_px
+    view = _View.of(source, factor, gains if balanced else None)
+    at_once = window_px or source.window_px
     return detector.with_tiles_that_fit(
         max(view.width, view.height),
-        lambda side: _detect(detector, scan, view, (side, at_once), tell),
+        lambda side: _detect(detector, source, view, (side, at_once), tell),
     )
 
 
 def _detect(
     detector: FieldDetector,
-    scan: Scan,
+    source: Source,
     view: _View,
     sizes_px: tuple[int, int],
     tell: Tell,
 ) -> Found:
-    """Everything on a scan, looked at in tiles of that side from windows of so many pixels."""
+    """Everything on a slide, looked at in tiles of that side from windows of so many pixels."""
     tile_px, window_px = sizes_px
     tiles = detector.tiles_for(view.width, view.height, tile_px)
     parts: list[tuple[Tile, Detections]] = []
     at_once = detector.engine.batch_size
     done = 0
-    for window, pixels in _read(scan, _windows(tiles, view, window_px)):
+    for window, pixels in _read(source, _windows(tiles, view, window_px)):
         tell(done / len(tiles))
         done += len(window.tiles)
         for start in range(0, len(window.tiles), at_once):
@@ -93,7 +93,7 @@ def _detect(
             ]
             found = detector.engine.detect([p for _, p in shown])
             parts += zip((t for t, _ in shown), found, strict=True)
-    return detector.merged(parts, (view.width, view.height), (scan.width_px, scan.height_px))
+    return detector.merged(parts, (view.width, view.height), source.size_px)
 
 
 def is_empty(tile: NDArray[np.uint8], rbc_diameter_px: float) -> bool:
@@ -112,7 +112,7 @@ class _Window:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _View:
-    """A scan at the model's scale.
+    """A slide at the model's scale.
 
     Attributes:
         width, height: its size there.
@@ -126,10 +126,10 @@ class _View:
     gains: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, scan: Scan, factor: float, gains: NDArray[np.float32] | None) -> _View:
+    def of(cls, source: Source, factor: float, gains: NDArray[np.float32] | None) -> _View:
         """As ``resize`` would make it."""
-        width, height = (max(1, round(side * factor)) for side in (scan.width_px, scan.height_px))
-        return cls(width, height, (scan.width_px, scan.height_px), gains)
+        width, height = (max(1, round(side * factor)) for side in source.size_px)
+        return cls(width, height, source.size_px, gains)
 
     @property
     def step(self) -> tuple[float, float]:
@@ -184,14 +184,16 @@ def _around(a: Rect, b: Rect) -> Rect:
     return Rect(x, y, right - x, lower - y)
 
 
-def _read(scan: Scan, windows: Iterator[_Window]) -> Iterator[tuple[_Window, NDArray[np.uint8]]]:
+def _read(
+    source: Source, windows: Iterator[_Window]
+) -> Iterator[tuple[_Window, NDArray[np.uint8]]]:
     """Windows with their pixels, the next being read while one is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="cellcount-scan") as pool:
-        waiting = [(w, pool.submit(scan.read, w.rect)) for w in _first(windows)]
+    with ThreadPoolExecutor(1, thread_name_prefix="cellcount-slide") as pool:
+        waiting = [(w, pool.submit(source.read, w.rect)) for w in _first(windows)]
         while waiting:
             window, pixels = waiting.pop()
             ready = pixels.result()
-            waiting += [(w, pool.submit(scan.read, w.rect)) for w in _first(windows)]
+            waiting += [(w, pool.submit(source.read, w.rect)) for w in _first(windows)]
             yield window, ready
 
 

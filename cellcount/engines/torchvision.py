@@ -28,8 +28,8 @@ from torchvision.ops import roi_align
 from cellcount.engines import training_samples
 from cellcount.engines.attention_refinement import (
     Describe,
-    Field,
     RegionDetections,
+    RegionMaps,
     look_again,
     second_look_losses,
     with_steps,
@@ -245,7 +245,7 @@ class FasterRCNN(Detector):
         heads = cast(RoIHeads, self.roi_heads)
         losses, placed = region_losses(heads, maps, proposals, shapes, targets)
         if self.refinement is not None:
-            field = Field(list(maps.values()), self.trunk.strides, shapes)
+            field = RegionMaps(list(maps.values()), self.trunk.strides, shapes)
             losses |= second_look_losses(
                 self.refinement,
                 field,
@@ -291,7 +291,7 @@ class FasterRCNN(Detector):
         heads = cast(RoIHeads, self.roi_heads)
         seen = look_again(
             self.refinement,
-            Field(list(maps.values()), self.trunk.strides, [shape]),
+            RegionMaps(list(maps.values()), self.trunk.strides, [shape]),
             RegionDetections(found["boxes"], found["scores"], found["labels"]),
             self._describe(maps, [shape]),
             score_floor=heads.score_thresh,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.analysis.dry_run import Memory
 from cellcount.analysis.job import Job
-from cellcount.analysis.pipeline import Pipeline, SlideScales, load
+from cellcount.analysis.load import load_whole
+from cellcount.analysis.pipeline import Pipeline
+from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.errors import ImageError, UsageError
 from cellcount.explain.attention_maps import gaze_at, second_look_of
 from cellcount.explain.picture import Gaze
@@ -48,8 +49,8 @@ def explain(request: AnalyzeRequest, cell: int) -> Explained:
             "file"
         )
     settings = request.analyze
-    loaded = load(refs[0], settings.max_pixels)
-    scales = SlideScales(refs, job.detector, Memory(), settings.max_pixels)
+    loaded = load_whole(refs[0], settings.max_pixels)
+    scales = SlideScales(refs, job.detector, ScalesInMemory(), settings.max_pixels)
     result = Pipeline(job.detector, settings, scales).analyze(loaded)
     if loaded.picture is None or result.status != "done":
         raise ImageError(f"{refs[0].image}: {result.reason}")

@@ -10,8 +10,10 @@ Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w, 3) at ``COARSE_PX`` per re
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,24 @@ def measure_quality(pixels: NDArray[np.uint8], factor: float, rbc_diameter_px: f
         stain_balance=_stain_balance(density[stained]) if shows else None,
         stained_percent=stained_percent,
     )
+
+
+def median_quality(
+    fields: Sequence[NDArray[np.uint8]], factor: float, rbc_diameter_px: float
+) -> Quality:
+    """The quality of an image: of each figure the median over its sample fields, where known.
+
+    Args:
+        fields: the sample fields; an image that is held whole is its only one.
+        factor: original pixels times this are the model's pixels.
+        rbc_diameter_px: mean red-cell diameter at the model's scale.
+    """
+    measured = [measure_quality(pixels, factor, rbc_diameter_px) for pixels in fields]
+    medians: dict[str, Any] = {}  # only figures that may be unknown are so in any field
+    for figure in dataclasses.fields(Quality):
+        known = [v for m in measured if (v := getattr(m, figure.name)) is not None]
+        medians[figure.name] = float(np.median(known)) if known else None
+    return Quality(**medians)
 
 
 def density_above_glass(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,32 +1,62 @@
-"""A picture of a whole slide, or of a large part of one: read window by window, never whole.
+"""An image of a whole slide, or of a large part of one: read window by window, never whole.
 
-A TIFF above ``WHOLE_PIXELS``, or above the limit of ``--max-pixels``, is a scan where its form
-allows windows. Then not the picture as a whole is bounded by the limit, but each window is.
+A TIFF above ``WHOLE_PIXELS``, or above the limit of ``--max-pixels``, is a whole slide where its
+form allows windows. The limit then bounds each window instead of the image.
 
-Shapes: windows uint8 (h, w, 3) RGB.
+Before it is counted, it is sampled:
+
+1. Up to 16 x 16 *spots* of 128 px, spread evenly over the slide, tell the colour of its glass,
+   which gives the white balance, and where anything is stained.
+2. Up to nine *sample fields* of 1024 px lie about stained spots, evenly chosen in the order of
+   reading (about any spots where none is stained). Scale and quality are those of the sample
+   fields.
+
+All of it depends on the slide alone, not on how it is cut to windows or tiles.
+
+Shapes: windows and fields uint8 (h, w, 3) RGB; gains float32 (3,); boxes (N, 4) xyxy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import isqrt
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef
+from cellcount.core.tiles import split
 from cellcount.errors import ImageError
+from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
+from cellcount.images.scale import sample_evenly
 from cellcount.images.tiff_windows import Rect, read_windows, window_header
+from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
+from cellcount.images.windows import Part
 
 #: Pixels of a window that is read at a time, as far as ``max_pixels`` allows them.
 WINDOW_PIXELS = 32_000_000
+_PART_PX = 4096  # side of a part, as far as ``max_pixels`` allows it
+_SPOTS, _SPOT_PX, _SPOT_STEP = 16, 128, 8
+_FIELDS, _FIELD_PX = 9, 1024
+#: Less of a spot stained is noise.
+_STAINED_SHARE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A large picture on disk; it holds no pixels and no open file.
+class _Sample(NamedTuple):
+    """White balance (3,) of a slide, and its sample fields."""
+
+    gains: NDArray[np.float32]
+    fields: tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True)
+class WholeSlide:
+    """A large image on disk: a source that holds no open file, and no pixels but its sample.
 
     Attributes:
         path, page: where it lies.
@@ -41,6 +71,16 @@ class Scan:
     height_px: int
     um_per_px: float | None
     max_pixels: int
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width_px, self.height_px
+
+    @property
+    def picture(self) -> None:
+        """None: it is too large to be held whole."""
+        return
 
     @property
     def window_px(self) -> int:
@@ -71,15 +111,94 @@ class Scan:
             windows = list(read_windows(file, self.page, rects))
         yield from windows
 
+    def around(self, boxes_xyxy: NDArray[np.floating[Any]], reach_px: int) -> Iterator[Part]:
+        """Parts that show each box once, with so many pixels around its centre.
 
-def open_scan(ref: ImageRef, *, max_pixels: int) -> Scan | None:
-    """The scan that an image is, None where it is decoded whole, or cannot be.
+        Raises:
+            ImageError: a part cannot be read.
+            UsageError: the reach is too large for a part.
+        """
+        centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+        side = min(_PART_PX, isqrt(self.window_px))
+        for tile in split(*self.size_px, tile_px=side, margin_px=reach_px):
+            which = np.flatnonzero(tile.owns(centres))
+            if len(which):
+                pixels = self.read(Rect(tile.x, tile.y, tile.width, tile.height))
+                # In float64, so that the place of a tile never moves a box.
+                moved = boxes_xyxy[which] - np.array([tile.x, tile.y] * 2, np.float64)
+                yield Part(which, pixels, moved)
+
+    def sample_fields(self) -> tuple[NDArray[np.uint8], ...]:
+        """Up to nine fields (h, w, 3) where the slide is stained.
+
+        Raises:
+            ImageError: they cannot be read.
+        """
+        return self._sample.fields
+
+    def gains(self) -> NDArray[np.float32]:
+        """White balance (3,) of the whole slide.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return self._sample.gains
+
+    @cached_property
+    def _sample(self) -> _Sample:
+        """Read spots all over the slide, then its sample fields."""
+        side = min(_SPOT_PX, isqrt(self.max_pixels), *self.size_px)
+        places = [
+            Rect(x, y, side, side)
+            for y in _spread(self.height_px, side)
+            for x in _spread(self.width_px, side)
+        ]
+        step = max(1, side // (_SPOT_PX // _SPOT_STEP))
+        thinned = [np.ascontiguousarray(s[::step, ::step]) for s in self.read_all(places)]
+        samples = np.stack([spot.reshape(-1, 3) for spot in thinned], axis=1)  # (side², N, 3)
+        gains = white_balance_gains(samples)
+        stained = [at for at, spot in enumerate(thinned) if _is_stained(spot, gains)]
+        chosen = stained or list(range(len(places)))
+        rects = [self._about(places[chosen[i]]) for i in sample_evenly(len(chosen), _FIELDS)]
+        return _Sample(gains, tuple(self.read_all(rects)))
+
+    def _about(self, spot: Rect) -> Rect:
+        """The sample field about a spot, shifted into the slide."""
+        side = min(_FIELD_PX, isqrt(self.max_pixels))
+        width, height = min(side, self.width_px), min(side, self.height_px)
+        x = spot.x + spot.width // 2 - width // 2
+        y = spot.y + spot.height // 2 - height // 2
+        return Rect(
+            min(max(x, 0), self.width_px - width),
+            min(max(y, 0), self.height_px - height),
+            width,
+            height,
+        )
+
+
+def _spread(length: int, side: int) -> list[int]:
+    """Starts of spots: in the middle of each of equal parts of the length."""
+    count = min(_SPOTS, max(1, length // side))
+    middles = (np.arange(count) + 0.5) * length / count
+    starts: list[int] = np.floor(middles - side / 2).astype(int).tolist()
+    return starts
+
+
+def _is_stained(spot: NDArray[np.uint8], gains: NDArray[np.float32]) -> bool:
+    """Whether more than noise of it is clearly darker than the slide's glass."""
+    balanced = apply_gains(spot, gains).astype(np.float32)
+    density = np.log10((WHITE + 1) / (balanced + 1)).mean(axis=2)
+    return bool((density > STAINED_DENSITY).mean() >= _STAINED_SHARE)
+
+
+def open_whole_slide(ref: ImageRef, *, max_pixels: int) -> WholeSlide | None:
+    """Open an image by its header; None where it is decoded whole, or cannot be.
 
     Raises:
-        ImageError: it is a scan, but damaged or of a form that is not read.
+        ImageError: it is a whole slide, but damaged or of a form that is not read.
     """
     with readable(ref.path) as (file, kind):
         header = window_header(file, ref.page, max_pixels) if kind == "TIFF" else None
     if header is None:
         return None
-    return Scan(ref.path, ref.page, *header, max_pixels)
+    return WholeSlide(ref.path, ref.page, *header, max_pixels)

@@ -7,7 +7,7 @@ y down, the centre of the first pixel at (0.5, 0.5).
 from __future__ import annotations
 
 from math import ceil, floor
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,20 @@ _MARGIN_PX = 8
 _CONTOUR_PICTURE_PX = 250
 _CONTOUR_LEAST_PX = 100
 _CONTOUR_SIGMA_PX = 2.0
+
+
+class Part(NamedTuple):
+    """Some boxes of an image, with pixels that show them and what lies around.
+
+    Attributes:
+        which: their indices among the boxes that were asked for, (n,).
+        pixels: (h, w, 3).
+        boxes_xyxy: where they lie in these pixels, (n, 4).
+    """
+
+    which: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.floating[Any]]
 
 
 def window(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cellcount.analysis.counting_setup import fields_of
 from cellcount.analysis.drawing import Drawings
+from cellcount.analysis.load import load
 from cellcount.analysis.output_files import check_outputs, tables_of
-from cellcount.analysis.pipeline import load_any
 from cellcount.analysis.review_summary import Reviewed
 from cellcount.analysis.run_outputs import Written
 from cellcount.analysis.stored_results import StoredResults, stored_results
@@ -161,10 +161,9 @@ def _draw(stored: StoredResults, written: Written, refs: list[ImageRef]) -> tupl
     for result in stored.unnamed(refs):
         if not drawings.is_drawn(result):
             continue
-        loaded = load_any(result.ref, telling.source.max_pixels)
-        source = loaded.scan or loaded.picture
-        size = None if source is None else (source.width_px, source.height_px)
-        if size != (result.width_px, result.height_px):
+        loaded = load(result.ref, telling.source.max_pixels)
+        size_px = None if loaded.source is None else loaded.source.size_px
+        if size_px != (result.width_px, result.height_px):
             missing.append(telling.names.image(result.ref.image))
         else:
             drawings.work(loaded, result)()

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.analysis.stored_results import StoredResults, stored_results
-from cellcount.core.records import UNCLASSIFIED, ImageResult
-from cellcount.errors import UsageError
+from cellcount.core.records import UNCLASSIFIED, ImageResult, Picture
+from cellcount.errors import ImageError, UsageError
+from cellcount.images.read import read_image
 from cellcount.outputs.columns import Value
 from cellcount.outputs.pictures.annotate import prepare_folder
-from cellcount.outputs.report.cell_pictures import picture_of
 from cellcount.outputs.review_tables import check_of, write_corrections
 from cellcount.outputs.typed import label_values
 from cellcount.review.crop_pictures import write_crop
@@ -144,7 +144,7 @@ def _rows(
         image = result.ref.image
         if image not in places:
             continue
-        picture = picture_of(result, stored.run.source.max_pixels)
+        picture = _picture_of(result, stored.run.source.max_pixels)
         if picture is None:
             missing.append(image)
         values = label_values(result, stored.run.source.types)
@@ -160,6 +160,16 @@ def _rows(
                 **{name: column[cell] for name, column in values.items()},
             }
     return [rows[place] for place in sorted(rows)], tuple(missing)
+
+
+def _picture_of(result: ImageResult, max_pixels: int) -> Picture | None:
+    """The image as it was counted on; None where it cannot be had any more."""
+    try:
+        picture = read_image(result.ref, max_pixels=max_pixels)
+    except ImageError:
+        return None
+    same = (picture.width_px, picture.height_px) == (result.width_px, result.height_px)
+    return picture if same else None
 
 
 def check_of_cell(result: ImageResult, cell: int, values: Mapping[str, list[Value]]) -> str:

@@ -44,7 +44,7 @@ from cellcount.store.reviews import (
 )
 
 Json = dict[str, Any] | list[Any] | str | float | None
-Standing = Literal["done", "failed", "changed", "new"]
+ImageState = Literal["done", "failed", "changed", "new"]
 Row = tuple[bytes, str, str, str, str, str, bytes]
 """A result as it is stored, of whatever settings."""
 
@@ -176,13 +176,6 @@ class Journal:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def is_done(self, ref: ImageRef) -> bool:
-        """Whether its result stands: done or excluded, and the file unchanged since.
-
-        Failed images are not done: the next run tries them again.
-        """
-        return self.standing(ref) == "done"
-
     def has(self, ref: ImageRef) -> bool:
         """Whether it has a result, be it of a file that has changed since."""
         with explained(self.path):
@@ -190,29 +183,47 @@ class Journal:
             found = self._connection.execute(query, (self._settings_id, encode(ref.image)))
             return found.fetchone() is not None
 
-    def standing(self, ref: ImageRef) -> Standing:
-        """What is known of an image: done, failed, changed since it was, or new."""
-        where = (self._settings_id, encode(ref.image))
+    def state_of(self, ref: ImageRef) -> ImageState:
+        """What is known of an image; nothing is written.
+
+        Returns:
+            ``done`` where its result stands, ``failed``, ``changed`` where its file is not the one
+            that was analysed, or ``new``.
+        """
+        stored = self._stored_key(ref)
+        if stored is None:
+            return "new"
+        key, status = stored
+        if status == "failed":
+            return "failed"
+        return "changed" if still_holds(key, ref) is None else "done"
+
+    def refresh_key(self, ref: ImageRef) -> None:
+        """Keep where a file lies now that was moved, copied or touched since it was analysed.
+
+        Its content is compared this once, and then no more. Files of which the content has
+        changed, or was never known, keep the key they have.
+        """
+        stored = self._stored_key(ref)
+        if stored is None or stored[1] == "failed":
+            return
+        now = still_holds(stored[0], ref)
+        if now is None or now == stored[0]:
+            return
+        with self._writing():
+            self._connection.execute(
+                "UPDATE result SET state = ? WHERE settings = ? AND image = ?",
+                (now.state, self._settings_id, encode(ref.image)),
+            )
+
+    def _stored_key(self, ref: ImageRef) -> tuple[FileKey, str] | None:
+        """The key of an image's file when it was analysed, with the status of its result."""
         with explained(self.path):
             row = self._connection.execute(
                 "SELECT given, state, content, status FROM result WHERE settings = ? AND image = ?",
-                where,
+                (self._settings_id, encode(ref.image)),
             ).fetchone()
-        if row is None:
-            return "new"
-        if row[3] == "failed":
-            return "failed"
-        stored = FileKey(*row[:3])
-        now = still_holds(stored, ref)
-        if now is None:
-            return "changed"
-        if now != stored:  # the same content elsewhere, or touched: known at once from now on
-            with self._writing():
-                self._connection.execute(
-                    "UPDATE result SET state = ? WHERE settings = ? AND image = ?",
-                    (now.state, *where),
-                )
-        return "done"
+        return None if row is None else (FileKey(*row[:3]), row[3])
 
     def add(self, result: ImageResult, file_key: FileKey | None = None) -> None:
         """Keep one finished image, in place of an older result; safe on disk on return.

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cellcount.engines.attention_refinement import (
     Describe,
-    Field,
     RegionDetections,
+    RegionMaps,
     look_again,
     placed_boxes,
     second_look_losses,
@@ -210,7 +210,7 @@ class CellCountROIHeads(StandardROIHeads):
         counts = [len(r) for r in sampled]
         return losses | second_look_losses(
             self.refinement,
-            Field(list(maps.values()), self.strides, shapes),
+            RegionMaps(list(maps.values()), self.strides, shapes),
             placed_boxes(boxes.reshape(len(boxes), -1, 4), logits[:, :-1], counts, shapes),
             [{"boxes": t.gt_boxes.tensor, "labels": t.gt_classes + 1} for t in targets],
             self._describe(maps),
@@ -235,7 +235,7 @@ class CellCountROIHeads(StandardROIHeads):
             return found
         seen = look_again(
             self.refinement,
-            Field(list(maps.values()), self.strides, [shape]),
+            RegionMaps(list(maps.values()), self.strides, [shape]),
             RegionDetections(found.pred_boxes.tensor, found.scores, found.pred_classes + 1),
             self._describe(maps),
             score_floor=predictor.test_score_thresh,

@@ -19,20 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellcount.core.records import CellClass, ImageResult, Picture, Status
+from cellcount.core.records import CellClass, ImageResult, Status
 from cellcount.differential.field_quality import measures_of
 from cellcount.errors import ImageError
 from cellcount.files.html import data_url
-from cellcount.images.read import read_image
+from cellcount.images.source import Source, open_source
 from cellcount.images.tiff_windows import Rect
-from cellcount.images.whole_slide import Scan, open_scan
 from cellcount.images.windows import window
 from cellcount.outputs.pictures.annotate import annotate
 
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
 _CELL_PX, _CELL_QUALITY = 96, 85
 _AROUND = 1.4  # side of a crop over that of the cell's box
-_SCAN_MARGIN_PX = 16  # what resampling may look at beyond a crop
+_MARGIN_PX = 16  # what resampling may look at beyond a crop
 _MOST_FIELDS, _FIELD_PX, _FIELD_QUALITY = 20, 720, 78
 _FIELDS_BYTES = 6_000_000
 _MEASURED = re.compile(r"(\w+) \S+ (is below|is above) the profile's")
@@ -200,19 +199,13 @@ def make_pictures(
         image = result.ref.image
         if image not in crops and image not in fields:
             continue
-        scan = _scan_of(result, max_pixels)
-        if scan is not None:  # too large to show whole
-            for rank in crops.get(image, ()):
-                box_xyxy = result.cells.detections.boxes_xyxy[rank]
-                made.cells[image, rank] = _crop_of_scan(scan, box_xyxy)
-            continue
-        picture = picture_of(result, max_pixels)
-        if picture is None:
+        source = _source_of(result, max_pixels)
+        if source is None:
             continue
         for rank in crops.get(image, ()):
-            made.cells[image, rank] = _crop(picture, result.cells.detections.boxes_xyxy[rank])
-        if image in fields:
-            page = annotate(picture, result.cells, classes, image, types, _FIELD_PX)
+            made.cells[image, rank] = _crop(source, result.cells.detections.boxes_xyxy[rank])
+        if image in fields and source.picture is not None:  # not too large to show whole
+            page = annotate(source.picture, result.cells, classes, image, types, _FIELD_PX)
             address = _jpeg(page, _FIELD_QUALITY)
             left -= len(address)
             if left >= 0:
@@ -220,49 +213,33 @@ def make_pictures(
     return made
 
 
-def picture_of(result: ImageResult, max_pixels: int) -> Picture | None:
+def _source_of(result: ImageResult, max_pixels: int) -> Source | None:
     """The image as it was counted on; None where it cannot be had any more."""
     try:
-        picture = read_image(result.ref, max_pixels=max_pixels)
+        source = open_source(result.ref, max_pixels=max_pixels)
     except ImageError:
         return None
-    same = (picture.width_px, picture.height_px) == (result.width_px, result.height_px)
-    return picture if same else None
+    return source if source.size_px == (result.width_px, result.height_px) else None
 
 
-def _scan_of(result: ImageResult, max_pixels: int) -> Scan | None:
-    """The scan that an image is; None for any other, and where it cannot be had any more."""
-    try:
-        scan = open_scan(result.ref, max_pixels=max_pixels)
-    except ImageError:
-        return None
-    return scan if scan and (scan.width_px, scan.height_px) == _size(result) else None
-
-
-def _size(result: ImageResult) -> tuple[int, int]:
-    return result.width_px, result.height_px
-
-
-def _crop_of_scan(scan: Scan, box_xyxy: NDArray[np.float32]) -> str:
-    """The same crop as of a picture, of which only the surroundings are read; "" where lost."""
+def _crop(source: Source, box_xyxy: NDArray[np.float32]) -> str:
+    """The cell with its surroundings, of which only these are read; "" where they cannot be."""
     x_min, y_min, x_max, y_max = box_xyxy.tolist()
-    reach = _AROUND * max(x_max - x_min, y_max - y_min) + _SCAN_MARGIN_PX
-    left, top = max(0, int((x_min + x_max) / 2 - reach)), max(0, int((y_min + y_max) / 2 - reach))
-    right = min(scan.width_px, left + int(2 * reach))
-    lower = min(scan.height_px, top + int(2 * reach))
+    centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+    side = _AROUND * max(x_max - x_min, y_max - y_min)
+    reach = side + _MARGIN_PX
+    left, top = (max(0, int(at - reach)) for at in centre)
+    width, height = (
+        min(length, start + int(2 * reach)) - start
+        for length, start in zip(source.size_px, (left, top), strict=True)
+    )
     try:
-        pixels = scan.read(Rect(left, top, right - left, lower - top))
+        pixels = source.read(Rect(left, top, width, height))
     except ImageError:
         return ""
-    return _crop(Picture(pixels), box_xyxy - np.array([left, top, left, top], np.float32))
-
-
-def _crop(picture: Picture, box_xyxy: NDArray[np.float32]) -> str:
-    x_min, y_min, x_max, y_max = box_xyxy.tolist()
-    side = max(4.0, _AROUND * max(x_max - x_min, y_max - y_min))
-    centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
-    pixels = window(picture.pixels, centre, side, (_CELL_PX, _CELL_PX), "bicubic")
-    return _jpeg(Image.fromarray(pixels), _CELL_QUALITY)
+    place = (centre[0] - left, centre[1] - top)
+    shown = window(pixels, place, max(4.0, side), (_CELL_PX, _CELL_PX), "bicubic")
+    return _jpeg(Image.fromarray(shown), _CELL_QUALITY)
 
 
 def _jpeg(image: Image.Image, quality: int) -> str:

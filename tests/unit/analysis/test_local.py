@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cellcount.analysis.load import Loaded
 from cellcount.analysis.local import read_ahead, run_local
-from cellcount.analysis.pipeline import Loaded
 from cellcount.core.records import ImageRef
 from cellcount.errors import OutputError
 from cellcount.store.file_key import key_of

@@ -9,27 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.analysis.fingerprint import fingerprint, thresholds_of
+from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.pipeline import (
     CAP_CAUTION,
     EMPTY_CAUTION,
-    SCALE_CAUTION,
-    Loaded,
+    SLIDE_STAIN_CAUTION,
+    STAIN_CAUTION,
     Pipeline,
-    SlideScales,
-    fingerprint,
-    load,
-    thresholds_of,
 )
-from cellcount.core.records import Detections, ImageRef, Picture
+from cellcount.analysis.slide_scales import SCALE_CAUTION, SlideScales
+from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, Picture
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.crop_classifier import load_classifier
-from cellcount.engines.field_detector import FieldDetector
+from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.images.quality import measure_quality
-from cellcount.settings import AnalyzeSettings
+from cellcount.images.source import Field
+from cellcount.rendering.field import FieldSpec, render_field
+from cellcount.settings import AnalyzeSettings, StainFor
 from cellcount.store.file_key import key_of
 from cellcount.store.journal import Journal, Json
 
@@ -232,12 +234,64 @@ def test_given_scale_goes_before_the_files_own(
 ) -> None:
     ref = save(tmp_path, "a.png", disc_field(300, 200).pixels)
     pipeline = pipeline_of(disc_engine(), [ref])
-    picture = Picture(disc_field(300, 200).pixels, um_per_px=7.5 / 32)
-    own = pipeline.analyze(Loaded(ref, key_of(ref), picture))
+    source = Field(Picture(disc_field(300, 200).pixels, um_per_px=7.5 / 32))
+    own = pipeline.analyze(Loaded(ref, key_of(ref), source))
     assert (own.um_per_px, own.scale_factor) == (7.5 / 32, 2.0)
     given = replace(ref, um_per_px=7.5 / 64)
-    result = pipeline.analyze(Loaded(given, key_of(given), picture))
+    result = pipeline.analyze(Loaded(given, key_of(given), source))
     assert (result.um_per_px, result.scale_factor) == (7.5 / 64, 1.0)
+
+
+@pytest.mark.parametrize("wanted_by", ["all", "detector", "classifier"])
+def test_only_who_is_named_sees_the_dyes_of_the_reference(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    typer: CellTyper,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted_by: StainFor,
+) -> None:
+    spec = FieldSpec(320, 240, 4, 24, 0.3)
+    ref = replace(save(tmp_path, "a.png", render_field(spec).pixels), um_per_px=7.5 / 64)
+    pixels = load(ref, LARGE).picture.pixels  # type: ignore[union-attr]
+    seen = dict[str, NDArray[np.uint8]]()
+    types = CellTypes.untyped(0)
+
+    def detected(_: object, source: Field, *rest: object) -> Found:
+        seen["detector"] = source.picture.pixels
+        return Found(Detections.empty(), capped=False)
+
+    def typed(_: object, source: Field, cells: Cells, factor: float) -> CellTypes:
+        seen["classifier"] = source.picture.pixels
+        return types
+
+    monkeypatch.setattr("cellcount.analysis.pipeline.detect", detected)
+    monkeypatch.setattr(CellTyper, "type_cells", typed)
+    settings = AnalyzeSettings(stain_reference="pbc", stain_for=wanted_by)
+    result = pipeline_of(disc_engine(), [ref], settings, typer=typer).analyze(load(ref, LARGE))
+    assert result.reason == EMPTY_CAUTION
+    assert result.quality == measure_quality(pixels, 1.0, disc_engine().card.rbc_diameter_px)
+    for model, shown in seen.items():
+        is_as_read = bool(np.array_equal(shown, pixels))
+        assert is_as_read == (wanted_by not in ("all", model)), model
+
+
+def test_what_keeps_its_stain_says_why(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    settings = AnalyzeSettings(stain_reference="pbc")
+    glass = save(tmp_path, "a.png", np.full((90, 120, 3), 235, np.uint8))
+    tifffile.imwrite(tmp_path / "b.tif", disc_field(700, 520).pixels, tile=(128, 128))
+    slide = ImageRef(tmp_path / "b.tif", "b", "s")
+    for ref, max_pixels, caution in (
+        (glass, LARGE, STAIN_CAUTION),
+        (slide, 300_000, SLIDE_STAIN_CAUTION),
+    ):
+        known = replace(ref, um_per_px=7.5 / 64)
+        result = pipeline_of(disc_engine(), [known], settings).analyze(load(known, max_pixels))
+        assert result.status == "done"
+        assert result.reason.endswith(caution)
 
 
 def test_the_cap_is_a_caution(
@@ -318,7 +372,7 @@ def test_what_cannot_be_read_says_why(
     key = key_of(ref)
     ref.path.write_bytes(b"")
     loaded = load(ref, LARGE)
-    assert (loaded.picture, loaded.reason) == (None, "empty file")
+    assert (loaded.source, loaded.picture, loaded.reason) == (None, None, "empty file")
     assert loaded.file_key == key_of(ref) != key
     result = pipeline_of(disc_engine(), [ref]).analyze(loaded)
     assert (result.status, result.reason, result.scale_factor) == ("failed", "empty file", None)

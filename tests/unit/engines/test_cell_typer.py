@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cellcount.core.records import Cells, CellTypes, Detections
+from cellcount.core.records import Cells, CellTypes, Detections, Picture
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import CellTyper, cell_types, field_crops
 from cellcount.engines.crop_classifier import (
@@ -20,6 +20,7 @@ from cellcount.engines.crop_classifier import (
     type_map,
 )
 from cellcount.errors import UsageError
+from cellcount.images.source import Field
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import Interpolation, surroundings, window
 from cellcount.models.classifier_card import CropRule
@@ -41,6 +42,10 @@ def detector(tiny_weights: Path) -> Card:
     return read_card(tiny_weights)
 
 
+def held(pixels: NDArray[np.uint8]) -> Field:
+    return Field(Picture(pixels))
+
+
 def cells_at(*centres: tuple[float, float], labels: list[int], side: float = 30) -> Cells:
     centre = np.array(centres, np.float32).reshape(-1, 2)
     boxes = np.concatenate([centre - side / 2, centre + side / 2], axis=1)
@@ -57,7 +62,7 @@ def changed(classifier: CropClassifier, **card: object) -> CropClassifier:
 
 def test_white_cells_alone_are_typed(classifier: CropClassifier, detector: Card) -> None:
     cells = cells_at((100, 90), (200, 120), (60, 60), (0, 0), labels=[1, 0, 1, 2])
-    types = CellTyper(classifier, detector).type_cells(FIELD, cells, 1.0)
+    types = CellTyper(classifier, detector).type_cells(held(FIELD), cells, 1.0)
     assert (types.best >= 0).tolist() == [True, False, True, False]
     assert (types.second >= 0).tolist() == [True, False, True, False]
     assert types.prob[[1, 3]].tolist() == [0, 0]
@@ -75,7 +80,9 @@ def test_a_cell_of_a_field_is_typed_as_its_own_picture(
     picture = FIELD[y - half : y + half, x - half : x + half]
     expected = plain.probs([prepare_picture(picture, plain.card, rbc_px)])[0]
     cells = cells_at((x, y), labels=[1], side=17)
-    typed = CellTyper(plain, detector).type_cells(FIELD, cells, detector.rbc_diameter_px / rbc_px)
+    typed = CellTyper(plain, detector).type_cells(
+        held(FIELD), cells, detector.rbc_diameter_px / rbc_px
+    )
     assert typed.best[0] == expected.argmax()
     assert typed.prob[0] == pytest.approx(expected.max(), abs=0.02)
 
@@ -83,7 +90,7 @@ def test_a_cell_of_a_field_is_typed_as_its_own_picture(
 def test_the_size_of_the_box_does_not_matter(classifier: CropClassifier, detector: Card) -> None:
     typer = CellTyper(classifier, detector)
     small, large = (
-        typer.type_cells(FIELD, cells_at((150, 100), labels=[1], side=side), 1.0)
+        typer.type_cells(held(FIELD), cells_at((150, 100), labels=[1], side=side), 1.0)
         for side in (10, 80)
     )
     assert_same(small, large)
@@ -119,11 +126,14 @@ def test_the_lamp_is_taken_out_around_each_cell(classifier: CropClassifier, dete
     field[::50] = field[:, ::50] = 235  # glass
     dim = (field * np.array([0.9, 0.8, 0.85])).round().astype(np.uint8)
     typer = CellTyper(classifier, detector)
-    bright, dimmed = typer.type_cells(field, cells, 1.0), typer.type_cells(dim, cells, 1.0)
+    bright, dimmed = (
+        typer.type_cells(held(field), cells, 1.0),
+        typer.type_cells(held(dim), cells, 1.0),
+    )
     assert np.allclose(bright.prob, dimmed.prob, atol=0.02)
     as_it_is = dataclasses.replace(classifier.card.preprocessing, white_balance=False)
     raw = CellTyper(changed(classifier, preprocessing=as_it_is), detector)
-    assert not np.allclose(raw.type_cells(dim, cells, 1.0).prob, dimmed.prob, atol=0.02)
+    assert not np.allclose(raw.type_cells(held(dim), cells, 1.0).prob, dimmed.prob, atol=0.02)
 
 
 def test_the_contour_is_cropped_within_the_window(
@@ -135,8 +145,8 @@ def test_the_contour_is_cropped_within_the_window(
     contour = changed(classifier, crop=CropRule(3.0, None, contour=True))
     # The box lies beside its cell; the contour brings the cell to the middle.
     typer = CellTyper(contour, detector)
-    beside = typer.type_cells(field, cells_at((160, 143), labels=[1]), 0.5)
-    centred = typer.type_cells(field, cells_at((150, 150), labels=[1]), 0.5)
+    beside = typer.type_cells(held(field), cells_at((160, 143), labels=[1]), 0.5)
+    centred = typer.type_cells(held(field), cells_at((150, 150), labels=[1]), 0.5)
     assert beside.best[0] == centred.best[0]
     assert beside.prob[0] == pytest.approx(centred.prob[0], abs=0.02)
 
@@ -145,15 +155,15 @@ def test_types_may_be_mapped(classifier: CropClassifier, detector: Card) -> None
     mapped = CellTyper(classifier, detector, type_map(classifier.card, "pbc-8:wbc-5"))
     assert [t.id for t in mapped.types] == ["neutrophil", "lymphocyte"]
     cells = cells_at((150, 100), labels=[1])
-    own = CellTyper(classifier, detector).type_cells(FIELD, cells, 1.0)
-    types = mapped.type_cells(FIELD, cells, 1.0)
+    own = CellTyper(classifier, detector).type_cells(held(FIELD), cells, 1.0)
+    types = mapped.type_cells(held(FIELD), cells, 1.0)
     assert types.best[0] in (0, 1)
     assert types.prob[0] <= own.prob[0]
     assert types.prob[0] + types.second_prob[0] < 1  # what was dropped is not shared out
 
 
 def test_a_field_without_cells_has_no_types(classifier: CropClassifier, detector: Card) -> None:
-    assert len(CellTyper(classifier, detector).type_cells(FIELD, Cells.empty(), 1.0)) == 0
+    assert len(CellTyper(classifier, detector).type_cells(held(FIELD), Cells.empty(), 1.0)) == 0
 
 
 def test_a_classifier_of_whole_pictures_is_refused(
@@ -192,5 +202,5 @@ def assert_same(one: CellTypes, other: CellTypes) -> None:
 
 def test_the_field_is_left_as_it_was(classifier: CropClassifier, detector: Card) -> None:
     before: NDArray[np.uint8] = FIELD.copy()
-    CellTyper(classifier, detector).type_cells(FIELD, cells_at((9, 9), labels=[1]), 1.0)
+    CellTyper(classifier, detector).type_cells(held(FIELD), cells_at((9, 9), labels=[1]), 1.0)
     assert np.array_equal(FIELD, before)

@@ -16,9 +16,9 @@ from cellcount.core.records import Detections, ImageRef
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.devices import in_batches, is_out_of_memory
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.engines.slide_detector import detect_on_scan
+from cellcount.engines.slide_detector import detect_on_slide
 from cellcount.errors import DeviceMemoryError
-from cellcount.images.whole_slide import open_scan
+from cellcount.images.whole_slide import open_whole_slide
 
 CPU = torch.device("cpu")
 
@@ -121,10 +121,10 @@ def test_a_scan_is_looked_at_in_smaller_tiles_too(
 ) -> None:
     field, engine = disc_field(1300, 900, whole=False), disc_engine()
     tifffile.imwrite(tmp_path / "a.tif", field.pixels, photometric="rgb", tile=(128, 128))
-    scan = open_scan(ImageRef(tmp_path / "a.tif", "a", "s"), max_pixels=1_000_000)
-    assert scan is not None
+    slide = open_whole_slide(ImageRef(tmp_path / "a.tif", "a", "s"), max_pixels=1_000_000)
+    assert slide is not None
     seen = small_device(engine, 600)
-    found = detect_on_scan(FieldDetector(engine, 1024), scan, 1.0, np.ones(3, np.float32))
+    found = detect_on_slide(FieldDetector(engine, 1024), slide, 1.0, np.ones(3, np.float32))
     assert (seen[0], found.short_of_memory) == (1024, 512)
     assert sorted(found.detections.labels) == sorted(field.labels)
 

@@ -1,11 +1,10 @@
-"""Scans: every cell once, wherever windows and tiles are cut, by an engine that knows the answer.
+"""Slides: every cell once, wherever windows and tiles are cut, by an engine that knows the answer.
 
 Shapes: pixels uint8 (H, W, 3) RGB.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,16 @@ from numpy.typing import NDArray
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.cells import cells_from_detections
-from cellcount.core.records import ImageRef
+from cellcount.core.records import ImageRef, Picture
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.crop_classifier import load_classifier
 from cellcount.engines.field_detector import FieldDetector, Found
-from cellcount.engines.slide_detector import detect_on_scan, is_empty
+from cellcount.engines.slide_detector import detect_on_slide, is_empty
+from cellcount.engines.source_detector import detect
+from cellcount.images.source import Field
 from cellcount.images.white_balance import white_balance_gains
-from cellcount.images.whole_slide import Scan, open_scan
+from cellcount.images.whole_slide import WholeSlide, open_whole_slide
 
 Pixels = NDArray[np.uint8]
 NO_GAINS = np.ones(3, np.float32)
@@ -33,12 +34,12 @@ MAX_PIXELS = 400_000  # largest window
 IN_A_LOOP = [HealthCheck.function_scoped_fixture]
 
 
-def scan_of(folder: Path, pixels: Pixels, max_pixels: int = MAX_PIXELS) -> Scan:
-    path = folder / "scan.tif"
+def slide_of(folder: Path, pixels: Pixels, max_pixels: int = MAX_PIXELS) -> WholeSlide:
+    path = folder / "slide.tif"
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(128, 128))
-    scan = open_scan(ImageRef(path, "a", "s"), max_pixels=max_pixels)
-    assert scan is not None
-    return scan
+    slide = open_whole_slide(ImageRef(path, "a", "s"), max_pixels=max_pixels)
+    assert slide is not None
+    return slide
 
 
 def same(one: Found, other: Found) -> None:
@@ -67,8 +68,8 @@ def test_every_disc_is_found_once_whatever_the_windows(
     """Discs lie on all seams; each is there once, whole and of its class."""
     field = disc_field(1100, 830, seed=seed, whole=whole)
     detector = FieldDetector(disc_engine(), tile_px)
-    scan = scan_of(tmp_path, field.pixels)
-    found = detect_on_scan(detector, scan, 1.0, NO_GAINS, window_px=window_px)
+    slide = slide_of(tmp_path, field.pixels)
+    found = detect_on_slide(detector, slide, 1.0, NO_GAINS, window_px=window_px)
     same(found, detector.detect(field.pixels, 1.0))
     assert len(found.detections) == len(field.labels) > 60
     overlaps = pairwise_iou(field.boxes_xyxy, found.detections.boxes_xyxy)
@@ -88,9 +89,9 @@ def test_at_another_scale_windows_change_nothing(
     size = 64 / factor
     field = disc_field(1400, 1000, diameters=(0.9 * size, 1.1 * size))
     detector = FieldDetector(disc_engine(), 320)
-    scan = scan_of(tmp_path, field.pixels, 1_300_000)
+    slide = slide_of(tmp_path, field.pixels, 1_300_000)
     found = [
-        detect_on_scan(detector, scan, factor, NO_GAINS, window_px=window_px)
+        detect_on_slide(detector, slide, factor, NO_GAINS, window_px=window_px)
         for window_px in (1, 400_000, None)
     ]
     same(found[0], found[1])
@@ -101,7 +102,7 @@ def test_at_another_scale_windows_change_nothing(
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.0])
-def test_a_real_model_sees_on_a_scan_what_it_sees_on_the_picture(
+def test_a_real_model_sees_on_a_slide_what_it_sees_on_the_field(
     tmp_path: Path,
     tiny_weights: Path,
     disc_field: Any,  # noqa: ANN401
@@ -112,8 +113,8 @@ def test_a_real_model_sees_on_a_scan_what_it_sees_on_the_picture(
     field = disc_field(620, 460, diameters=(20, 30))
     gains = white_balance_gains(field.pixels)
     detector = FieldDetector(engine, 256)
-    scan = scan_of(tmp_path, field.pixels, 200_000)
-    found = [detect_on_scan(detector, scan, factor, gains, window_px=n) for n in (1, 150_000)]
+    slide = slide_of(tmp_path, field.pixels, 200_000)
+    found = [detect_on_slide(detector, slide, factor, gains, window_px=n) for n in (1, 150_000)]
     same(found[0], found[1])
     whole = detector.detect(field.pixels, factor)
     if factor == 1:
@@ -121,6 +122,24 @@ def test_a_real_model_sees_on_a_scan_what_it_sees_on_the_picture(
     count, expected = len(found[0].detections), len(whole.detections)
     assert expected > 20
     assert abs(count - expected) <= 0.03 * expected
+
+
+def test_an_image_is_detected_whole_where_it_is_held_and_by_windows_where_not(
+    tmp_path: Path,
+    tiny_weights: Path,
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    """At 0.7 both ways differ by a grey level, which random weights show."""
+    detector = FieldDetector(load_engine("torchvision", tiny_weights, EngineOptions("cpu")), 256)
+    pixels = disc_field(620, 460, diameters=(20, 30)).pixels
+    slide, shares = slide_of(tmp_path, pixels, 200_000), list[float]()
+    by_windows = detect_on_slide(detector, slide, 0.7, slide.gains())
+    same(detect(detector, slide, 0.7, shares.append), by_windows)
+    assert shares
+    whole, shares = detector.detect(pixels, 0.7), []
+    same(detect(detector, Field(Picture(pixels)), 0.7, shares.append), whole)
+    assert not shares
+    assert not np.array_equal(whole.detections.scores, by_windows.detections.scores)
 
 
 def test_empty_glass_costs_the_model_nothing(
@@ -134,7 +153,7 @@ def test_empty_glass_costs_the_model_nothing(
     noisy = np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
     engine = disc_engine()
     detector = FieldDetector(engine, 320)
-    found = detect_on_scan(detector, scan_of(tmp_path, noisy), 1.0, NO_GAINS)
+    found = detect_on_slide(detector, slide_of(tmp_path, noisy), 1.0, NO_GAINS)
     looked_at = sum(len(call) for call in engine.calls)
     assert 1 <= looked_at <= 16 < len(detector.tiles_for(1600, 1200)) / 5
     assert len(found.detections) == len(disc_field(400, 400).labels)
@@ -152,7 +171,7 @@ def test_the_palest_and_smallest_things_are_not_taken_for_glass() -> None:
 
 
 @pytest.mark.parametrize("window_px", [90_000, 400_000])
-def test_cells_of_a_scan_have_the_types_they_have_on_the_picture(
+def test_cells_of_a_slide_have_the_types_they_have_on_the_field(
     tmp_path: Path,
     disc_engine: Any,  # noqa: ANN401
     disc_field: Any,  # noqa: ANN401
@@ -167,15 +186,14 @@ def test_cells_of_a_scan_have_the_types_they_have_on_the_picture(
     cells = cells_from_detections(
         found.detections, 1100, 830, thresholds=np.full(3, 0.5, np.float32), edge_rule="all"
     )
-    scan = replace(scan_of(tmp_path, field.pixels, window_px))
-    on_scan, on_picture = (
-        typer.type_on_scan(scan, cells, 1.0),
-        typer.type_cells(field.pixels, cells, 1.0),
+    slide = slide_of(tmp_path, field.pixels, window_px)
+    on_slide, on_field = (
+        typer.type_cells(source, cells, 1.0) for source in (slide, Field(Picture(field.pixels)))
     )
     for name in ("best", "second", "accepted"):
-        np.testing.assert_array_equal(getattr(on_scan, name), getattr(on_picture, name))
-    np.testing.assert_allclose(on_scan.prob, on_picture.prob, atol=1e-3)
-    assert (on_scan.best >= 0).sum() > 40
+        np.testing.assert_array_equal(getattr(on_slide, name), getattr(on_field, name))
+    np.testing.assert_allclose(on_slide.prob, on_field.prob, atol=1e-3)
+    assert (on_slide.best >= 0).sum() > 40
 
 
 def test_a_stop_comes_between_windows(
@@ -191,9 +209,9 @@ def test_a_stop_comes_between_windows(
         if len(windows) == 3:
             raise KeyboardInterrupt
 
-    scan = scan_of(tmp_path, disc_field(1100, 830).pixels)
+    slide = slide_of(tmp_path, disc_field(1100, 830).pixels)
     with pytest.raises(KeyboardInterrupt):
-        detect_on_scan(FieldDetector(engine, 256), scan, 1.0, NO_GAINS, window_px=1, tell=tell)
+        detect_on_slide(FieldDetector(engine, 256), slide, 1.0, NO_GAINS, window_px=1, tell=tell)
     assert windows == [0, 1, 2]
     tiles = len(FieldDetector(engine, 256).tiles_for(1100, 830))
     assert shares == [0, 1 / tiles, 2 / tiles]

@@ -16,7 +16,7 @@ from cellcount.errors import ImageError
 from cellcount.images import tiff_windows
 from cellcount.images.read import field_pages, read_image
 from cellcount.images.tiff_windows import Rect
-from cellcount.images.whole_slide import Scan, open_scan
+from cellcount.images.whole_slide import WholeSlide, open_whole_slide
 
 Array = NDArray[Any]
 WIDTH, HEIGHT = 203, 157
@@ -68,10 +68,10 @@ def write(path: Path, picture: Array, form: dict[str, Any]) -> ImageRef:
     return ImageRef(path, path.name, "s")
 
 
-def scan_of(ref: ImageRef, max_pixels: int = SMALL) -> Scan:
-    scan = open_scan(ref, max_pixels=max_pixels)
-    assert scan is not None
-    return scan
+def slide_of(ref: ImageRef, max_pixels: int = SMALL) -> WholeSlide:
+    slide = open_whole_slide(ref, max_pixels=max_pixels)
+    assert slide is not None
+    return slide
 
 
 def rects(count: int = 12) -> list[Rect]:
@@ -88,14 +88,14 @@ def rects(count: int = 12) -> list[Rect]:
 def test_windows_are_parts_of_the_whole(tmp_path: Path, picture: Array, name: str) -> None:
     ref = write(tmp_path / "a.tif", picture, FORMS[name])
     whole = read_image(ref, max_pixels=10**6)
-    scan = scan_of(ref)
-    assert (scan.width_px, scan.height_px) == (WIDTH, HEIGHT)
-    assert scan.um_per_px == whole.um_per_px == (0.11 if name == "OME" else None)
+    slide = slide_of(ref)
+    assert (slide.width_px, slide.height_px) == (WIDTH, HEIGHT)
+    assert slide.um_per_px == whole.um_per_px == (0.11 if name == "OME" else None)
     wanted = rects()
-    for rect, window in zip(wanted, scan.read_all(wanted), strict=True):
+    for rect, window in zip(wanted, slide.read_all(wanted), strict=True):
         expected = whole.pixels[rect.y : rect.y + rect.height, rect.x : rect.x + rect.width]
         np.testing.assert_array_equal(window, expected)
-        np.testing.assert_array_equal(scan.read(rect), expected)  # also without what was before
+        np.testing.assert_array_equal(slide.read(rect), expected)  # also without what was before
 
 
 @pytest.mark.parametrize("subifds", [True, False])
@@ -110,9 +110,9 @@ def test_of_a_pyramid_the_finest_level_is_the_one_field(
             small = np.ascontiguousarray(picture[::level, ::level])
             file.write(small, subfiletype=1, **options)
     assert field_pages(path) == (0,)
-    scan = scan_of(ImageRef(path, "a", "s"))
-    assert (scan.width_px, scan.height_px) == (WIDTH, HEIGHT)
-    np.testing.assert_array_equal(scan.read(Rect(50, 60, 40, 30)), picture[60:90, 50:90])
+    slide = slide_of(ImageRef(path, "a", "s"))
+    assert (slide.width_px, slide.height_px) == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(slide.read(Rect(50, 60, 40, 30)), picture[60:90, 50:90])
 
 
 def test_an_aperio_slide_is_one_field_with_its_scale(tmp_path: Path, picture: Array) -> None:
@@ -130,9 +130,9 @@ def test_an_aperio_slide_is_one_field_with_its_scale(tmp_path: Path, picture: Ar
                 picture[:40, :40].copy(), description=about, metadata=None, subfiletype=9, **jpeg
             )
     assert field_pages(path) == (0,)
-    scan = scan_of(ImageRef(path, "a", "s"))
-    assert scan.um_per_px == 0.2525
-    window = scan.read(Rect(40, 30, 100, 90)).astype(int)
+    slide = slide_of(ImageRef(path, "a", "s"))
+    assert slide.um_per_px == 0.2525
+    window = slide.read(Rect(40, 30, 100, 90)).astype(int)
     assert np.abs(window - picture[30:120, 40:140]).max() < 12  # JPEG
     tiffslide = pytest.importorskip("tiffslide", reason="tiffslide is not installed")
     with tiffslide.TiffSlide(path) as slide:
@@ -142,8 +142,8 @@ def test_an_aperio_slide_is_one_field_with_its_scale(tmp_path: Path, picture: Ar
 
 def test_what_is_small_enough_is_read_whole(tmp_path: Path, picture: Array) -> None:
     ref = write(tmp_path / "a.tif", picture, FORMS["tiles"])
-    assert open_scan(ref, max_pixels=WIDTH * HEIGHT) is None
-    assert open_scan(ref, max_pixels=WIDTH * HEIGHT - 1) is not None
+    assert open_whole_slide(ref, max_pixels=WIDTH * HEIGHT) is None
+    assert open_whole_slide(ref, max_pixels=WIDTH * HEIGHT - 1) is not None
 
 
 def test_what_cannot_be_read_by_windows_is_bounded_as_a_whole(
@@ -154,15 +154,15 @@ def test_what_cannot_be_read_by_windows_is_bounded_as_a_whole(
         tmp_path / "b.tif", picture, {**FORMS["tiles"], "extratags": [(274, 3, 1, 6, True)]}
     )
     for ref in (one_strip, turned):
-        assert open_scan(ref, max_pixels=SMALL) is None
+        assert open_whole_slide(ref, max_pixels=SMALL) is None
         with pytest.raises(ImageError, match="the limit is 20000; raise --max-pixels"):
             read_image(ref, max_pixels=SMALL)
 
 
 def test_a_window_above_the_limit_is_refused(tmp_path: Path, picture: Array) -> None:
-    scan = scan_of(write(tmp_path / "a.tif", picture, FORMS["tiles"]))
+    slide = slide_of(write(tmp_path / "a.tif", picture, FORMS["tiles"]))
     with pytest.raises(ImageError, match="window of 24500 pixels is needed, the limit is 20000"):
-        scan.read(Rect(0, 0, 175, 140))
+        slide.read(Rect(0, 0, 175, 140))
 
 
 def test_tiles_that_share_their_bytes_are_no_slide(tmp_path: Path, picture: Array) -> None:
@@ -177,7 +177,7 @@ def test_tiles_that_share_their_bytes_are_no_slide(tmp_path: Path, picture: Arra
         tags["TileOffsets"].overwrite([offset] * count)
         tags["TileByteCounts"].overwrite([size] * count)
     with pytest.raises(ImageError, match="overlap in the file"):
-        open_scan(ref, max_pixels=SMALL)
+        open_whole_slide(ref, max_pixels=SMALL)
 
 
 def test_few_bytes_that_would_be_work_for_hours_are_no_slide(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_few_bytes_that_would_be_work_for_hours_are_no_slide(tmp_path: Path) -> 
     tifffile.imwrite(path, nothing, tile=(256, 256), compression="zstd", **RGB)
     assert path.stat().st_size < 8_000
     with pytest.raises(ImageError, match=r"MB would be 0.00315 GB of pixels, more than 500 times"):
-        open_scan(ImageRef(path, "a", "s"), max_pixels=SMALL * 10)
+        open_whole_slide(ImageRef(path, "a", "s"), max_pixels=SMALL * 10)
 
 
 def test_of_a_page_wider_than_memory_only_the_window_is_read(tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ def test_of_a_page_wider_than_memory_only_the_window_is_read(tmp_path: Path) -> 
     with path.open("r+b") as data:  # holes elsewhere
         data.seek(offset + (700 * width + 300_000) * 3)
         data.write(b"\x07\x08\x09")
-    scan = open_scan(ImageRef(path, "a", "s"), max_pixels=2_000_000)
-    assert scan is not None
+    slide = open_whole_slide(ImageRef(path, "a", "s"), max_pixels=2_000_000)
+    assert slide is not None
     tracemalloc.start()
-    window = scan.read(Rect(299_990, 600, 900, 500))
+    window = slide.read(Rect(299_990, 600, 900, 500))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert window[100, 10].tolist() == [7, 8, 9]
@@ -218,23 +218,23 @@ def test_damage_is_told_from_headers_or_at_the_window(tmp_path: Path, picture: A
             last = max(file.pages[0].dataoffsets)
         path.write_bytes(whole[: last + 5])
         with pytest.raises(ImageError, match="truncated TIFF|damaged TIFF"):
-            list(scan_of(ref).read_all([Rect(0, 0, 50, 50), Rect(150, 140, 50, 17)]))
+            list(slide_of(ref).read_all([Rect(0, 0, 50, 50), Rect(150, 140, 50, 17)]))
     ref = write(path, picture, FORMS["tiles"])
-    scan = scan_of(ref)
+    slide = slide_of(ref)
     write(path, np.ascontiguousarray(picture[:80]), FORMS["tiles"])
     with pytest.raises(ImageError, match="changed while it was read"):
-        scan.read(Rect(0, 60, 40, 40))
+        slide.read(Rect(0, 60, 40, 40))
     path.unlink()
     with pytest.raises(ImageError, match="file is gone"):
-        scan.read(Rect(0, 60, 40, 40))
+        slide.read(Rect(0, 60, 40, 40))
 
 
 def test_few_strips_and_tiles_are_remembered(
     tmp_path: Path, picture: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan = scan_of(write(tmp_path / "a.tif", picture, FORMS["strips"]))
+    slide = slide_of(write(tmp_path / "a.tif", picture, FORMS["strips"]))
     wanted = rects()
-    before = list(scan.read_all(wanted))
+    before = list(slide.read_all(wanted))
     monkeypatch.setattr(tiff_windows, "_MEMO_BYTES", 1)
-    for one, other in zip(before, scan.read_all(wanted), strict=True):
+    for one, other in zip(before, slide.read_all(wanted), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -137,27 +137,27 @@ def test_done_until_the_file_or_its_scale_changes(tmp_path: Path, image_file: Pa
     done = result_of(image_file, "a.png")
     ref = done.ref
     with Journal.open(tmp_path / "j.sqlite", {}) as journal:
-        assert not journal.is_done(ref)
+        assert journal.state_of(ref) == "new"
         journal.add(done)
-        assert journal.is_done(ref)
-        assert journal.is_done(replace(ref, specimen="another", wbc_10e9_per_l=1.0))
-        assert not journal.is_done(replace(ref, um_per_px=0.2))
-        assert not journal.is_done(replace(ref, slide="another"))
+        assert journal.state_of(ref) == "done"
+        assert journal.state_of(replace(ref, specimen="another", wbc_10e9_per_l=1.0)) == "done"
+        assert journal.state_of(replace(ref, um_per_px=0.2)) == "changed"
+        assert journal.state_of(replace(ref, slide="another")) == "changed"
         os.utime(image_file, ns=(0, 12345))
-        assert journal.standing(ref) == "changed"  # its content is not known
+        assert journal.state_of(ref) == "changed"  # its content is not known
 
         key_before = key_of(ref)
         image_file.write_bytes(b"changed while it was analysed")
         assert with_content(key_before, ref).sha256 == ""
         journal.add(done, with_content(key_before, ref))
-        assert not journal.is_done(ref)
+        assert journal.state_of(ref) == "changed"
 
         journal.add(ImageResult(ref, "failed", "unreadable"))
-        assert journal.standing(ref) == "failed"
+        assert journal.state_of(ref) == "failed"
         journal.add(ImageResult(ref, "excluded", "out of focus"))
-        assert journal.is_done(ref)
+        assert journal.state_of(ref) == "done"
         image_file.unlink()
-        assert not journal.is_done(ref)
+        assert journal.state_of(ref) == "changed"
 
 
 def test_content_decides_where_path_size_or_time_differ(tmp_path: Path, image_file: Path) -> None:
@@ -168,14 +168,54 @@ def test_content_decides_where_path_size_or_time_differ(tmp_path: Path, image_fi
     with Journal.open(tmp_path / "j.sqlite", {}) as journal:
         journal.add(done, with_content(key_of(ref), ref))
         os.utime(image_file, ns=(0, 12345))
-        assert journal.is_done(ref)
+        assert journal.state_of(ref) == "done"
         image_file.rename(moved)
-        assert journal.is_done(replace(ref, path=moved))
-        assert not journal.is_done(ref)  # gone
+        assert journal.state_of(replace(ref, path=moved)) == "done"
+        assert journal.state_of(ref) == "changed"  # gone
         moved.write_bytes(b"Pixels")  # as long as before
         os.utime(moved, ns=(0, 12345))
-        assert journal.standing(replace(ref, path=moved)) == "changed"
+        assert journal.state_of(replace(ref, path=moved)) == "changed"
         assert journal.has(ref)
+
+
+def test_asking_for_the_state_writes_nothing_and_a_refreshed_key_spares_the_content(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = result_of(image_file, "a.png")
+    ref = done.ref
+    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
+        journal.add(done, with_content(key_of(ref), ref))
+        os.utime(image_file, ns=(0, 12345))
+        before = list(journal.rows())
+        assert journal.state_of(ref) == "done"
+        assert list(journal.rows()) == before
+        journal.refresh_key(ref)
+        (kept,) = journal.rows()
+        assert kept[2] == key_of(ref).state != before[0][2]
+        monkeypatch.setattr("cellcount.store.file_key._digest", None)  # any call would fail
+        assert journal.state_of(ref) == "done"
+        journal.refresh_key(ref)
+
+
+def test_no_key_is_refreshed_of_a_file_that_changed_or_failed(
+    tmp_path: Path, image_file: Path
+) -> None:
+    done = result_of(image_file, "a.png")
+    ref = done.ref
+    with Journal.open(tmp_path / "j.sqlite", {}) as journal:
+        journal.refresh_key(ref)  # not known at all
+        journal.add(done, with_content(key_of(ref), ref))
+        before = list(journal.rows())
+        image_file.write_bytes(b"other pixels")
+        journal.refresh_key(ref)
+        assert list(journal.rows()) == before
+        assert journal.state_of(ref) == "changed"
+        journal.add(ImageResult(ref, "failed", "unreadable"))
+        before = list(journal.rows())
+        os.utime(image_file, ns=(0, 12345))
+        journal.refresh_key(ref)
+        assert list(journal.rows()) == before
+        assert journal.state_of(ref) == "failed"
 
 
 def test_two_files_that_swap_their_names_are_both_done_again(tmp_path: Path) -> None:
@@ -188,11 +228,11 @@ def test_two_files_that_swap_their_names_are_both_done_again(tmp_path: Path) -> 
             done = result_of(path, name)
             refs.append(done.ref)
             journal.add(done, with_content(key_of(done.ref), done.ref))
-        assert [journal.standing(ref) for ref in refs] == ["done", "done"]
+        assert [journal.state_of(ref) for ref in refs] == ["done", "done"]
         (tmp_path / "a").rename(tmp_path / "c")
         (tmp_path / "b").rename(tmp_path / "a")
         (tmp_path / "c").rename(tmp_path / "b")
-        assert [journal.standing(ref) for ref in refs] == ["changed", "changed"]
+        assert [journal.state_of(ref) for ref in refs] == ["changed", "changed"]
 
 
 def test_other_settings_start_beside_the_earlier_ones_and_are_named(
@@ -211,14 +251,14 @@ def test_other_settings_start_beside_the_earlier_ones_and_are_named(
             "new: null -> 1",
             'weights.blood: "abc" -> "def"',
         )
-        assert journal.standing(done.ref) == "new"
+        assert journal.state_of(done.ref) == "new"
         assert journal.get_value("scale:s") is None
         journal.add(replace(done, reason="by the other settings"))
     with Journal.reopen(path) as journal:
         assert journal.settings["min_score"] == 0.6
         assert [r.reason for r in journal.results()] == ["by the other settings"]
     with Journal.open(path, FINGERPRINT) as journal:
-        assert journal.is_done(done.ref)
+        assert journal.state_of(done.ref) == "done"
         assert [r.reason for r in journal.results()] == [""]
         assert journal.values("scale:") == {"s": 1.5}
     with Journal.open(path, asked, fresh=True) as journal:
@@ -265,7 +305,7 @@ def test_rows_go_from_journal_to_journal(tmp_path: Path, image_file: Path) -> No
         for actual, expected in zip(two.results(), reversed(results), strict=True):
             assert_same(actual, expected)
         os.utime(image_file, ns=(0, 12345))
-        assert two.is_done(results[0].ref)  # its key came along
+        assert two.state_of(results[0].ref) == "done"  # its key came along
 
 
 def test_threads_may_add_at_once(tmp_path: Path, image_file: Path) -> None:
@@ -276,7 +316,7 @@ def test_threads_may_add_at_once(tmp_path: Path, image_file: Path) -> None:
         added = [pool.submit(journal.add, result_of(image_file, f"{n:03}")) for n in range(60)]
         for n in range(20):
             journal.set_value(f"v{n}", n)
-            journal.standing(result_of(image_file, f"{n:03}").ref)
+            journal.refresh_key(result_of(image_file, f"{n:03}").ref)
         for future in added:
             future.result()
         assert len(list(journal.results())) == 60

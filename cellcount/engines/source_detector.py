@@ -1,0 +1,31 @@
+"""Detection on any image: the one call that chooses between the two ways to detect.
+
+Shapes: none.
+"""
+
+from __future__ import annotations
+
+from cellcount.engines.field_detector import FieldDetector, Found
+from cellcount.engines.slide_detector import Tell, detect_on_slide
+from cellcount.images.source import Source
+
+
+def detect(
+    detector: FieldDetector, source: Source, factor: float, tell: Tell = lambda share: None
+) -> Found:
+    """Everything above the card's score floor on an image, in original pixels.
+
+    Args:
+        detector: the model on fields.
+        source: the image; one that is held whole is resized whole, any other tile by tile.
+        factor: original pixels times this are the model's pixels.
+        tell: called before every window of a whole slide with the share that is done; ends the
+            work by raising.
+
+    Raises:
+        ImageError: it cannot be read.
+        DeviceMemoryError: memory is short even for a single tile of the smallest size.
+    """
+    if source.picture is not None:
+        return detector.detect(source.picture.pixels, factor)
+    return detect_on_slide(detector, source, factor, source.gains(), tell=tell)
