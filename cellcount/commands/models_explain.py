@@ -44,7 +44,7 @@ def models_explain(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     and the like as they were given to analyze, so that the cell has the same number.
     """
     from cellcount.explain.explain import explain
-    from cellcount.explain.picture import write_gaze
+    from cellcount.explain.picture import write_attention
     from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
     names = ("detector", "engine", "device", "precision", "um_per_px", "refine_steps", "plugins")
@@ -52,5 +52,5 @@ def models_explain(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     inputs = (str(options["image"]),)
     request = AnalyzeRequest(inputs, settings, OutputSettings(options["out"]))
     explained = explain(request, options["cell"])
-    write_gaze(options["out"], explained.pixels, explained.gaze, explained.title)
+    write_attention(options["out"], explained.pixels, explained.trace, explained.title)
     click.echo(f"{explained.title}\nwrote {options['out']}")

@@ -101,7 +101,7 @@ def refine(
     return refined
 
 
-def look_again(
+def refine_detections(
     module: AttentionRefinement,
     field: RegionMaps,
     found: RegionDetections,
@@ -148,7 +148,7 @@ def placed_boxes(
     return [b[((b[:, 2:] - b[:, :2]) >= 1).all(dim=1)] for b in placed]
 
 
-def second_look_losses(
+def refinement_losses(
     module: AttentionRefinement,
     field: RegionMaps,
     boxes: list[Tensor],

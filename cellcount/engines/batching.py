@@ -42,9 +42,9 @@ class BatchedEngine:
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
 
     @property
-    def second_look(self) -> AttentionRefinement | None:
+    def refinement(self) -> AttentionRefinement | None:
         """The module that looks again, None where the model has none."""
-        return self._model.parts().second_look
+        return self._model.parts().refinement
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """One ``Detections`` per tile; tiles of equal padded shape share batches of fixed size.

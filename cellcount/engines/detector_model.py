@@ -18,11 +18,11 @@ from cellcount.models.weights import check_state
 
 
 class Parts(NamedTuple):
-    """Backbone with pyramid, all that makes the first look, and what makes the second if any."""
+    """Backbone with pyramid, the heads on it, and attention refinement where the model has it."""
 
     trunk: nn.Module
-    first_look: tuple[nn.Module, ...]
-    second_look: AttentionRefinement | None
+    heads: tuple[nn.Module, ...]
+    refinement: AttentionRefinement | None
 
 
 class Detector(nn.Module, ABC):
@@ -82,7 +82,7 @@ class Detector(nn.Module, ABC):
 
     def freeze_first_look(self) -> None:
         """Proposals and region heads learn nothing from now on."""
-        for part in self.parts().first_look:
+        for part in self.parts().heads:
             part.requires_grad_(requires_grad=False)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's own form

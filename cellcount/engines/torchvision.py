@@ -30,8 +30,8 @@ from cellcount.engines.attention_refinement import (
     Describe,
     RegionDetections,
     RegionMaps,
-    look_again,
-    second_look_losses,
+    refine_detections,
+    refinement_losses,
     with_steps,
 )
 from cellcount.engines.base import EngineOptions
@@ -246,7 +246,7 @@ class FasterRCNN(Detector):
         losses, placed = region_losses(heads, maps, proposals, shapes, targets)
         if self.refinement is not None:
             field = RegionMaps(list(maps.values()), self.trunk.strides, shapes)
-            losses |= second_look_losses(
+            losses |= refinement_losses(
                 self.refinement,
                 field,
                 placed,
@@ -289,7 +289,7 @@ class FasterRCNN(Detector):
         if self.refinement is None:
             return found
         heads = cast(RoIHeads, self.roi_heads)
-        seen = look_again(
+        seen = refine_detections(
             self.refinement,
             RegionMaps(list(maps.values()), self.trunk.strides, [shape]),
             RegionDetections(found["boxes"], found["scores"], found["labels"]),

@@ -20,7 +20,7 @@ from cellcount.core.tiles import Tile
 from cellcount.engines.batching import BatchedEngine
 from cellcount.engines.field_detector import FieldDetector, cut
 from cellcount.errors import CellcountError, UsageError
-from cellcount.explain.picture import Gaze
+from cellcount.explain.picture import AttentionTrace
 from cellcount.models.attention import AttentionRefinement, Refined
 
 _SAME_CELL = 0.9  # clipping and rounding to 0.01 px leave less than this of a tiny cell alone
@@ -33,14 +33,14 @@ class _Seen(NamedTuple):
     refined: Refined
 
 
-def second_look_of(detector: FieldDetector) -> AttentionRefinement:
+def refinement_of(detector: FieldDetector) -> AttentionRefinement:
     """The module that looks again.
 
     Raises:
         UsageError: the model has none.
     """
     engine = detector.engine
-    module = engine.second_look if isinstance(engine, BatchedEngine) else None
+    module = engine.refinement if isinstance(engine, BatchedEngine) else None
     if module is None:
         raise UsageError(
             f"{engine.card.name!r} looks at every cell once, so there is no second look to "
@@ -50,12 +50,12 @@ def second_look_of(detector: FieldDetector) -> AttentionRefinement:
     return module
 
 
-def gaze_at(
+def attention_at(
     detector: FieldDetector,
     pixels: NDArray[np.uint8],
     factor: float,
     box_xyxy: NDArray[np.float32],
-) -> Gaze:
+) -> AttentionTrace:
     """Where the model looked for the cell with this box, as it is found on this image.
 
     Args:
@@ -68,7 +68,7 @@ def gaze_at(
         UsageError: the model has no second look.
         CellcountError: the cell was not looked at again.
     """
-    module = second_look_of(detector)
+    module = refinement_of(detector)
     field, tiles = detector.tiles_of(pixels, factor)
     height, width = field.shape[:2]
     back = np.array([pixels.shape[1] / width, pixels.shape[0] / height])
@@ -90,16 +90,16 @@ def gaze_at(
         raise CellcountError(
             "the model did not look at this cell again: its first score was too low to be worth it"
         )
-    return _gaze(*found, back, module)
+    return _trace(*found, back, module)
 
 
-def _gaze(
+def _trace(
     seen: _Seen,
     region: int,
     tile: Tile,
     back: NDArray[np.float64],
     module: AttentionRefinement,
-) -> Gaze:
+) -> AttentionTrace:
     """One region's looks, in pixels of the image."""
     start, refined = seen
     boxes = np.concatenate(
@@ -111,7 +111,7 @@ def _gaze(
     places = _array(refined.centres[region])
     sizes = [_pitch(places[:, axis]) * back[axis] for axis in (0, 1)]
     on_image = (places + np.array([tile.x, tile.y])) * back
-    return Gaze(boxes, _array(refined.weights[:, region]), on_image, (sizes[0], sizes[1]))
+    return AttentionTrace(boxes, _array(refined.weights[:, region]), on_image, (sizes[0], sizes[1]))
 
 
 def _shows(tile: Tile, centre_xy: NDArray[np.floating[Any]]) -> bool:

@@ -12,8 +12,8 @@ from cellcount.analysis.load import load_whole
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.errors import ImageError, UsageError
-from cellcount.explain.attention_maps import gaze_at, second_look_of
-from cellcount.explain.picture import Gaze
+from cellcount.explain.attention_maps import attention_at, refinement_of
+from cellcount.explain.picture import AttentionTrace
 from cellcount.settings import AnalyzeRequest
 
 
@@ -23,12 +23,12 @@ class Explained:
 
     Attributes:
         pixels: the whole image, (H, W, 3).
-        gaze: of the cell.
+        trace: of the cell.
         title: the cell in words.
     """
 
     pixels: NDArray[np.uint8]
-    gaze: Gaze
+    trace: AttentionTrace
     title: str
 
 
@@ -41,7 +41,7 @@ def explain(request: AnalyzeRequest, cell: int) -> Explained:
         CellcountError: the cell was not looked at again.
     """
     job = Job(request)
-    second_look_of(job.detector)
+    refinement_of(job.detector)
     refs = job.plan.refs
     if len(refs) != 1:
         raise UsageError(
@@ -62,8 +62,8 @@ def explain(request: AnalyzeRequest, cell: int) -> Explained:
             "the column cell of cells.csv"
         )
     box = detections.boxes_xyxy[cell - 1]
-    gaze = gaze_at(job.detector, loaded.picture.pixels, result.scale_factor or 1.0, box)
+    trace = attention_at(job.detector, loaded.picture.pixels, result.scale_factor or 1.0, box)
     name = job.card.classes[int(detections.labels[cell - 1])].name
     score = float(detections.scores[cell - 1])
     title = f"cell {cell} of {refs[0].image}: {name}, score {score:.2f}"
-    return Explained(loaded.picture.pixels, gaze, title)
+    return Explained(loaded.picture.pixels, trace, title)

@@ -40,7 +40,7 @@ _BEFORE, _AFTER = Look((20, 20, 24), WHITE, rectangle), Look((200, 30, 110), WHI
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Gaze:
+class AttentionTrace:
     """Where a model looked for one cell.
 
     Attributes:
@@ -72,23 +72,23 @@ class Gaze:
         return f"moved {way:.1f} px, area {growth:+.0%}"
 
 
-def draw_gaze(pixels: NDArray[np.uint8], gaze: Gaze, title: str) -> Image.Image:
+def draw_attention(pixels: NDArray[np.uint8], trace: AttentionTrace, title: str) -> Image.Image:
     """The panels on one page, with a legend below.
 
     Args:
         pixels: the whole image, (H, W, 3).
-        gaze: of one cell.
+        trace: of one cell.
         title: which cell of which image.
     """
-    crop = _crop_of(gaze, pixels.shape[1], pixels.shape[0])
-    looks = len(gaze.weights)
-    panels = [_panel(pixels, crop, gaze, (0, looks), None)]
+    crop = _crop_of(trace, pixels.shape[1], pixels.shape[0])
+    looks = len(trace.weights)
+    panels = [_panel(pixels, crop, trace, (0, looks), None)]
     captions = [f"before and after: {looks} look{'s' if looks > 1 else ''}"]
-    brightest = float(gaze.weights.mean(axis=1).max())
+    brightest = float(trace.weights.mean(axis=1).max())
     for look in range(looks):
-        seen = gaze.weights[look].mean(axis=0) / max(brightest, 1e-12)
-        panels.append(_panel(pixels, crop, gaze, (look, look + 1), seen))
-        captions.append(f"look {look + 1}: {gaze.moved(look)}")
+        seen = trace.weights[look].mean(axis=0) / max(brightest, 1e-12)
+        panels.append(_panel(pixels, crop, trace, (look, look + 1), seen))
+        captions.append(f"look {look + 1}: {trace.moved(look)}")
     sheet = _sheet(panels, captions)
     entries = [
         Entry("box before", _BEFORE, dashed=True),
@@ -103,22 +103,24 @@ def draw_gaze(pixels: NDArray[np.uint8], gaze: Gaze, title: str) -> Image.Image:
     return page
 
 
-def write_gaze(path: Path, pixels: NDArray[np.uint8], gaze: Gaze, title: str) -> None:
+def write_attention(
+    path: Path, pixels: NDArray[np.uint8], trace: AttentionTrace, title: str
+) -> None:
     """Write the picture as PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    page = draw_gaze(pixels, gaze, title)
+    page = draw_attention(pixels, trace, title)
     with atomic_write(path) as file:
         page.save(file, "PNG")
 
 
-def _crop_of(gaze: Gaze, width: int, height: int) -> tuple[int, int, int, int]:
+def _crop_of(trace: AttentionTrace, width: int, height: int) -> tuple[int, int, int, int]:
     """The part of the image that holds all places and boxes."""
-    half = np.array(gaze.place_px) / 2
-    low = np.minimum(gaze.places_xy.min(0) - half, gaze.boxes_xyxy[:, :2].min(0) - 2)
-    high = np.maximum(gaze.places_xy.max(0) + half, gaze.boxes_xyxy[:, 2:].max(0) + 2)
+    half = np.array(trace.place_px) / 2
+    low = np.minimum(trace.places_xy.min(0) - half, trace.boxes_xyxy[:, :2].min(0) - 2)
+    high = np.maximum(trace.places_xy.max(0) + half, trace.boxes_xyxy[:, 2:].max(0) + 2)
     limits = np.array([width, height])
     start = np.clip(np.floor(low), 0, limits - 1).astype(int)
     end = np.maximum(np.clip(np.ceil(high), 0, limits).astype(int), start + 1)
@@ -128,7 +130,7 @@ def _crop_of(gaze: Gaze, width: int, height: int) -> tuple[int, int, int, int]:
 def _panel(
     pixels: NDArray[np.uint8],
     crop: tuple[int, int, int, int],
-    gaze: Gaze,
+    trace: AttentionTrace,
     steps: tuple[int, int],
     seen: NDArray[np.float64] | None,
 ) -> Image.Image:
@@ -139,8 +141,8 @@ def _panel(
     view = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
     view = view.resize(size, Image.Resampling.BICUBIC)
     if seen is not None:
-        view = _lit(view.convert("L").convert("RGB"), crop, zoom, gaze, seen)
-    before, after = (gaze.boxes_xyxy[step] for step in steps)
+        view = _lit(view.convert("L").convert("RGB"), crop, zoom, trace, seen)
+    before, after = (trace.boxes_xyxy[step] for step in steps)
     for box_xyxy, look, dash in ((after, _AFTER, 0.0), (before, _BEFORE, 16.0)):
         left, top, right, bottom = ((box_xyxy - np.array([x0, y0, x0, y0])) * zoom).tolist()
         _outline(view, (left, top, right, bottom), look, dash)
@@ -151,15 +153,15 @@ def _lit(
     view: Image.Image,
     crop: tuple[int, int, int, int],
     zoom: float,
-    gaze: Gaze,
+    trace: AttentionTrace,
     seen: NDArray[np.float64],
 ) -> Image.Image:
     """The view with each place in yellow, as strong as it was seen."""
     mask = Image.new("L", view.size)
     draw = ImageDraw.Draw(mask)
-    half = np.array(gaze.place_px) / 2
+    half = np.array(trace.place_px) / 2
     corner = np.array(crop[:2])
-    for place, share in zip(gaze.places_xy, seen, strict=True):
+    for place, share in zip(trace.places_xy, seen, strict=True):
         start, end = (place - half - corner) * zoom, (place + half - corner) * zoom
         box = [*np.round(start).tolist(), *(np.round(end) - 1).tolist()]
         if box[2] >= box[0] and box[3] >= box[1]:

@@ -30,7 +30,7 @@ Pixels = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
 #: Mean optical density from which a pixel counts as stained when dyes are measured.
-STAINED_DENSITY = 0.06
+DYED_DENSITY = 0.06
 #: Less of a field stained tells nothing of its dyes.
 LEAST_STAINED_PERCENT = 1.0
 #: More of a field stained is haze, uneven light or a heap of cells: what is glass is not known.
@@ -41,7 +41,7 @@ LEAST_ANGLE_DEG = 8.0
 LARGEST_GAIN = 2.0
 
 _EXTREME_PERCENT, _STRONG_PERCENT = 1.0, 99.0
-_FADES_FROM = 0.02  # mean density at which the change begins; it is whole at STAINED_DENSITY
+_FADES_FROM = 0.02  # mean density at which the change begins; it is whole at DYED_DENSITY
 _DARKEST_GLASS = 60.0
 _SAMPLES_PER_SIDE = 256
 _PARTS, _PART_PERCENT, _LEAST_LIGHT = 3, 97.0, 0.8
@@ -91,7 +91,7 @@ def measure_dyes(pixels: Pixels) -> Dyes | None:
     if glass.min() < _DARKEST_GLASS or not _is_evenly_lit(grid, glass):
         return None
     density = np.log10((glass + 1) / (grid.reshape(-1, 3) + 1.0)).clip(min=0)  # (N, 3)
-    stained = density[density.mean(axis=1) > STAINED_DENSITY]  # (S, 3)
+    stained = density[density.mean(axis=1) > DYED_DENSITY]  # (S, 3)
     share = 100 * len(stained) / len(density)
     if len(stained) < 3 or not LEAST_STAINED_PERCENT <= share <= MOST_STAINED_PERCENT:
         return None
@@ -183,7 +183,7 @@ def _changed(pixels: Pixels, change: Values) -> Pixels:
         strip = pixels[top : top + rows]
         density = np.stack([density_of[c][strip[..., c]] for c in range(3)], axis=-1)
         mean = density.mean(axis=-1, keepdims=True)
-        weight = np.clip((mean - _FADES_FROM) / (STAINED_DENSITY - _FADES_FROM), 0, 1)
+        weight = np.clip((mean - _FADES_FROM) / (DYED_DENSITY - _FADES_FROM), 0, 1)
         density += weight * (density @ difference)
         light = (glass + 1) * np.power(np.float32(10), -density) - 1
         out[top : top + rows] = np.clip(light + 0.5, 0, 255).astype(np.uint8)

@@ -11,19 +11,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WHITE = 235.0
+GLASS_WHITE = 235.0
 _PERCENTILE = 95.0
 _LOWEST_GAIN, _HIGHEST_GAIN = 0.75, 3.0
 _SAMPLES_PER_SIDE = 256
 
 
 def white_balance_gains(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Gain per channel (3,) that brings the background of ``pixels`` to ``WHITE``.
+    """Gain per channel (3,) that brings the background of ``pixels`` to ``GLASS_WHITE``.
 
     A regular grid of at most 256 x 256 pixels is looked at, so the cost does not grow with the
     image. Gains are bounded: a black image is not stretched into noise.
     """
-    gains = WHITE / np.maximum(glass_level(pixels), 1.0)
+    gains = GLASS_WHITE / np.maximum(glass_level(pixels), 1.0)
     return np.clip(gains, _LOWEST_GAIN, _HIGHEST_GAIN).astype(np.float32)
 
 

@@ -35,7 +35,7 @@ from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
 from cellcount.images.scale import sample_evenly
 from cellcount.images.tiff_windows import Rect, read_windows, window_header
-from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
+from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
 from cellcount.images.windows import Part
 
 #: Pixels of a window that is read at a time, as far as ``max_pixels`` allows them.
@@ -187,7 +187,7 @@ def _spread(length: int, side: int) -> list[int]:
 def _is_stained(spot: NDArray[np.uint8], gains: NDArray[np.float32]) -> bool:
     """Whether more than noise of it is clearly darker than the slide's glass."""
     balanced = apply_gains(spot, gains).astype(np.float32)
-    density = np.log10((WHITE + 1) / (balanced + 1)).mean(axis=2)
+    density = np.log10((GLASS_WHITE + 1) / (balanced + 1)).mean(axis=2)
     return bool((density > STAINED_DENSITY).mean() >= _STAINED_SHARE)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellcount.images.white_balance import WHITE
+from cellcount.images.white_balance import GLASS_WHITE
 
 Interpolation = Literal["bilinear", "bicubic"]
 _FILTERS = {
@@ -102,7 +102,7 @@ def surroundings(
 def _cut(pixels: NDArray[np.uint8], left: int, top: int, extent: int) -> NDArray[np.uint8]:
     """A square of whole pixels, white where the picture ends."""
     height, width = pixels.shape[:2]
-    canvas = np.full((extent, extent, 3), round(WHITE), np.uint8)
+    canvas = np.full((extent, extent, 3), round(GLASS_WHITE), np.uint8)
     x0, x1 = max(left, 0), min(left + extent, width)
     y0, y1 = max(top, 0), min(top + extent, height)
     if x0 < x1 and y0 < y1:

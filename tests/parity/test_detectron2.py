@@ -237,7 +237,7 @@ def test_a_step_that_runs_away_has_no_finite_loss(
     """The training loop leaves such a step out; it does not end the training."""
     for model in pair_of(golden):
         with torch.no_grad():
-            next(model.parts().first_look[0].parameters()).fill_(torch.nan)
+            next(model.parts().heads[0].parameters()).fill_(torch.nan)
         losses = model.train().losses(stacked(rendered[0][30:32]), rendered[1][30:32])
         assert not torch.stack(list(losses.values())).sum().isfinite()
 

@@ -66,8 +66,8 @@ class Detectron2Detector(Detector):
     def parts(self) -> Parts:
         """The parts that can be frozen or watched."""
         heads = self.rcnn.roi_heads
-        first_look = (self.rcnn.proposal_generator, heads.box_head, heads.box_predictor)
-        return Parts(self.rcnn.backbone, first_look, heads.refinement)
+        first = (self.rcnn.proposal_generator, heads.box_head, heads.box_predictor)
+        return Parts(self.rcnn.backbone, first, heads.refinement)
 
     def learn_by_rewards(self) -> None:
         """From now on the second look learns from rewards."""

@@ -20,9 +20,9 @@ from cellcount.engines.attention_refinement import (
     Describe,
     RegionDetections,
     RegionMaps,
-    look_again,
     placed_boxes,
-    second_look_losses,
+    refine_detections,
+    refinement_losses,
 )
 from cellcount.engines.detectron2.api import (
     BACKBONE_REGISTRY,
@@ -208,7 +208,7 @@ class CellCountROIHeads(StandardROIHeads):
         boxes = torch.cat(self.box_predictor.predict_boxes((logits, deltas), sampled))
         shapes = [r.image_size for r in sampled]
         counts = [len(r) for r in sampled]
-        return losses | second_look_losses(
+        return losses | refinement_losses(
             self.refinement,
             RegionMaps(list(maps.values()), self.strides, shapes),
             placed_boxes(boxes.reshape(len(boxes), -1, 4), logits[:, :-1], counts, shapes),
@@ -233,7 +233,7 @@ class CellCountROIHeads(StandardROIHeads):
         found = found[found.pred_boxes.nonempty(_LEAST_SIDE_PX)][: predictor.test_topk_per_image]
         if self.refinement is None:
             return found
-        seen = look_again(
+        seen = refine_detections(
             self.refinement,
             RegionMaps(list(maps.values()), self.strides, [shape]),
             RegionDetections(found.pred_boxes.tensor, found.scores, found.pred_classes + 1),

@@ -73,7 +73,7 @@ class Flagged:
 
 
 @dataclass
-class Survey:
+class ReportSelection:
     """What is worth showing of the results added so far.
 
     Attributes:
@@ -175,25 +175,25 @@ class Pictures:
 
 def make_pictures(
     results: Iterable[ImageResult],
-    survey: Survey,
+    selection: ReportSelection,
     classes: Sequence[CellClass],
     types: Sequence[CellClass],
     max_pixels: int,
 ) -> Pictures:
-    """Read the images that hold what the survey chose, each once, and cut and draw.
+    """Read the images that hold what was selected, each once, and cut and draw.
 
     Args:
-        results: of the run, as the survey saw them.
-        survey: what to show.
+        results: of the run, that was selected from.
+        selection: what to show.
         classes: of the detector.
         types: of the classifier; none where none ran.
         max_pixels: largest image that is read.
     """
     crops: dict[str, list[int]] = {}
-    for shown in survey.least_sure().values():
+    for shown in selection.least_sure().values():
         for cell in shown:
             crops.setdefault(cell.image, []).append(cell.cell)
-    fields = {one.image for one in survey.fields()}
+    fields = {one.image for one in selection.fields()}
     made, left = Pictures(), _FIELDS_BYTES
     for result in results:
         image = result.ref.image

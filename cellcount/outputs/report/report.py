@@ -20,8 +20,8 @@ from cellcount.files.html import write_page
 from cellcount.outputs.report.cell_pictures import (
     Flagged,
     Pictures,
+    ReportSelection,
     ShownCell,
-    Survey,
     make_pictures,
 )
 from cellcount.outputs.report.differential_tables import (
@@ -81,7 +81,7 @@ def write_report(path: Path, results: Results, source: ReportSource) -> None:
     """
     counting, types = source.counting, source.types
     names = [*types, CellClass(UNCLASSIFIED, UNCLASSIFIED, UNCLASSIFIED)] if types else []
-    survey = Survey(len(names) or len(counting.classes), typed=bool(types))
+    survey = ReportSelection(len(names) or len(counting.classes), typed=bool(types))
     units = roll_up(_surveyed(results, survey, counting))
     pictures = make_pictures(results(), survey, counting.classes, types, source.max_pixels)
     run = units.pop()
@@ -115,7 +115,9 @@ def write_report(path: Path, results: Results, source: ReportSource) -> None:
     write_page(path, _TEMPLATE, values)
 
 
-def _surveyed(results: Results, survey: Survey, counting: Counting) -> Iterator[FieldCounts]:
+def _surveyed(
+    results: Results, survey: ReportSelection, counting: Counting
+) -> Iterator[FieldCounts]:
     """The counts of each field, while the survey looks on."""
     ids = [t.id for t in counting.assessable]
     for result in results():
@@ -167,7 +169,7 @@ def _lead(found: Differential, done: int, fields: int) -> str:
     return f"{text}; {found.total:,} {of} in the denominator."
 
 
-def _warnings(source: ReportSource, survey: Survey, run: Differential) -> list[str]:
+def _warnings(source: ReportSource, survey: ReportSelection, run: Differential) -> list[str]:
     """What nobody may miss."""
     said = [advice.text for advice in run.advice if advice.id == "forced"]
     if source.densest_field and survey.densest > source.densest_field:
@@ -180,7 +182,7 @@ def _warnings(source: ReportSource, survey: Survey, run: Differential) -> list[s
 
 
 def _summary(
-    source: ReportSource, survey: Survey, run: Unit, units: Sequence[Unit]
+    source: ReportSource, survey: ReportSelection, run: Unit, units: Sequence[Unit]
 ) -> list[tuple[str, str]]:
     """The run in a few lines."""
     statuses = Counter(one.status for one in run.fields)
@@ -255,7 +257,7 @@ def _overview(
 
 
 def _gallery(
-    survey: Survey,
+    survey: ReportSelection,
     pictures: Pictures,
     names: Sequence[CellClass],
     types: Sequence[CellClass],
@@ -302,7 +304,7 @@ def _status_words(one: Flagged) -> str:
     return "caution" if one.status == "done" else one.status
 
 
-def _flagged(survey: Survey, pictures: Pictures) -> list[dict[str, str]]:
+def _flagged(survey: ReportSelection, pictures: Pictures) -> list[dict[str, str]]:
     return [
         {
             "image": one.image,
@@ -314,7 +316,7 @@ def _flagged(survey: Survey, pictures: Pictures) -> list[dict[str, str]]:
     ]
 
 
-def _fields(run: Unit, survey: Survey, counting: Counting) -> dict[str, Any]:
+def _fields(run: Unit, survey: ReportSelection, counting: Counting) -> dict[str, Any]:
     """A line per field with its counts; nothing in place of 0 where it was not analysed."""
     reasons = {one.image: one.reason for one in survey.flagged}
     rows = []

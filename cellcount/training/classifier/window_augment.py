@@ -17,7 +17,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
-from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
+from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
 from cellcount.training.augment import (
     ColourSettings,
     camera_transform,
@@ -182,7 +182,7 @@ def _sampled(
     canvas: Tensor, theta: Tensor, size: tuple[int, int], *, reflect: bool = False
 ) -> Tensor:
     """The window that ``theta`` describes; outside the canvas its mirror image, or white."""
-    image = canvas[None].float() - WHITE
+    image = canvas[None].float() - GLASS_WHITE
     density = float(theta[:, :2].norm(dim=0).max()) * canvas.shape[-1] / min(size)
     if density > _POOLED_ABOVE:
         image = functional.avg_pool2d(image, round(density), ceil_mode=True)
@@ -191,7 +191,7 @@ def _sampled(
     window = functional.grid_sample(
         image, grid, mode="bilinear", padding_mode=padding, align_corners=False
     )
-    return (window[0] + WHITE + 0.5).clamp_(0, 255).to(torch.uint8)
+    return (window[0] + GLASS_WHITE + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
 def _coarsened(window: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellcount.images.white_balance import WHITE, apply_gains, white_balance_gains
+from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
 
 
 def smear(background: tuple[int, int, int], shape: tuple[int, int] = (300, 400)) -> np.ndarray:
@@ -20,9 +20,11 @@ def smear(background: tuple[int, int, int], shape: tuple[int, int] = (300, 400))
 def test_the_background_becomes_white(background: tuple[int, int, int]) -> None:
     pixels = smear(background)
     gains = white_balance_gains(pixels)
-    np.testing.assert_allclose(gains, np.clip(WHITE / np.array(background), 0.75, 3), rtol=1e-6)
+    np.testing.assert_allclose(
+        gains, np.clip(GLASS_WHITE / np.array(background), 0.75, 3), rtol=1e-6
+    )
     balanced = apply_gains(pixels, gains)
-    np.testing.assert_allclose(balanced[0, -1], WHITE, atol=1)
+    np.testing.assert_allclose(balanced[0, -1], GLASS_WHITE, atol=1)
     assert balanced.dtype == np.uint8
 
 
@@ -54,5 +56,5 @@ def test_the_brightest_twentieth_is_numpys_to_the_last_bit(shape: tuple[int, int
         pixels = rng.integers(0, highest, (*shape, 3)).astype(np.uint8)
         step_y, step_x = (max(1, side // 256) for side in shape)
         bright = np.percentile(pixels[::step_y, ::step_x].reshape(-1, 3), 95.0, axis=0)
-        expected = np.clip(WHITE / np.maximum(bright, 1.0), 0.75, 3.0).astype(np.float32)
+        expected = np.clip(GLASS_WHITE / np.maximum(bright, 1.0), 0.75, 3.0).astype(np.float32)
         np.testing.assert_array_equal(white_balance_gains(pixels), expected)

@@ -19,7 +19,7 @@ from cellcount.differential.figures import Rules, TypeRows
 from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import field_counts
 from cellcount.outputs.columns import SLIDES_COLUMNS
-from cellcount.outputs.report.cell_pictures import Survey, make_pictures
+from cellcount.outputs.report.cell_pictures import ReportSelection, make_pictures
 from cellcount.outputs.report.differential_tables import differential_tables
 from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.report.report import ReportSource, write_report
@@ -192,7 +192,7 @@ def test_nothing_at_all(tmp_path: Path, results: list[ImageResult]) -> None:
 
 def test_least_sure_cells_come_first(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    survey = Survey(3, typed=True)
+    survey = ReportSelection(3, typed=True)
     every: dict[int, list[tuple[float, str, int]]] = {0: [], 1: [], 2: []}
     for number in range(20):
         probs = rng.uniform(0.3, 1, 40).astype(np.float32).tolist()
@@ -206,7 +206,7 @@ def test_least_sure_cells_come_first(tmp_path: Path) -> None:
 
 
 def test_every_reason_is_drawn_before_any_twice(tmp_path: Path) -> None:
-    survey = Survey(1, typed=False)
+    survey = ReportSelection(1, typed=False)
     for number in range(50):
         why = f"focus 0.{number} is below the profile's 0.5" if number < 49 else "rare"
         survey.add(result(tmp_path, f"a/{number:02}", (), typed=False, reason=why))
@@ -217,7 +217,7 @@ def test_every_reason_is_drawn_before_any_twice(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changed_is_no_picture(tmp_path: Path, results: list[ImageResult]) -> None:
-    survey = Survey(3, typed=True)
+    survey = ReportSelection(3, typed=True)
     for one in results:
         survey.add(one)
     made = make_pictures(results, survey, WBC, TYPES, 10**6)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cellcount.images.white_balance import WHITE
+from cellcount.images.white_balance import GLASS_WHITE
 from cellcount.images.windows import window
 from cellcount.training.augment import ColourSettings
 from cellcount.training.classifier.window_augment import CROP_AUGMENTS, CropAugment, CropTransform
@@ -25,7 +25,7 @@ STILL = CropAugment(
 
 def canvas(side: int = 64) -> Tensor:
     """A dark rectangle, 16 px wide and 8 px high, in the middle of empty glass."""
-    pixels = torch.full((3, side, side), WHITE).to(torch.uint8)
+    pixels = torch.full((3, side, side), GLASS_WHITE).to(torch.uint8)
     middle = side // 2
     pixels[:, middle - 4 : middle + 4, middle - 8 : middle + 8] = 40
     return pixels
@@ -115,7 +115,7 @@ def test_outside_the_canvas_is_white_or_a_mirror() -> None:
     small = torch.full((3, 40, 40), 90, dtype=torch.uint8)
     away = dataclasses.replace(STILL, scale_core=(0.5, 0.5))
     white = CropTransform(away, (40, 40), white_balance=False)(small, SIDE)
-    assert (white[:, 0] == round(WHITE)).all()
+    assert (white[:, 0] == round(GLASS_WHITE)).all()
     mirrored = CropTransform(dataclasses.replace(away, reflect=1.0), (40, 40), white_balance=False)
     assert (mirrored(small, SIDE) == 90).all()
 

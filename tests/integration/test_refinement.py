@@ -16,8 +16,8 @@ from cellcount.datasets.classes import BLOOD_CLASSES
 from cellcount.datasets.writers import write_coco
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.explain.attention_maps import gaze_at
-from cellcount.explain.picture import Gaze, draw_gaze
+from cellcount.explain.attention_maps import attention_at
+from cellcount.explain.picture import AttentionTrace, draw_attention
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]
@@ -123,16 +123,16 @@ def test_the_boxes_drawn_are_those_of_the_tables(
     for cell in cells:
         sides = ("x_min_px", "y_min_px", "x_max_px", "y_max_px")
         box = np.array([float(cell[side]) for side in sides], np.float32)
-        gaze = gaze_at(detector, pixels, factor, box)
-        ends = np.clip(gaze.boxes_xyxy[-1], 0, [160, 120, 160, 120])
+        trace = attention_at(detector, pixels, factor, box)
+        ends = np.clip(trace.boxes_xyxy[-1], 0, [160, 120, 160, 120])
         assert ends == pytest.approx(box, abs=0.02)
-        assert np.abs(gaze.boxes_xyxy[1:] - gaze.boxes_xyxy[:-1]).max(axis=1).min() > 1e-3
-        np.testing.assert_allclose(gaze.weights.sum(axis=2), 1, atol=1e-5)
+        assert np.abs(trace.boxes_xyxy[1:] - trace.boxes_xyxy[:-1]).max(axis=1).min() > 1e-3
+        np.testing.assert_allclose(trace.weights.sum(axis=2), 1, atol=1e-5)
         # The window is half as large again as the box that it was put around.
-        start = gaze.boxes_xyxy[0]
+        start = trace.boxes_xyxy[0]
         middle = (start[:2] + start[2:]) / 2
-        assert gaze.places_xy.mean(axis=0) == pytest.approx(middle, abs=0.01)
-        width = gaze.place_px[0] * 6
+        assert trace.places_xy.mean(axis=0) == pytest.approx(middle, abs=0.01)
+        width = trace.place_px[0] * 6
         assert width == pytest.approx(1.5 * (start[2] - start[0]), rel=0.01)
 
 
@@ -144,7 +144,7 @@ def test_large_fields_are_looked_at_tile_by_tile(looking_weights: Path, rendered
     sure = found.boxes_xyxy[found.scores > 0.5]
     assert len(sure) > 8
     for box in sure:
-        end = np.clip(gaze_at(detector, pixels, 1.0, box).boxes_xyxy[-1], 0, [640, 120] * 2)
+        end = np.clip(attention_at(detector, pixels, 1.0, box).boxes_xyxy[-1], 0, [640, 120] * 2)
         assert end == pytest.approx(box, abs=1.0)
 
 
@@ -170,7 +170,7 @@ def test_what_was_looked_at_is_yellow_and_what_was_not_is_grey() -> None:
     weights = np.zeros((1, 2, 16))
     weights[0, :, 5] = 1  # the place around (25, 25)
     boxes = np.array([[12.0, 12, 48, 48], [14, 14, 46, 46]])
-    page = draw_gaze(pixels, Gaze(boxes, weights, places, (10, 10)), "a cell")
+    page = draw_attention(pixels, AttentionTrace(boxes, weights, places, (10, 10)), "a cell")
     zoom, left = 380 / 40, 8 + 380 + 8
     at = {
         place: page.getpixel(
