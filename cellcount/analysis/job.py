@@ -27,14 +27,13 @@ from cellcount.analysis.pending import pending_of
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.progress import Progress
 from cellcount.analysis.ray import Analyzed, WorkerSpec, check_ray, run_ray
-from cellcount.analysis.review_summary import Reviewed
 from cellcount.analysis.run_outputs import Telling, Written
+from cellcount.analysis.run_results import RunResults
 from cellcount.analysis.shard_record import ShardFacts
 from cellcount.analysis.slide_scales import SlideScales
 from cellcount.analysis.stopping import image_in_hand_first
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, ImageResult
-from cellcount.differential.field_quality import judged
 from cellcount.differential.profile import profile_text
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
@@ -150,10 +149,10 @@ class Job:
 
         pipeline = Pipeline(self.detector, settings, scales, self.typer, within)
         pending = pending_of(self.refs, journal, scales, watcher.note)
-        drawings = self._drawings(journal, watcher.note)
+        drawings, results = self._drawings(journal, watcher.note), self._results(journal)
 
         def tell(result: ImageResult) -> None:
-            told = self._judged(result)
+            told = results.counted(result)
             watcher.advance(told)
             tally.count(told)
 
@@ -163,8 +162,8 @@ class Job:
             def keep() -> None:
                 journal.add(result, loaded.file_key)
                 if drawings is not None:
-                    stored = next(journal.results([loaded.ref]))  # with what was reviewed before
-                    drawings.work(loaded, self._judged(stored))()
+                    stored = next(results.of([loaded.ref]))  # with what was reviewed before
+                    drawings.work(loaded, stored)()
 
             tell(result)
             return keep
@@ -193,17 +192,16 @@ class Job:
             self._clock.lap("analyze")
         return pending
 
-    def _judged(self, result: ImageResult) -> ImageResult:
-        """The result by the profile's thresholds of quality, which the journal does not know."""
-        return judged(result, self.counting.profile.quality)
+    def _results(self, journal: Journal) -> RunResults:
+        return RunResults(journal, self.counting.profile)
 
     def _drawings(self, journal: Journal, note: Callable[[str], None]) -> Drawings | None:
         """The annotated pictures, None where none are wanted."""
         if self.request.output.annotated is None:
             return None
         telling = self._telling()
-        stored = map(self._judged, journal.results(self.refs)) if journal.has_reviews else ()
-        return Drawings(telling.reviewed_by(Reviewed.of(stored)), note)
+        reviewed = self._results(journal).reviews(self.refs)
+        return Drawings(telling.reviewed_by(reviewed), note)
 
     def _draw_missing(
         self,
@@ -219,7 +217,7 @@ class Job:
         fresh = {ref.image for ref in analyzed}
         earlier = [ref for ref in self.refs if ref.image not in fresh]
         missing = []
-        for result in map(self._judged, journal.results(earlier)):
+        for result in self._results(journal).of(earlier):
             if result.status == "excluded":
                 drawings.remove(result)  # drawn by another profile's thresholds
             elif drawings.is_drawn(result) and not drawings.exists(result):
@@ -228,7 +226,7 @@ class Job:
             return
         read = partial(load, max_pixels=self.request.analyze.max_pixels)
         # In the order of the plan, as ``missing`` is.
-        results = map(self._judged, journal.results(missing))
+        results = self._results(journal).of(missing)
 
         def use(loaded: Loaded) -> Work:
             result = next(results)

@@ -15,9 +15,9 @@ from cellcount.analysis.counting_setup import fields_of
 from cellcount.analysis.exports import Names, Results, write_exports
 from cellcount.analysis.outcome import Totals
 from cellcount.analysis.review_summary import Reviewed, reviewed_source
+from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
-from cellcount.differential.field_quality import judged
 from cellcount.outputs.coco_export import write_coco
 from cellcount.outputs.report.report import ReportSource, write_report
 from cellcount.outputs.review_tables import history_path, write_history
@@ -49,10 +49,6 @@ class Telling:
     names: Names
     source: ReportSource
 
-    def judged(self, result: ImageResult) -> ImageResult:
-        """The result by the profile's thresholds of quality, which the journal does not know."""
-        return judged(result, self.source.counting.profile.quality)
-
     def reviewed_by(self, reviewed: Reviewed | None) -> Telling:
         """With the types that only reviewers gave."""
         return replace(self, source=reviewed_source(self.source, reviewed))
@@ -61,8 +57,8 @@ class Telling:
         """The results as outputs tell them, but with the classifier's own types."""
 
         def stream() -> Iterator[ImageResult]:
-            stored = journal.results(self.names.ordered(refs))
-            return map(self.names.result, map(self.judged, stored))
+            stored = RunResults(journal, self.source.counting.profile)
+            return map(self.names.result, stored.of(self.names.ordered(refs)))
 
         return stream
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cellcount.analysis.exports import Names, Results
 from cellcount.analysis.run_outputs import Telling
+from cellcount.analysis.run_results import RunResults
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
@@ -38,8 +39,8 @@ class StoredResults:
 
     def unnamed(self, refs: list[ImageRef]) -> Iterator[ImageResult]:
         """Results of some images under their own names."""
-        stored = map(self.telling.judged, self.journal.results(refs))
-        return map(self._found, stored)
+        stored = RunResults(self.journal, self.run.source.counting.profile)
+        return map(self._found, stored.of(refs))
 
     def _found(self, result: ImageResult) -> ImageResult:
         return replace(result, ref=self.run.found(result.ref))

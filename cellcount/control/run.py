@@ -25,13 +25,13 @@ from cellcount.analysis.load import load
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.progress import Progress
 from cellcount.analysis.reviewer_types import Vocabulary
+from cellcount.analysis.run_results import counted
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.control.control_log import append_to_log, check_sound, read_control_log
 from cellcount.control.drift import Row, Watched, counts_text, drift_text, runs_needed, watch
 from cellcount.control.known_cells import KnownCell, locate, read_known_cells
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
-from cellcount.differential.field_quality import judged
 from cellcount.differential.limits import share_limits
 from cellcount.errors import CellcountError, UsageError
 from cellcount.outputs.columns import Value
@@ -164,7 +164,7 @@ def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Progr
     watcher.start("Counting", len(job.refs))
     for ref in job.refs:
         result = pipeline.analyze(load(ref, settings.max_pixels))
-        result = judged(result, counting.profile.quality)
+        result = counted(result, counting.profile)
         watcher.advance(result)
         _add(sums, result, known.get(ref.image, ()), job, words)
     if not sums.done:

@@ -1,0 +1,44 @@
+"""Results of a run as they count: fields that the profile excludes are without cells.
+
+The journal keeps what was seen of each image; which fields are good enough to be counted is the
+profile's matter and may change without a new analysis. Both meet here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cellcount.analysis.review_summary import Reviewed
+from cellcount.core.records import ImageRef, ImageResult
+from cellcount.differential.field_quality import judged
+from cellcount.differential.profile import Profile
+from cellcount.store.journal import Journal
+
+
+def counted(result: ImageResult, profile: Profile) -> ImageResult:
+    """Return a result just analysed as it counts: with the profile's cautions, or excluded."""
+    return judged(result, profile.quality)
+
+
+class RunResults:
+    """The results in a journal, as they count by a profile.
+
+    Args:
+        journal: knows what was seen of each image.
+        profile: knows which fields count.
+    """
+
+    def __init__(self, journal: Journal, profile: Profile) -> None:
+        self._journal, self._profile = journal, profile
+
+    def of(self, refs: Iterable[ImageRef]) -> Iterator[ImageResult]:
+        """Stream the results of some images in path order; images without one are left out."""
+        return (self.counted(result) for result in self._journal.results(refs))
+
+    def counted(self, result: ImageResult) -> ImageResult:
+        """Return a result just analysed as it counts, before the journal has it."""
+        return counted(result, self._profile)
+
+    def reviews(self, refs: Iterable[ImageRef]) -> Reviewed | None:
+        """Sum up what reviewers said of some images; None where nothing was reviewed."""
+        return Reviewed.of(self.of(refs)) if self._journal.has_reviews else None
