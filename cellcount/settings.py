@@ -20,6 +20,7 @@ EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
 RunnerName = Literal["local", "ray"]
 StainFor = Literal["all", "detector", "classifier"]
+Separator = Literal[",", ";"]
 
 DEFAULT_DETECTOR = "blood"
 AUTO_CLASSIFIER = "auto"
@@ -119,6 +120,19 @@ def _check_um_per_px(um_per_px: float | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How tables are written as CSV.
+
+    Attributes:
+        separator: of the columns.
+        bom: begin with a byte-order mark, for spreadsheets that look for it.
+    """
+
+    separator: Separator = ","
+    bom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSettings:
     """Where the results go and in which form; never changes a number.
 
@@ -148,9 +162,14 @@ class OutputSettings:
     geojson: Path | None = None
     yolo: Path | None = None
     voc: Path | None = None
-    csv_separator: Literal[",", ";"] = ","
+    csv_separator: Separator = ","
     csv_bom: bool = False
     pseudonymize: Path | None = None
+
+    @property
+    def csv(self) -> CsvForm:
+        """How the tables are written as CSV."""
+        return CsvForm(self.csv_separator, self.csv_bom)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -301,9 +320,14 @@ class ClassifyRequest:
     batch_size: int = 0
     max_pixels: int = DEFAULT_MAX_PIXELS
     workers: int = 0
-    csv_separator: Literal[",", ";"] = ","
+    csv_separator: Separator = ","
     csv_bom: bool = False
     plugins: Path | None = None
+
+    @property
+    def csv(self) -> CsvForm:
+        """How the table is written as CSV."""
+        return CsvForm(self.csv_separator, self.csv_bom)
 
     def __post_init__(self) -> None:
         if self.classifier == NO_CLASSIFIER:

@@ -30,6 +30,7 @@ from cellcount.engines.crop_classifier import prepare_picture
 from cellcount.files.atomic import check_writable
 from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM
+from cellcount.outputs.run_content import Labels
 from cellcount.outputs.tables import write_picture_types
 from cellcount.settings import ClassifyRequest
 
@@ -67,7 +68,7 @@ class ClassifyJob:
         """
         out, refs = self.request.out, self.plan.refs
         check_writable(out)
-        totals = Totals.empty((), self.loaded.types)
+        totals = Totals.empty(Labels((), self.loaded.types))
         started = time.perf_counter()
 
         def told() -> Iterator[ImageResult]:
@@ -77,8 +78,7 @@ class ClassifyJob:
                 yield result
 
         watcher.start("Typing", len(refs))
-        form = self.request.csv_separator
-        write_picture_types(out, told(), self.loaded.types, form, bom=self.request.csv_bom)
+        write_picture_types(out, told(), self.loaded.types, self.request.csv)
         seconds = time.perf_counter() - started
         return Outcome(len(refs), totals, (out,), seconds, analyzed_now=len(refs))
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cellcount import __version__
 from cellcount.analysis.loaded_models import LoadedClassifier
-from cellcount.core.records import CellClass, ImageResult
+from cellcount.core.records import CellClass
 from cellcount.differential.confusion import check_confusion, confusion_of_card, read_confusion
+from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import Profile, load_profile
-from cellcount.differential.rollup import FieldCounts, field_counts
 from cellcount.differential.rows import SmearKind
 from cellcount.errors import UsageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import Card
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
-from cellcount.outputs.slides import Counting
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 
 _DEFAULT = "peripheral-blood"
@@ -58,12 +57,6 @@ def counting_of(
     )
     models = _models(card, sha256, classifier)
     return Counting(profile, types, card.classes, rules, models)
-
-
-def fields_of(results: Iterable[ImageResult], counting: Counting) -> Iterator[FieldCounts]:
-    """What each field of a run contributes, one result in memory at a time."""
-    ids = [t.id for t in counting.assessable]
-    return (field_counts(result, len(counting.classes), ids) for result in results)
 
 
 def profile_facts(counting: Counting) -> dict[str, Any]:

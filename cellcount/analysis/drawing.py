@@ -6,16 +6,15 @@ on the scan itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from cellcount.analysis.load import Loaded
 from cellcount.analysis.local import Work
-from cellcount.analysis.run_outputs import Telling
-from cellcount.core.cells import with_reviews
-from cellcount.core.records import ImageResult
-from cellcount.outputs.image_exports import write_geojson
+from cellcount.analysis.run_outputs import RunOutputs
+from cellcount.core.records import ImageRef, ImageResult
+from cellcount.outputs.geojson_export import write_geojson
 from cellcount.outputs.pictures.annotate import annotated_path, mirrored_path, write_annotated
 
 
@@ -23,22 +22,22 @@ class Drawings:
     """The pictures that a run draws; it has a folder for them.
 
     Args:
-        telling: says where they lie, and what images and types are called.
+        outputs: says where they lie, and what images and types are called.
         note: called with a line for the person who waits.
     """
 
-    def __init__(self, telling: Telling, note: Callable[[str], None]) -> None:
-        self._telling, self._note = telling, note
+    def __init__(self, outputs: RunOutputs, note: Callable[[str], None]) -> None:
+        self._outputs, self._note = outputs, note
 
     @property
     def _folder(self) -> Path:
-        folder = self._telling.output.annotated
+        folder = self._outputs.files.settings.annotated
         assert folder is not None, "a run without pictures draws none"
         return folder
 
     def _paths(self, result: ImageResult) -> tuple[Path, Path]:
         """Where the picture of an image would lie, and its GeoJSON where it is a scan."""
-        name = self._telling.names.image(result.ref.image)
+        name = self._outputs.names.image(result.ref.image)
         return annotated_path(self._folder, name), mirrored_path(self._folder, name, ".geojson")
 
     def exists(self, result: ImageResult) -> bool:
@@ -52,13 +51,22 @@ class Drawings:
 
     def is_drawn(self, result: ImageResult) -> bool:
         """Failed images have no picture; ``flagged`` are done images with a caution."""
-        wanted = self._telling.output.annotate == "all" or bool(result.reason)
+        wanted = self._outputs.files.settings.annotate == "all" or bool(result.reason)
         return result.status == "done" and wanted
+
+    def missing(self, results: Iterable[ImageResult]) -> list[ImageRef]:
+        """List the images without their picture; that of an excluded one is removed."""
+        missing = []
+        for result in results:
+            if result.status == "excluded":
+                self.remove(result)  # drawn by another profile's thresholds
+            elif self.is_drawn(result) and not self.exists(result):
+                missing.append(result.ref)
+        return missing
 
     def work(self, loaded: Loaded, result: ImageResult) -> Work:
         """The work of drawing one image, or of removing its picture where none is wanted."""
-        source = self._telling.source
-        final = with_reviews(result, [t.id for t in source.types])
+        final, labels = self._outputs.final(result), self._outputs.facts.labels
         if loaded.source is None or not self.is_drawn(result):
             # Drawn from an earlier result, perhaps: no picture may contradict the tables.
             return partial(self.remove, result)
@@ -69,21 +77,20 @@ class Drawings:
             self._paths(result)[0],
             loaded.picture,
             final.cells,
-            source.counting.classes,
+            labels.classes,
             self._title(result),
-            source.types,
+            labels.types,
         )
 
     def _write_geojson(self, result: ImageResult) -> None:
         picture, geojson = self._paths(result)
-        source, named = self._telling.source, self._telling.names.result(result)
-        counting = source.counting
-        write_geojson(self._folder, [named], counting.classes, source.types, counting.label)
+        named = self._outputs.names.result(result)
+        write_geojson(self._folder, self._outputs.content(lambda: iter([named])))
         picture.unlink(missing_ok=True)
         self._note(f"{named.ref.image} is too large to draw: {geojson} has its cells, for QuPath")
 
     def _title(self, result: ImageResult) -> str:
         """What a picture is called; one of a forced profile says so, as every output does."""
-        counting = self._telling.source.counting
-        name = self._telling.names.image(result.ref.image)
+        counting = self._outputs.facts.counting
+        name = self._outputs.names.image(result.ref.image)
         return f"{name}, {counting.label}" if counting.rules.forced else name

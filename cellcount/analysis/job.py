@@ -15,34 +15,34 @@ from typing import Any
 
 from cellcount.analysis.counting_setup import counting_of, profile_facts
 from cellcount.analysis.drawing import Drawings
-from cellcount.analysis.exports import Names, check_forms
 from cellcount.analysis.fingerprint import fingerprint, thresholds_of
+from cellcount.analysis.image_sink import ImageSink
 from cellcount.analysis.inputs import plan_of
 from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.loaded_models import Models
 from cellcount.analysis.local import Work, default_workers, run_local
 from cellcount.analysis.outcome import Outcome, RunTally, TooManyFailuresError, library_versions
-from cellcount.analysis.output_files import check_outputs, files_of, tables_of
+from cellcount.analysis.output_files import OutputFiles
 from cellcount.analysis.pending import pending_of
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.progress import Progress
-from cellcount.analysis.ray import Analyzed, WorkerSpec, check_ray, run_ray
-from cellcount.analysis.run_outputs import Telling, Written
-from cellcount.analysis.run_results import RunResults
+from cellcount.analysis.ray import WorkerSpec, check_ray, run_ray
+from cellcount.analysis.run_outputs import RunOutputs, Written
 from cellcount.analysis.shard_record import ShardFacts
 from cellcount.analysis.slide_scales import SlideScales
 from cellcount.analysis.stopping import image_in_hand_first
 from cellcount.analysis.stored_run import StoredRun
-from cellcount.core.records import CellClass, ImageRef, ImageResult
+from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.profile import profile_text
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.outputs.pictures.annotate import prepare_folder
-from cellcount.outputs.report.report import ReportSource
-from cellcount.outputs.run_record import RunRecord, run_manifest_path, write_run_manifest
+from cellcount.outputs.pseudonyms import OutputNames
+from cellcount.outputs.run_content import RunFacts
+from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import AnalyzeRequest
-from cellcount.store.journal import Journal, journal_path
+from cellcount.store.journal import Journal
 
 
 @dataclass
@@ -74,11 +74,12 @@ class Job:
         if request.run.runner == "ray":
             check_ray()
         output, settings = request.output, request.analyze
-        check_forms(tables_of(output))
-        self.names = Names(output, files_of(output))
+        files = OutputFiles(output)
+        files.check_forms()
+        names = OutputNames(output.pseudonymize, files.every(), files.folders)
         self.plan: Plan = plan_of(
             request.inputs,
-            files_of(output),
+            files.every(),
             um_per_px=settings.um_per_px,
             annotated=output.annotated,
             slide_from=request.slide_from,
@@ -96,6 +97,7 @@ class Job:
             self.classifier,
             wanted=shard is not None or output.slides is not None or output.report is not None,
         )
+        self.outputs = RunOutputs(files, names, self._facts())
         self._clock.lap("prepare")
 
     @property
@@ -103,7 +105,7 @@ class Job:
         """The types that cells are given, none where no classifier runs."""
         return () if self.classifier is None else self.classifier.types
 
-    def run(self, watcher: Progress) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         """Analyses what is not done yet, then writes every output.
 
         Raises:
@@ -111,14 +113,14 @@ class Job:
             JournalError: an earlier run of this output had other settings, or is still at it.
         """
         output, shard = self.request.output, str(self.request.run.shard or "")
-        check_outputs(output)
-        self.names.keep(self.plan.refs, self.request.slide_from or "")
+        self.outputs.files.check()
+        self.outputs.names.keep(self.plan.refs, self.request.slide_from or "")
         typing = None if self.classifier is None else self.classifier.facts()
         own = fingerprint(self.request.analyze, self.detector, self.weights_sha256, typing)
-        path, fresh = journal_path(output.out), self.request.run.fresh
+        path, fresh = self.outputs.files.journal, self.request.run.fresh
         with (
             Journal.open(path, own, fresh=fresh, shard=shard) as journal,
-            claimed(tables_of(output)),
+            claimed(self.outputs.files.tables),
         ):
             self._keep_run(journal)
             if output.annotated is not None:
@@ -127,8 +129,8 @@ class Job:
             interrupted, gave_up = None, False
             try:
                 with image_in_hand_first() as stopping:
-                    pending = self._analyze(journal, watcher, tally, stopping.check)
-                    self._draw_missing(journal, pending, watcher, stopping.check)
+                    pending = self._analyze(journal, progress, tally, stopping.check)
+                    self._draw_missing(journal, pending, progress, stopping.check)
             except KeyboardInterrupt as signal:
                 interrupted = signal
             except TooManyFailuresError:
@@ -137,103 +139,63 @@ class Job:
             return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
 
     def _analyze(
-        self, journal: Journal, watcher: Progress, tally: RunTally, stop: Callable[[], None]
+        self, journal: Journal, progress: Progress, tally: RunTally, stop: Callable[[], None]
     ) -> list[ImageRef]:
-        """Analyses the images without a result that stands; returns those that are drawn, too."""
-        settings, total = self.request.analyze, len(self.refs)
+        """Analyse the images without a result that stands; return those that are drawn, too."""
+        settings, run, total = self.request.analyze, self.request.run, len(self.refs)
         scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
-
-        def within(share: float) -> None:
-            stop()
-            watcher.within(share)
-
-        pipeline = Pipeline(self.detector, settings, scales, self.typer, within)
-        pending = pending_of(self.refs, journal, scales, watcher.note)
-        drawings, results = self._drawings(journal, watcher.note), self._results(journal)
-
-        def tell(result: ImageResult) -> None:
-            told = results.counted(result)
-            watcher.advance(told)
-            tally.count(told)
-
-        def use(loaded: Loaded) -> Work:
-            result = pipeline.analyze(loaded)
-
-            def keep() -> None:
-                journal.add(result, loaded.file_key)
-                if drawings is not None:
-                    stored = next(results.of([loaded.ref]))  # with what was reviewed before
-                    drawings.work(loaded, stored)()
-
-            tell(result)
-            return keep
-
-        def take(analyzed: Analyzed) -> None:
-            for name, value in analyzed.values.items():
-                journal.set_value(name, value)
-            journal.add(analyzed.result, analyzed.file_key)
-            if drawings is not None:
-                drawings.remove(analyzed.result)  # drawn anew when all are there
-            tell(analyzed.result)
-
-        def check() -> None:
-            tally.check()
-            stop()
-
-        watcher.start("Counting", total, total - len(pending))
-        read, run = partial(load, max_pixels=settings.max_pixels), self.request.run
+        pending = pending_of(self.refs, journal, scales, progress.note)
+        drawings = self._drawings(journal, progress)
+        results = self.outputs.results_in(journal)
+        sink = ImageSink(journal, results, drawings, progress, tally, stop)
+        progress.start("Counting", total, total - len(pending))
         try:
             if run.runner == "ray":
-                order = WorkerSpec(settings, self.plan.refs, scales.known(), self._loaded.hashes)
-                run_ray(pending, order, take, run, check)
+                spec = WorkerSpec(settings, self.plan.refs, scales.known(), self._loaded.hashes)
+                run_ray(pending, spec, sink.received, run, sink.check)
                 return []
-            run_local(pending, read, use, workers=run.workers, check=check)
+            pipeline = Pipeline(self.detector, settings, scales, self.typer, sink.within)
+
+            def use(loaded: Loaded) -> Work:
+                return sink.analyzed(loaded, pipeline.analyze(loaded))
+
+            read = partial(load, max_pixels=settings.max_pixels)
+            run_local(pending, read, use, workers=run.workers, check=sink.check)
         finally:
             self._clock.lap("analyze")
         return pending
 
-    def _results(self, journal: Journal) -> RunResults:
-        return RunResults(journal, self.counting.profile)
-
-    def _drawings(self, journal: Journal, note: Callable[[str], None]) -> Drawings | None:
+    def _drawings(self, journal: Journal, progress: Progress) -> Drawings | None:
         """The annotated pictures, None where none are wanted."""
         if self.request.output.annotated is None:
             return None
-        telling = self._telling()
-        reviewed = self._results(journal).reviews(self.refs)
-        return Drawings(telling.reviewed_by(reviewed), note)
+        reviewed = self.outputs.results_in(journal).reviews(self.refs)
+        return Drawings(self.outputs.reviewed_by(reviewed), progress.note)
 
     def _draw_missing(
         self,
         journal: Journal,
         analyzed: list[ImageRef],
-        watcher: Progress,
+        progress: Progress,
         stop: Callable[[], None],
     ) -> None:
-        """Pictures of images analysed earlier, where they are asked for only now."""
-        drawings = self._drawings(journal, watcher.note)
+        """Draw images analysed earlier, where their pictures are asked for only now."""
+        drawings = self._drawings(journal, progress)
         if drawings is None:
             return
-        fresh = {ref.image for ref in analyzed}
-        earlier = [ref for ref in self.refs if ref.image not in fresh]
-        missing = []
-        for result in self._results(journal).of(earlier):
-            if result.status == "excluded":
-                drawings.remove(result)  # drawn by another profile's thresholds
-            elif drawings.is_drawn(result) and not drawings.exists(result):
-                missing.append(result.ref)
+        fresh, stored = {ref.image for ref in analyzed}, self.outputs.results_in(journal)
+        missing = drawings.missing(stored.of(r for r in self.refs if r.image not in fresh))
         if not missing:
             return
-        read = partial(load, max_pixels=self.request.analyze.max_pixels)
-        # In the order of the plan, as ``missing`` is.
-        results = self._results(journal).of(missing)
+        results = stored.of(missing)  # in the order of the plan, as ``missing`` is
 
         def use(loaded: Loaded) -> Work:
             result = next(results)
-            watcher.advance(result)
+            progress.advance(result)
             return drawings.work(loaded, result)
 
-        watcher.start("Drawing", len(missing))
+        progress.start("Drawing", len(missing))
+        read = partial(load, max_pixels=self.request.analyze.max_pixels)
         run_local(missing, read, use, workers=self.request.run.workers, check=stop)
 
     def _write(
@@ -244,27 +206,25 @@ class Job:
         gave_up: bool,
         interrupted: KeyboardInterrupt | None,
     ) -> Outcome:
-        telling = self._telling()
-        written = telling.write(journal, telling.results(journal, self.refs))
-        tables, totals, output = written.tables, written.totals, telling.output
+        files = self.outputs.files
+        written = self.outputs.write(journal, self.outputs.results(journal, self.refs))
         self._clock.lap("write")
-        record_path = run_manifest_path(output.out)
         outcome = Outcome(
             images=len(self.refs),
-            totals=totals,
-            written=(*tables, *output.folders, record_path),
+            totals=written.totals,
+            written=(*written.tables, *files.folders, files.record),
             seconds=self._clock.stages.get("analyze", 0.0),
             analyzed_now=tally.images,
             gave_up=gave_up,
             interrupted=interrupted,
         )
-        write_run_manifest(record_path, self._record(outcome, written, tally))
+        write_run_manifest(files.record, self._record(outcome, written, tally))
         return outcome
 
-    def _telling(self) -> Telling:
+    def _facts(self) -> RunFacts:
         """What outputs tell of this job besides its results."""
         settings = self.request.analyze
-        source = ReportSource(
+        return RunFacts(
             counting=self.counting,
             types=self.types,
             images=len(self.refs),
@@ -274,21 +234,20 @@ class Job:
             settings=settings.fingerprint_fields(),
             max_pixels=settings.max_pixels,
         )
-        return Telling(self.request.output, self.names, source)
 
     def _keep_run(self, journal: Journal) -> None:
         """Enters what a review and a merge need to write the outputs again."""
-        telling, request = self._telling(), self.request
+        request, facts = self.request, self.outputs.facts
         profile = profile_text(request.differential.profile or self.counting.profile.name)
-        StoredRun(telling.output, telling.source, self.refs, Path.cwd(), profile).keep(journal)
+        StoredRun(request.output, facts, self.refs, Path.cwd(), profile).keep(journal)
         if request.run.shard is not None:
-            facts = ShardFacts.of(self.plan, request.inputs, library_versions(), self._models())
-            facts.keep(journal)
+            shard = ShardFacts.of(self.plan, request.inputs, library_versions(), self._models())
+            shard.keep(journal)
 
     def _record(self, outcome: Outcome, written: Written, tally: RunTally) -> RunRecord:
         totals, settings = outcome.totals, self.request.run
         models = self._models()
-        models["settings"] = self.names.settings(models["settings"]) | {
+        models["settings"] = self.outputs.names.settings(models["settings"]) | {
             "workers": settings.workers or default_workers(),
             "max_failure_rate": settings.max_failure_rate,
             "shard": None if settings.shard is None else str(settings.shard),
@@ -297,8 +256,8 @@ class Job:
             versions=library_versions(),
             **models,
             profile=profile_facts(self.counting),
-            inputs=self.names.inputs(self.request.inputs),
-            passed_over=self.names.passed_over(self.plan),
+            inputs=self.outputs.names.inputs(self.request.inputs),
+            passed_over=self.outputs.names.passed_over(self.plan),
             images=outcome.images,
             done=totals.done,
             cells=totals.cells,

@@ -14,10 +14,9 @@ from pathlib import Path
 from time import perf_counter
 
 from cellcount.analysis.counting_setup import profile_facts
-from cellcount.analysis.exports import Names, check_forms
 from cellcount.analysis.outcome import Outcome
-from cellcount.analysis.output_files import check_outputs, files_of, tables_of
-from cellcount.analysis.run_outputs import Telling, Written
+from cellcount.analysis.output_files import OutputFiles
+from cellcount.analysis.run_outputs import RunOutputs, Written
 from cellcount.analysis.shard_record import ShardFacts
 from cellcount.analysis.slide_scales import SCALE_PREFIX
 from cellcount.analysis.stored_run import StoredRun
@@ -25,7 +24,8 @@ from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
 from cellcount.files.locks import claimed
 from cellcount.images.find import PassedOver, Plan
-from cellcount.outputs.run_record import RunRecord, run_manifest_path, write_run_manifest
+from cellcount.outputs.pseudonyms import OutputNames
+from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal, Json, differences, journal_path
 from cellcount.store.reviews import StoredReview
@@ -64,8 +64,9 @@ class MergeJob:
 
     def __init__(self, shards: Sequence[str], output: OutputSettings) -> None:
         self.output = output
-        check_forms(tables_of(output))
-        self.names = Names(output, files_of(output))
+        self.files = OutputFiles(output)
+        self.files.check_forms()
+        self.names = OutputNames(output.pseudonymize, self.files.every(), self.files.folders)
         self._shards = sorted(
             map(_read, _journals(shards, output.out)), key=lambda s: (s.number, s.path)
         )
@@ -82,7 +83,7 @@ class MergeJob:
     @property
     def classes(self) -> Sequence[CellClass]:
         """Classes of the detector."""
-        return self._shards[0].run.source.counting.classes
+        return self._shards[0].run.facts.counting.classes
 
     def run(self) -> tuple[Outcome, Sequence[CellClass]]:
         """Merge the journals, then write every output.
@@ -95,30 +96,29 @@ class MergeJob:
             JournalError: a journal is in use, or the place of the merged one is taken.
         """
         started, began, output = datetime.now(UTC), perf_counter(), self.output
-        check_outputs(output)
+        self.files.check()
         first = self._shards[0]
-        source = replace(first.run.source, images=len(self._refs))
-        telling = Telling(output, self.names, source)
+        facts = replace(first.run.facts, images=len(self._refs))
+        outputs = RunOutputs(self.files, self.names, facts)
         plan = Plan(self._refs, tuple(PassedOver(Path(p), r) for p, r in first.facts.passed_over))
         self.names.keep(plan.refs, first.facts.record["settings"].get("slide_from") or "")
-        with self._merged() as journal, claimed(tables_of(output)):
-            stored = StoredRun(output, source, self._refs, Path.cwd(), first.run.profile_toml)
+        with self._merged() as journal, claimed(self.files.tables):
+            stored = StoredRun(output, facts, self._refs, Path.cwd(), first.run.profile_toml)
             stored.keep(journal)
-            written = telling.write(journal, telling.results(journal, self._refs))
-        record_path = run_manifest_path(output.out)
+            written = outputs.write(journal, outputs.results(journal, self._refs))
         outcome = Outcome(
             images=len(self._refs),
             totals=written.totals,
-            written=(*written.tables, *output.folders, record_path),
+            written=(*written.tables, *self.files.folders, self.files.record),
             seconds=perf_counter() - began,
             analyzed_now=0,
         )
-        write_run_manifest(record_path, self._record(outcome, written, started, plan))
-        return outcome, telling.reviewed_by(written.reviewed).source.types
+        write_run_manifest(self.files.record, self._record(outcome, written, started, plan))
+        return outcome, outputs.reviewed_by(written.reviewed).facts.types
 
     def _merged(self) -> Journal:
         """The journal with the results of all shards, in place of an earlier merge."""
-        path = journal_path(self.output.out)
+        path = self.files.journal
         if path.exists():
             with Journal.reopen(path) as before:
                 if before.get_value(_MERGED) is None:
@@ -159,7 +159,7 @@ class MergeJob:
         return RunRecord(
             versions=facts.versions,
             **told,
-            profile=profile_facts(self._shards[0].run.source.counting),
+            profile=profile_facts(self._shards[0].run.facts.counting),
             review=None if written.reviewed is None else written.reviewed.facts(),
             inputs=self.names.inputs(facts.inputs),
             passed_over=self.names.passed_over(plan),

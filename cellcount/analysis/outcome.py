@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from cellcount import __version__
 from cellcount.core.cells import count_by_class, count_by_type
-from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult
+from cellcount.core.records import UNCLASSIFIED, ImageResult
 from cellcount.errors import (
     EXIT_FAILURE_RATE,
     EXIT_NOTHING_DONE,
     EXIT_OK,
     EXIT_SOME_FAILED,
 )
+from cellcount.outputs.run_content import Labels
 from cellcount.outputs.run_record import NotDone
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
@@ -75,25 +76,15 @@ class Totals:
     cautions: list[NotDone] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, classes: Sequence[CellClass], types: Sequence[CellClass] = ()) -> Totals:
-        """Sums over nothing yet.
-
-        Args:
-            classes: of the detector; none where there is none.
-            types: of the classifier; likewise.
-        """
-        ids = [*(t.id for t in types), UNCLASSIFIED] if types else []
-        return cls(counts={c.id: 0 for c in classes}, types=dict.fromkeys(ids, 0))
+    def empty(cls, labels: Labels) -> Totals:
+        """Sums over nothing yet, of what cells may be called."""
+        ids = [*(t.id for t in labels.types), UNCLASSIFIED] if labels.types else []
+        return cls(counts={c.id: 0 for c in labels.classes}, types=dict.fromkeys(ids, 0))
 
     @classmethod
-    def of(
-        cls,
-        results: Iterable[ImageResult],
-        classes: Sequence[CellClass],
-        types: Sequence[CellClass] = (),
-    ) -> Totals:
+    def of(cls, results: Iterable[ImageResult], labels: Labels) -> Totals:
         """The sums over a stream of results."""
-        totals = cls.empty(classes, types)
+        totals = cls.empty(labels)
         for result in results:
             totals.add(result)
         return totals

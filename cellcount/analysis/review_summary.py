@@ -10,11 +10,11 @@ from typing import Any
 from cellcount.core.records import UNCLASSIFIED, ImageResult, ReviewerType
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import Profile
-from cellcount.outputs.report.report import ReportSource
+from cellcount.outputs.run_content import RunFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class ReviewSummary:
     """The reviews of a run that count.
 
     Attributes:
@@ -30,7 +30,7 @@ class Reviewed:
     types: frozenset[str]
 
     @classmethod
-    def of(cls, results: Iterable[ImageResult]) -> Reviewed | None:
+    def of(cls, results: Iterable[ImageResult]) -> ReviewSummary | None:
         """The sum over a run; None where nothing was reviewed."""
         said = [review for r in results if r.status == "done" for review in r.reviewed.values()]
         if not said:
@@ -53,12 +53,12 @@ class Reviewed:
         return {"cells": self.cells, "reviewers": self.reviewers, "latest": self.latest}
 
 
-def reviewed_source(source: ReportSource, reviewed: Reviewed | None) -> ReportSource:
-    """What outputs tell once cells were reviewed: with the types that only a reviewer gave."""
+def with_reviewer_types(facts: RunFacts, reviewed: ReviewSummary | None) -> RunFacts:
+    """Add the types that only a reviewer gave to what outputs tell."""
     if reviewed is None:
-        return source
-    counting = source.counting
-    known = {t.id for t in source.types} | {UNCLASSIFIED}
+        return facts
+    counting = facts.counting
+    known = {t.id for t in facts.types} | {UNCLASSIFIED}
     added = reviewer_types(counting.profile, reviewed.types - known)
     rows = (*counting.profile.rows, *counting.profile.outside)
     assessable = [
@@ -69,7 +69,7 @@ def reviewed_source(source: ReportSource, reviewed: Reviewed | None) -> ReportSo
         assessable=(*counting.assessable, *assessable),
         models=dict(counting.models) | {"review": reviewed.words},
     )
-    return replace(source, counting=extended, types=(*source.types, *added))
+    return replace(facts, counting=extended, types=(*facts.types, *added))
 
 
 def reviewer_types(profile: Profile, ids: Iterable[str]) -> tuple[ReviewerType, ...]:

@@ -11,20 +11,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cellcount.analysis.counting_setup import fields_of
-from cellcount.analysis.exports import Names, Results, write_exports
 from cellcount.analysis.outcome import Totals
-from cellcount.analysis.review_summary import Reviewed, reviewed_source
+from cellcount.analysis.output_files import OutputFiles
+from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types
 from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.outputs.coco_export import write_coco
-from cellcount.outputs.report.report import ReportSource, write_report
-from cellcount.outputs.review_tables import history_path, write_history
+from cellcount.outputs.geojson_export import write_geojson
+from cellcount.outputs.pseudonyms import OutputNames
+from cellcount.outputs.report.report import write_report
+from cellcount.outputs.review_tables import write_history
+from cellcount.outputs.run_content import Results, RunContent, RunFacts
 from cellcount.outputs.slides import write_slides
 from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.settings import OutputSettings
+from cellcount.outputs.voc_export import write_voc_annotations
+from cellcount.outputs.yolo_export import write_yolo_labels
 from cellcount.store.journal import Journal
+from cellcount.store.reviews import StoredReview
 
 
 class Written(NamedTuple):
@@ -32,40 +36,43 @@ class Written(NamedTuple):
 
     tables: list[Path]
     totals: Totals
-    reviewed: Reviewed | None
+    reviewed: ReviewSummary | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Telling:
-    """What is written, and all that outputs tell besides the results.
+class RunOutputs:
+    """The outputs of a run: where they go, and all that they tell besides the results.
 
     Attributes:
-        output: where they go and in which form.
+        files: where they go and in which form.
         names: what images are called.
-        source: how cells are counted, the types, and what the report tells.
+        facts: how cells are counted, the types, and what else outputs tell.
     """
 
-    output: OutputSettings
-    names: Names
-    source: ReportSource
+    files: OutputFiles
+    names: OutputNames
+    facts: RunFacts
 
-    def reviewed_by(self, reviewed: Reviewed | None) -> Telling:
+    def reviewed_by(self, reviewed: ReviewSummary | None) -> RunOutputs:
         """With the types that only reviewers gave."""
-        return replace(self, source=reviewed_source(self.source, reviewed))
+        return replace(self, facts=with_reviewer_types(self.facts, reviewed))
+
+    def results_in(self, journal: Journal) -> RunResults:
+        """The results in a journal, as they count."""
+        return RunResults(journal, self.facts.counting.profile)
 
     def results(self, journal: Journal, refs: tuple[ImageRef, ...]) -> Results:
         """The results as outputs tell them, but with the classifier's own types."""
+        stored = self.results_in(journal)
+        return lambda: map(self.names.result, stored.of(self.names.ordered(refs)))
 
-        def stream() -> Iterator[ImageResult]:
-            stored = RunResults(journal, self.source.counting.profile)
-            return map(self.names.result, stored.of(self.names.ordered(refs)))
+    def final(self, result: ImageResult) -> ImageResult:
+        """A result with the types that count: a reviewer's, else the classifier's."""
+        return with_reviews(result, [t.id for t in self.facts.types])
 
-        return stream
-
-    def final(self, results: Results) -> Results:
-        """The results with the types that count: a reviewer's, else the classifier's."""
-        ids = [t.id for t in self.source.types]
-        return lambda: (with_reviews(result, ids) for result in results())
+    def content(self, results: Results) -> RunContent:
+        """What forms of output are written from."""
+        return RunContent(results, self.facts.labels, self.files.settings.csv, self.facts)
 
     def write(self, journal: Journal, results: Results) -> Written:
         """Write every output that was asked for, but the annotated pictures.
@@ -77,44 +84,42 @@ class Telling:
         Raises:
             OutputError: one cannot be written; an older one is untouched.
         """
-        reviewed = Reviewed.of(results()) if journal.has_reviews else None
-        telling = self.reviewed_by(reviewed)
-        final = telling.final(results)
-        tables = telling._write_tables(results, final)
+        reviewed = ReviewSummary.of(results()) if journal.has_reviews else None
+        outputs = self.reviewed_by(reviewed)
+        own, final = (
+            outputs.content(results),
+            outputs.content(lambda: map(outputs.final, results())),
+        )
+        outputs._write_forms(own, final)
+        tables = list(self.files.tables)
         if journal.has_reviews:
-            tables.append(telling._write_reviews(journal))
-        counting, types = telling.source.counting, telling.source.types
-        return Written(tables, Totals.of(final(), counting.classes, types), reviewed)
+            tables.append(self._write_reviews(journal))
+        return Written(tables, Totals.of(final.results(), final.labels), reviewed)
 
-    def _write_tables(self, results: Results, final: Results) -> list[Path]:
-        output, counting, types = self.output, self.source.counting, self.source.types
-        classes, profile = counting.classes, counting.label
-        separator, bom = output.csv_separator, output.csv_bom
-        tables = [output.out]
-        write_counts(output.out, final(), classes, separator, types, profile, bom=bom)
-        if output.cells is not None:
-            write_cells(output.cells, results(), classes, separator, types, profile, bom=bom)
-            tables.append(output.cells)
-        if output.slides is not None:
-            fields = fields_of(final(), counting)
-            write_slides(output.slides, fields, counting, separator, bom=bom)
-            tables.append(output.slides)
-        if output.coco is not None:
-            write_coco(output.coco, results(), classes, types, profile)
-            tables.append(output.coco)
-        write_exports(output, final, classes, types, profile)
-        if output.report is not None:
-            write_report(output.report, final, self.source)
-            tables.append(output.report)
-        return tables
+    def _write_forms(self, own: RunContent, final: RunContent) -> None:
+        settings = self.files.settings
+        write_counts(settings.out, final)
+        if settings.cells is not None:
+            write_cells(settings.cells, own)
+        if settings.slides is not None:
+            write_slides(settings.slides, final)
+        if settings.coco is not None:
+            write_coco(settings.coco, own)
+        if settings.geojson is not None:
+            write_geojson(settings.geojson, final)
+        if settings.yolo is not None:
+            write_yolo_labels(settings.yolo, final)
+        if settings.voc is not None:
+            write_voc_annotations(settings.voc, final)
+        if settings.report is not None:
+            write_report(settings.report, final)
 
     def _write_reviews(self, journal: Journal) -> Path:
         """The history of reviews, beside counts.csv."""
-        path = history_path(self.output.out)
+        write_history(self.files.history, self._told(journal), self.files.settings.csv)
+        return self.files.history
+
+    def _told(self, journal: Journal) -> Iterator[StoredReview]:
         names = self.names
-        told = (
-            replace(one, image=names.image(one.image), source=names.text(one.source))
-            for one in journal.reviews()
-        )
-        write_history(path, told, self.output.csv_separator, bom=self.output.csv_bom)
-        return path
+        for one in journal.reviews():
+            yield replace(one, image=names.image(one.image), source=names.text(one.source))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cellcount.analysis.review_summary import Reviewed
+from cellcount.analysis.review_summary import ReviewSummary
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.differential.field_quality import judged
 from cellcount.differential.profile import Profile
@@ -39,6 +39,6 @@ class RunResults:
         """Return a result just analysed as it counts, before the journal has it."""
         return counted(result, self._profile)
 
-    def reviews(self, refs: Iterable[ImageRef]) -> Reviewed | None:
+    def reviews(self, refs: Iterable[ImageRef]) -> ReviewSummary | None:
         """Sum up what reviewers said of some images; None where nothing was reviewed."""
-        return Reviewed.of(self.of(refs)) if self._journal.has_reviews else None
+        return ReviewSummary.of(self.of(refs)) if self._journal.has_reviews else None

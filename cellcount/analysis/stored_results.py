@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cellcount.analysis.exports import Names, Results
-from cellcount.analysis.run_outputs import Telling
-from cellcount.analysis.run_results import RunResults
+from cellcount.analysis.output_files import OutputFiles
+from cellcount.analysis.review_summary import ReviewSummary
+from cellcount.analysis.run_outputs import RunOutputs
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
+from cellcount.outputs.pseudonyms import OutputNames
+from cellcount.outputs.run_content import Results
 from cellcount.store.journal import Journal, journal_path
 
 _JOURNAL, _MANIFEST = ".journal.sqlite", ".run.json"
@@ -25,29 +27,32 @@ class StoredResults:
     Attributes:
         journal: its results and reviews.
         run: what it wrote.
-        telling: how it is told.
+        outputs: where it is told, and how.
     """
 
     journal: Journal
     run: StoredRun
-    telling: Telling
+    outputs: RunOutputs
 
     def results(self) -> Results:
         """As outputs tell them, with reviews beside the classifier's own types."""
-        named = self.telling.results(self.journal, self.run.refs)
+        named = self.outputs.results(self.journal, self.run.refs)
         return lambda: map(self._found, named())
 
     def unnamed(self, refs: list[ImageRef]) -> Iterator[ImageResult]:
         """Results of some images under their own names."""
-        stored = RunResults(self.journal, self.run.source.counting.profile)
-        return map(self._found, stored.of(refs))
+        return map(self._found, self.outputs.results_in(self.journal).of(refs))
+
+    def reviews(self) -> ReviewSummary | None:
+        """Sum up what reviewers said; None where nothing was reviewed."""
+        return self.outputs.results_in(self.journal).reviews(self.run.refs)
 
     def _found(self, result: ImageResult) -> ImageResult:
         return replace(result, ref=self.run.found(result.ref))
 
     def by_name(self) -> dict[str, ImageRef]:
         """What outputs call an image → the image."""
-        return {self.telling.names.image(ref.image): ref for ref in self.run.refs}
+        return {self.outputs.names.image(ref.image): ref for ref in self.run.refs}
 
 
 @contextmanager
@@ -65,7 +70,8 @@ def stored_results(path: Path) -> Iterator[StoredResults]:
             raise UsageError(
                 f"the outputs have codes for names, whose key file {key} is gone; put it back"
             )
-        yield StoredResults(journal, run, Telling(run.output, Names(run.output, ()), run.source))
+        outputs = RunOutputs(OutputFiles(run.output), OutputNames(key), run.facts)
+        yield StoredResults(journal, run, outputs)
 
 
 def journal_of(path: Path) -> Path:

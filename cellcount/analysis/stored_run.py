@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from cellcount.core.records import CellClass, ImageRef
+from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import parse_profile
 from cellcount.errors import JournalError
-from cellcount.outputs.report.report import ReportSource
-from cellcount.outputs.slides import Counting
+from cellcount.outputs.run_content import RunFacts
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal
 
@@ -33,14 +33,14 @@ class StoredRun:
 
     Attributes:
         output: what it wrote, where and in which form.
-        source: what its outputs tell besides the results.
+        facts: what its outputs tell besides the results.
         refs: its images, in the order of its plan.
         folder: where relative paths of images start.
         profile_toml: the file of its profile.
     """
 
     output: OutputSettings
-    source: ReportSource
+    facts: RunFacts
     refs: tuple[ImageRef, ...]
     folder: Path
     profile_toml: str
@@ -53,26 +53,26 @@ class StoredRun:
             for f in fields(self.output)
             if (value := getattr(self.output, f.name)) is not None
         }
-        source = self.source
+        facts = self.facts
         document = {
             "form": _FORM,
             "output": output,
             "folder": str(self.folder),
             "refs": [asdict(ref) | {"path": str(ref.path)} for ref in self.refs],
             "counting": self.counting_facts(),
-            "types": [asdict(t) for t in source.types],
-            "images": source.images,
-            "densest_field": source.densest_field,
-            "notes": list(source.notes),
-            "versions": _pairs(source.versions),
-            "settings": _pairs(source.settings),
-            "max_pixels": source.max_pixels,
+            "types": [asdict(t) for t in facts.types],
+            "images": facts.images,
+            "densest_field": facts.densest_field,
+            "notes": list(facts.notes),
+            "versions": _pairs(facts.versions),
+            "settings": _pairs(facts.settings),
+            "max_pixels": facts.max_pixels,
         }
         journal.set_value(_NAME, document)
 
     def counting_facts(self) -> dict[str, Any]:
         """How cells are counted, JSON-ready."""
-        counting = self.source.counting
+        counting = self.facts.counting
         rules = asdict(counting.rules)
         if counting.rules.confusion is not None:
             rules["confusion"]["cells"] = counting.rules.confusion.cells.tolist()
@@ -124,7 +124,7 @@ def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
         rules=_rules(told["rules"]),
         models=dict(told["models"]),
     )
-    source = ReportSource(
+    facts = RunFacts(
         counting=counting,
         types=tuple(CellClass(**one) for one in stored["types"]),
         images=stored["images"],
@@ -135,7 +135,7 @@ def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
         max_pixels=stored["max_pixels"],
     )
     refs = tuple(ImageRef(**(one | {"path": Path(one["path"])})) for one in stored["refs"])
-    return StoredRun(OutputSettings(**output), source, refs, Path(stored["folder"]), toml)
+    return StoredRun(OutputSettings(**output), facts, refs, Path(stored["folder"]), toml)
 
 
 def _rules(stored: Mapping[str, Any]) -> Rules:

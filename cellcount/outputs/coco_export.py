@@ -1,53 +1,45 @@
-"""Cells for other programs: COCO today; each further form is one function of the same shape.
-
-Such a function takes ``(path, results, classes, types)``, streams, and writes atomically.
-"""
+"""All cells of a run as COCO annotations."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.files.atomic import atomic_write
+from cellcount.outputs.run_content import RunContent
 from cellcount.outputs.typed import label_values
 
 
-def write_coco(
-    path: Path,
-    results: Iterable[ImageResult],
-    classes: Sequence[CellClass],
-    types: Sequence[CellClass] = (),
-    profile: str = "",
-) -> None:
+def write_coco(path: Path, content: RunContent) -> None:
     """Write a COCO file of all images that are done, with their cells as annotations.
 
-    Ids count from 1, categories in the order of ``classes``; ``bbox`` is x, y, width, height in
+    Ids count from 1, categories in the order of the classes; ``bbox`` is x, y, width, height in
     pixels of the original image; ``score`` and ``edge`` are added to what COCO asks for, and for
     cells with a type ``attributes``, named like the columns of cells.csv.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    annotation_id = 0
+    labels, annotation_id = content.labels, 0
     # One pass over the results: annotations wait beside the output until all images are written.
     with atomic_write(path) as file, tempfile.TemporaryFile(dir=path.parent) as waiting:
-        file.write(b'{"info": ' + json.dumps(_info(profile)).encode() + b',\n"images": [')
-        done = (result for result in results if result.status == "done")
+        file.write(b'{"info": ' + json.dumps(_info(labels.profile)).encode() + b',\n"images": [')
+        done = (result for result in content.results() if result.status == "done")
         for image_id, result in enumerate(done, 1):
             _write_item(file, image_id, _image(image_id, result))
-            for annotation in _annotations(image_id, result, types):
+            for annotation in _annotations(image_id, result, labels.types):
                 annotation_id += 1
                 _write_item(waiting, annotation_id, {"id": annotation_id, **annotation})
         file.write(b'],\n"annotations": [')
         waiting.seek(0)
         shutil.copyfileobj(waiting, file)
         file.write(b'],\n"categories": [')
-        for category_id, cell_class in enumerate(classes, 1):
+        for category_id, cell_class in enumerate(labels.classes, 1):
             _write_item(file, category_id, _category(category_id, cell_class))
         file.write(b"]}\n")
 

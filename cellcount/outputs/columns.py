@@ -24,7 +24,6 @@ from cellcount.files.text import escape_text, unescape_text
 
 Dtype = Literal["text", "int", "float", "bool"]
 Value: TypeAlias = str | int | float | bool | None
-Separator = Literal[",", ";"]
 
 _NEEDS_QUOTES = re.compile(r'[",;\r\n]')
 

@@ -14,14 +14,17 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from cellcount.core.records import ImageRef, ImageResult
+from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
 from cellcount.images.file_types import IMAGE_SUFFIXES
+from cellcount.images.find import Plan
+from cellcount.outputs.run_record import NotDone
 
 _SCHEMA = "cellcount-pseudonyms-1"
 _CODE_CHARS = 10  # 50 bits: among a million names two are the same once in 2,000 times
@@ -128,6 +131,80 @@ class Pseudonyms:
                 f"{known!r} and {part!r} have the same code by chance; rename one of them"
             )
         return code
+
+
+class OutputNames:
+    """What images, slides and specimens are called in the outputs: as they are, or by codes.
+
+    Args:
+        key_file: of the codes, None for the names themselves.
+        files: every single file that the run writes.
+        folders: every folder in which it writes a file per image.
+
+    Raises:
+        UsageError: the key file lies among the outputs, or is something else.
+    """
+
+    def __init__(
+        self, key_file: Path | None, files: Iterable[Path] = (), folders: Iterable[Path] = ()
+    ) -> None:
+        self._key_file = key_file
+        self._codes: Pseudonyms | None = None
+        if key_file is not None:
+            check_key_place(key_file, files, folders)
+            self._codes = Pseudonyms.open(key_file)
+
+    def keep(self, refs: Iterable[ImageRef] = (), *texts: str) -> None:
+        """Write the key file, before anything carries a code.
+
+        Args:
+            refs: images whose names get codes.
+            texts: others that get one, as `text` gives it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self._codes is None or self._key_file is None:
+            return
+        known = len(self._codes.names)
+        self._codes.learn(refs)
+        for text in texts:
+            self._codes.text(text)
+        if len(self._codes.names) > known or not self._key_file.is_file():
+            self._codes.save(self._key_file)
+
+    def text(self, text: str) -> str:
+        """A text that may tell names, such as the name of another file."""
+        return text if self._codes is None else self._codes.text(text)
+
+    def ordered(self, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
+        """The order of the tables: by name; that of the codes tells nothing of the names."""
+        codes = self._codes
+        if codes is None:
+            return refs
+        return sorted(refs, key=lambda ref: path_order(codes.image(ref.image)))
+
+    def image(self, image: str) -> str:
+        """What an image is called."""
+        return image if self._codes is None else self._codes.image(image)
+
+    def result(self, result: ImageResult) -> ImageResult:
+        """A result as it is told."""
+        return result if self._codes is None else self._codes.result(result)
+
+    def inputs(self, inputs: Sequence[str]) -> Sequence[str]:
+        """The INPUT arguments as run.json tells them."""
+        return inputs if self._codes is None else [self._codes.image(text) for text in inputs]
+
+    def settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as run.json tells them: a pattern of paths may name people, too."""
+        pattern = settings.get("slide_from")
+        return {**settings, "slide_from": None if pattern is None else self.text(pattern)}
+
+    def passed_over(self, plan: Plan) -> list[NotDone]:
+        """What lay in the inputs and got no row."""
+        name = str if self._codes is None else self._codes.image
+        return [NotDone(name(str(p.path)), "passed over", p.reason) for p in plan.passed_over]
 
 
 def check_key_place(key: Path, files: Iterable[Path], folders: Iterable[Path]) -> None:

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cellcount.outputs.columns import CELLS_COLUMNS, TYPE_COLUMNS, Column, Separator, Value
+from cellcount.outputs.columns import CELLS_COLUMNS, TYPE_COLUMNS, Column, Value
 from cellcount.outputs.tables import single, write_table
+from cellcount.settings import CsvForm
 from cellcount.store.reviews import StoredReview
 
 _CELL = {c.name: c for c in (*CELLS_COLUMNS, *TYPE_COLUMNS)}
@@ -54,31 +55,27 @@ def history_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.reviews.csv")
 
 
-def write_history(
-    path: Path, reviews: Iterable[StoredReview], separator: Separator = ",", *, bom: bool = False
-) -> None:
+def write_history(path: Path, reviews: Iterable[StoredReview], csv: CsvForm) -> None:
     """Write a row per review; they are only ever added to.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
     rows = (single(_history_row(one)) for one in reviews)
-    write_table(path, HISTORY_COLUMNS, rows, separator, bom=bom)
+    write_table(path, HISTORY_COLUMNS, rows, csv)
 
 
 def write_corrections(
     path: Path,
     rows: Iterable[Mapping[str, Value]],
-    separator: Separator = ",",
-    *,
-    bom: bool = False,
+    csv: CsvForm,
 ) -> None:
     """Write the table to fill in.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    write_table(path, CORRECTIONS_COLUMNS, map(single, rows), separator, bom=bom)
+    write_table(path, CORRECTIONS_COLUMNS, map(single, rows), csv)
 
 
 def check_of(image: str, cell: int, box_xyxy: Sequence[float], said: Sequence[Value]) -> str:

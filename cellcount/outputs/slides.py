@@ -5,90 +5,44 @@ A pure function of the results. The last rows, of the run as a whole, say how it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cellcount.core.records import CellClass
-from cellcount.differential.coverage import Coverage
-from cellcount.differential.figures import PERCENT, Differential, Figure, Rules, TypeRows
+from cellcount.differential.counting import Counting
+from cellcount.differential.figures import PERCENT, Figure, Rules
 from cellcount.differential.limits import Limits
-from cellcount.differential.profile import Profile
-from cellcount.differential.rollup import FieldCounts, Unit, roll_up, unit_differential
-from cellcount.outputs.columns import SLIDES_COLUMNS, Separator, Value
+from cellcount.differential.rollup import FieldCounts, roll_up
+from cellcount.outputs.columns import SLIDES_COLUMNS, Value
+from cellcount.outputs.run_content import RunContent
 from cellcount.outputs.tables import single, write_table
-
-_ROUNDING = "each number on its own, half to even, to the decimals of its column; n is exact"
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Counting:
-    """How cells are counted: all that turns the counts of fields into a differential.
-
-    Attributes:
-        profile: what is counted, and by which rules.
-        assessable: the types of the fields' counts, in their order; none without a classifier.
-        classes: of the detector, in the order of the fields' objects.
-        rules: how limits are made.
-        models: what to say of the models: for example ``classifier`` → name, version and hash.
-    """
-
-    profile: Profile
-    assessable: Sequence[TypeRows]
-    classes: Sequence[CellClass]
-    rules: Rules
-    models: Mapping[str, str]
-
-    @property
-    def label(self) -> str:
-        """Name and version of the profile, and whether it was forced."""
-        return self.profile.label(forced=self.rules.forced)
-
-    def of(self, unit: Unit) -> Differential:
-        """The differential of a slide, a specimen or the run."""
-        return unit_differential(unit, self.profile, self.assessable, self.classes, self.rules)
-
-    def about(self) -> dict[str, str]:
-        """What a reader must know to read the numbers: name → sentence."""
-        profile, coverage = self.profile, Coverage(self.profile, self.assessable)
-        said = {
-            "profile": f"{self.label}: {profile.title}",
-            "standard": profile.standard,
-            "denominator": coverage.words(profile.rows),
-            "outside_the_denominator": coverage.words(profile.outside),
-        }
-        if self.assessable:
-            said["not_assessed"] = coverage.words(coverage.missing) or "none of the denominator"
-        said["limits"] = f"{100 * self.rules.confidence:g} %, {self.rules.method}"
-        if self.rules.confusion is not None:
-            said["adjusted_by"] = self.rules.confusion.source
-        notes = {f"profile_note_{i}": note for i, note in enumerate(profile.notes, 1)}
-        use = {"use": "For research use only; not for diagnosis."}
-        return said | {"rounding": _ROUNDING} | dict(self.models) | notes | use
+from cellcount.settings import CsvForm
 
 
-def write_slides(
-    path: Path,
-    fields: Iterable[FieldCounts],
-    counting: Counting,
-    separator: Separator = ",",
-    *,
-    bom: bool = False,
-) -> None:
+def write_slides(path: Path, content: RunContent) -> None:
     """Write the differential of every slide and specimen, the run's counts and how they came about.
-
-    Args:
-        path: the table.
-        fields: of the run, in the order of their paths.
-        counting: how they are counted.
-        separator: of the columns.
-        bom: write a byte-order mark first, for spreadsheets that look for it.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    rows = map(single, slide_values(fields, counting))
-    write_table(path, SLIDES_COLUMNS, rows, separator, bom=bom)
+    counting = content.facts.counting
+    write_differentials(path, counting.fields(content.results()), counting, content.csv)
+
+
+def write_differentials(
+    path: Path, fields: Iterable[FieldCounts], counting: Counting, csv: CsvForm
+) -> None:
+    """Write the differentials of some fields.
+
+    Args:
+        path: the table.
+        fields: in the order of their paths.
+        counting: how they are counted.
+        csv: how the table is written.
+
+    Raises:
+        OutputError: the file cannot be written; an older one is untouched.
+    """
+    write_table(path, SLIDES_COLUMNS, map(single, slide_values(fields, counting)), csv)
 
 
 def slide_values(fields: Iterable[FieldCounts], counting: Counting) -> Iterator[dict[str, Value]]:

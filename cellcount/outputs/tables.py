@@ -18,74 +18,49 @@ from cellcount.outputs.columns import (
     PICTURE_TYPES_COLUMNS,
     TYPED_CELLS_COLUMNS,
     Column,
-    Separator,
     Value,
     counts_columns,
 )
 from cellcount.outputs.parquet import is_parquet, write_parquet
+from cellcount.outputs.run_content import Labels, RunContent
 from cellcount.outputs.typed import label_values, type_values
+from cellcount.settings import CsvForm
+
+_PLAIN = CsvForm()
 
 
-def write_counts(
-    path: Path,
-    results: Iterable[ImageResult],
-    classes: Sequence[CellClass],
-    separator: Separator = ",",
-    types: Sequence[CellClass] = (),
-    profile: str = "",
-    *,
-    bom: bool = False,
-) -> None:
+def write_counts(path: Path, content: RunContent) -> None:
     """Write one row per image; a failed or excluded image has empty counts, never zeros.
 
-    Args:
-        path: the table.
-        results: the images, in the order of the rows.
-        classes: of the detector.
-        separator: of the columns.
-        types: of the classifier; none where none ran, and no columns for them then.
-        profile: by which cells are counted, as outputs call it.
-        bom: write a byte-order mark first, for spreadsheets that look for it.
-
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    columns = counts_columns(classes, types)
-    constant: dict[str, Value] = {"profile": profile}
-    rows = (constant | _counts_values(result, classes, types) for result in results)
-    write_table(path, columns, map(single, rows), separator, bom=bom)
+    labels = content.labels
+    constant: dict[str, Value] = {"profile": labels.profile}
+    rows = (constant | _counts_values(result, labels) for result in content.results())
+    columns = counts_columns(labels.classes, labels.types)
+    write_table(path, columns, map(single, rows), content.csv)
 
 
-def write_cells(
-    path: Path,
-    results: Iterable[ImageResult],
-    classes: Sequence[CellClass],
-    separator: Separator = ",",
-    types: Sequence[CellClass] = (),
-    profile: str = "",
-    *,
-    bom: bool = False,
-) -> None:
+def write_cells(path: Path, content: RunContent) -> None:
     """Write one row per cell, in the order of images and of cells within them.
 
-    Arguments are those of `write_counts`, but results with the classifier's own types: reviewed
-    ones have columns of their own.
+    Results have the classifier's own types: reviewed ones have columns of their own.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    columns = TYPED_CELLS_COLUMNS if types else CELLS_COLUMNS
-    batches = (_cell_values(result, classes, types, profile) for result in results)
-    write_table(path, columns, batches, separator, bom=bom)
+    labels = content.labels
+    columns = TYPED_CELLS_COLUMNS if labels.types else CELLS_COLUMNS
+    batches = (_cell_values(result, labels) for result in content.results())
+    write_table(path, columns, batches, content.csv)
 
 
 def write_picture_types(
     path: Path,
     results: Iterable[ImageResult],
     types: Sequence[CellClass],
-    separator: Separator = ",",
-    *,
-    bom: bool = False,
+    csv: CsvForm = _PLAIN,
 ) -> None:
     """Write one row per picture of a single cell, which is the only cell of its result.
 
@@ -93,16 +68,14 @@ def write_picture_types(
         OutputError: the file cannot be written; an older one is untouched.
     """
     rows = (single(_picture_values(result, types)) for result in results)
-    write_table(path, PICTURE_TYPES_COLUMNS, rows, separator, bom=bom)
+    write_table(path, PICTURE_TYPES_COLUMNS, rows, csv)
 
 
 def write_table(
     path: Path,
     columns: Sequence[Column],
     batches: Iterable[Mapping[str, Sequence[Value]]],
-    separator: Separator = ",",
-    *,
-    bom: bool = False,
+    csv: CsvForm = _PLAIN,
 ) -> None:
     """Write batches of rows as CSV, or as Parquet where the path ends so.
 
@@ -111,8 +84,7 @@ def write_table(
         columns: of it.
         batches: name of a column → values; all values of a batch are equally many, and a column
             that is not named is empty.
-        separator: of the columns.
-        bom: write a byte-order mark first.
+        csv: how it is written as CSV.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
@@ -121,12 +93,12 @@ def write_table(
         write_parquet(path, columns, batches)
         return
     with atomic_write(path) as file:
-        if bom:
+        if csv.bom:
             file.write(codecs.BOM_UTF8)
-        file.write(f"{separator.join(column.name for column in columns)}\n".encode())
+        file.write(f"{csv.separator.join(column.name for column in columns)}\n".encode())
         for batch in batches:
             for row in _written(columns, batch):
-                file.write(f"{separator.join(row)}\n".encode())
+                file.write(f"{csv.separator.join(row)}\n".encode())
 
 
 def single(row: Mapping[str, Value]) -> dict[str, Sequence[Value]]:
@@ -134,10 +106,8 @@ def single(row: Mapping[str, Value]) -> dict[str, Sequence[Value]]:
     return {name: (value,) for name, value in row.items()}
 
 
-def _counts_values(
-    result: ImageResult, classes: Sequence[CellClass], types: Sequence[CellClass]
-) -> dict[str, Value]:
-    ref = result.ref
+def _counts_values(result: ImageResult, labels: Labels) -> dict[str, Value]:
+    ref, classes, types = result.ref, labels.classes, labels.types
     values: dict[str, Value] = {
         "image": ref.image,
         "slide": ref.slide,
@@ -176,12 +146,7 @@ def _picture_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str
     return values
 
 
-def _cell_values(
-    result: ImageResult,
-    classes: Sequence[CellClass],
-    types: Sequence[CellClass],
-    profile: str,
-) -> dict[str, Sequence[Value]]:
+def _cell_values(result: ImageResult, labels: Labels) -> dict[str, Sequence[Value]]:
     """Columnwise, because a run may hold millions of cells."""
     cells = result.cells
     x_min, y_min, x_max, y_max = cells.detections.boxes_xyxy.T.tolist()
@@ -192,12 +157,12 @@ def _cell_values(
         "y_min_px": y_min,
         "x_max_px": x_max,
         "y_max_px": y_max,
-        "label": [classes[label].id for label in cells.detections.labels],
+        "label": [labels.classes[label].id for label in cells.detections.labels],
         "score": cells.detections.scores.tolist(),
         "edge": cells.edge.tolist(),
-        "profile": [profile] * len(cells),
+        "profile": [labels.profile] * len(cells),
     }
-    return values | label_values(result, types) if types else values
+    return values | label_values(result, labels.types) if labels.types else values
 
 
 def _written(

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cellcount.analysis.counting_setup import fields_of
 from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.load import load
-from cellcount.analysis.output_files import check_outputs, tables_of
-from cellcount.analysis.review_summary import Reviewed
 from cellcount.analysis.run_outputs import Written
 from cellcount.analysis.stored_results import StoredResults, stored_results
 from cellcount.core.records import UNCLASSIFIED, ImageRef, Review
@@ -23,7 +20,7 @@ from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
 from cellcount.files.locks import claimed
-from cellcount.outputs.run_record import refresh_run_manifest, run_manifest_path
+from cellcount.outputs.run_record import refresh_run_manifest
 from cellcount.review.corrections import Correction, read_corrections
 from cellcount.store.reviews import StoredReview
 
@@ -87,16 +84,16 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         read = read_corrections(table, stored)
         if not read.rows:
             return Applied(empty=read.empty)
-        check_outputs(stored.run.output)
+        stored.outputs.files.check()
         touched = _refs_of(stored, read.rows)
         labels = dict(_labels(stored, read.rows, touched))
         before = _figures(stored, touched)
-        stored.telling.names.keep((), table.name)
+        stored.outputs.names.keep((), table.name)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
         stored.journal.add_reviews(_stored(one, who, now, table.name) for one in new)
-        with claimed(tables_of(stored.run.output)):
-            written = stored.telling.write(stored.journal, stored.results())
+        with claimed(stored.outputs.files.tables):
+            written = stored.outputs.write(stored.journal, stored.results())
         not_drawn = _draw(stored, written, touched)
         record = _tell(stored, written)
         last = [(labels[one.image, one.cell][0], one.type_id) for one in new]
@@ -106,7 +103,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
             already=len(read.rows) - len(new),
             empty=read.empty,
             changes=tuple(_changes(before, _figures(stored, touched))),
-            written=(*written.tables, *stored.run.output.folders, *record),
+            written=(*written.tables, *stored.outputs.files.folders, *record),
             not_drawn=not_drawn,
         )
 
@@ -144,7 +141,7 @@ def _refs_of(stored: StoredResults, rows: Sequence[Correction]) -> list[ImageRef
 
 def _tell(stored: StoredResults, written: Written) -> tuple[Path, ...]:
     """Enters the review in run.json, and returns its path, where it still lies."""
-    path = run_manifest_path(stored.run.output.out)
+    path = stored.outputs.files.record
     if not path.is_file():
         return ()
     facts = None if written.reviewed is None else written.reviewed.facts()
@@ -154,17 +151,17 @@ def _tell(stored: StoredResults, written: Written) -> tuple[Path, ...]:
 
 def _draw(stored: StoredResults, written: Written, refs: list[ImageRef]) -> tuple[str, ...]:
     """Draw the touched images again; the names of those that cannot be read any more."""
-    telling = stored.telling.reviewed_by(written.reviewed)
-    if telling.output.annotated is None:
+    outputs = stored.outputs.reviewed_by(written.reviewed)
+    if outputs.files.settings.annotated is None:
         return ()
-    drawings, missing = Drawings(telling, lambda _note: None), []
+    drawings, missing = Drawings(outputs, lambda _note: None), []
     for result in stored.unnamed(refs):
         if not drawings.is_drawn(result):
             continue
-        loaded = load(result.ref, telling.source.max_pixels)
+        loaded = load(result.ref, outputs.facts.max_pixels)
         size_px = None if loaded.source is None else loaded.source.size_px
         if size_px != (result.width_px, result.height_px):
-            missing.append(telling.names.image(result.ref.image))
+            missing.append(outputs.names.image(result.ref.image))
         else:
             drawings.work(loaded, result)()
     return tuple(missing)
@@ -175,13 +172,12 @@ _Key = tuple[str, str, str, str, str]
 
 def _figures(stored: StoredResults, refs: list[ImageRef]) -> dict[_Key, tuple[Unit, Figure]]:
     """Every figure of the slides and specimens that some images belong to."""
-    results = stored.results()
-    reviewed = Reviewed.of(results()) if stored.journal.has_reviews else None
-    telling = stored.telling.reviewed_by(reviewed)
-    counting, name = telling.source.counting, telling.names.image
+    outputs = stored.outputs.reviewed_by(stored.reviews())
+    counting, name = outputs.facts.counting, outputs.names.image
     touched = {name(ref.image) for ref in refs}
     found: dict[_Key, tuple[Unit, Figure]] = {}
-    for unit in roll_up(fields_of(telling.final(results)(), counting))[:-1]:
+    final = map(outputs.final, stored.results()())
+    for unit in roll_up(counting.fields(final))[:-1]:
         if not any(field.ref.image in touched for field in unit.fields):
             continue
         for figure in counting.of(unit).of_kind(*_KINDS):

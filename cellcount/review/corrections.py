@@ -103,10 +103,9 @@ class _Reader:
         self, name: str, ref: ImageRef
     ) -> tuple[ImageResult, dict[str, list[Value]]] | None:
         if name not in self._known:
-            telling = self._stored.telling
             found = next(self._stored.unnamed([ref]), None)
-            told = None if found is None else telling.names.result(found)
-            types = self._stored.run.source.types
+            told = None if found is None else self._stored.outputs.names.result(found)
+            types = self._stored.run.facts.types
             self._known[name] = None if told is None else (told, label_values(told, types))
         return self._known[name]
 

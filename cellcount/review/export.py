@@ -86,8 +86,7 @@ def export_review(results: Path, out: Path, selection: Selection) -> Exported:
         chosen = found if selection.limit is None else found[: selection.limit]
         prepare_folder(out / CROPS)
         rows, missing = _rows(stored, chosen, out)
-        form = stored.run.output
-        write_corrections(table, rows, form.csv_separator, bom=form.csv_bom)
+        write_corrections(table, rows, stored.run.output.csv)
     return Exported(table, len(chosen), len(found), missing, words.types)
 
 
@@ -97,12 +96,12 @@ def vocabulary_of(stored: StoredResults) -> Vocabulary:
     Raises:
         UsageError: no classifier ran.
     """
-    source = stored.run.source
-    if not source.types:
+    facts = stored.run.facts
+    if not facts.types:
         raise UsageError(
             "no classifier ran, so no cell has a type to review; run analyze with --classifier"
         )
-    return Vocabulary(source.types, source.counting.assessable, source.counting.profile)
+    return Vocabulary(facts.types, facts.counting.assessable, facts.counting.profile)
 
 
 def _type_of(name: str, words: Vocabulary) -> str:
@@ -115,7 +114,7 @@ def _type_of(name: str, words: Vocabulary) -> str:
 def _candidates(
     stored: StoredResults, selection: Selection, wanted: set[str]
 ) -> Iterator[_Candidate]:
-    ids = [t.id for t in stored.run.source.types]
+    ids = [t.id for t in stored.run.facts.types]
     order = 0
     for result in stored.results()():
         said = result.cells.types
@@ -144,10 +143,10 @@ def _rows(
         image = result.ref.image
         if image not in places:
             continue
-        picture = _picture_of(result, stored.run.source.max_pixels)
+        picture = _picture_of(result, stored.run.facts.max_pixels)
         if picture is None:
             missing.append(image)
-        values = label_values(result, stored.run.source.types)
+        values = label_values(result, stored.run.facts.types)
         for place, cell in places[image]:
             crop = f"{CROPS}/{place + 1:05d}.png"
             if picture is not None:

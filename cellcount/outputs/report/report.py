@@ -7,15 +7,15 @@ cut off at a stated number and told to be in the tables, so that thousands of fi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cellcount import __version__
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult
+from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Differential, Kind
-from cellcount.differential.rollup import FieldCounts, Unit, field_counts, roll_up
+from cellcount.differential.rollup import Unit, roll_up
 from cellcount.files.html import write_page
 from cellcount.outputs.report.cell_pictures import (
     Flagged,
@@ -33,9 +33,8 @@ from cellcount.outputs.report.differential_tables import (
     with_limits,
 )
 from cellcount.outputs.report.quality_rows import quality_panel
-from cellcount.outputs.slides import Counting, figure_values
-
-Results = Callable[[], Iterator[ImageResult]]
+from cellcount.outputs.run_content import Results, RunContent, RunFacts
+from cellcount.outputs.slides import figure_values
 
 _TEMPLATE = "report.html"
 _MOST_UNITS, _MOST_LISTED_UNITS = 120, 1_000
@@ -43,47 +42,18 @@ _MOST_FIELDS, _MOST_REASONS = 2_000, 30
 _NO_COUNTS = "no field of it could be analysed"
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class ReportSource:
-    """What the report must know besides the results.
-
-    Attributes:
-        counting: how cells are counted.
-        types: of the classifier, in the order of their indices; none where none ran.
-        images: of the run, those without a result yet included.
-        densest_field: most cells on a field of the detector's training, 0 where it is unknown.
-        notes: what the detector's card says that it cannot do.
-        versions: program or library to version.
-        settings: by name, whatever decides the numbers.
-        max_pixels: largest image that is read.
-    """
-
-    counting: Counting
-    types: Sequence[CellClass]
-    images: int
-    densest_field: int = 0
-    notes: Sequence[str] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, object] = field(default_factory=dict)
-    max_pixels: int
-
-
-def write_report(path: Path, results: Results, source: ReportSource) -> None:
+def write_report(path: Path, content: RunContent) -> None:
     """Write the report.
-
-    Args:
-        path: the page.
-        results: of the run, as often as it is called.
-        source: what else to tell.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    counting, types = source.counting, source.types
+    results, facts = content.results, content.facts
+    counting, types = facts.counting, facts.types
     names = [*types, CellClass(UNCLASSIFIED, UNCLASSIFIED, UNCLASSIFIED)] if types else []
     survey = ReportSelection(len(names) or len(counting.classes), typed=bool(types))
-    units = roll_up(_surveyed(results, survey, counting))
-    pictures = make_pictures(results(), survey, counting.classes, types, source.max_pixels)
+    units = roll_up(counting.fields(_surveyed(results, survey)))
+    pictures = make_pictures(results(), survey, counting.classes, types, facts.max_pixels)
     run = units.pop()
     ordered = _by_specimen(units)
     of_run = counting.of(run)
@@ -92,8 +62,8 @@ def write_report(path: Path, results: Results, source: ReportSource) -> None:
         "version": __version__,
         "title": "Report of cell counts",
         "label": counting.label,
-        "warnings": _warnings(source, survey, of_run),
-        "summary": _summary(source, survey, run, units),
+        "warnings": _warnings(facts, survey, of_run),
+        "summary": _summary(facts, survey, run, units),
         "totals": [_counts_of_run(of_run)],
         "overview": _overview(ordered, detailed, counting),
         "units": [
@@ -109,20 +79,17 @@ def write_report(path: Path, results: Results, source: ReportSource) -> None:
         "quality": quality_panel(survey.measures, counting.profile.quality),
         "fields": _fields(run, survey, counting),
         "fields_left": max(0, len(run.fields) - _MOST_FIELDS),
-        "limits": _limits_of_models(source),
-        "provenance": _provenance(source),
+        "limits": _limits_of_models(facts),
+        "provenance": _provenance(facts),
     }
     write_page(path, _TEMPLATE, values)
 
 
-def _surveyed(
-    results: Results, survey: ReportSelection, counting: Counting
-) -> Iterator[FieldCounts]:
-    """The counts of each field, while the survey looks on."""
-    ids = [t.id for t in counting.assessable]
+def _surveyed(results: Results, survey: ReportSelection) -> Iterator[ImageResult]:
+    """The results, while the survey looks on."""
     for result in results():
         survey.add(result)
-        yield field_counts(result, len(counting.classes), ids)
+        yield result
 
 
 def _by_specimen(units: Sequence[Unit]) -> list[Unit]:
@@ -169,26 +136,26 @@ def _lead(found: Differential, done: int, fields: int) -> str:
     return f"{text}; {found.total:,} {of} in the denominator."
 
 
-def _warnings(source: ReportSource, survey: ReportSelection, run: Differential) -> list[str]:
+def _warnings(facts: RunFacts, survey: ReportSelection, run: Differential) -> list[str]:
     """What nobody may miss."""
     said = [advice.text for advice in run.advice if advice.id == "forced"]
-    if source.densest_field and survey.densest > source.densest_field:
+    if facts.densest_field and survey.densest > facts.densest_field:
         said.append(
             f"The densest field has {survey.densest:,} cells, more than the "
-            f"{source.densest_field:,} of any field that the detector was trained on: cells may "
+            f"{facts.densest_field:,} of any field that the detector was trained on: cells may "
             "be missed there."
         )
     return said
 
 
 def _summary(
-    source: ReportSource, survey: ReportSelection, run: Unit, units: Sequence[Unit]
+    facts: RunFacts, survey: ReportSelection, run: Unit, units: Sequence[Unit]
 ) -> list[tuple[str, str]]:
     """The run in a few lines."""
     statuses = Counter(one.status for one in run.fields)
     cautions = sum(one.status == "done" for one in survey.flagged)
-    waiting = source.images - len(run.fields)
-    fields = [f"{statuses['done']:,} of {source.images:,} analysed"]
+    waiting = facts.images - len(run.fields)
+    fields = [f"{statuses['done']:,} of {facts.images:,} analysed"]
     more = (
         (statuses["failed"], "failed"),
         (statuses["excluded"], "excluded"),
@@ -196,11 +163,11 @@ def _summary(
         (waiting, "without a result yet: give the same command again"),
     )
     fields += [f"{n:,} {words}" for n, words in more if n > 0]
-    about = source.counting.about()
+    about = facts.counting.about()
     rows = [("Fields", ", ".join(fields)), ("Slides", f"{_of_level(units, 'slide'):,}")]
     if specimens := _of_level(units, "specimen"):
         rows.append(("Specimens", f"{specimens:,}"))
-    rows.append(("Densest field", _densest(survey.densest, source.densest_field)))
+    rows.append(("Densest field", _densest(survey.densest, facts.densest_field)))
     names = ("profile", "denominator", "outside_the_denominator", "not_assessed", "limits")
     return rows + [(_words(name), about[name]) for name in names if about.get(name)]
 
@@ -327,25 +294,25 @@ def _fields(run: Unit, survey: ReportSelection, counting: Counting) -> dict[str,
     return {"heads": [_words(c.plural) for c in counting.classes], "rows": rows}
 
 
-def _limits_of_models(source: ReportSource) -> list[str]:
+def _limits_of_models(facts: RunFacts) -> list[str]:
     """What the models cannot tell, in the words of their cards and of the profile."""
-    about = source.counting.about()
-    said = [f"Detector: {note}" for note in source.notes]
+    about = facts.counting.about()
+    said = [f"Detector: {note}" for note in facts.notes]
     said += [f"Classifier: {t}" for n, t in about.items() if n.startswith("classifier_note")]
     said += [f"Profile: {t}" for n, t in about.items() if n.startswith("profile_note")]
     missing = about.get("not_assessed")
     if missing:
         said.insert(0, f"Not assessed, never 0: {missing}.")
-    if not source.types:
+    if not facts.types:
         said.insert(0, "No classifier ran: cells have the classes of the detector, no types.")
     return said
 
 
-def _provenance(source: ReportSource) -> list[tuple[str, str]]:
+def _provenance(facts: RunFacts) -> list[tuple[str, str]]:
     """Everything that one needs to get the same numbers again."""
-    about = source.counting.about()
+    about = facts.counting.about()
     told = [(n, t) for n, t in about.items() if "_note_" not in n and n != "use"]
     rows = [(_words(name), text) for name, text in told]
-    rows.append(("Versions", ", ".join(f"{n} {v}" for n, v in source.versions.items())))
-    settings = [f"{n} = {v}" for n, v in source.settings.items() if v is not None]
+    rows.append(("Versions", ", ".join(f"{n} {v}" for n, v in facts.versions.items())))
+    settings = [f"{n} = {v}" for n, v in facts.settings.items() if v is not None]
     return [*rows, ("Settings", ", ".join(settings))]

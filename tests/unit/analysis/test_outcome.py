@@ -24,6 +24,7 @@ from cellcount.core.records import (
     ImageResult,
     Status,
 )
+from cellcount.outputs.run_content import Labels
 
 CLASSES = (CellClass("rbc", "red cell", "red cells"), CellClass("wbc", "white cell", "white cells"))
 
@@ -45,11 +46,11 @@ RESULTS = [
 
 
 def outcome(results: list[ImageResult], images: int = 4, *, gave_up: bool = False) -> Outcome:
-    return Outcome(images, Totals.of(results, CLASSES), (), 1.0, len(results), gave_up)
+    return Outcome(images, Totals.of(results, Labels(CLASSES)), (), 1.0, len(results), gave_up)
 
 
 def test_totals_are_sums_over_what_is_done() -> None:
-    totals = Totals.of(RESULTS, CLASSES)
+    totals = Totals.of(RESULTS, Labels(CLASSES))
     assert (totals.finished, totals.done, totals.cells) == (4, 2, 4)
     assert totals.counts == {"rbc": 3, "wbc": 1}
     assert [(n.name, n.status, n.reason) for n in totals.not_done] == [
@@ -57,7 +58,7 @@ def test_totals_are_sums_over_what_is_done() -> None:
         ("d", "excluded", "blurred"),
     ]
     assert [n.name for n in totals.cautions] == ["c"]
-    assert Totals.of([], CLASSES).counts == {"rbc": 0, "wbc": 0}
+    assert Totals.of([], Labels(CLASSES)).counts == {"rbc": 0, "wbc": 0}
 
 
 def test_totals_of_types_count_what_is_accepted() -> None:
@@ -67,11 +68,11 @@ def test_totals_of_types_count_what_is_accepted() -> None:
         np.array([-1, 1, 1, 0]), zeros, nothing, zeros, np.array([False, True, False, True])
     )
     typed = replace(RESULTS[0], cells=replace(RESULTS[0].cells, types=said))
-    totals = Totals.of([typed, typed, *RESULTS[1:]], CLASSES, types)
+    totals = Totals.of([typed, typed, *RESULTS[1:]], Labels(CLASSES, types))
     assert totals.types == {"neu": 2, "mon": 2, "unclassified": 2}
     assert totals.counts == {"rbc": 6, "wbc": 2}
-    assert Totals.of(RESULTS, CLASSES).types == {}
-    assert Totals.of([typed], (), types).counts == {}
+    assert Totals.of(RESULTS, Labels(CLASSES)).types == {}
+    assert Totals.of([typed], Labels((), types)).counts == {}
 
 
 def test_exit_codes() -> None:

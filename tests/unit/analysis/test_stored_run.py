@@ -9,11 +9,11 @@ import pytest
 
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef
+from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import load_profile, profile_text
 from cellcount.errors import JournalError
-from cellcount.outputs.report.report import ReportSource
-from cellcount.outputs.slides import Counting
+from cellcount.outputs.run_content import RunFacts
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal
 
@@ -28,7 +28,7 @@ def stored(tmp_path: Path) -> StoredRun:
         rules=Rules("clopper-pearson", 0.9, confusion, forced=True),
         models={"program": "cellcount", "detector": "d", "classifier": "c"},
     )
-    source = ReportSource(
+    facts = RunFacts(
         counting=counting,
         types=(CellClass("a", "a", "as", "A", "others"), CellClass("b", "b", "bs")),
         images=2,
@@ -51,7 +51,7 @@ def stored(tmp_path: Path) -> StoredRun:
         csv_bom=True,
         pseudonymize=tmp_path / "keys" / "key.json",
     )
-    return StoredRun(output, source, refs, tmp_path, profile_text("bone-marrow"))
+    return StoredRun(output, facts, refs, tmp_path, profile_text("bone-marrow"))
 
 
 def test_it_comes_back_as_it_was(
@@ -72,7 +72,7 @@ def test_it_comes_back_as_it_was(
     assert again.refs == stored.refs
     assert again.found(again.refs[0]).path == tmp_path / "in" / "x.png"
     assert again.found(again.refs[1]).path == tmp_path / "y\udcff.tif"
-    ours, theirs = stored.source.counting, again.source.counting
+    ours, theirs = stored.facts.counting, again.facts.counting
     for name in ("profile", "assessable", "classes"):
         assert getattr(theirs, name) == getattr(ours, name)
     assert list(theirs.models.items()) == list(ours.models.items())  # their order shows
@@ -82,10 +82,10 @@ def test_it_comes_back_as_it_was(
         "clopper-pearson", 0.9, True,
     )  # fmt: skip
     for name in ("types", "images", "densest_field", "notes", "max_pixels"):
-        assert getattr(again.source, name) == getattr(stored.source, name)
+        assert getattr(again.facts, name) == getattr(stored.facts, name)
     for name in ("versions", "settings"):
-        pairs = list(getattr(stored.source, name).items())
-        assert list(getattr(again.source, name).items()) == pairs
+        pairs = list(getattr(stored.facts, name).items())
+        assert list(getattr(again.facts, name).items()) == pairs
 
 
 def test_moved_results_are_written_where_they_are(stored: StoredRun, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 
 from cellcount.core.records import CellClass, CellTypes, ImageRef, ImageResult
 from cellcount.outputs.coco_export import write_coco
+from tests.unit.run_content import content_of
 
 MakeResult = Callable[..., ImageResult]
 
@@ -23,7 +24,7 @@ def test_pycocotools_finds_every_cell(
     results = [make_result('a "1"\nü.png', 20), make_result("b.png", 0), make_result("c.png", 7)]
     failed = ImageResult(ImageRef(Path("x"), "x.png", "s"), "failed", "unreadable")
     path = tmp_path / "coco.json"
-    write_coco(path, iter([*results[:1], failed, *results[1:]]), blood)
+    write_coco(path, content_of([*results[:1], failed, *results[1:]], blood))
     coco = COCO(str(path))
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [
         *('a "1"\nü.png', "b.png", "c.png")
@@ -58,8 +59,8 @@ def test_typed_cells_have_attributes(
 ) -> None:
     result = make_result("a.png", 5)
     typed = replace(result, cells=replace(result.cells, types=said))
-    write_coco(tmp_path / "typed.json", iter([typed]), blood, types)
-    write_coco(tmp_path / "plain.json", iter([result]), blood)
+    write_coco(tmp_path / "typed.json", content_of([typed], blood, types))
+    write_coco(tmp_path / "plain.json", content_of([result], blood))
     with_types, plain = (
         json.loads((tmp_path / name).read_text("utf-8"))["annotations"]
         for name in ("typed.json", "plain.json")
@@ -88,7 +89,7 @@ def test_typed_cells_have_attributes(
 
 def test_nothing_done_is_a_valid_file(tmp_path: Path, blood: list[CellClass]) -> None:
     path = tmp_path / "new" / "coco.json"
-    write_coco(path, iter([]), blood)
+    write_coco(path, content_of([], blood))
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["images"] == document["annotations"] == []
     assert len(document["categories"]) == 3
@@ -99,7 +100,7 @@ def test_names_that_are_not_unicode_come_back(
     tmp_path: Path, blood: list[CellClass], make_result: MakeResult
 ) -> None:
     path = tmp_path / "coco.json"
-    write_coco(path, iter([make_result("caf\udce9\\udce9.png", 1)]), blood)
+    write_coco(path, content_of([make_result("caf\udce9\\udce9.png", 1)], blood))
     (image,) = json.loads(path.read_text(encoding="utf-8"))["images"]
     assert image["file_name"] == "caf\udce9\\udce9.png"
 
@@ -111,7 +112,9 @@ def test_memory_does_not_grow(
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        write_coco(tmp_path / "coco.json", (result for _ in range(count)), blood)
+        write_coco(
+            tmp_path / "coco.json", content_of(lambda: (result for _ in range(count)), blood)
+        )
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

@@ -14,6 +14,7 @@ from cellcount.outputs.columns import CELLS_COLUMNS
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.tables import write_cells, write_counts
 from tests.tables import read_table
+from tests.unit.run_content import content_of
 
 MakeResult = Callable[..., ImageResult]
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
@@ -40,7 +41,7 @@ def test_cells_are_those_of_the_csv(
 
     results = [make_result("=a\udcff.png", 40), make_result("b.png", 0), make_result("c.png", 9)]
     for name in ("cells.csv", "cells.parquet"):
-        write_cells(tmp_path / name, iter(results), blood)
+        write_cells(tmp_path / name, content_of(results, blood))
     expected = read_table(tmp_path / "cells.csv", CELLS_COLUMNS)
     found = pandas.read_parquet(tmp_path / "cells.parquet")
     assert list(found.columns) == list(expected.columns)
@@ -59,7 +60,7 @@ def test_empty_counts_are_missing_not_zero(
     import pandas
 
     failed = ImageResult(make_result("x.png", 0).ref, "failed", "broken")
-    write_counts(tmp_path / "c.parquet", iter([make_result("a.png", 3), failed]), blood)
+    write_counts(tmp_path / "c.parquet", content_of([make_result("a.png", 3), failed], blood))
     found = pandas.read_parquet(tmp_path / "c.parquet")
     assert found["cells"][0] == 3
     assert found["cells"].isna().tolist() == [False, True]

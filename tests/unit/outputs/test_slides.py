@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 
 from cellcount.core.records import CellClass, ImageRef
+from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import load_profile
 from cellcount.differential.rollup import FieldCounts, roll_up
 from cellcount.outputs.columns import SLIDES_COLUMNS
-from cellcount.outputs.slides import Counting, write_slides
+from cellcount.outputs.slides import write_differentials
+from cellcount.settings import CsvForm
 from tests.tables import check_table, read_table
 
 TYPES = (
@@ -67,7 +69,7 @@ def one(table: pd.DataFrame, level: str, kind: str, row: str) -> pd.Series[Any]:
 
 def test_numbers_are_those_of_the_differential(tmp_path: Path, fields: list[FieldCounts]) -> None:
     path = tmp_path / "slides.csv"
-    write_slides(path, fields, counting())
+    write_differentials(path, fields, counting(), CsvForm())
     table = rows_of(path)
     assert table["level"].unique().tolist() == ["slide", "specimen", "run"]
     unit = roll_up(fields)[0]
@@ -98,7 +100,7 @@ def test_numbers_are_those_of_the_differential(tmp_path: Path, fields: list[Fiel
 
 def test_what_is_unknown_is_empty_and_never_0(tmp_path: Path, fields: list[FieldCounts]) -> None:
     path = tmp_path / "slides.csv"
-    write_slides(path, fields, counting())
+    write_differentials(path, fields, counting(), CsvForm())
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     unknown = [r for r in rows if r["assessment"] not in ("assessed", "")]
@@ -120,7 +122,9 @@ def test_the_table_says_how_it_was_counted(tmp_path: Path, fields: list[FieldCou
     confusion = Confusion(
         ("neutrophil", "lymphocyte", "erythroblast"), np.eye(3, dtype=np.int64) * 50, "val"
     )
-    write_slides(path, fields, counting(Rules("clopper-pearson", 0.9, confusion, forced=True)), ";")
+    write_differentials(
+        path, fields, counting(Rules("clopper-pearson", 0.9, confusion, forced=True)), CsvForm(";")
+    )
     table = rows_of(path)
     assert table["profile"].unique().tolist() == ["peripheral-blood 1.0 (forced)"]
     about = table[table["kind"] == "about"].set_index("row")["note"]
@@ -143,7 +147,7 @@ def test_the_same_bytes_every_time_and_without_anything(
 ) -> None:
     paths = [tmp_path / name for name in ("a.csv", "b.csv", "c.csv")]
     for path in paths[:2]:
-        write_slides(path, iter(fields), counting())
+        write_differentials(path, iter(fields), counting(), CsvForm())
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    write_slides(paths[2], [], counting(types=()))
+    write_differentials(paths[2], [], counting(types=()), CsvForm())
     assert rows_of(paths[2])["level"].unique().tolist() == ["run"]

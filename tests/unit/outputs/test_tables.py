@@ -28,7 +28,9 @@ from cellcount.outputs.columns import (
     counts_columns,
 )
 from cellcount.outputs.tables import write_cells, write_counts, write_picture_types
+from cellcount.settings import CsvForm
 from tests.tables import check_table, read_table
+from tests.unit.run_content import content_of
 
 MakeResult = Callable[..., ImageResult]
 NAME = '=é, "x"\n.png'
@@ -58,7 +60,7 @@ def test_counts_to_the_byte(
     tmp_path: Path, results: list[ImageResult], blood: list[CellClass]
 ) -> None:
     path = tmp_path / "counts.csv"
-    write_counts(path, iter(results), blood)
+    write_counts(path, content_of(results, blood))
     assert path.read_bytes().decode() == (
         "image,slide,specimen,profile,status,reason,width_px,height_px,um_per_px,scale_factor,focus,"
         "exposure,clipped_percent,stain_balance,stained_percent,cells_per_mpx,edge_percent,cells,"
@@ -75,7 +77,7 @@ def test_cells_to_the_byte(
     tmp_path: Path, results: list[ImageResult], blood: list[CellClass]
 ) -> None:
     path = tmp_path / "cells.csv"
-    write_cells(path, iter(results), blood, ";", (), "p 1 (forced)")
+    write_cells(path, content_of(results, blood, (), "p 1 (forced)", CsvForm(";")))
     name = '"\'=é, ""x""\\x0a.png"'
     assert path.read_bytes().decode() == (
         "image;cell;x_min_px;y_min_px;x_max_px;y_max_px;label;score;edge;profile\n"
@@ -97,7 +99,7 @@ def test_types_of_cells_to_the_byte(
     tmp_path: Path, typed: list[ImageResult], blood: list[CellClass], types: list[CellClass]
 ) -> None:
     path = tmp_path / "cells.csv"
-    write_cells(path, iter(typed), blood, ",", types, "p 1")
+    write_cells(path, content_of(typed, blood, types, "p 1"))
     header, *rows = path.read_text("utf-8").splitlines()
     assert header.split(",") == [c.name for c in TYPED_CELLS_COLUMNS]
     assert [row.split(",", 9)[9] for row in rows] == [
@@ -107,7 +109,7 @@ def test_types_of_cells_to_the_byte(
         "band_cell,1.0000,,,false,,,,p 1",
         "neutrophil,0.7500,band_cell,0.2500,false,,,,p 1",
     ]
-    write_cells(tmp_path / "plain.csv", iter(typed), blood, profile="p 1")
+    write_cells(tmp_path / "plain.csv", content_of(typed, blood, (), "p 1"))
     plain = (tmp_path / "plain.csv").read_text("utf-8").splitlines()
     assert plain[1:] == [row.rsplit(",", 9)[0] + ",p 1" for row in rows]
 
@@ -116,7 +118,7 @@ def test_counts_of_types_to_the_byte(
     tmp_path: Path, typed: list[ImageResult], blood: list[CellClass], types: list[CellClass]
 ) -> None:
     path = tmp_path / "counts.csv"
-    write_counts(path, iter(typed), blood, ",", types, "p 1")
+    write_counts(path, content_of(typed, blood, types, "p 1"))
     assert check_table(path, counts_columns(blood, types)) == []
     rows = [line.split(",")[18:] for line in path.read_text("utf-8").splitlines()[1:]]
     assert rows == [
@@ -139,7 +141,9 @@ def test_pictures_of_single_cells_to_the_byte(
 
     failed = ImageResult(ImageRef(Path("x"), "c,1.png", "s"), "failed", "empty file")
     path = tmp_path / "types.csv"
-    write_picture_types(path, iter([picture("a.png", 1), picture("b.png", 2), failed]), types, ";")
+    write_picture_types(
+        path, iter([picture("a.png", 1), picture("b.png", 2), failed]), types, CsvForm(";")
+    )
     assert path.read_text("utf-8") == (
         "image;status;reason;type;type_prob;type_2;type_2_prob;needs_review\n"
         "a.png;done;;neutrophil;0.9000;monocyte;0.0625;false\n"
@@ -154,8 +158,9 @@ def test_both_tables_pass_their_own_check_and_read_back(
     tmp_path: Path, results: list[ImageResult], blood: list[CellClass], separator: str
 ) -> None:
     counts, cells = tmp_path / "counts.csv", tmp_path / "cells.csv"
-    write_counts(counts, iter(results), blood, separator)  # type: ignore[arg-type]
-    write_cells(cells, iter(results), blood, separator)  # type: ignore[arg-type]
+    content = content_of(results, blood, csv=CsvForm(separator))  # type: ignore[arg-type]
+    write_counts(counts, content)
+    write_cells(cells, content)
     assert check_table(counts, counts_columns(blood)) == []
     assert check_table(cells, CELLS_COLUMNS) == []
     table = read_table(counts)
@@ -168,7 +173,7 @@ def test_plain_pandas_reads_them_too(
     tmp_path: Path, blood: list[CellClass], make_result: MakeResult
 ) -> None:
     result = make_result("a.png", 50)
-    write_cells(tmp_path / "cells.csv", iter([result]), blood)
+    write_cells(tmp_path / "cells.csv", content_of([result], blood))
     table = pd.read_csv(tmp_path / "cells.csv")
     np.testing.assert_allclose(
         table[["x_min_px", "y_min_px", "x_max_px", "y_max_px"]].to_numpy(),
@@ -188,7 +193,7 @@ def test_two_decimals_agree_with_the_journal_even_far_out(
     detections = Detections(boxes, np.ones(400, np.float32), np.zeros(400, np.int64))
     cells = Cells(detections, np.zeros(400, np.bool_))
     result = ImageResult(ImageRef(Path("a"), "a", "s"), "done", cells=cells)
-    write_cells(tmp_path / "cells.csv", iter([result]), blood)
+    write_cells(tmp_path / "cells.csv", content_of([result], blood))
     assert read_table(tmp_path / "cells.csv")["x_min_px"].tolist() == hundredths.tolist()
 
 
@@ -200,8 +205,9 @@ def test_memory_does_not_grow_and_an_error_keeps_the_old_table(
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        write_cells(path, (result for _ in range(count)), blood)
-        write_counts(tmp_path / "counts.csv", (result for _ in range(count)), blood)
+        content = content_of(lambda: (result for _ in range(count)), blood)
+        write_cells(path, content)
+        write_counts(tmp_path / "counts.csv", content)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -216,5 +222,5 @@ def test_memory_does_not_grow_and_an_error_keeps_the_old_table(
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="No space left"):
-        write_cells(path, broken(), blood)
+        write_cells(path, content_of(broken, blood))
     assert path.read_bytes() == before

@@ -15,15 +15,17 @@ import pytest
 from PIL import Image
 
 from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
+from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Rules, TypeRows
 from cellcount.differential.profile import load_profile
-from cellcount.differential.rollup import field_counts
 from cellcount.outputs.columns import SLIDES_COLUMNS
 from cellcount.outputs.report.cell_pictures import ReportSelection, make_pictures
 from cellcount.outputs.report.differential_tables import differential_tables
 from cellcount.outputs.report.quality_rows import quality_panel
-from cellcount.outputs.report.report import ReportSource, write_report
-from cellcount.outputs.slides import Counting, write_slides
+from cellcount.outputs.report.report import write_report
+from cellcount.outputs.run_content import RunContent, RunFacts
+from cellcount.outputs.slides import write_slides
+from cellcount.settings import CsvForm
 from tests.tables import read_table
 
 WBC = (CellClass("wbc", "white cell", "white cells"),)
@@ -43,10 +45,10 @@ def counting(types: tuple[TypeRows, ...] = ROWS) -> Counting:
     return Counting(profile, types, WBC, Rules(), {"classifier": "mine 1, sha256 0"})
 
 
-def source(types: Sequence[CellClass] = TYPES, **rest: object) -> ReportSource:
-    facts: dict[str, object] = {"images": 3, "max_pixels": 10**6, "notes": ("knows no giants",)}
-    facts |= {"counting": counting(ROWS if types else ()), "types": types, **rest}
-    return ReportSource(**facts)  # type: ignore[arg-type]
+def facts(types: Sequence[CellClass] = TYPES, **rest: object) -> RunFacts:
+    known: dict[str, object] = {"images": 3, "max_pixels": 10**6, "notes": ("knows no giants",)}
+    known |= {"counting": counting(ROWS if types else ()), "types": types, **rest}
+    return RunFacts(**known)  # type: ignore[arg-type]
 
 
 def result(
@@ -110,18 +112,19 @@ class Page(HTMLParser):
         self.loads += [v for n, v in found.items() if n == "src" and not v.startswith("data:")]
 
 
-def written(
-    tmp_path: Path, results: Sequence[ImageResult], about: ReportSource | None = None
-) -> str:
+def content_of(results: Sequence[ImageResult], about: RunFacts) -> RunContent:
+    return RunContent(lambda: iter(results), about.labels, CsvForm(), about)
+
+
+def written(tmp_path: Path, results: Sequence[ImageResult], about: RunFacts | None = None) -> str:
     path = tmp_path / "report.html"
-    write_report(path, lambda: iter(results), about or source())
+    write_report(path, content_of(results, about or facts()))
     return path.read_text("utf-8")
 
 
 def test_numbers_are_those_of_slides_csv(tmp_path: Path, results: list[ImageResult]) -> None:
     table = tmp_path / "slides.csv"
-    ids = [t.id for t in ROWS]
-    write_slides(table, (field_counts(r, 1, ids) for r in results), counting())
+    write_slides(table, content_of(results, facts()))
     page = Page(written(tmp_path, results))
     compared = 0
     by_key: Numbers = {}
@@ -147,7 +150,7 @@ def test_numbers_are_those_of_slides_csv(tmp_path: Path, results: list[ImageResu
 
 
 def test_what_the_page_says(tmp_path: Path, results: list[ImageResult]) -> None:
-    text = written(tmp_path, results, source(densest_field=3, images=5))
+    text = written(tmp_path, results, facts(densest_field=3, images=5))
     page = Page(text)
     assert page.loads == []
     assert "http" not in re.sub(r"http-equiv", "", text)
@@ -167,7 +170,7 @@ def test_what_the_page_says(tmp_path: Path, results: list[ImageResult]) -> None:
         assert words in text
     assert all(image["alt"] for image in page.images)
     assert text.count("image not available") == 3 + 1  # cells and field of the file that is gone
-    assert written(tmp_path, results, source(densest_field=3, images=5)) == text
+    assert written(tmp_path, results, facts(densest_field=3, images=5)) == text
 
 
 @pytest.mark.parametrize("cells", [0, 1])
@@ -176,7 +179,7 @@ def test_few_cells_and_no_classifier(
     tmp_path: Path, cells: int, types: Sequence[CellClass]
 ) -> None:
     one = result(tmp_path / "gone", "a/b", (0.9,) * cells, typed=bool(types))
-    text = written(tmp_path, [one], source(types, images=1))
+    text = written(tmp_path, [one], facts(types, images=1))
     if not types:
         assert "no classifier ran, so there is no differential" in text
     elif not cells:
@@ -229,8 +232,7 @@ def test_a_file_that_changed_is_no_picture(tmp_path: Path, results: list[ImageRe
 def test_bars_have_one_scale_and_lie_at_their_numbers(results: list[ImageResult]) -> None:
     from cellcount.differential.rollup import roll_up
 
-    ids = [t.id for t in ROWS]
-    unit = roll_up(field_counts(r, 1, ids) for r in results[:2])[0]
+    unit = roll_up(counting().fields(results[:2]))[0]
     table = differential_tables(counting().of(unit))[0]
     (row,) = (r for r in table.rows if r.id == "lymphocytes")
     (bar,) = (cell.bar for cell in row.cells if cell.bar)
@@ -263,7 +265,8 @@ def test_thousands_of_fields_stay_usable(tmp_path: Path) -> None:
             yield dataclasses.replace(one, ref=ref, reason="odd", width_px=800, height_px=600)
 
     report = tmp_path / "report.html"
-    write_report(report, stream, source(images=2_000))
+    about = facts(images=2_000)
+    write_report(report, RunContent(stream, about.labels, CsvForm(), about))
     assert report.stat().st_size < 25_000_000
     text = report.read_text("utf-8")
     assert "more slides and specimens are in the table of --slides" in text

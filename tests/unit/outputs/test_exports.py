@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from PIL import Image
 
 from cellcount.core.records import CellClass, CellTypes, ImageResult
 from cellcount.datasets.annotations import read_annotations
-from cellcount.outputs.image_exports import (
-    write_geojson,
-    write_voc_annotations,
-    write_yolo_labels,
-)
+from cellcount.outputs.geojson_export import write_geojson
+from cellcount.outputs.voc_export import write_voc_annotations
+from cellcount.outputs.yolo_export import write_yolo_labels
+from tests.unit.run_content import content_of
 
 MakeResult = Callable[..., ImageResult]
 
@@ -30,14 +29,10 @@ def typed(make_result: MakeResult, said: CellTypes) -> ImageResult:
     return replace(result, cells=replace(result.cells, types=said))
 
 
-def stream(results: Sequence[ImageResult]) -> Callable[[], object]:
-    return lambda: iter(results)
-
-
 def test_geojson_of_every_cell(
     tmp_path: Path, blood: list[CellClass], types: list[CellClass], typed: ImageResult
 ) -> None:
-    write_geojson(tmp_path, [typed], blood, types)
+    write_geojson(tmp_path, content_of([typed], blood, types))
     path = tmp_path / "s 1" / "a.png.geojson"
     document = json.loads(path.read_text("utf-8"))
     assert document["type"] == "FeatureCollection"
@@ -60,7 +55,7 @@ def test_geojson_of_every_cell(
     assert features[1]["properties"]["measurements"]["type_prob"] == pytest.approx(0.9)
     assert "type_prob" not in features[0]["properties"]["measurements"]
     before = path.read_bytes()
-    write_geojson(tmp_path, [typed], blood, types)
+    write_geojson(tmp_path, content_of([typed], blood, types))
     assert path.read_bytes() == before
 
 
@@ -70,9 +65,9 @@ def test_a_failed_image_has_no_file_any_more(
     result = make_result("a.png", 2)
     failed = replace(result, status="failed", reason="broken")
     for state in (result, failed):
-        write_geojson(tmp_path / "g", [state], blood)
-        write_yolo_labels(tmp_path / "y", stream([state]), blood)  # type: ignore[arg-type]
-        write_voc_annotations(tmp_path / "v", stream([state]), blood)  # type: ignore[arg-type]
+        write_geojson(tmp_path / "g", content_of([state], blood))
+        write_yolo_labels(tmp_path / "y", content_of([state], blood))
+        write_voc_annotations(tmp_path / "v", content_of([state], blood))
         there = state.status == "done"
         assert (tmp_path / "g" / "a.png.geojson").exists() is there
         assert (tmp_path / "y" / "labels" / "a.txt").exists() is there
@@ -83,9 +78,9 @@ def test_no_cells_are_an_empty_file(
     tmp_path: Path, blood: list[CellClass], make_result: MakeResult
 ) -> None:
     empty = make_result("a.png", 0)
-    write_geojson(tmp_path, [empty], blood)
+    write_geojson(tmp_path, content_of([empty], blood))
     assert json.loads((tmp_path / "a.png.geojson").read_text())["features"] == []
-    write_yolo_labels(tmp_path, stream([empty]), blood)  # type: ignore[arg-type]
+    write_yolo_labels(tmp_path, content_of([empty], blood))
     assert (tmp_path / "labels" / "a.txt").read_text() == ""
 
 
@@ -93,9 +88,9 @@ def test_every_form_tells_the_profile(
     tmp_path: Path, blood: list[CellClass], make_result: MakeResult
 ) -> None:
     one, profile = make_result("a.png", 1), "mär\udcffrow: 1.0 (forced)"
-    write_geojson(tmp_path, [one], blood, (), profile)
-    write_yolo_labels(tmp_path, stream([one]), blood, (), profile)  # type: ignore[arg-type]
-    write_voc_annotations(tmp_path, stream([one]), blood, (), profile)  # type: ignore[arg-type]
+    write_geojson(tmp_path, content_of([one], blood, (), profile))
+    write_yolo_labels(tmp_path, content_of([one], blood, (), profile))
+    write_voc_annotations(tmp_path, content_of([one], blood, (), profile))
     document = json.loads((tmp_path / "a.png.geojson").read_text("utf-8"))
     assert (document["profile"], len(document["features"])) == (profile, 1)
     lines = (tmp_path / "data.yaml").read_text("utf-8").splitlines()
@@ -117,7 +112,7 @@ def test_our_own_reader_finds_the_same_boxes(
 ) -> None:
     results = [typed, make_result("s 1/b.png", 3), make_result("c.png", 0)]
     write = write_yolo_labels if form == "yolo" else write_voc_annotations
-    write(tmp_path, stream(results), blood, types, "blood 1.0")  # type: ignore[arg-type]
+    write(tmp_path, content_of(results, blood, types, "blood 1.0"))
     images = tmp_path / ("images" if form == "yolo" else "JPEGImages")
     for result in results:
         path = images / result.ref.image
@@ -136,6 +131,6 @@ def test_images_that_share_a_stem_keep_their_suffix(
     tmp_path: Path, blood: list[CellClass], make_result: MakeResult
 ) -> None:
     results = [make_result(n, 1) for n in ("a.png", "A.jpg", "b.tif", "c.tif#page=2", "d.1.png")]
-    write_yolo_labels(tmp_path, stream(results), blood)  # type: ignore[arg-type]
+    write_yolo_labels(tmp_path, content_of(results, blood))
     names = sorted(path.name for path in (tmp_path / "labels").iterdir())
     assert names == ["A.jpg.txt", "a.png.txt", "b.txt", "c.tif#page=2.txt", "d.1.txt"]

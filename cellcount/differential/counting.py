@@ -1,0 +1,65 @@
+"""How the cells of a run are counted: from the counts of its fields to differentials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cellcount.core.records import CellClass, ImageResult
+from cellcount.differential.coverage import Coverage
+from cellcount.differential.figures import Differential, Rules, TypeRows
+from cellcount.differential.profile import Profile
+from cellcount.differential.rollup import FieldCounts, Unit, field_counts, unit_differential
+
+_ROUNDING = "each number on its own, half to even, to the decimals of its column; n is exact"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Counting:
+    """How cells are counted: all that turns the counts of fields into a differential.
+
+    Attributes:
+        profile: what is counted, and by which rules.
+        assessable: the types of the fields' counts, in their order; none without a classifier.
+        classes: of the detector, in the order of the fields' objects.
+        rules: how limits are made.
+        models: what to say of the models: for example ``classifier`` → name, version and hash.
+    """
+
+    profile: Profile
+    assessable: Sequence[TypeRows]
+    classes: Sequence[CellClass]
+    rules: Rules
+    models: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """Name and version of the profile, and whether it was forced."""
+        return self.profile.label(forced=self.rules.forced)
+
+    def fields(self, results: Iterable[ImageResult]) -> Iterator[FieldCounts]:
+        """Give what each field contributes, one result in memory at a time."""
+        ids = [t.id for t in self.assessable]
+        return (field_counts(result, len(self.classes), ids) for result in results)
+
+    def of(self, unit: Unit) -> Differential:
+        """The differential of a slide, a specimen or the run."""
+        return unit_differential(unit, self.profile, self.assessable, self.classes, self.rules)
+
+    def about(self) -> dict[str, str]:
+        """What a reader must know to read the numbers: name → sentence."""
+        profile, coverage = self.profile, Coverage(self.profile, self.assessable)
+        said = {
+            "profile": f"{self.label}: {profile.title}",
+            "standard": profile.standard,
+            "denominator": coverage.words(profile.rows),
+            "outside_the_denominator": coverage.words(profile.outside),
+        }
+        if self.assessable:
+            said["not_assessed"] = coverage.words(coverage.missing) or "none of the denominator"
+        said["limits"] = f"{100 * self.rules.confidence:g} %, {self.rules.method}"
+        if self.rules.confusion is not None:
+            said["adjusted_by"] = self.rules.confusion.source
+        notes = {f"profile_note_{i}": note for i, note in enumerate(profile.notes, 1)}
+        use = {"use": "For research use only; not for diagnosis."}
+        return said | {"rounding": _ROUNDING} | dict(self.models) | notes | use

@@ -1,0 +1,62 @@
+"""The cells of one image as other programs are told them: what they are called, and which image.
+
+A typed cell is called by its type, every other by its class.
+
+Shapes: N cells; boxes are float32 ``(N, 4)`` xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from cellcount.core.records import UNCLASSIFIED, ImageResult, LabelledImage
+from cellcount.images.file_types import IMAGE_SUFFIXES
+from cellcount.outputs.run_content import Labels, Results
+from cellcount.outputs.typed import type_values
+
+
+def called(result: ImageResult, labels: Labels) -> list[str]:
+    """Give each of the N cells its type, else its class."""
+    classes = [labels.classes[label].id for label in result.cells.detections.labels.tolist()]
+    said = result.cells.types
+    if said is None:
+        return classes
+    typed = type_values(said, labels.types)["type"]
+    return [
+        label if name in (None, UNCLASSIFIED) else str(name)
+        for name, label in zip(typed, classes, strict=True)
+    ]
+
+
+def labelled_image(result: ImageResult, labels: Labels) -> LabelledImage:
+    """Make an annotated image of a result."""
+    return LabelledImage(
+        Path(result.ref.image),
+        result.cells.detections.boxes_xyxy,
+        tuple(called(result, labels)),
+        result.width_px,
+        result.height_px,
+    )
+
+
+def stems(results: Results) -> Callable[[str], str]:
+    """Name the file of labels of an image: its stem where no other image shares it, else whole."""
+    counts = Counter(_stem(result.ref.image).lower() for result in results())
+
+    def name(image: str) -> str:
+        stem = _stem(image)
+        return image if counts[stem.lower()] > 1 else stem
+
+    return name
+
+
+def _stem(image: str) -> str:
+    path = PurePosixPath(image)
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else image
+
+
+def as_utf8(text: str) -> str:
+    """Escape bytes of a name that are no UTF-8, so that other programs can read it."""
+    return text.encode("utf-8", "backslashreplace").decode()

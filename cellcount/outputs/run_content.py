@@ -1,0 +1,80 @@
+"""What there is to be written of a run: its results, and all that outputs tell besides them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cellcount.core.records import CellClass, ImageResult
+from cellcount.differential.counting import Counting
+from cellcount.settings import CsvForm
+
+Results = Callable[[], Iterator[ImageResult]]
+"""Streams the results of a run in the order of the outputs, as often as it is called."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Labels:
+    """What cells may be called, and by which rules they are counted.
+
+    Attributes:
+        classes: of the detector.
+        types: of the classifier, then those that only reviewers gave; none where none ran.
+        profile: by which cells are counted, as outputs call it.
+    """
+
+    classes: Sequence[CellClass]
+    types: Sequence[CellClass] = ()
+    profile: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of the classes, then of the types, each once."""
+        return list(dict.fromkeys(c.id for c in (*self.classes, *self.types)))
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class RunFacts:
+    """What the outputs of a run tell besides its results.
+
+    Attributes:
+        counting: how cells are counted.
+        types: of the classifier, in the order of their indices; none where none ran.
+        images: of the run, those without a result yet included.
+        densest_field: most cells on a field of the detector's training, 0 where it is unknown.
+        notes: what the detector's card says that it cannot do.
+        versions: program or library to version.
+        settings: by name, whatever decides the numbers.
+        max_pixels: largest image that is read.
+    """
+
+    counting: Counting
+    types: Sequence[CellClass]
+    images: int
+    densest_field: int = 0
+    notes: Sequence[str] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    max_pixels: int
+
+    @property
+    def labels(self) -> Labels:
+        """What cells may be called."""
+        return Labels(self.counting.classes, self.types, self.counting.label)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunContent:
+    """What a form of output is written from.
+
+    Attributes:
+        results: of the run, with codes in place of names where these were asked for.
+        labels: what cells may be called.
+        csv: how tables are written.
+        facts: what else there is to tell.
+    """
+
+    results: Results
+    labels: Labels
+    csv: CsvForm
+    facts: RunFacts
