@@ -13,6 +13,7 @@ and other libraries but no module of cellcount: that saves six seconds per comma
 from __future__ import annotations
 
 import argparse
+import fcntl
 import fnmatch
 import hashlib
 import importlib
@@ -64,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = Path(named or tempfile.mkdtemp(prefix="compare-")).absolute()
     work.mkdir(parents=True, exist_ok=True)
     _restart_with_fixed_environment(work)
+    lock = (work / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"another comparison runs in {work}; name another --work", file=sys.stderr)
+        return 2
     try:
         return _compare(Net(work, options.jobs), commit, cases, options.ignore)
     finally:

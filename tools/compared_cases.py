@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tools.compared_steps import (
+    COLOURS,
+    CONTINUED_DETECTOR,
+    NEW_DETECTOR,
+    OUTPUTS,
+    PACKAGED_TYPED,
+    PLUGIN_CLASSIFIER,
+    SMALL_CLASSIFIER,
+    SMALL_DETECTOR,
+    TINY,
+    TYPED,
+    UNTYPED,
+    Step,
     add_bom,
     change_log,
     copy_key,
@@ -21,37 +31,6 @@ from tools.compared_steps import (
     remove_outputs,
 )
 
-#: A command line without the program's name, or a function of the case's folder.
-Step = str | Callable[[Path], None]
-
-TINY = "--detector {data}/tiny.safetensors --device cpu"
-COLOURS = "--classifier {data}/colours --plugins {data}/plugins"
-#: The packaged detector with a classifier that types its white cells by their colour.
-PACKAGED_TYPED = f"--device cpu {COLOURS}"
-TYPED = f"{TINY} {COLOURS}"
-UNTYPED = f"{TINY} --classifier none"
-OUTPUTS = (
-    "--out o/counts.csv --cells o/cells.csv --slides o/slides.csv --report o/report.html "
-    "--coco o/coco.json --geojson o/geo --yolo o/yolo --voc o/voc"
-)
-_SMALL_DETECTOR = (
-    "--workers 0 --device cpu --rbc-px 50 --set iterations=2 --set size_px=96 --batch-size 2 "
-    "--set precision=fp32 --set split=3/1 --set validate_every=1 --set rbc_diameter_px={diameter}"
-)
-SMALL_DETECTOR = _SMALL_DETECTOR.format(diameter=32)
-#: For models that go on from the small packaged one.
-CONTINUED_DETECTOR = _SMALL_DETECTOR.format(diameter=24)
-NEW_DETECTOR = (
-    f"{SMALL_DETECTOR} --backbone timm/test_efficientnet --set pyramid_channels=32 "
-    "--set finest_stride=8"
-)
-SMALL_CLASSIFIER = (
-    "--workers 0 --device cpu --epochs 1 --batch-size 9 --set holdout=0.2 --set ema_decay=0"
-)
-PLUGIN_CLASSIFIER = (
-    f"{SMALL_CLASSIFIER} --backbone colour --plugins {{data}}/plugins --set augment=flips "
-    "--set lr=1e-6 --window 0"
-)
 COMMANDS = (
     "", "analyze", "classify", "merge", "doctor", "train", "train detector", "train classifier",
     "evaluate", "evaluate detector", "evaluate classifier", "evaluate counts",
@@ -125,9 +104,16 @@ def _analyze_cases() -> dict[str, list[Step]]:
         ],
         "analyze-strict-profile": [
             f"{damaged} {OUTPUTS} --annotated o/drawn {TYPED} --profile {{data}}/strict.toml",
-            f"{damaged} {OUTPUTS} {TYPED} --profile peripheral-blood",
+            f"{damaged} {OUTPUTS.replace('o/', 'p/')} {TYPED} --profile peripheral-blood",
             f"{slides} --out w.csv {TYPED} --profile {{data}}/wrong.toml",
         ],
+    }  # fmt: skip
+
+
+def _other_analyze_cases() -> dict[str, list[Step]]:
+    slides, damaged = "analyze {data}/slides", "analyze {data}/damaged"
+    smears = "analyze {data}/smears"
+    return {
         "analyze-stain": [
             f"{smears}/slide-A --out c.csv --cells cells.csv --stain-reference bccd --device cpu",
             f"{slides} --out d.csv --cells e.csv {TYPED} --stain-reference pbc "
@@ -297,6 +283,11 @@ def _measured_cases() -> dict[str, list[Step]]:
             "analyze {data}/smears --out c.csv --slides s.csv --device cpu",
             "evaluate counts s.csv s.csv --out out",
         ],
+    }  # fmt: skip
+
+
+def _datasets_cases() -> dict[str, list[Step]]:
+    return {
         "datasets-inspect": [
             *(
                 f"datasets inspect {{data}}/{name} --picture {n}.png --copies {n}.csv "
@@ -383,8 +374,13 @@ def _model_cases() -> dict[str, list[Step]]:
             "profiles check {data}/wrong.toml",
             "profiles check nothing",
         ],
+    }  # fmt: skip
+
+
+def _training_cases() -> dict[str, list[Step]]:
+    return {
         "train-detector": [
-            f"train detector {{data}}/sets/broken --out run {NEW_DETECTOR} --set split=given",
+            f"train detector {{data}}/sets/broken --out given {NEW_DETECTOR} --set split=given",
             f"train detector {{data}}/fields --out run {NEW_DETECTOR}",
             f"train detector {{data}}/fields --out run {NEW_DETECTOR}",
             f"train detector {{data}}/fields --out run {NEW_DETECTOR} --resume",
@@ -487,8 +483,9 @@ def _other_cases() -> dict[str, list[Step]]:
 
 
 def all_cases() -> tuple[Case, ...]:
-    """Every case, the longest groups first."""
+    """All cases in the order in which they run."""
     groups = (
-        _model_cases(), _analyze_cases(), _followed_cases(), _measured_cases(), _other_cases(),
+        _model_cases(), _training_cases(), _analyze_cases(), _other_analyze_cases(),
+        _followed_cases(), _measured_cases(), _datasets_cases(), _other_cases(),
     )  # fmt: skip
     return tuple(Case(name, tuple(steps)) for group in groups for name, steps in group.items())

@@ -1,10 +1,43 @@
-"""Changes of files between two commands of a case; each takes the folder of the case."""
+"""Parts of the cases: options that several share, and changes of files between two commands."""
 
 from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+#: A command line without the program's name, or a function of the case's folder.
+Step = str | Callable[[Path], None]
+
+TINY = "--detector {data}/tiny.safetensors --device cpu"
+COLOURS = "--classifier {data}/colours --plugins {data}/plugins"
+#: The packaged detector with a classifier that types its white cells by their colour.
+PACKAGED_TYPED = f"--device cpu {COLOURS}"
+TYPED = f"{TINY} {COLOURS}"
+UNTYPED = f"{TINY} --classifier none"
+OUTPUTS = (
+    "--out o/counts.csv --cells o/cells.csv --slides o/slides.csv --report o/report.html "
+    "--coco o/coco.json --geojson o/geo --yolo o/yolo --voc o/voc"
+)
+_SMALL_DETECTOR = (
+    "--workers 0 --device cpu --rbc-px 50 --set iterations=2 --set size_px=96 --batch-size 2 "
+    "--set precision=fp32 --set split=3/1 --set validate_every=1 --set rbc_diameter_px={diameter}"
+)
+SMALL_DETECTOR = _SMALL_DETECTOR.format(diameter=32)
+#: For models that go on from the small packaged one.
+CONTINUED_DETECTOR = _SMALL_DETECTOR.format(diameter=24)
+NEW_DETECTOR = (
+    f"{SMALL_DETECTOR} --backbone timm/test_efficientnet --set pyramid_channels=32 "
+    "--set finest_stride=8"
+)
+SMALL_CLASSIFIER = (
+    "--workers 0 --device cpu --epochs 1 --batch-size 9 --set holdout=0.2 --set ema_decay=0"
+)
+PLUGIN_CLASSIFIER = (
+    f"{SMALL_CLASSIFIER} --backbone colour --plugins {{data}}/plugins --set augment=flips "
+    "--set lr=1e-6 --window 0"
+)
 
 
 def fill_corrections(folder: Path) -> None:

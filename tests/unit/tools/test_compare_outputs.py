@@ -68,6 +68,13 @@ def test_every_mask_is_a_pattern_with_a_reason() -> None:
         assert mask.reason
 
 
+def test_progress_lines_come_or_not() -> None:
+    whole = "Counting 6 images\n3 of 6 images, 1,143 cells, 2 images/s, 3 s left\nwritten: c.csv\n"
+    assert masked(whole) == "Counting 6 images\nwritten: c.csv\n"
+    done = "4 of 4 images done, 1 with a caution\n"
+    assert masked(done) == done
+
+
 def test_timed_columns_alone_are_masked() -> None:
     table = 'epoch,seconds,ap\n1,0.4,"0.5, a"\n'
     assert masked(table, "run/metrics.csv") == 'epoch,seconds,ap\n1,<duration>,"0.5, a"\n'
@@ -125,6 +132,20 @@ def test_journals_are_compared_by_their_rows(sides: tuple[Path, Path]) -> None:
     (sides[1] / "c.journal.sqlite").unlink()
     journal(sides[1] / "c.journal.sqlite", [("a.png", b"\0\1"), ("b.png", b"\3")])
     assert list(compare_folders(*sides)) == ["c.journal.sqlite"]
+
+
+def test_hash_of_settings_that_name_new_weights_may_differ(sides: tuple[Path, Path]) -> None:
+    for number, folder in enumerate(sides):
+        (folder / "model.bin").write_bytes(bytes([255, number]))
+        weights = hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest()
+        text = json.dumps({"detector": weights})
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        connection = sqlite3.connect(folder / "c.sqlite")
+        connection.execute("CREATE TABLE settings (sha256 TEXT, json TEXT)")
+        connection.execute("INSERT INTO settings VALUES (?, ?)", (digest, text))
+        connection.commit()
+        connection.close()
+    assert list(compare_folders(*sides)) == ["model.bin"]
 
 
 def test_weights_are_compared_by_tensors_and_card(sides: tuple[Path, Path]) -> None:
