@@ -21,14 +21,19 @@ from cellcount.errors import PluginError, UsageError
 
 BACKBONES = "cellcount.backbones"
 CLASSIFIERS = "cellcount.classifiers"
+OUTPUTS = "cellcount.outputs"
 
-# What a file in a plugin folder must define for each group.
+_KINDS = {BACKBONES: "backbone", CLASSIFIERS: "classifier", OUTPUTS: "output form"}
+
+# What a file in a plugin folder must define for each group. Output forms come from installed
+# packages alone: a merge and a review write them again, and know of no folder.
 FOLDER_FUNCTIONS = {BACKBONES: "build_backbone", CLASSIFIERS: "build_classifier"}
 
 # Built-ins come through the same door, in the form of an installed package's entry points.
 BUILT_IN = {
     BACKBONES: {"timm": "cellcount.models.backbone:timm_backbone"},
     CLASSIFIERS: {"timm": "cellcount.models.classifier:timm_classifier"},
+    OUTPUTS: {},  # ours stand in cellcount.outputs.forms, with their options
 }
 
 
@@ -36,7 +41,7 @@ def find(group: str, name: str, folder: Path | None = None) -> Callable[..., Any
     """The callable that ``name`` stands for, imported now.
 
     Args:
-        group: ``BACKBONES`` or ``CLASSIFIERS``.
+        group: ``BACKBONES``, ``CLASSIFIERS`` or ``OUTPUTS``.
         name: the entry point's name, or the file's name without ``.py``.
         folder: plugin folder named by the user, or None.
 
@@ -44,7 +49,7 @@ def find(group: str, name: str, folder: Path | None = None) -> Callable[..., Any
         PluginError: unknown name, offered twice, or broken; says by whom and what to do.
         UsageError: ``folder`` is no folder.
     """
-    kind = _kind(group)
+    kind = _KINDS[group]
     offers = [offer for offer in _offers(group, folder) if offer.name == name]
     if not offers:
         raise PluginError(_unknown(group, name, folder))
@@ -59,13 +64,13 @@ def find(group: str, name: str, folder: Path | None = None) -> Callable[..., Any
     except Exception as error:
         raise PluginError(
             f"{kind} {name!r} of {offer.source} cannot be loaded: {offer.value} gave "
-            f"{type(error).__name__}: {error}. Expected a function that builds a {kind}; "
+            f"{type(error).__name__}: {error}. Expected a function that builds the {kind}; "
             "run again with --debug to see where it fails, or remove the plugin"
         ) from error
     if not callable(target):
         raise PluginError(
             f"{kind} {name!r} of {offer.source}: {offer.value} is a {type(target).__name__}, "
-            f"expected a function that builds a {kind}"
+            f"expected a function that builds the {kind}"
         )
     return target
 
@@ -92,7 +97,7 @@ def _offers(group: str, folder: Path | None) -> Iterator[_Offer]:
     for entry in [*built_in, *entry_points(group=group)]:
         source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "cellcount"
         yield _Offer(entry.name, source, entry.value, entry.load)
-    if folder is not None:
+    if folder is not None and group in FOLDER_FUNCTIONS:
         yield from _offers_of_folder(FOLDER_FUNCTIONS[group], folder)
 
 
@@ -135,10 +140,6 @@ def _import_file(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _kind(group: str) -> str:
-    return group.removeprefix("cellcount.").removesuffix("s")
-
-
 def _unknown(group: str, name: str, folder: Path | None) -> str:
     from difflib import get_close_matches
 
@@ -146,8 +147,9 @@ def _unknown(group: str, name: str, folder: Path | None) -> str:
     close = get_close_matches(name, names, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     where = f" or in {folder}" if folder else ""
+    or_folder = f", or name the folder that holds {name}.py with --plugins"
     return (
-        f"no {_kind(group)} {name!r} among the installed packages{where}; {guess}"
+        f"no {_KINDS[group]} {name!r} among the installed packages{where}; {guess}"
         f"known: {', '.join(names) or 'none'}. Install the package that offers it (entry-point "
-        f"group {group}), or name the folder that holds {name}.py with --plugins"
+        f"group {group})" + (or_folder if group in FOLDER_FUNCTIONS else "")
     )

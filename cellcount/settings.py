@@ -7,6 +7,7 @@ decides how fast or where it is computed, so that a journal knows when it may be
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -138,30 +139,18 @@ class OutputSettings:
 
     Attributes:
         out: counts.csv, one row per image.
-        cells: cells.csv, one row per cell, or None.
-        slides: slides.csv, the differential of each slide and specimen, or None.
-        report: HTML page for people, or None.
+        forms: name of a form of output (``cellcount.outputs.forms``, or of a plugin) → its path.
         annotated: folder of annotated images, or None.
         annotate: which images are drawn.
-        coco: COCO file of all cells, or None.
-        geojson: folder of GeoJSON files for QuPath, or None.
-        yolo: folder of YOLO labels, or None.
-        voc: folder of Pascal VOC annotations, or None.
         csv_separator: ``,`` or ``;``.
         csv_bom: tables begin with a byte-order mark.
         pseudonymize: key file of the codes that stand for names, or None for the names.
     """
 
     out: Path
-    cells: Path | None = None
-    slides: Path | None = None
-    report: Path | None = None
+    forms: Mapping[str, Path] = field(default_factory=dict)
     annotated: Path | None = None
     annotate: AnnotateRule = "all"
-    coco: Path | None = None
-    geojson: Path | None = None
-    yolo: Path | None = None
-    voc: Path | None = None
     csv_separator: Separator = ","
     csv_bom: bool = False
     pseudonymize: Path | None = None
@@ -170,30 +159,6 @@ class OutputSettings:
     def csv(self) -> CsvForm:
         """How the tables are written as CSV."""
         return CsvForm(self.csv_separator, self.csv_bom)
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """The folders that hold a file per image."""
-        asked = (self.annotated, self.geojson, self.yolo, self.voc)
-        return tuple(folder for folder in asked if folder is not None)
-
-    def __post_init__(self) -> None:
-        named = {
-            "--out": self.out,
-            "--cells": self.cells,
-            "--slides": self.slides,
-            "--report": self.report,
-            "--coco": self.coco,
-            "--pseudonymize": self.pseudonymize,
-        }
-        taken: dict[Path, str] = {}
-        for option, path in named.items():
-            if path is None:
-                continue
-            key = path.absolute()
-            if key in taken:
-                raise UsageError(f"{option} and {taken[key]} both name {path}; give each its own")
-            taken[key] = option
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,21 +236,6 @@ class AnalyzeRequest:
     run: RunSettings = field(default_factory=RunSettings)
     differential: DifferentialSettings = field(default_factory=DifferentialSettings)
     slide_from: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.run.shard is None:
-            return
-        asked = {
-            "--slides": self.output.slides,
-            "--report": self.output.report,
-            "--pseudonymize": self.output.pseudonymize,
-        }
-        for option, path in asked.items():
-            if path is not None:
-                raise UsageError(
-                    f"a shard sees a part of the images, and {option} needs all; give {option} "
-                    "to cellcount merge, which writes the outputs of all shards"
-                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -176,3 +178,22 @@ def colour_weights(tmp_path_factory: pytest.TempPathFactory, classifier_plugins:
     path = tmp_path_factory.mktemp("classifier") / "colours.safetensors"
     write_weights(path, card, model.state_dict())
     return path
+
+
+@pytest.fixture
+def tinynet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes the example plugin importable as if installed; returns the folder of its metadata."""
+    source = ROOT / "plugins" / "cellcount-tinynet"
+    config = configparser.ConfigParser()
+    config.read(source / "setup.cfg")
+    name, version = config["metadata"]["name"], config["metadata"]["version"]
+    site = tmp_path / "site-packages"
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    groups = config["options.entry_points"].items()
+    (info / "entry_points.txt").write_text("".join(f"[{g}]{lines}\n" for g, lines in groups))
+    monkeypatch.syspath_prepend(str(source))
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "cellcount_counts_lines", raising=False)
+    return site

@@ -162,7 +162,11 @@ def readme(repo_root: Path) -> str:
     return (repo_root / "README.md").read_text("utf-8")
 
 
-def test_command_reference_is_current(repo_root: Path, update_golden: bool) -> None:
+def test_command_reference_is_current(
+    repo_root: Path, update_golden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever plugins are installed here.
+    monkeypatch.setattr("cellcount.commands.options.available", lambda _group: {})
     path = repo_root / "docs" / "commands.md"
     if update_golden:
         path.parent.mkdir(exist_ok=True)

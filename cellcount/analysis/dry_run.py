@@ -18,7 +18,7 @@ from cellcount.images.source import Field
 from cellcount.outputs.pictures.annotate import annotate
 
 _SAMPLED = 3
-_JOURNAL_BYTES_PER_CELL, _CSV_BYTES_PER_CELL, _COCO_BYTES_PER_CELL = 23, 75, 190
+_JOURNAL_BYTES_PER_CELL = 23
 _BYTES_PER_IMAGE = 700
 
 
@@ -81,9 +81,8 @@ def _part(loaded: Loaded) -> tuple[Loaded, float]:
 def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:
     """About what one image adds to the disk."""
     output, cells = job.request.output, result.cells
-    per_cell = _JOURNAL_BYTES_PER_CELL
-    per_cell += _CSV_BYTES_PER_CELL if output.cells else 0
-    per_cell += _COCO_BYTES_PER_CELL if output.coco else 0
+    forms = job.outputs.files.forms
+    per_cell = _JOURNAL_BYTES_PER_CELL + sum(form.bytes_per_cell for form, _ in forms)
     size = _BYTES_PER_IMAGE + per_cell * len(cells)
     if output.annotated and output.annotate == "all" and loaded.picture is not None:
         drawn = io.BytesIO()

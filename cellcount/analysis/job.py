@@ -75,7 +75,7 @@ class Job:
             check_ray()
         output, settings = request.output, request.analyze
         files = OutputFiles(output)
-        files.check_forms()
+        files.check_forms(shard=request.run.shard is not None)
         names = OutputNames(output.pseudonymize, files.every(), files.folders)
         self.plan: Plan = plan_of(
             request.inputs,
@@ -95,7 +95,7 @@ class Job:
             request.differential,
             (self.card, self.weights_sha256),
             self.classifier,
-            wanted=shard is not None or output.slides is not None or output.report is not None,
+            wanted=shard is not None or bool(files.differentials),
         )
         self.outputs = RunOutputs(files, names, self._facts())
         self._clock.lap("prepare")

@@ -64,12 +64,13 @@ class MergeJob:
 
     def __init__(self, shards: Sequence[str], output: OutputSettings) -> None:
         self.output = output
-        self.files = OutputFiles(output)
-        self.files.check_forms()
-        self.names = OutputNames(output.pseudonymize, self.files.every(), self.files.folders)
         self._shards = sorted(
             map(_read, _journals(shards, output.out)), key=lambda s: (s.number, s.path)
         )
+        packages = {n: package for s in self._shards for n, package in s.run.packages.items()}
+        self.files = OutputFiles(output, packages)
+        self.files.check_forms()
+        self.names = OutputNames(output.pseudonymize, self.files.every(), self.files.folders)
         _check_complete(self._shards)
         _check_alike(self._shards)
         self._scales = _common_scales(self._shards)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from cellcount.errors import UsageError
 from cellcount.files.atomic import check_folder_writable, check_writable
 from cellcount.files.locks import holder_file
+from cellcount.outputs.forms import BUILT_IN, OutputForm, form_of
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.review_tables import history_path
 from cellcount.outputs.run_record import run_manifest_path
@@ -19,22 +22,47 @@ class OutputFiles:
 
     Args:
         settings: where the results go.
+        packages: form of a plugin → package that offered it to an earlier run.
 
     Attributes:
         settings: likewise.
-        tables: files that were asked for, counts.csv first.
-        folders: that were asked for, in which there is a file per image.
         journal, record, history: what the run keeps beside counts.csv.
     """
 
-    def __init__(self, settings: OutputSettings) -> None:
+    def __init__(self, settings: OutputSettings, packages: Mapping[str, str] | None = None) -> None:
         self.settings = settings
-        files = (settings.out, settings.cells, settings.slides, settings.coco, settings.report)
-        self.tables = [path for path in files if path is not None]
-        self.folders = settings.folders
+        self._packages = packages or {}
         self.journal = journal_path(settings.out)
         self.record = run_manifest_path(settings.out)
         self.history = history_path(settings.out)
+
+    @cached_property
+    def forms(self) -> list[tuple[OutputForm, Path]]:
+        """The forms that were asked for, in the order in which they are written.
+
+        Raises:
+            PluginError: one is of a plugin that is not installed.
+        """
+        asked = self.settings.forms
+        names = [n for n in BUILT_IN if n in asked] + sorted(asked.keys() - BUILT_IN)
+        return [(form_of(name, self._packages.get(name, "")), asked[name]) for name in names]
+
+    @property
+    def tables(self) -> list[Path]:
+        """The files that were asked for, counts.csv first."""
+        return [self.settings.out, *(path for form, path in self.forms if form.kind == "file")]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that were asked for, in which there is a file per image."""
+        annotated = self.settings.annotated
+        folders = [path for form, path in self.forms if form.kind == "folder"]
+        return folders if annotated is None else [annotated, *folders]
+
+    @property
+    def differentials(self) -> list[tuple[str, Path]]:
+        """Option and path of the forms that tell differentials."""
+        return [(form.option, path) for form, path in self.forms if form.differential]
 
     def every(self) -> list[Path]:
         """List every single file that the run writes, but those in folders.
@@ -42,6 +70,7 @@ class OutputFiles:
         Raises:
             UsageError: two have one name, or one is the table of another run.
         """
+        self._check_names()
         own = {path.absolute() for path in (self.record, self.journal, self.history)}
         for path in self.tables:
             if path.absolute() in own:
@@ -57,14 +86,38 @@ class OutputFiles:
         locks = map(holder_file, (self.journal, *self.tables))
         return [*self.tables, self.history, self.record, self.journal, *locks]
 
-    def check_forms(self) -> None:
-        """Find out before hours of work whether every table can be written in the form of its name.
+    def _check_names(self) -> None:
+        named: list[tuple[str, Path | None]] = [("--out", self.settings.out)]
+        named += [(form.option, path) for form, path in self.forms if form.kind == "file"]
+        taken: dict[Path, str] = {}
+        for option, path in [*named, ("--pseudonymize", self.settings.pseudonymize)]:
+            if path is None:
+                continue
+            other = taken.setdefault(path.absolute(), option)
+            if other != option:
+                raise UsageError(f"{option} and {other} both name {path}; give each its own")
+
+    def check_forms(self, *, shard: bool = False) -> None:
+        """Find out before hours of work whether every form can be written.
+
+        Args:
+            shard: the run sees a part of the images.
 
         Raises:
-            UsageError: it is to be Parquet, and pyarrow is not there.
+            UsageError: a table is to be Parquet, and pyarrow is not there; or a form or option
+                needs all images.
+            PluginError: a form is of a plugin that is not installed.
         """
         if any(is_parquet(path) for path in self.tables):
             check_parquet()
+        whole = [option for option, _ in self.differentials] if shard else []
+        if shard and self.settings.pseudonymize is not None:
+            whole.append("--pseudonymize")
+        if whole:
+            raise UsageError(
+                f"a shard sees a part of the images, and {whole[0]} needs all; give {whole[0]} to "
+                "cellcount merge, which writes the outputs of all shards"
+            )
 
     def check(self) -> None:
         """Find out before anything is changed that all of them can be written.
@@ -72,6 +125,7 @@ class OutputFiles:
         Raises:
             UsageError: two have one name, or one is the table of another run.
             OutputError: one cannot be written.
+            PluginError: a form is of a plugin that is not installed.
         """
         for path in self.every():
             check_writable(path)

@@ -17,16 +17,11 @@ from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types
 from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
-from cellcount.outputs.coco_export import write_coco
-from cellcount.outputs.geojson_export import write_geojson
+from cellcount.outputs.forms import write_form
 from cellcount.outputs.pseudonyms import OutputNames
-from cellcount.outputs.report.report import write_report
 from cellcount.outputs.review_tables import write_history
 from cellcount.outputs.run_content import Results, RunContent, RunFacts
-from cellcount.outputs.slides import write_slides
-from cellcount.outputs.tables import write_cells, write_counts
-from cellcount.outputs.voc_export import write_voc_annotations
-from cellcount.outputs.yolo_export import write_yolo_labels
+from cellcount.outputs.tables import write_counts
 from cellcount.store.journal import Journal
 from cellcount.store.reviews import StoredReview
 
@@ -86,33 +81,15 @@ class RunOutputs:
         """
         reviewed = ReviewSummary.of(results()) if journal.has_reviews else None
         outputs = self.reviewed_by(reviewed)
-        own, final = (
-            outputs.content(results),
-            outputs.content(lambda: map(outputs.final, results())),
-        )
-        outputs._write_forms(own, final)
-        tables = list(self.files.tables)
+        final = outputs.content(lambda: map(outputs.final, results()))
+        contents = {"own": outputs.content(results), "final": final}
+        write_counts(self.files.settings.out, final)
+        for form, path in self.files.forms:
+            write_form(form, path, contents[form.sees])
+        tables = self.files.tables
         if journal.has_reviews:
             tables.append(self._write_reviews(journal))
         return Written(tables, Totals.of(final.results(), final.labels), reviewed)
-
-    def _write_forms(self, own: RunContent, final: RunContent) -> None:
-        settings = self.files.settings
-        write_counts(settings.out, final)
-        if settings.cells is not None:
-            write_cells(settings.cells, own)
-        if settings.slides is not None:
-            write_slides(settings.slides, final)
-        if settings.coco is not None:
-            write_coco(settings.coco, own)
-        if settings.geojson is not None:
-            write_geojson(settings.geojson, final)
-        if settings.yolo is not None:
-            write_yolo_labels(settings.yolo, final)
-        if settings.voc is not None:
-            write_voc_annotations(settings.voc, final)
-        if settings.report is not None:
-            write_report(settings.report, final)
 
     def _write_reviews(self, journal: Journal) -> Path:
         """The history of reviews, beside counts.csv."""

@@ -70,7 +70,7 @@ def stored_results(path: Path) -> Iterator[StoredResults]:
             raise UsageError(
                 f"the outputs have codes for names, whose key file {key} is gone; put it back"
             )
-        outputs = RunOutputs(OutputFiles(run.output), OutputNames(key), run.facts)
+        outputs = RunOutputs(OutputFiles(run.output, run.packages), OutputNames(key), run.facts)
         yield StoredResults(journal, run, outputs)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Confusion, Rules, TypeRows
 from cellcount.differential.profile import parse_profile
 from cellcount.errors import JournalError
+from cellcount.outputs.forms import BUILT_IN, packages_of
 from cellcount.outputs.run_content import RunFacts
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import Journal
 
 _NAME = "run"
 _FORM = 1
+_PATHS = {"out", "annotated", "pseudonymize", *BUILT_IN}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,6 +39,7 @@ class StoredRun:
         refs: its images, in the order of its plan.
         folder: where relative paths of images start.
         profile_toml: the file of its profile.
+        packages: form of a plugin → package that offered it.
     """
 
     output: OutputSettings
@@ -44,19 +47,18 @@ class StoredRun:
     refs: tuple[ImageRef, ...]
     folder: Path
     profile_toml: str
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     def keep(self, journal: Journal) -> None:
         """Enter it, in place of the run before."""
         place = journal.path.absolute().parent
-        output = {
-            f.name: _relative(value, place)
-            for f in fields(self.output)
-            if (value := getattr(self.output, f.name)) is not None
-        }
-        facts = self.facts
+        facts, forms = self.facts, self.output.forms
+        packages = packages_of(forms)
+        plugins = {n: [_relative(forms[n], place), package] for n, package in packages.items()}
         document = {
             "form": _FORM,
-            "output": output,
+            "output": _output_document(self.output, place),
+            **({"plugin_forms": plugins} if plugins else {}),
             "folder": str(self.folder),
             "refs": [asdict(ref) | {"path": str(ref.path)} for ref in self.refs],
             "counting": self.counting_facts(),
@@ -109,11 +111,9 @@ class StoredRun:
 
 def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
     name, toml = stored["counting"]["profile"]
-    paths = {"out", "cells", "slides", "report", "annotated", "coco", "geojson", "yolo", "voc"}
-    paths.add("pseudonymize")
-    output: dict[str, Any] = {
-        k: _here(place / v) if k in paths else v for k, v in stored["output"].items()
-    }
+    plugins = stored.get("plugin_forms", {})
+    output = _output_of(stored["output"], {n: path for n, (path, _) in plugins.items()}, place)
+    packages = {name: package for name, (_, package) in plugins.items()}
     told = stored["counting"]
     counting = Counting(
         profile=parse_profile(name, toml, origin=f"the stored profile {name}"),
@@ -135,7 +135,26 @@ def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
         max_pixels=stored["max_pixels"],
     )
     refs = tuple(ImageRef(**(one | {"path": Path(one["path"])})) for one in stored["refs"])
-    return StoredRun(OutputSettings(**output), facts, refs, Path(stored["folder"]), toml)
+    return StoredRun(output, facts, refs, Path(stored["folder"]), toml, packages)
+
+
+def _output_document(output: OutputSettings, place: Path) -> dict[str, Any]:
+    """The settings by name, our own forms among them; what was not asked for is left out."""
+    asked = {f.name: getattr(output, f.name) for f in fields(output) if f.name != "forms"}
+    asked |= {name: path for name, path in output.forms.items() if name in BUILT_IN}
+    return {name: _relative(v, place) for name, v in asked.items() if v is not None}
+
+
+def _output_of(
+    document: Mapping[str, Any], plugins: Mapping[str, str], place: Path
+) -> OutputSettings:
+    """The settings of such a document and of the paths of plugins' forms."""
+    settings: dict[str, Any] = {
+        n: _here(place / v) if n in _PATHS else v for n, v in document.items()
+    }
+    forms = {name: settings.pop(name) for name in BUILT_IN if name in settings}
+    forms |= {name: _here(place / path) for name, path in plugins.items()}
+    return OutputSettings(forms=forms, **settings)
 
 
 def _rules(stored: Mapping[str, Any]) -> Rules:

@@ -163,7 +163,6 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
         AnalyzeRequest,
         AnalyzeSettings,
         DifferentialSettings,
-        OutputSettings,
         RunSettings,
     )
     from cellcount.shards import shard_of
@@ -177,7 +176,7 @@ def _request(options: dict[str, Any]) -> AnalyzeRequest:
     return AnalyzeRequest(
         inputs=tuple(options["inputs"]),
         analyze=AnalyzeSettings(**pick(AnalyzeSettings)),
-        output=OutputSettings(**pick(OutputSettings)),
+        output=shared.output_settings(options),
         run=RunSettings(**pick(RunSettings)),
         differential=DifferentialSettings(**pick(DifferentialSettings)),
         slide_from=options["slide_from"],

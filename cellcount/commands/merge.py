@@ -40,9 +40,8 @@ def merge(shards: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 -- cl
     """
     from cellcount.analysis.merge import MergeJob
     from cellcount.commands.terminal.summary import say_outcome
-    from cellcount.settings import OutputSettings
 
-    job = MergeJob(shards, OutputSettings(**options))
+    job = MergeJob(shards, shared.output_settings(options))
     outcome, types = job.run()
     say_outcome(outcome, job.classes, types)
     return outcome.exit_code

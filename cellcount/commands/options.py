@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cellcount.errors import UsageError
+from cellcount.outputs.forms import BUILT_IN, FORMS, OutputForm
+from cellcount.plugins import OUTPUTS, available
 from cellcount.settings import (
     AUTO_CLASSIFIER,
     DEFAULT_DETECTOR,
@@ -15,6 +19,7 @@ from cellcount.settings import (
     MAX_REFINE_STEPS,
     NO_STAIN_REFERENCE,
     PACKAGED_CLASSIFIER,
+    OutputSettings,
 )
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -34,21 +39,67 @@ def _together(*options: Decorator) -> Decorator:
     return decorate
 
 
+def _option_of(form: OutputForm) -> Decorator:
+    kind = _FILE if form.kind == "file" else _FOLDER
+    return click.option(form.option, type=kind, help=form.help)
+
+
+class _PluginForms(click.Option):
+    """Lists in the help, without importing any, the forms that installed plugins offer."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        offered = ", ".join(f"{name} ({source})" for name, source in available(OUTPUTS).items())
+        if record is None or not offered:
+            return record
+        return record[0], f"{record[1]}  Installed: {offered}."
+
+
+def _named_paths(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> dict[str, Path]:
+    """The paths of the forms of plugins, by name.
+
+    Raises:
+        UsageError: one is not NAME=PATH, is named twice, or has an option of its own.
+    """
+    named: dict[str, Path] = {}
+    for text in values:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise UsageError(f"--output is {text!r}, expected NAME=PATH")
+        if name in BUILT_IN:
+            raise UsageError(f"--output {text}: this form has an option of its own, --{name} PATH")
+        if name in named:
+            raise UsageError(f"--output names {name} twice; give one path")
+        named[name] = Path(path)
+    return named
+
+
+def output_settings(options: Mapping[str, Any]) -> OutputSettings:
+    """The settings of a command with `tables`, `exports` and other options of outputs."""
+    forms = {name: options[name] for name in BUILT_IN if options[name] is not None}
+    others = {f.name: options[f.name] for f in fields(OutputSettings) if f.name in options}
+    return OutputSettings(forms=forms | options["plugin_forms"], **others)
+
+
 tables = _together(
     click.option(
         "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
     ),
-    click.option("--cells", type=_FILE, help="Table with one row per cell (likewise)."),
-    click.option(
-        "--slides", type=_FILE, help="Table with the differential of each slide (likewise)."
-    ),
-    click.option("--report", type=_FILE, help="Report of the run as one HTML page."),
+    *(_option_of(form) for form in FORMS if not form.for_programs),
 )
 exports = _together(
-    click.option("--coco", type=_FILE, help="COCO file of all cells."),
-    click.option("--geojson", type=_FOLDER, help="Folder for GeoJSON of the cells, for QuPath."),
-    click.option("--yolo", type=_FOLDER, help="Folder for YOLO labels of the cells."),
-    click.option("--voc", type=_FOLDER, help="Folder for Pascal VOC annotations of the cells."),
+    *(_option_of(form) for form in FORMS if form.for_programs),
+    click.option(
+        "--output",
+        "plugin_forms",
+        cls=_PluginForms,
+        multiple=True,
+        metavar="NAME=PATH",
+        callback=_named_paths,
+        help="Also write the form NAME of an installed plugin; again for more.",
+    ),
 )
 detector = click.option(
     "--detector",

@@ -64,9 +64,10 @@ def say_counting(job: Job) -> None:
             "output is marked",
             err=True,
         )
-    if job.request.output.slides is not None and not job.types:
+    slides = job.request.output.forms.get("slides")
+    if slides is not None and not job.types:
         click.echo(
-            f"no classifier ran, so {shown(job.request.output.slides)} has no differential; name "
+            f"no classifier ran, so {shown(slides)} has no differential; name "
             "one with --classifier",
             err=True,
         )

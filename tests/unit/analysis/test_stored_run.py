@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def stored(tmp_path: Path) -> StoredRun:
     )
     output = OutputSettings(
         tmp_path / "o" / "counts.csv",
-        cells=tmp_path / "elsewhere" / "cells.parquet",
+        forms={"cells": tmp_path / "elsewhere" / "cells.parquet", "geojson": tmp_path / "geo"},
         annotated=tmp_path / "o" / "drawn",
         annotate="flagged",
         csv_separator=";",
@@ -64,8 +65,10 @@ def test_it_comes_back_as_it_was(
         stored.keep(journal)
         monkeypatch.chdir("/")
         again = StoredRun.read(journal)
-    assert again.output.slides is None
-    for name in ("out", "cells", "annotated", "pseudonymize"):
+    assert list(again.output.forms) == ["cells", "geojson"]
+    for name, path in again.output.forms.items():
+        assert Path("/") / path == stored.output.forms[name]
+    for name in ("out", "annotated", "pseudonymize"):
         assert Path("/") / getattr(again.output, name) == getattr(stored.output, name)
     assert (again.output.csv_separator, again.output.csv_bom) == (";", True)
     assert again.output.annotate == "flagged"
@@ -97,3 +100,33 @@ def test_moved_results_are_written_where_they_are(stored: StoredRun, tmp_path: P
         output = StoredRun.read(journal).output
     assert output.out == tmp_path / "moved" / "counts.csv"
     assert output.annotated == tmp_path / "moved" / "drawn"
+
+
+def test_what_version_0_1_0_kept_is_read(tmp_path: Path) -> None:
+    document = json.loads(Path(__file__).with_name("stored_run_0.1.0.json").read_text("utf-8"))
+    with Journal.open(tmp_path / "counts.journal.sqlite", {}) as journal:
+        journal.set_value("run", document)
+        run = StoredRun.read(journal)
+        assert run.output == OutputSettings(
+            tmp_path / "counts.csv",
+            forms={
+                "cells": tmp_path / "cells.csv",
+                "slides": tmp_path / "slides.csv",
+                "coco": tmp_path / "coco.json",
+                "geojson": tmp_path / "geo",
+                "yolo": tmp_path / "yolo",
+                "voc": tmp_path / "voc",
+                "report": tmp_path / "report.html",
+            },
+            annotated=tmp_path / "drawn",
+            annotate="flagged",
+            csv_separator=";",
+            csv_bom=True,
+            pseudonymize=tmp_path.parent / "keys" / "key.json",
+        )
+        assert [ref.image for ref in run.refs] == ["s1/a.png", "s1/b.png"]
+        assert run.found(run.refs[0]).path == Path("/data/run/slides/s1/a.png")
+        assert run.facts.labels.profile == "peripheral-blood 1.0"
+        assert dict(run.facts.versions)["cellcount"] == "0.1.0"
+        run.keep(journal)  # and a run that goes on keeps the same
+        assert journal.get_value("run") == document

@@ -1,0 +1,176 @@
+"""The forms in which a run is written besides counts.csv, one entry each.
+
+A new form is a module with a function ``write(path, content)`` and an entry here. A package of
+another author offers one by a function without arguments that returns an `OutputForm`, in the
+entry-point group ``cellcount.outputs``. The command line, the checks of paths, what a run keeps and
+what is written all follow these entries. Nothing heavy is imported: ``--help`` is made of them.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from cellcount.errors import CellcountError, PluginError
+from cellcount.plugins import OUTPUTS, available, find
+
+if TYPE_CHECKING:
+    from cellcount.outputs.run_content import RunContent
+
+Write: TypeAlias = "Callable[[Path, RunContent], None]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputForm:
+    """One form of output.
+
+    Attributes:
+        name: of the option, and of the form in what a run keeps.
+        help: of the option.
+        write: writes it, from the path that was asked for and the content of the run; or
+            ``module:function``, which is imported when it is used.
+        kind: whether the path is that of a file, or of a folder with a file per image.
+        sees: ``final`` types of cells are those that count, a reviewer's before the classifier's;
+            ``own`` ones are the classifier's, with the reviews beside them.
+        differential: it tells differentials, so that a profile must fit the models, and that a
+            shard, which sees a part of the images, cannot write it.
+        for_programs: it is read by other programs rather than by people.
+        bytes_per_cell: about so many, for the estimate of a dry run.
+    """
+
+    name: str
+    help: str
+    write: Write | str
+    kind: Literal["file", "folder"] = "file"
+    sees: Literal["final", "own"] = "final"
+    differential: bool = False
+    for_programs: bool = False
+    bytes_per_cell: int = 0
+
+    @property
+    def option(self) -> str:
+        """How the command line asks for it."""
+        return f"--{self.name}" if self.name in BUILT_IN else f"--output {self.name}"
+
+
+#: In the order in which they are written.
+FORMS = (
+    OutputForm(
+        name="cells",
+        help="Table with one row per cell (likewise).",
+        write="cellcount.outputs.tables:write_cells",
+        sees="own",
+        bytes_per_cell=75,
+    ),
+    OutputForm(
+        name="slides",
+        help="Table with the differential of each slide (likewise).",
+        write="cellcount.outputs.slides:write_slides",
+        differential=True,
+    ),
+    OutputForm(
+        name="coco",
+        help="COCO file of all cells.",
+        write="cellcount.outputs.coco_export:write_coco",
+        sees="own",
+        for_programs=True,
+        bytes_per_cell=190,
+    ),
+    OutputForm(
+        name="geojson",
+        help="Folder for GeoJSON of the cells, for QuPath.",
+        write="cellcount.outputs.geojson_export:write_geojson",
+        kind="folder",
+        for_programs=True,
+    ),
+    OutputForm(
+        name="yolo",
+        help="Folder for YOLO labels of the cells.",
+        write="cellcount.outputs.yolo_export:write_yolo_labels",
+        kind="folder",
+        for_programs=True,
+    ),
+    OutputForm(
+        name="voc",
+        help="Folder for Pascal VOC annotations of the cells.",
+        write="cellcount.outputs.voc_export:write_voc_annotations",
+        kind="folder",
+        for_programs=True,
+    ),
+    OutputForm(
+        name="report",
+        help="Report of the run as one HTML page.",
+        write="cellcount.outputs.report.report:write_report",
+        differential=True,
+    ),
+)
+BUILT_IN = {form.name: form for form in FORMS}
+
+
+def form_of(name: str, package: str = "") -> OutputForm:
+    """Find a form by its name: one of ours, else a plugin's, which is imported now.
+
+    Args:
+        name: of the form.
+        package: that offered it to an earlier run, "" where that is not known.
+
+    Raises:
+        PluginError: nobody offers it, or not as it should be.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if package and name not in available(OUTPUTS):
+        raise PluginError(
+            f"the output form {name!r} was written by the plugin {package}, which is not "
+            "installed here; install it, then give the same command again"
+        )
+    build = find(OUTPUTS, name)
+    form: Any = _told(name, build)
+    if not isinstance(form, OutputForm) or form.name != name:
+        found = f"one named {form.name!r}" if isinstance(form, OutputForm) else repr(form)
+        raise PluginError(
+            f"the output form {name!r} of {_source(name)}: {build.__name__}() returned {found}, "
+            f"expected an OutputForm named {name!r}"
+        )
+    return form
+
+
+def write_form(form: OutputForm, path: Path, content: RunContent) -> None:
+    """Write one form.
+
+    Raises:
+        OutputError: it cannot be written.
+        PluginError: it is a plugin's, and failed in another way.
+    """
+    write = pkgutil.resolve_name(form.write) if isinstance(form.write, str) else form.write
+    if form.name in BUILT_IN:
+        write(path, content)
+    else:
+        _told(form.name, write, path, content)
+
+
+def packages_of(names: Iterable[str]) -> dict[str, str]:
+    """Tell of each name that is a plugin's who offers it."""
+    plugins = [name for name in names if name not in BUILT_IN]
+    offered = available(OUTPUTS) if plugins else {}
+    return {name: offered.get(name, "") for name in plugins}
+
+
+def _told(name: str, function: Callable[..., object], *arguments: object) -> object:
+    """Call a plugin's function; whatever it raises besides our own errors is told as its fault."""
+    try:
+        return function(*arguments)
+    except CellcountError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the output form {name!r} of {_source(name)} failed with {type(error).__name__}: "
+            f"{error}; run again with --debug to see where, or leave out this form"
+        ) from error
+
+
+def _source(name: str) -> str:
+    return available(OUTPUTS).get(name, "a plugin")
