@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -12,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Rules, TypeRows
 from cellcount.differential.profile import load_profile
+from cellcount.images.windows import window
 from cellcount.outputs.columns import SLIDES_COLUMNS
 from cellcount.outputs.report.cell_pictures import ReportSelection, make_pictures
 from cellcount.outputs.report.differential_tables import differential_tables
@@ -25,6 +29,7 @@ from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.report.report import write_report
 from cellcount.outputs.run_content import RunContent, RunFacts
 from cellcount.outputs.slides import write_slides
+from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.settings import CsvForm
 from tests.tables import read_table
 
@@ -227,6 +232,30 @@ def test_a_file_that_changed_is_no_picture(tmp_path: Path, results: list[ImageRe
     assert {image for image, _ in made.cells} == {"s1/a.png"}
     Image.new("RGB", (70, 32)).save(tmp_path / "secret-name.png")
     assert make_pictures(results, survey, WBC, TYPES, 10**6).cells == {}
+
+
+def test_crops_are_those_of_the_whole_image_read_by_windows_or_not(tmp_path: Path) -> None:
+    pixels = render_field(FieldSpec(160, 120, 3, 24, 0.3)).pixels
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), compression="zlib")
+    boxes = np.array([[0, 0, 20, 22.5], [70.3, 50.1, 95.7, 71], [140, 100, 160, 120]], np.float32)
+    found = Detections(boxes, np.ones(3, np.float32), np.zeros(3, np.int64))
+    one = ImageResult(
+        ImageRef(path, "a", "s"), "done", "x", 160, 120, cells=Cells(found, found.scores < 0)
+    )
+    selection = ReportSelection(1, typed=False)
+    selection.add(one)
+    whole, windows = (make_pictures([one], selection, WBC, (), n) for n in (10**6, 15_000))
+    assert whole.cells == windows.cells
+    assert set(whole.fields) == {"a"}
+    assert not windows.fields, "a slide is not shown whole"
+    for (_, rank), address in whole.cells.items():
+        x_min, y_min, x_max, y_max = boxes[rank].tolist()
+        side = 1.4 * max(x_max - x_min, y_max - y_min)
+        centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+        expected = window(pixels, centre, side, (96, 96), "bicubic").astype(int)
+        shown = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+        assert np.abs(np.asarray(shown).astype(int) - expected).mean() < 4  # JPEG
 
 
 def test_bars_have_one_scale_and_lie_at_their_numbers(results: list[ImageResult]) -> None:
