@@ -1,4 +1,4 @@
-"""Box arithmetic in numpy: area, overlap, clipping, scaling and non-maximum suppression.
+"""Box arithmetic in numpy: area, overlap, clipping, scaling and order.
 
 Shapes: N boxes, M other boxes, P pairs of boxes.
 Boxes are ``(N, 4)`` xyxy; x_max and y_max are the far edge, so a box is ``x_max - x_min`` wide.
@@ -6,7 +6,6 @@ Boxes are ``(N, 4)`` xyxy; x_max and y_max are the far edge, so a box is ``x_max
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.intp]
 Pairs = tuple[Indices, Indices, NDArray[np.float64]]
-
-_BLOCK = 2048  # boxes decided together in nms; bounds the pairs held at once
-_PAIR_BUDGET = 1 << 19  # candidate pairs whose overlap is computed at once
 
 
 def area(boxes_xyxy: Floats) -> NDArray[np.float32]:
@@ -29,11 +25,11 @@ def area(boxes_xyxy: Floats) -> NDArray[np.float32]:
 def pairwise_iou(a_xyxy: Floats, b_xyxy: Floats) -> NDArray[np.float32]:
     """Intersection over union of every box of a with every box of b, ``(N, M)``; 0 if both empty.
 
-    The whole matrix is built: for boxes of one image, not for a crowded slide (see `nms`).
+    The whole matrix is built: for boxes of one image, not for a crowded slide (see ``core.nms``).
     """
     a = a_xyxy.astype(np.float64)[:, None]  # (N, 1, 4)
     b = b_xyxy.astype(np.float64)[None]  # (1, M, 4)
-    return _iou(a, b).astype(np.float32)
+    return broadcast_iou(a, b).astype(np.float32)
 
 
 def clip(boxes_xyxy: Floats, width: float, height: float) -> NDArray[np.float32]:
@@ -64,144 +60,7 @@ def score_order(boxes_xyxy: Floats, scores: Floats) -> Indices:
     return np.lexsort((x_max, y_max, x_min, y_min, -scores))
 
 
-def nms(
-    boxes_xyxy: Floats,
-    scores: Floats,
-    iou_threshold: float,
-    *,
-    sources: NDArray[np.integer[Any]] | None = None,
-    other_source_threshold: float | None = None,
-) -> Indices:
-    """Greedy non-maximum suppression: indices of the boxes kept, best first (see `score_order`).
-
-    A box goes when a better kept box overlaps it with IoU above iou_threshold. Boxes of different
-    ``sources`` ``(N,)`` (tiles, say) go from above ``other_source_threshold`` on, where given.
-
-    Only boxes that lie close together are compared, block by block in order of score, so that
-    50,000 boxes take a fraction of a second and memory stays proportional to N.
-    """
-    thresholds = (iou_threshold, iou_threshold)
-    if sources is not None and other_source_threshold is not None:
-        thresholds = (iou_threshold, other_source_threshold)
-    if not all(0 <= value <= 1 for value in thresholds):
-        raise ValueError(f"IoU thresholds must lie from 0 to 1, got {thresholds}")
-    if not np.isfinite(boxes_xyxy).all():
-        raise ValueError("boxes_xyxy must be finite, got NaN or infinity")
-    order = score_order(boxes_xyxy, scores)
-    ranked = boxes_xyxy[order].astype(np.float64)
-    groups = np.zeros(len(order), np.intp) if sources is None else sources[order]
-
-    kept = np.zeros(0, np.intp)
-    for start in range(0, len(order), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(order)))
-        alive = np.ones(len(block), np.bool_)
-        for first, _ in _conflicts(ranked, groups, block, kept, thresholds):
-            alive[first] = False
-        block = block[alive]
-        mutual = _conflicts(ranked, groups, block, block, thresholds)
-        conflicts = [(i[i < j], j[i < j]) for i, j in mutual]
-        kept = np.concatenate([kept, block[_greedy(len(block), conflicts)]])
-    return order[kept]
-
-
-def _conflicts(
-    boxes: NDArray[np.float64],
-    groups: NDArray[Any],
-    a: Indices,
-    b: Indices,
-    thresholds: tuple[float, float],
-) -> Iterator[tuple[Indices, Indices]]:
-    """Positions in a and in b of boxes that may not both be kept."""
-    same_source, other_source = thresholds
-    for i, j, iou in _close_pairs(boxes[a], boxes[b], min(thresholds)):
-        limit = np.where(groups[a[i]] == groups[b[j]], same_source, other_source)
-        both = iou > limit
-        yield i[both], j[both]
-
-
-def _greedy(count: int, conflicts: list[tuple[Indices, Indices]]) -> NDArray[np.bool_]:
-    """Walk down the ranks: whoever is still there removes the lower ranks it conflicts with."""
-    keep = np.ones(count, np.bool_)
-    if not conflicts:
-        return keep
-    better = np.concatenate([i for i, _ in conflicts])
-    worse = np.concatenate([j for _, j in conflicts])
-    by_rank = np.argsort(better, kind="stable")
-    worse = worse[by_rank]
-    ends = np.cumsum(np.bincount(better, minlength=count))
-    for rank in np.unique(better).tolist():
-        if keep[rank]:
-            keep[worse[ends[rank - 1] if rank else 0 : ends[rank]]] = False
-    return keep
-
-
-def _close_pairs(
-    a: NDArray[np.float64], b: NDArray[np.float64], iou_threshold: float
-) -> Iterator[Pairs]:
-    """All ``(i, j, IoU(a[i], b[j]))`` above iou_threshold, in pieces of bounded size.
-
-    Two boxes with IoU > t have sides within a factor t of each other, and centres less than
-    ``(1 - t) * longer side`` apart on each axis. Hence boxes are compared octave by octave of
-    size (one huge box costs little), and within an octave with their neighbourhood alone.
-    """
-    octaves_a, octaves_b = _octaves(a), _octaves(b)
-    for octave_a, members_a in octaves_a.items():
-        for octave_b, members_b in octaves_b.items():
-            gap = abs(octave_a - octave_b)
-            if 2.0 ** (1 - gap) <= iou_threshold:
-                continue
-            side = 2.0 ** (max(octave_a, octave_b) + 1)
-            # a tenth of the side at least, so that rows stay wide when the threshold is near 1
-            reach = max(1 - iou_threshold, 0.1) * side
-            for i, j in _neighbours(a[members_a], b[members_b], reach):
-                pair_a, pair_b = members_a[i], members_b[j]
-                iou = _iou(a[pair_a], b[pair_b])
-                above = iou > iou_threshold
-                yield pair_a[above], pair_b[above], iou[above]
-
-
-def _octaves(boxes: NDArray[np.float64]) -> dict[int, Indices]:
-    """Indices by the octave of the longer side; boxes without area overlap nothing, so none."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    solid = np.flatnonzero((sides > 0).all(axis=1))
-    octaves = np.floor(np.log2(sides[solid].max(axis=1, initial=0))).astype(np.intp)
-    return {int(octave): solid[octaves == octave] for octave in np.unique(octaves)}
-
-
-def _neighbours(
-    a: NDArray[np.float64], b: NDArray[np.float64], reach: float
-) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs whose centres may be within reach of each other on both axes, piece by piece.
-
-    Centres of b are sorted along rows of height reach; each a looks at a stretch of three rows.
-    """
-    centres_a, centres_b = (a[:, :2] + a[:, 2:]) / 2, (b[:, :2] + b[:, 2:]) / 2
-    origin = np.minimum(centres_a.min(axis=0), centres_b.min(axis=0)) - 2 * reach
-    centres_a, centres_b = centres_a - origin, centres_b - origin
-    stride = max(centres_a[:, 0].max(), centres_b[:, 0].max()) + 4 * reach  # length of a row
-    rows_a, rows_b = np.floor(centres_a[:, 1] / reach), np.floor(centres_b[:, 1] / reach)
-    keys = rows_b * stride + centres_b[:, 0]
-    by_key = np.argsort(keys, kind="stable")
-    keys = keys[by_key]
-    for row in (-1, 0, 1):
-        wanted = (rows_a + row) * stride + centres_a[:, 0]
-        low = np.searchsorted(keys, wanted - 1.001 * reach, side="left")
-        high = np.searchsorted(keys, wanted + 1.001 * reach, side="right")
-        for i, offset in _expand(high - low):
-            yield i, by_key[low[i] + offset]
-
-
-def _expand(counts: Indices) -> Iterator[tuple[Indices, Indices]]:
-    """For counts (2, 0, 3): (0, 0), (0, 1), (2, 0), (2, 1), (2, 2); a bounded number at a time."""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    for start in range(0, total, _PAIR_BUDGET):
-        position = np.arange(start, min(start + _PAIR_BUDGET, total))
-        index = np.searchsorted(ends, position, side="right")
-        yield index, position - (ends[index] - counts[index])
-
-
-def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def broadcast_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """IoU of boxes paired by broadcasting over all but the last axis."""
     top_left = np.maximum(a[..., :2], b[..., :2])
     bottom_right = np.minimum(a[..., 2:], b[..., 2:])

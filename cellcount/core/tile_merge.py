@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core import boxes
+from cellcount.core.nms import ANY_CLASS_NMS_IOU, OTHER_TILE_NMS_IOU, nms
 from cellcount.core.records import Detections
 from cellcount.core.tiles import Tile
 
-IOU_THRESHOLD = 0.7
-TWIN_IOU = 0.5
 TOLERANCE_PX = 4.0
 
 _BORDER_PX = 1.0  # a box that ends this close to the tile's border is taken to be cut by it
@@ -37,9 +36,9 @@ def merge(
     *,
     width_px: int,
     height_px: int,
-    iou_threshold: float = IOU_THRESHOLD,
+    iou_threshold: float = ANY_CLASS_NMS_IOU,
     tolerance_px: float = TOLERANCE_PX,
-    twin_iou: float = TWIN_IOU,
+    twin_iou: float = OTHER_TILE_NMS_IOU,
 ) -> Detections:
     """The cells of a field from the cells of its tiles, best score first.
 
@@ -62,7 +61,7 @@ def merge(
     tiles = np.repeat(np.arange(len(claimed)), [len(part) for part in claimed])
     by_class = np.argsort(cells.labels, kind="stable")
     cells, tiles = cells[by_class], tiles[by_class]
-    kept = boxes.nms(
+    kept = nms(
         cells.boxes_xyxy,
         cells.scores,
         iou_threshold,

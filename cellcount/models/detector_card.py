@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cellcount.core.nms import ANY_CLASS_NMS_IOU, PROPOSAL_NMS_IOU, SAME_CLASS_NMS_IOU
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card import (
@@ -117,9 +118,9 @@ class Inference:
     rpn_pre_nms: int = 600
     rpn_post_nms: int = 500
     rpn_score_floor: float = 0.0
-    rpn_nms_iou: float = 0.7
-    nms_iou: float = 0.5
-    dedupe_iou: float = 0.7
+    rpn_nms_iou: float = PROPOSAL_NMS_IOU
+    nms_iou: float = SAME_CLASS_NMS_IOU
+    dedupe_iou: float = ANY_CLASS_NMS_IOU
     score_floor: float = 0.01
     max_detections: int = 400
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cellcount.core import boxes
+from cellcount.core.nms import nms
 
 Boxes = NDArray[np.float32]
 
@@ -81,7 +82,7 @@ def test_nothing_in_nothing_out() -> None:
     assert boxes.clip(none, 5, 5).shape == (0, 4)
     assert boxes.scale(none, 2).shape == (0, 4)
     assert boxes.touches_border(none, 5, 5, 1).shape == (0,)
-    assert boxes.nms(none, np.zeros(0, np.float32), 0.5).shape == (0,)
+    assert nms(none, np.zeros(0, np.float32), 0.5).shape == (0,)
 
 
 def test_clip_cuts_to_the_image_and_leaves_the_rest() -> None:
@@ -130,7 +131,7 @@ def test_nms_agrees_with_a_loop(
     """Few score levels and a coarse grid make many ties; sizes cross the octaves."""
     found = np.round(random_boxes(seed, count, field_px, 1, most) / grid_px) * np.float32(grid_px)
     scores = np.random.default_rng(seed).integers(0, levels, count).astype(np.float32)
-    assert boxes.nms(found, scores, threshold).tolist() == loop_nms(found, scores, threshold)
+    assert nms(found, scores, threshold).tolist() == loop_nms(found, scores, threshold)
 
 
 @pytest.mark.parametrize(("most", "threshold"), [(60, 0.3), (60, 0.8), (1500, 0.5)])
@@ -138,22 +139,22 @@ def test_nms_agrees_with_torchvision_over_several_blocks(most: float, threshold:
     found = random_boxes(3, 7000, 1500, 4, most)
     scores = np.random.default_rng(4).permutation(7000).astype(np.float32)
     expected = torchvision.ops.nms(torch.tensor(found), torch.tensor(scores), threshold)
-    assert boxes.nms(found, scores, threshold).tolist() == expected.tolist()
+    assert nms(found, scores, threshold).tolist() == expected.tolist()
 
 
 def test_nms_breaks_ties_by_place_not_by_input_order() -> None:
     found = np.array([[2, 5, 22, 25], [3, 4, 23, 24], [1, 5, 21, 25]], np.float32)
     equal = np.full(3, 0.5, np.float32)
     for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
-        kept = boxes.nms(found[order], equal, 0.5)
+        kept = nms(found[order], equal, 0.5)
         assert found[order][kept].tolist() == [[3, 4, 23, 24]]  # the smallest y_min
 
 
 def test_nms_keeps_boxes_at_the_threshold_exactly() -> None:
     half = np.array([[0, 0, 10, 10], [0, 0, 10, 5]], np.float32)  # IoU 0.5
     scores = np.array([0.9, 0.8], np.float32)
-    assert boxes.nms(half, scores, 0.5).tolist() == [0, 1]
-    assert boxes.nms(half, scores, 0.499).tolist() == [0]
+    assert nms(half, scores, 0.5).tolist() == [0, 1]
+    assert nms(half, scores, 0.499).tolist() == [0]
 
 
 def test_nms_uses_the_other_threshold_between_sources() -> None:
@@ -162,7 +163,7 @@ def test_nms_uses_the_other_threshold_between_sources() -> None:
 
     def kept(*tiles: int) -> int:
         sources = np.array(tiles)
-        return len(boxes.nms(pair, scores, 0.7, sources=sources, other_source_threshold=0.5))
+        return len(nms(pair, scores, 0.7, sources=sources, other_source_threshold=0.5))
 
     assert kept(4, 4) == 2
     assert kept(4, 7) == 1
@@ -170,15 +171,15 @@ def test_nms_uses_the_other_threshold_between_sources() -> None:
 
 def test_nms_keeps_boxes_without_area() -> None:
     points = np.array([[3, 3, 3, 3], [3, 3, 3, 3], [0, 0, 9, 9]], np.float32)
-    assert len(boxes.nms(points, np.ones(3, np.float32), 0.5)) == 3
+    assert len(nms(points, np.ones(3, np.float32), 0.5)) == 3
 
 
 def test_nms_refuses_what_it_cannot_decide() -> None:
     one, score = np.array([[0, 0, 1, 1]], np.float32), np.ones(1, np.float32)
     with pytest.raises(ValueError, match=r"from 0 to 1, got \(1.5"):
-        boxes.nms(one, score, 1.5)
+        nms(one, score, 1.5)
     with pytest.raises(ValueError, match="must be finite"):
-        boxes.nms(one * np.nan, score, 0.5)
+        nms(one * np.nan, score, 0.5)
 
 
 def test_fifty_thousand_boxes_in_a_second() -> None:
@@ -189,7 +190,7 @@ def test_fifty_thousand_boxes_in_a_second() -> None:
     found = (corners + rng.uniform(-3, 3, corners.shape)).astype(np.float32)
     scores = rng.permutation(50_000).astype(np.float32)
     start = time.process_time()
-    kept = boxes.nms(found, scores, 0.5)
+    kept = nms(found, scores, 0.5)
     elapsed = time.process_time() - start
     best = scores.reshape(-1, 5).argmax(axis=1) + 5 * np.arange(10_000)
     assert sorted(kept.tolist()) == best.tolist()
@@ -201,7 +202,7 @@ def test_memory_grows_with_the_boxes_not_with_their_pairs() -> None:
     scores = np.random.default_rng(8).permutation(20_000).astype(np.float32)
     tracemalloc.start()
     try:
-        kept = boxes.nms(found, scores, 0.5)
+        kept = nms(found, scores, 0.5)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

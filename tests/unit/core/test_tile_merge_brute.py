@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellcount.core.nms import ANY_CLASS_NMS_IOU, OTHER_TILE_NMS_IOU
 from cellcount.core.records import Detections
-from cellcount.core.tile_merge import IOU_THRESHOLD, TOLERANCE_PX, TWIN_IOU, merge
+from cellcount.core.tile_merge import TOLERANCE_PX, merge
 from cellcount.core.tiles import Tile, split
 
 Box = tuple[float, float, float, float]
@@ -55,7 +56,7 @@ def by_loops(parts: list[tuple[Tile, Detections]], width: int, height: int) -> l
     rows.sort(key=lambda r: (-r[4], r[1], r[0], r[3], r[2], r[5], r[6]))
     kept: list[Row] = []
     for row in rows:
-        limits = (TWIN_IOU if row[6] != other[6] else IOU_THRESHOLD for other in kept)
+        limits = (OTHER_TILE_NMS_IOU if row[6] != other[6] else ANY_CLASS_NMS_IOU for other in kept)
         pairs = zip(kept, limits, strict=True)
         if not any(iou(row[:4], other[:4]) > limit for other, limit in pairs):
             kept.append(row)
