@@ -77,9 +77,8 @@ class Drawings:
             self._paths(result)[0],
             loaded.picture,
             final.cells,
-            labels.classes,
+            labels,
             self._title(result),
-            labels.types,
         )
 
     def _write_geojson(self, result: ImageResult) -> None:

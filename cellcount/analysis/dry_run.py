@@ -87,6 +87,6 @@ def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:
     if output.annotated and output.annotate == "all" and loaded.picture is not None:
         drawn = io.BytesIO()
         title = result.ref.image
-        annotate(loaded.picture, cells, job.card.classes, title, job.types).save(drawn, "PNG")
+        annotate(loaded.picture, cells, job.outputs.facts.labels, title).save(drawn, "PNG")
         size += drawn.tell()
     return size

@@ -6,33 +6,26 @@ The runner is exchangeable; everything that is written is a pure function of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cellcount.analysis.counting_setup import counting_of, profile_facts
-from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.fingerprint import fingerprint, thresholds_of
-from cellcount.analysis.image_sink import ImageSink
+from cellcount.analysis.image_run import ImageRun
 from cellcount.analysis.inputs import plan_of
-from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.loaded_models import Models
-from cellcount.analysis.local import Work, default_workers, run_local
+from cellcount.analysis.local import default_workers
 from cellcount.analysis.outcome import Outcome, RunTally, TooManyFailuresError, library_versions
 from cellcount.analysis.output_files import OutputFiles
-from cellcount.analysis.pending import pending_of
-from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.progress import Progress
-from cellcount.analysis.ray import WorkerSpec, check_ray, run_ray
+from cellcount.analysis.ray import check_ray
 from cellcount.analysis.run_outputs import RunOutputs, Written
 from cellcount.analysis.shard_record import ShardFacts
-from cellcount.analysis.slide_scales import SlideScales
 from cellcount.analysis.stopping import image_in_hand_first
 from cellcount.analysis.stored_run import StoredRun
-from cellcount.core.records import CellClass, ImageRef
+from cellcount.core.records import CellClass
 from cellcount.differential.profile import profile_text
 from cellcount.files.locks import claimed
 from cellcount.images.find import Plan
@@ -87,7 +80,7 @@ class Job:
         shard = request.run.shard
         self.refs = tuple(r for r in self.plan.refs if shard is None or shard.holds(r.image))
         self.stain = load_stain_reference(settings.stain_reference)  # wrong ones are told now
-        self._loaded = models = Models.of(settings)
+        self._models = models = Models.of(settings)
         self.detector, self.card = models.detector, models.detector.engine.card
         self.classifier, self.typer = models.classifier, models.typer
         self.weights_sha256 = models.sha256
@@ -129,74 +122,26 @@ class Job:
             interrupted, gave_up = None, False
             try:
                 with image_in_hand_first() as stopping:
-                    pending = self._analyze(journal, progress, tally, stopping.check)
-                    self._draw_missing(journal, pending, progress, stopping.check)
+                    work = ImageRun(
+                        self.request,
+                        self._models,
+                        self.outputs,
+                        journal,
+                        progress,
+                        tally,
+                        stopping.check,
+                    )
+                    try:
+                        analyzed = work.analyze(self.refs, self.plan.refs)
+                    finally:
+                        self._clock.lap("analyze")
+                    work.draw_missing(self.refs, analyzed)
             except KeyboardInterrupt as signal:
                 interrupted = signal
             except TooManyFailuresError:
                 gave_up = True
             self._clock.lap("draw")
             return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
-
-    def _analyze(
-        self, journal: Journal, progress: Progress, tally: RunTally, stop: Callable[[], None]
-    ) -> list[ImageRef]:
-        """Analyse the images without a result that stands; return those that are drawn, too."""
-        settings, run, total = self.request.analyze, self.request.run, len(self.refs)
-        scales = SlideScales(self.plan.refs, self.detector, journal, settings.max_pixels)
-        pending = pending_of(self.refs, journal, scales, progress.note)
-        drawings = self._drawings(journal, progress)
-        results = self.outputs.results_in(journal)
-        sink = ImageSink(journal, results, drawings, progress, tally, stop)
-        progress.start("Counting", total, total - len(pending))
-        try:
-            if run.runner == "ray":
-                spec = WorkerSpec(settings, self.plan.refs, scales.known(), self._loaded.hashes)
-                run_ray(pending, spec, sink.received, run, sink.check)
-                return []
-            pipeline = Pipeline(self.detector, settings, scales, self.typer, sink.within)
-
-            def use(loaded: Loaded) -> Work:
-                return sink.analyzed(loaded, pipeline.analyze(loaded))
-
-            read = partial(load, max_pixels=settings.max_pixels)
-            run_local(pending, read, use, workers=run.workers, check=sink.check)
-        finally:
-            self._clock.lap("analyze")
-        return pending
-
-    def _drawings(self, journal: Journal, progress: Progress) -> Drawings | None:
-        """The annotated pictures, None where none are wanted."""
-        if self.request.output.annotated is None:
-            return None
-        reviewed = self.outputs.results_in(journal).reviews(self.refs)
-        return Drawings(self.outputs.reviewed_by(reviewed), progress.note)
-
-    def _draw_missing(
-        self,
-        journal: Journal,
-        analyzed: list[ImageRef],
-        progress: Progress,
-        stop: Callable[[], None],
-    ) -> None:
-        """Draw images analysed earlier, where their pictures are asked for only now."""
-        drawings = self._drawings(journal, progress)
-        if drawings is None:
-            return
-        fresh, stored = {ref.image for ref in analyzed}, self.outputs.results_in(journal)
-        missing = drawings.missing(stored.of(r for r in self.refs if r.image not in fresh))
-        if not missing:
-            return
-        results = stored.of(missing)  # in the order of the plan, as ``missing`` is
-
-        def use(loaded: Loaded) -> Work:
-            result = next(results)
-            progress.advance(result)
-            return drawings.work(loaded, result)
-
-        progress.start("Drawing", len(missing))
-        read = partial(load, max_pixels=self.request.analyze.max_pixels)
-        run_local(missing, read, use, workers=self.request.run.workers, check=stop)
 
     def _write(
         self,
@@ -241,12 +186,14 @@ class Job:
         profile = profile_text(request.differential.profile or self.counting.profile.name)
         StoredRun(request.output, facts, self.refs, Path.cwd(), profile).keep(journal)
         if request.run.shard is not None:
-            shard = ShardFacts.of(self.plan, request.inputs, library_versions(), self._models())
+            shard = ShardFacts.of(
+                self.plan, request.inputs, library_versions(), self._model_facts()
+            )
             shard.keep(journal)
 
     def _record(self, outcome: Outcome, written: Written, tally: RunTally) -> RunRecord:
         totals, settings = outcome.totals, self.request.run
-        models = self._models()
+        models = self._model_facts()
         models["settings"] = self.outputs.names.settings(models["settings"]) | {
             "workers": settings.workers or default_workers(),
             "max_failure_rate": settings.max_failure_rate,
@@ -272,7 +219,7 @@ class Job:
             interrupted=outcome.interrupted is not None,
         )
 
-    def _models(self) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         """What run.json tells of models and settings, by its names."""
         engine, request = self.detector.engine, self.request
         return {

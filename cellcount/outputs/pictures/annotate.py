@@ -38,6 +38,7 @@ from cellcount.outputs.pictures.shapes import (
     printable,
     rectangle,
 )
+from cellcount.outputs.run_content import Labels
 
 RARE = 12
 """A class is labelled in a picture that holds at most so many of its cells, unless it is the
@@ -54,9 +55,8 @@ _MAX_NAME_BYTES = 255
 def annotate(
     picture: Picture,
     cells: Cells,
-    classes: Sequence[CellClass],
+    labels: Labels,
     title: str,
-    types: Sequence[CellClass] = (),
     largest_px: int = _HUGE_PX,
 ) -> Image.Image:
     """The picture with its cells outlined and a strip with title, legend and counts below it.
@@ -64,9 +64,8 @@ def annotate(
     Args:
         picture: the image as it was analysed.
         cells: its counted cells.
-        classes: the detector's classes, in the order of the labels.
+        labels: what cells may be called.
         title: name of the image.
-        types: the classifier's types, in the order of their indices; none where none ran.
         largest_px: a picture with a longer side is reduced to it.
     """
     zoom = _zoom(picture, largest_px)
@@ -76,19 +75,19 @@ def annotate(
         view = view.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.BOX)
     boxes_xyxy = cells.detections.boxes_xyxy.astype(np.float64) * zoom  # (N, 4)
     width = _line_width(boxes_xyxy, max(size))
-    counts = count_by_class(cells, len(classes))
-    drawn_last_is_rarest = sorted(range(len(classes)), key=lambda label: -counts[label])
+    counts = count_by_class(cells, len(labels.classes))
+    drawn_last_is_rarest = sorted(range(len(counts)), key=lambda label: -counts[label])
     for label in drawn_last_is_rarest:
         chosen = cells.detections.labels == label
         _draw_class(view, boxes_xyxy[chosen], cells.edge[chosen], look_of(label), width)
     font_px = max(12, round(max(size) / 48))
-    labels = _labels(cells, classes, types)
-    _draw_labels(view, boxes_xyxy, cells.detections.labels, labels, font_px)
+    texts = _label_texts(cells, labels)
+    _draw_labels(view, boxes_xyxy, cells.detections.labels, texts, font_px)
     note = f"{picture.width_px} x {picture.height_px} px"
     if zoom != 1:
         note += f", shown at {zoom:.0%}"
     strip_width = max(size[0], _MIN_STRIP_PX)
-    entries = [*_class_entries(cells, counts, classes), *_type_entries(cells, types)]
+    entries = [*_class_entries(cells, counts, labels.classes), *_type_entries(cells, labels.types)]
     strip = draw_strip(strip_width, font_px, title, note, entries)
     page = Image.new("RGB", (strip_width, size[1] + strip.height), _SURROUND)
     page.paste(view, (0, 0))
@@ -100,16 +99,15 @@ def write_annotated(
     path: Path,
     picture: Picture,
     cells: Cells,
-    classes: Sequence[CellClass],
+    labels: Labels,
     title: str,
-    types: Sequence[CellClass] = (),
 ) -> None:
     """Write the annotated picture as PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    page = annotate(picture, cells, classes, title, types)
+    page = annotate(picture, cells, labels, title)
     with atomic_write(path) as file:
         page.save(file, "PNG", compress_level=1)  # a quarter of the default's time, 18 % larger
 
@@ -203,22 +201,23 @@ class _Label:
     tells: Literal["class", "type", "doubt"]
 
 
-def _labels(cells: Cells, classes: Sequence[CellClass], types: Sequence[CellClass]) -> list[_Label]:
+def _label_texts(cells: Cells, labels: Labels) -> list[_Label]:
     """Type and its probability of all typed cells, then class and score of other rare ones."""
     detections = cells.detections
     said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
-    rare = _labelled_classes(count_by_class(cells, len(classes)))
+    rare = _labelled_classes(count_by_class(cells, len(labels.classes)))
     typed, others = list[_Label](), list[_Label]()
     for index in np.argsort(-detections.scores, kind="stable").tolist():
         best, label = int(said.best[index]), int(detections.labels[index])
         if best >= 0 and not said.accepted[index]:
             typed.append(_Label(index, _DOUBT, "doubt"))
         elif best >= 0:
-            short = printable(types[best].abbreviation or types[best].name)
+            named = labels.types[best]
+            short = printable(named.abbreviation or named.name)
             prob = said.prob[index]  # a person gives none
             typed.append(_Label(index, short if np.isnan(prob) else f"{short} {prob:.2f}", "type"))
         elif label in rare:
-            text = f"{printable(classes[label].name)} {detections.scores[index]:.2f}"
+            text = f"{printable(labels.classes[label].name)} {detections.scores[index]:.2f}"
             others.append(_Label(index, text, "class"))
     return typed + others
 

@@ -12,14 +12,14 @@ import heapq
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cellcount.core.records import CellClass, ImageResult, Status
+from cellcount.core.records import ImageResult, Status
 from cellcount.differential.field_quality import measures_of
 from cellcount.errors import ImageError
 from cellcount.files.html import data_url
@@ -27,6 +27,7 @@ from cellcount.images.source import Source, open_source
 from cellcount.images.tiff_windows import Rect
 from cellcount.images.windows import window
 from cellcount.outputs.pictures.annotate import annotate
+from cellcount.outputs.run_content import Labels
 
 _MOST_CELLS, _CELLS_PER_TYPE, _LEAST_PER_TYPE = 240, 12, 4
 _CELL_PX, _CELL_QUALITY = 96, 85
@@ -176,8 +177,7 @@ class Pictures:
 def make_pictures(
     results: Iterable[ImageResult],
     selection: ReportSelection,
-    classes: Sequence[CellClass],
-    types: Sequence[CellClass],
+    labels: Labels,
     max_pixels: int,
 ) -> Pictures:
     """Read the images that hold what was selected, each once, and cut and draw.
@@ -185,8 +185,7 @@ def make_pictures(
     Args:
         results: of the run, that was selected from.
         selection: what to show.
-        classes: of the detector.
-        types: of the classifier; none where none ran.
+        labels: what cells may be called.
         max_pixels: largest image that is read.
     """
     crops: dict[str, list[int]] = {}
@@ -205,7 +204,7 @@ def make_pictures(
         for rank in crops.get(image, ()):
             made.cells[image, rank] = _crop(source, result.cells.detections.boxes_xyxy[rank])
         if image in fields and source.picture is not None:  # not too large to show whole
-            page = annotate(source.picture, result.cells, classes, image, types, _FIELD_PX)
+            page = annotate(source.picture, result.cells, labels, image, _FIELD_PX)
             address = _jpeg(page, _FIELD_QUALITY)
             left -= len(address)
             if left >= 0:

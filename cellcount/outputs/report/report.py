@@ -53,7 +53,7 @@ def write_report(path: Path, content: RunContent) -> None:
     names = [*types, CellClass(UNCLASSIFIED, UNCLASSIFIED, UNCLASSIFIED)] if types else []
     survey = ReportSelection(len(names) or len(counting.classes), typed=bool(types))
     units = roll_up(counting.fields(_surveyed(results, survey)))
-    pictures = make_pictures(results(), survey, counting.classes, types, facts.max_pixels)
+    pictures = make_pictures(results(), survey, content.labels, facts.max_pixels)
     run = units.pop()
     ordered = _by_specimen(units)
     of_run = counting.of(run)

@@ -24,6 +24,7 @@ from cellcount.outputs.pictures.annotate import (
 )
 from cellcount.outputs.pictures.legend import fitted
 from cellcount.outputs.pictures.shapes import font_of, look_of, printable
+from cellcount.outputs.run_content import Labels
 
 MakeResult = Callable[..., ImageResult]
 Color = tuple[int, int, int]
@@ -61,7 +62,7 @@ def test_any_picture_can_be_drawn(
     num_cells: int,
 ) -> None:
     cells = make_result("a", num_cells).cells
-    page = annotate(plain(width, height, level), cells, blood, "title " * 40)
+    page = annotate(plain(width, height, level), cells, Labels(blood), "title " * 40)
     assert page.mode == "RGB"
     zoom = min(4, -(-480 // max(width, height)))
     assert page.width == max(width * zoom, 420)
@@ -73,7 +74,7 @@ def test_any_picture_can_be_drawn(
 
 def test_outlines_lie_on_the_boxes_and_leave_the_inside_alone(blood: list[CellClass]) -> None:
     cells = cells_at(*[(100, 100, 200, 220, 0, False)] * (RARE + 1))  # too many for labels
-    page = annotate(plain(640, 480), cells, blood, "a")
+    page = annotate(plain(640, 480), cells, Labels(blood), "a")
     drawn = has_color(page, look_of(0).color)[:480]
     rows, columns = np.nonzero(drawn)
     assert abs(rows.min() - 100) <= 2
@@ -84,20 +85,20 @@ def test_outlines_lie_on_the_boxes_and_leave_the_inside_alone(blood: list[CellCl
 
 
 def test_small_pictures_are_enlarged_with_their_boxes(blood: list[CellClass]) -> None:
-    page = annotate(plain(160, 160), cells_at((40, 50, 100, 120, 0, False)), blood, "a")
+    page = annotate(plain(160, 160), cells_at((40, 50, 100, 120, 0, False)), Labels(blood), "a")
     assert line_share(page, 3 * 100, 3 * 50 + 5, 3 * 120 - 5, look_of(0).color) == 1
 
 
 def test_cut_cells_are_dashed(blood: list[CellClass]) -> None:
     rows = [(100, 60, 300, 260, 0, False), (400, 60, 600, 260, 0, True)]
-    page = annotate(plain(640, 480), cells_at(*rows), blood, "a")
+    page = annotate(plain(640, 480), cells_at(*rows), Labels(blood), "a")
     assert line_share(page, 300, 70, 250, look_of(0).color) == 1
     assert 0.3 < line_share(page, 600, 70, 250, look_of(0).color) < 0.85
 
 
 def test_classes_differ_in_shape_too(blood: list[CellClass]) -> None:
     rows = [(60, 60, 160, 160, 0, False), (260, 60, 360, 160, 1, False)]
-    page = annotate(plain(640, 480), cells_at(*rows), blood, "a")
+    page = annotate(plain(640, 480), cells_at(*rows), Labels(blood), "a")
     assert has_color(page, look_of(0).color)[57:64, 57:64].any()  # a corner
     assert not has_color(page, look_of(1).color)[57:64, 357:364].any()  # cut away
 
@@ -106,7 +107,7 @@ def test_only_rare_classes_are_labelled_and_never_over_another_rare_cell(
     blood: list[CellClass],
 ) -> None:
     def plates(cells: Cells, label: int) -> int:
-        page = annotate(plain(640, 480), cells, blood, "a")
+        page = annotate(plain(640, 480), cells, Labels(blood), "a")
         drawn = has_color(page, look_of(label).color)[:480]
         return int((drawn[:, :-20] & drawn[:, 20:]).sum())  # wide areas of one colour
 
@@ -115,16 +116,18 @@ def test_only_rare_classes_are_labelled_and_never_over_another_rare_cell(
     assert plates(cells_at(*many, white), 1) > 3 * plates(cells_at(*many), 1) + 100
 
     above_and_below = [(150.0, 60.0, 420.0, 98.0, 2, False), (150.0, 162.0, 420.0, 200.0, 2, False)]
-    page = annotate(plain(640, 480), cells_at(*many, white, *above_and_below), blood, "a")
+    page = annotate(plain(640, 480), cells_at(*many, white, *above_and_below), Labels(blood), "a")
     for _, top, _, bottom, _, _ in above_and_below:
         inside = has_color(page, look_of(1).color)[int(top) + 4 : int(bottom) - 4, 160:410]
         assert not inside.any()
 
 
 def test_the_commonest_of_several_classes_is_not_labelled(blood: list[CellClass]) -> None:
-    alone = annotate(plain(640, 480), cells_at((100, 100, 200, 200, 0, False)), blood, "a")
+    alone = annotate(plain(640, 480), cells_at((100, 100, 200, 200, 0, False)), Labels(blood), "a")
     rows = [(100, 100, 200, 200, 0, False), (300, 100, 400, 200, 0, False)]
-    mixed = annotate(plain(640, 480), cells_at(*rows, (500, 300, 560, 360, 1, False)), blood, "a")
+    mixed = annotate(
+        plain(640, 480), cells_at(*rows, (500, 300, 560, 360, 1, False)), Labels(blood), "a"
+    )
     above = (slice(80, 97), slice(100, 190))
     assert has_color(alone, look_of(0).color)[above].any()
     assert not has_color(mixed, look_of(0).color)[above].any()
@@ -142,11 +145,11 @@ def test_every_typed_cell_is_labelled_and_an_unclassified_one_differs(
     """Twenty white cells are too many to be labelled, unless they have types."""
     corners = [(60 + 110 * (i % 5), 60 + 100 * (i // 5)) for i in range(20)]
     cells = cells_at(*[(x, y, x + 30, y + 30, 1, False) for x, y in corners])
-    plain_page = annotate(plain(640, 480), cells, blood, "a", types)
+    plain_page = annotate(plain(640, 480), cells, Labels(blood, types), "a")
     sure = typed_as([0] * 20, [True] * 20)
     doubtful = replace(sure, accepted=np.array([True] * 19 + [False]))
     pages = [
-        annotate(plain(640, 480), replace(cells, types=said), blood, "a", types)
+        annotate(plain(640, 480), replace(cells, types=said), Labels(blood, types), "a")
         for said in (sure, doubtful)
     ]
 
@@ -171,10 +174,12 @@ def test_a_type_without_room_beside_its_cell_stands_in_a_corner_of_it(
     around = [(260, 20, 380, 139), (139, 140, 259, 260), (381, 140, 501, 260), (260, 261, 380, 381)]
     rows = [(*box, 1, False) for box in [(260, 140, 380, 260), *around]]
     cells = replace(cells_at(*rows), types=typed_as([0] * 5, [True] * 5))
-    pixels = has_color(annotate(plain(640, 480), cells, blood, "a", types), look_of(1).color)
+    pixels = has_color(
+        annotate(plain(640, 480), cells, Labels(blood, types), "a"), look_of(1).color
+    )
     assert pixels[142:154, 262:314].mean() > 0.5
     assert not pixels[160:230, 275:365].any()  # the rest of it stays in sight
-    untyped = annotate(plain(640, 480), replace(cells, types=None), blood, "a")
+    untyped = annotate(plain(640, 480), replace(cells, types=None), Labels(blood), "a")
     assert has_color(untyped, look_of(1).color)[142:154, 262:314].mean() < 0.2
 
 
@@ -193,7 +198,7 @@ def test_the_legend_names_the_types_there_are(
 
 def test_wrong_labels_are_an_error(blood: list[CellClass]) -> None:
     with pytest.raises(ValueError, match="a label is 3"):
-        annotate(plain(9, 9), cells_at((1, 1, 3, 3, 3, False)), blood, "a")
+        annotate(plain(9, 9), cells_at((1, 1, 3, 3, 3, False)), Labels(blood), "a")
 
 
 def test_written_pictures_are_png_and_the_same_every_time(
@@ -201,7 +206,9 @@ def test_written_pictures_are_png_and_the_same_every_time(
 ) -> None:
     cells = make_result("a", 30).cells
     for name in ("1.png", "2.png"):
-        write_annotated(tmp_path / "new" / name, plain(300, 200), cells, blood, "ü\udce9\n漢")
+        write_annotated(
+            tmp_path / "new" / name, plain(300, 200), cells, Labels(blood), "ü\udce9\n漢"
+        )
     first, second = (tmp_path / "new" / name for name in ("1.png", "2.png"))
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as image:
@@ -215,7 +222,7 @@ def test_a_real_field_keeps_its_cells_in_sight(
     path = next(iter(sorted((shared_data / "txl-pbc" / "images").glob("*.jpg"))))
     pixels = np.asarray(Image.open(path).convert("RGB"))
     picture = Picture(pixels)
-    page = np.asarray(annotate(picture, make_result("a", 40).cells, blood, path.name))
+    page = np.asarray(annotate(picture, make_result("a", 40).cells, Labels(blood), path.name))
     zoom = -(-480 // max(picture.width_px, picture.height_px))
     shown = page[: zoom * picture.height_px, : zoom * picture.width_px][::zoom, ::zoom]
     untouched = (np.abs(shown.astype(int) - pixels) <= (0 if zoom == 1 else 20)).all(axis=2)
@@ -269,7 +276,7 @@ def test_different_images_have_different_pictures(tmp_path: Path) -> None:
 
 def test_longest_names_can_be_written(tmp_path: Path, blood: list[CellClass]) -> None:
     path = annotated_path(tmp_path, "é" * 125 + ".jpg")  # 254 bytes before .png is added
-    write_annotated(path, plain(4, 4), Cells.empty(), blood, "x")
+    write_annotated(path, plain(4, 4), Cells.empty(), Labels(blood), "x")
     assert path.exists()
 
 

@@ -27,7 +27,7 @@ from cellcount.outputs.report.cell_pictures import ReportSelection, make_picture
 from cellcount.outputs.report.differential_tables import differential_tables
 from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.report.report import write_report
-from cellcount.outputs.run_content import RunContent, RunFacts
+from cellcount.outputs.run_content import Labels, RunContent, RunFacts
 from cellcount.outputs.slides import write_slides
 from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.settings import CsvForm
@@ -228,10 +228,10 @@ def test_a_file_that_changed_is_no_picture(tmp_path: Path, results: list[ImageRe
     survey = ReportSelection(3, typed=True)
     for one in results:
         survey.add(one)
-    made = make_pictures(results, survey, WBC, TYPES, 10**6)
+    made = make_pictures(results, survey, Labels(WBC, TYPES), 10**6)
     assert {image for image, _ in made.cells} == {"s1/a.png"}
     Image.new("RGB", (70, 32)).save(tmp_path / "secret-name.png")
-    assert make_pictures(results, survey, WBC, TYPES, 10**6).cells == {}
+    assert make_pictures(results, survey, Labels(WBC, TYPES), 10**6).cells == {}
 
 
 def test_crops_are_those_of_the_whole_image_read_by_windows_or_not(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_crops_are_those_of_the_whole_image_read_by_windows_or_not(tmp_path: Pat
     )
     selection = ReportSelection(1, typed=False)
     selection.add(one)
-    whole, windows = (make_pictures([one], selection, WBC, (), n) for n in (10**6, 15_000))
+    whole, windows = (make_pictures([one], selection, Labels(WBC), n) for n in (10**6, 15_000))
     assert whole.cells == windows.cells
     assert set(whole.fields) == {"a"}
     assert not windows.fields, "a slide is not shown whole"

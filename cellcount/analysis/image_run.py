@@ -1,0 +1,110 @@
+"""Analysing and drawing those images of a run that are not done yet, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from cellcount.analysis.drawing import Drawings
+from cellcount.analysis.image_sink import ImageSink
+from cellcount.analysis.load import Loaded, load
+from cellcount.analysis.loaded_models import Models
+from cellcount.analysis.local import Work, run_local
+from cellcount.analysis.outcome import RunTally
+from cellcount.analysis.pending import pending_of
+from cellcount.analysis.pipeline import Pipeline
+from cellcount.analysis.progress import Progress
+from cellcount.analysis.ray import WorkerSpec, run_ray
+from cellcount.analysis.run_outputs import RunOutputs
+from cellcount.analysis.slide_scales import SlideScales
+from cellcount.core.records import ImageRef
+from cellcount.settings import AnalyzeRequest
+from cellcount.store.journal import Journal
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ImageRun:
+    """The work on the images of a run.
+
+    Attributes:
+        request: says how it is done.
+        models: do it.
+        outputs: say how results count, and which pictures are wanted.
+        journal: keeps the results.
+        progress: shows them to a person.
+        tally: knows when too much has failed.
+        stop: raises where the run is to end after the image in hand.
+    """
+
+    request: AnalyzeRequest
+    models: Models
+    outputs: RunOutputs
+    journal: Journal
+    progress: Progress
+    tally: RunTally
+    stop: Callable[[], None]
+
+    def analyze(self, refs: Sequence[ImageRef], every: Sequence[ImageRef]) -> list[ImageRef]:
+        """Analyse the images without a result that stands; return those that are drawn, too.
+
+        Args:
+            refs: the images of the run.
+            every: those of other shards too: the scale of a slide is measured on some of them.
+        """
+        settings, run, models = self.request.analyze, self.request.run, self.models
+        scales = SlideScales(every, models.detector, self.journal, settings.max_pixels)
+        pending = pending_of(refs, self.journal, scales, self.progress.note)
+        sink = ImageSink(
+            self.journal,
+            self.outputs.results_in(self.journal),
+            self._drawings(refs),
+            self.progress,
+            self.tally,
+            self.stop,
+        )
+        self.progress.start("Counting", len(refs), len(refs) - len(pending))
+        if run.runner == "ray":
+            spec = WorkerSpec(settings, tuple(every), scales.known(), models.hashes)
+            run_ray(pending, spec, sink.received, run, sink.check)
+            return []
+        pipeline = Pipeline(models.detector, settings, scales, models.typer, sink.within)
+
+        def use(loaded: Loaded) -> Work:
+            return sink.analyzed(loaded, pipeline.analyze(loaded))
+
+        read = partial(load, max_pixels=settings.max_pixels)
+        run_local(pending, read, use, workers=run.workers, check=sink.check)
+        return pending
+
+    def draw_missing(self, refs: Sequence[ImageRef], analyzed: Sequence[ImageRef]) -> None:
+        """Draw images analysed earlier, where their pictures are asked for only now.
+
+        Args:
+            refs: the images of the run.
+            analyzed: those that were drawn in this call.
+        """
+        drawings = self._drawings(refs)
+        if drawings is None:
+            return
+        fresh, stored = {ref.image for ref in analyzed}, self.outputs.results_in(self.journal)
+        missing = drawings.missing(stored.of(r for r in refs if r.image not in fresh))
+        if not missing:
+            return
+        results = stored.of(missing)  # in the order of the plan, as ``missing`` is
+
+        def use(loaded: Loaded) -> Work:
+            result = next(results)
+            self.progress.advance(result)
+            return drawings.work(loaded, result)
+
+        self.progress.start("Drawing", len(missing))
+        read = partial(load, max_pixels=self.request.analyze.max_pixels)
+        run_local(missing, read, use, workers=self.request.run.workers, check=self.stop)
+
+    def _drawings(self, refs: Sequence[ImageRef]) -> Drawings | None:
+        """The annotated pictures, None where none are wanted."""
+        if self.request.output.annotated is None:
+            return None
+        reviewed = self.outputs.results_in(self.journal).reviews(refs)
+        return Drawings(self.outputs.reviewed_by(reviewed), self.progress.note)
