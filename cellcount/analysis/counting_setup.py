@@ -8,6 +8,7 @@ from typing import Any
 
 from cellcount import __version__
 from cellcount.analysis.loaded_models import LoadedClassifier
+from cellcount.core.blood import BLOOD_CLASSES
 from cellcount.core.records import CellClass
 from cellcount.differential.confusion import check_confusion, confusion_of_card, read_confusion
 from cellcount.differential.counting import Counting
@@ -145,10 +146,6 @@ def _model(card: Any, sha256: str) -> str:  # noqa: ANN401 -- a card of either k
     return f"{card.name} {card.version}, sha256 {sha256}"
 
 
-#: Classes of detectors for blood films: a marrow has nucleated cells, not white cells.
-_BLOOD_CLASSES = {"rbc", "wbc", "platelet"}
-
-
 def assessable_types(
     card: ClassifierCard,
     types: Sequence[CellClass],
@@ -193,7 +190,7 @@ def smear_of_classifier(card: ClassifierCard, map_name: str | None = None) -> Sm
 
 def smear_of_detector(card: Card) -> SmearKind | None:
     """The kind of smear that a detector's classes are of, None where they do not tell."""
-    return "peripheral-blood" if {c.id for c in card.classes} <= _BLOOD_CLASSES else None
+    return "peripheral-blood" if {c.id for c in card.classes} <= set(BLOOD_CLASSES) else None
 
 
 def misfit(

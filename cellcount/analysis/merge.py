@@ -27,11 +27,10 @@ from cellcount.images.find import PassedOver, Plan
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import OutputSettings
-from cellcount.store.journal import Journal, Json, differences, journal_path
+from cellcount.store.journal import JOURNAL_SUFFIX, Journal, Json, differences, journal_path
 from cellcount.store.reviews import StoredReview
 
 _MERGED = "merged"
-_SUFFIX = ".journal.sqlite"
 _SHOWN = 5
 
 
@@ -184,11 +183,11 @@ def _journals(shards: Sequence[str], out: Path) -> list[Path]:
     for text in shards:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.glob(f"*{_SUFFIX}") if p.resolve() != merged)
+            inside = sorted(p for p in path.glob(f"*{JOURNAL_SUFFIX}") if p.resolve() != merged)
             if not inside:
-                raise UsageError(f"SHARD {path} is a folder without a journal (*{_SUFFIX})")
+                raise UsageError(f"SHARD {path} is a folder without a journal (*{JOURNAL_SUFFIX})")
         else:
-            inside = [path if path.name.endswith(_SUFFIX) else journal_path(path)]
+            inside = [path if path.name.endswith(JOURNAL_SUFFIX) else journal_path(path)]
         for journal in inside:
             if not journal.is_file():
                 raise UsageError(

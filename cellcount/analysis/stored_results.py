@@ -15,9 +15,8 @@ from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_content import Results
-from cellcount.store.journal import Journal, journal_path
-
-_JOURNAL, _MANIFEST = ".journal.sqlite", ".run.json"
+from cellcount.outputs.run_record import RUN_RECORD_SUFFIX
+from cellcount.store.journal import JOURNAL_SUFFIX, Journal, journal_path
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,15 +80,15 @@ def journal_of(path: Path) -> Path:
         UsageError: there is none.
     """
     if path.is_dir():
-        found = sorted(p for p in path.glob(f"*{_JOURNAL}") if p.is_file())
+        found = sorted(p for p in path.glob(f"*{JOURNAL_SUFFIX}") if p.is_file())
         if len(found) == 1:
             return found[0]
-        names = ", ".join(p.name.removesuffix(_JOURNAL) + ".csv" for p in found)
+        names = ", ".join(p.name.removesuffix(JOURNAL_SUFFIX) + ".csv" for p in found)
         several = f"{len(found)} runs lie in {path}: name one of {names}"
         raise UsageError(several if found else f"{path} holds no results of cellcount analyze")
-    journal = path if path.name.endswith(_JOURNAL) else journal_path(path)
-    if path.name.endswith(_MANIFEST):
-        journal = path.with_name(path.name.removesuffix(_MANIFEST) + _JOURNAL)
+    journal = path if path.name.endswith(JOURNAL_SUFFIX) else journal_path(path)
+    if path.name.endswith(RUN_RECORD_SUFFIX):
+        journal = path.with_name(path.name.removesuffix(RUN_RECORD_SUFFIX) + JOURNAL_SUFFIX)
     if not journal.is_file():
         raise UsageError(
             f"{path} has no journal {journal.name} beside it, which holds the results; name the "

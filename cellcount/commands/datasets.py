@@ -52,8 +52,8 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
     """
     import numpy as np
 
+    from cellcount.core.blood import BLOOD_CLASSES
     from cellcount.core.records import LabelledImage
-    from cellcount.datasets.classes import BLOOD_CLASSES
     from cellcount.datasets.writers import write_coco
     from cellcount.errors import UsageError
     from cellcount.rendering.field import random_spec, render_field

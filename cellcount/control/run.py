@@ -30,6 +30,7 @@ from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.control.control_log import append_to_log, check_sound, read_control_log
 from cellcount.control.drift import Row, Watched, counts_text, drift_text, runs_needed, watch
 from cellcount.control.known_cells import KnownCell, locate, read_known_cells
+from cellcount.core.blood import is_white
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.limits import share_limits
@@ -39,7 +40,6 @@ from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
 #: Least percentage of the known white cells that must be located.
 LEAST_LOCATED_PERCENT = 95.0
-_NOT_WHITE = ("rbc", "platelet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def run_control(request: ControlRequest, watcher: Progress) -> ControlRun:
     """
     check_sound(request.log, read_control_log(request.log))  # before the work
     job = Job(AnalyzeRequest(request.inputs, request.analyze, OutputSettings(request.log)))
-    white = [c.id for c in job.card.classes if c.id not in _NOT_WHITE]
+    white = [c.id for c in job.card.classes if is_white(c.id)]
     known = read_known_cells(request.expected, white)
     by_image = _by_image(known, job.refs, request.expected)
     sums = _analysed(job, by_image, watcher)
@@ -186,8 +186,8 @@ def _add(
     cells, types = result.cells, job.types
     sums.classes += count_by_class(cells, len(job.card.classes))
     sums.types += count_by_type(cells.types, len(types))
-    is_white = [c.id not in _NOT_WHITE for c in job.card.classes]
-    white = np.flatnonzero(np.array(is_white)[cells.detections.labels])
+    white_labels = [is_white(c.id) for c in job.card.classes]
+    white = np.flatnonzero(np.array(white_labels)[cells.detections.labels])
     found = locate(known, cells.detections.boxes_xyxy[white])
     for one, place in zip(known, found.tolist(), strict=True):
         if place < 0:

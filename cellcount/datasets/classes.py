@@ -1,30 +1,14 @@
-"""Class names brought together: renaming labels, and the synonyms of the three blood classes."""
+"""Class names brought together: renaming labels, also to the three classes of a blood film."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
+from cellcount.core.blood import BLOOD_CLASSES, BLOOD_SYNONYMS
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.errors import AnnotationError
-
-BLOOD_CLASSES = ("rbc", "wbc", "platelet")
-
-# Spellings met in published data sets; case, plural s, "-" and "_" need no entry of their own.
-_SPELLINGS = {
-    "rbc": ("rbc", "red blood cell", "red cell", "erythrocyte"),
-    "wbc": (
-        "wbc", "white blood cell", "white cell", "leukocyte", "leucocyte",
-        "neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte",
-    ),
-    "platelet": ("platelet", "plt", "thrombocyte", "blood platelet"),
-}  # fmt: skip
-
-BLOOD_SYNONYMS: Mapping[str, str] = MappingProxyType(
-    {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
-)
 
 
 def map_labels(annotated: AnnotatedSet, mapping: Mapping[str, str]) -> AnnotatedSet:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from cellcount.core.blood import BLOOD_SYNONYMS, RBC
 from cellcount.datasets.annotated import AnnotatedSet, Problem
-from cellcount.datasets.classes import BLOOD_SYNONYMS, map_labels
+from cellcount.datasets.classes import map_labels
 from cellcount.datasets.crop_set import CropSet
 from cellcount.datasets.crop_writer import write_folders
 from cellcount.datasets.crops import boxes_as_crops
@@ -71,7 +72,7 @@ def convert_data(
 def _sides_px(data: AnnotatedSet, window_rbc: float, rbc_px: float | None) -> Mapping[Path, float]:
     """Side of the window of each field in its own pixels."""
     named = map_labels(data, BLOOD_SYNONYMS)
-    factors = scale_factors(named.images, scale_class="rbc", target_px=1.0, given_px=rbc_px)
+    factors = scale_factors(named.images, scale_class=RBC, target_px=1.0, given_px=rbc_px)
     return {
         image.path: window_rbc / factor for image, factor in zip(data.images, factors, strict=True)
     }

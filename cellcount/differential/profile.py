@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from cellcount.core.blood import PLATELET
 from cellcount.differential.field_quality import MEASURES, THRESHOLDS
 from cellcount.differential.rows import ROWS, SAME_CELLS, SMEAR_KINDS, SmearKind
 from cellcount.errors import UsageError
@@ -98,7 +99,7 @@ class PlateletRule:
 
     factor_10e9_per_l: float
     field_um2: float = 0.0
-    detector_class: str = "platelet"
+    detector_class: str = PLATELET
 
 
 @dataclass(frozen=True, slots=True)

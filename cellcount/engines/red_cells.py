@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.blood import RBC
 from cellcount.engines.base import Engine
 from cellcount.images.scale import resize
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 
-SCALE_CLASS = "rbc"
 _VIEW_PX = 320
 _SCORE = 0.5
 _FEWEST = 3
@@ -34,7 +34,7 @@ _LARGEST_FOUND = 4.2
 def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | None:
     """Median diameter of whole red cells, None where fewer than three are seen at any zoom."""
     ids = [c.id for c in engine.card.classes]
-    if SCALE_CLASS not in ids:
+    if RBC not in ids:
         return None
     start = min(1.0, max(_LEAST_START, _VIEW_PX / max(pixels.shape[:2])))
     target = engine.card.rbc_diameter_px
@@ -43,7 +43,7 @@ def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | N
         for _ in range(_ROUNDS):
             if not _SMALLEST <= factor <= _LARGEST:
                 break
-            seen = _median_at(engine, pixels, factor, ids.index(SCALE_CLASS))
+            seen = _median_at(engine, pixels, factor, ids.index(RBC))
             if seen is None:
                 break
             factor_found = factor * target / seen

@@ -21,7 +21,7 @@ from cellcount.files.atomic import atomic_write
 from cellcount.outputs.pictures.legend import Entry, draw_strip
 from cellcount.outputs.pictures.shapes import (
     INK,
-    WHITE,
+    PAPER,
     Box,
     Color,
     Look,
@@ -36,7 +36,7 @@ _GAP_PX = 8
 _FONT_PX = 17
 _SMOOTH = 2  # lines are drawn twice as large and reduced
 _SEEN: Color = (250, 225, 0)
-_BEFORE, _AFTER = Look((20, 20, 24), WHITE, rectangle), Look((200, 30, 110), WHITE, rectangle)
+_BEFORE, _AFTER = Look((20, 20, 24), PAPER, rectangle), Look((200, 30, 110), PAPER, rectangle)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,7 +97,7 @@ def draw_attention(pixels: NDArray[np.uint8], trace: AttentionTrace, title: str)
     ]
     note = f"{crop[2] - crop[0]} x {crop[3] - crop[1]} px of the image"
     strip = draw_strip(sheet.width, _FONT_PX, title, note, entries)
-    page = Image.new("RGB", (sheet.width, sheet.height + strip.height), WHITE)
+    page = Image.new("RGB", (sheet.width, sheet.height + strip.height), PAPER)
     page.paste(sheet, (0, 0))
     page.paste(strip, (0, sheet.height))
     return page
@@ -187,7 +187,7 @@ def _sheet(panels: Sequence[Image.Image], captions: Sequence[str]) -> Image.Imag
     rows = -(-len(panels) // columns)
     font, line = font_of(_FONT_PX), round(1.8 * _FONT_PX)
     cell = (max(_PANEL_PX, panels[0].width) + _GAP_PX, panels[0].height + line + _GAP_PX)
-    sheet = Image.new("RGB", (columns * cell[0] + _GAP_PX, rows * cell[1] + _GAP_PX), WHITE)
+    sheet = Image.new("RGB", (columns * cell[0] + _GAP_PX, rows * cell[1] + _GAP_PX), PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
         x = _GAP_PX + (index % columns) * cell[0]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-WHITE = 255
+WHITE_8BIT = 255
 
 
 def eight_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
@@ -36,7 +36,7 @@ def eight_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
         samples = np.minimum(samples, full)
     if bits >= 8:
         return (samples >> (bits - 8)).astype(np.uint8, copy=False)
-    spread = np.round(np.arange(full + 1) * (WHITE / full)).astype(np.uint8)
+    spread = np.round(np.arange(full + 1) * (WHITE_8BIT / full)).astype(np.uint8)
     return np.take(spread, samples)
 
 
@@ -47,7 +47,7 @@ def grey_to_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def cmyk_to_rgb(cmyk: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Ink ``(H, W, 4)``, 255 is full ink, as RGB ``(H, W, 3)``."""
-    light = WHITE - cmyk.astype(np.uint16)  # (H, W, 4)
+    light = WHITE_8BIT - cmyk.astype(np.uint16)  # (H, W, 4)
     return _divided_by_255(light[:, :, :3] * light[:, :, 3:])
 
 
@@ -64,15 +64,15 @@ def over_white(
     """RGB ``(H, W, 3)`` with alpha ``(H, W)`` laid over white."""
     opacity = alpha[:, :, None].astype(np.uint16)  # (H, W, 1)
     if premultiplied:
-        lit: NDArray[np.uint16] = np.minimum(rgb + (WHITE - opacity), WHITE)
+        lit: NDArray[np.uint16] = np.minimum(rgb + (WHITE_8BIT - opacity), WHITE_8BIT)
         return lit.astype(np.uint8)
-    return _divided_by_255(rgb * opacity + WHITE * (WHITE - opacity))
+    return _divided_by_255(rgb * opacity + WHITE_8BIT * (WHITE_8BIT - opacity))
 
 
 def palette_to_rgb(indices: NDArray[Any], palette: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Look up indices ``(H, W)`` in a TIFF palette ``(3, colours)`` of 16-bit values."""
     # Some writers fill the 16-bit palette with 8-bit values; libtiff makes the same exception.
-    colours = eight_bits(palette, 8 if int(palette.max(initial=0)) <= WHITE else 16)
+    colours = eight_bits(palette, 8 if int(palette.max(initial=0)) <= WHITE_8BIT else 16)
     return np.take(colours.T, indices, axis=0, mode="clip")  # (H, W, 3)
 
 

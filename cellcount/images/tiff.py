@@ -218,7 +218,7 @@ def to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray
     if colour in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
         grey = values[:, :, 0]
         rgb = pixel_formats.grey_to_rgb(
-            pixel_formats.WHITE - grey if colour == _WHITE_IS_ZERO else grey
+            pixel_formats.WHITE_8BIT - grey if colour == _WHITE_IS_ZERO else grey
         )
     elif colour == _YCBCR and page.compression not in _JPEG:
         rgb = pixel_formats.ycbcr_to_rgb(values)

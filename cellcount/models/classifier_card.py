@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cellcount.core.blood import WBC
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card import (
@@ -119,7 +120,7 @@ class ClassifierCard:
     types: tuple[CellClass, ...]
     taxonomy: str
     license: str
-    detector_classes: tuple[str, ...] = ("wbc",)
+    detector_classes: tuple[str, ...] = (WBC,)
     architecture: ClassifierArchitecture = field(default_factory=ClassifierArchitecture)
     crop: CropRule = field(default_factory=CropRule)
     preprocessing: ClassifierPreprocessing = field(default_factory=ClassifierPreprocessing)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from cellcount.core.blood import WBC
 from cellcount.core.records import UNCLASSIFIED, CellClass, ReviewerType
 from cellcount.differential.figures import ASSESSMENTS, KINDS
 from cellcount.differential.rollup import LEVELS
@@ -249,7 +250,7 @@ def counts_columns(
 
 def _count_column(class_id: str, plural: str) -> Column:
     meaning = f"{plural} counted"
-    if class_id == "wbc":
+    if class_id == WBC:
         meaning = f"nucleated objects counted; they are {plural} only once they are typed"
     return Column(f"n_{class_id}", "int", "cells", f"{meaning}; empty unless done")
 

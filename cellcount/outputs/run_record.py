@@ -89,9 +89,13 @@ class RunRecord:
                 raise ValueError(f"{name} must have a time zone, got {getattr(self, name)}")
 
 
+RUN_RECORD_SUFFIX = ".run.json"
+"""Ends the name of every record of a run."""
+
+
 def run_manifest_path(out: Path) -> Path:
     """Where the record of ``counts.csv`` lies: ``counts.run.json`` beside it."""
-    return out.with_name(f"{out.stem}.run.json")
+    return out.with_name(out.stem + RUN_RECORD_SUFFIX)
 
 
 def write_run_manifest(path: Path, record: RunRecord) -> None:

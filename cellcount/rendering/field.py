@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cellcount.core.blood import BLOOD_CLASSES
 from cellcount.rendering.layout import Plane, RenderedCell
 from cellcount.rendering.paint import Brush, Canvas, texture_bank
 from cellcount.rendering.spec import (
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-LABELS = ("rbc", "wbc", "platelet")
+LABELS = BLOOD_CLASSES
 MIN_VISIBLE = 0.1
 """A cell cut by the window's edge is in the truth if at least this share of its area is inside."""
 

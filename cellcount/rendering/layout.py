@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.core.blood import PLATELET, RBC, WBC
 from cellcount.rendering.spec import FieldSpec
 
 N_ANGLES = 256
@@ -32,7 +33,7 @@ WHITE_KINDS: dict[str, tuple[float, float, float]] = {
 }
 DEBRIS_KINDS = {"speck": 0.5, "precipitate": 0.15, "blob": 0.15, "ghost": 0.1, "bubble": 0.1}
 _BLOCK_DIAMETERS = 2.2  # More than any two cells that mind each other can be apart.
-_MARGIN_DIAMETERS = {"debris": 0.9, "rbc": 1.3, "wbc": 1.9, "platelet": 0.5}
+_MARGIN_DIAMETERS = {"debris": 0.9, RBC: 1.3, WBC: 1.9, PLATELET: 0.5}
 _REACH = 1.6  # Farthest anything of a cell is drawn, in its radii.
 _OFFSET = 1 << 31  # SeedSequence takes no negative numbers.
 
@@ -115,7 +116,7 @@ class Plane:
         """Everything whose outline may touch the window, in drawing order."""
         return [
             cell
-            for layer in ("debris", "rbc", "wbc", "platelet")
+            for layer in ("debris", RBC, WBC, PLATELET)
             for by, bx in self._blocks_under(layer, x, y, width, height)
             for cell in self._block(layer, by, bx)
             if x - cell.radius * _REACH < cell.x < x + width + cell.radius * _REACH
@@ -137,13 +138,13 @@ class Plane:
     def _block(self, layer: str, by: int, bx: int) -> list[RenderedCell]:
         key = (layer, by, bx)
         if key not in self._blocks:
-            number = ("debris", "wbc", "rbc", "platelet").index(layer)
+            number = ("debris", WBC, RBC, PLATELET).index(layer)
             rng = np.random.default_rng((self.spec.seed, number, by + _OFFSET, bx + _OFFSET))
             fill = {
                 "debris": self._fill_debris,
-                "wbc": self._fill_white,
-                "rbc": self._fill_red,
-                "platelet": self._fill_platelets,
+                WBC: self._fill_white,
+                RBC: self._fill_red,
+                PLATELET: self._fill_platelets,
             }[layer]
             self._blocks[key] = fill(rng, by, bx)
         return self._blocks[key]
@@ -197,7 +198,7 @@ class Plane:
     def _fill_white(self, rng: np.random.Generator, by: int, bx: int) -> list[RenderedCell]:
         found: list[RenderedCell] = []
         count = rng.poisson(self._expected(self.spec.n_wbc))
-        taken = _Taken(self._around("wbc", by, bx, earlier_only=True) if count else [])
+        taken = _Taken(self._around(WBC, by, bx, earlier_only=True) if count else [])
         for _ in range(count):
             kind = str(
                 rng.choice(list(WHITE_KINDS), p=[share for share, _, _ in WHITE_KINDS.values()])
@@ -208,15 +209,15 @@ class Plane:
             for _attempt in range(8):
                 x, y = self._spot(rng, by, bx)
                 if taken.allows(x, y, radius, 0.95):
-                    found.append(RenderedCell((x, y), radius, shape, "wbc", kind, _seed(rng)))
+                    found.append(RenderedCell((x, y), radius, shape, WBC, kind, _seed(rng)))
                     taken.add(found[-1])
                     break
         return found
 
     def _fill_red(self, rng: np.random.Generator, by: int, bx: int) -> list[RenderedCell]:
         spec, look = self.spec, self.spec.red_cells
-        white = _Taken(self._around("wbc", by, bx, earlier_only=False))
-        taken = _Taken(self._around("rbc", by, bx, earlier_only=True))
+        white = _Taken(self._around(WBC, by, bx, earlier_only=False))
+        taken = _Taken(self._around(RBC, by, bx, earlier_only=True))
         mean_area = 0.785 * spec.rbc_diameter_px**2
         wanted = spec.density * self._thickness(by, bx) * self.block_px**2 / mean_area
         found: list[RenderedCell] = []
@@ -231,7 +232,7 @@ class Plane:
                     continue
                 if taken.allows(x, y, radius, share - 0.01) and white.allows(x, y, radius, 0.93):
                     shape = _red_shape(rng, spec)
-                    found.append(RenderedCell((x, y), radius, shape, "rbc", "", _seed(rng)))
+                    found.append(RenderedCell((x, y), radius, shape, RBC, "", _seed(rng)))
                     taken.add(found[-1])
                     break
         return found
@@ -264,9 +265,9 @@ class Plane:
         count = rng.poisson(self._expected(self.spec.n_platelets))
         if not count:
             return found
-        white = _Taken(self._around("wbc", by, bx, earlier_only=False))
-        red = _Taken(self._around("rbc", by, bx, earlier_only=False))
-        taken = _Taken(self._around("platelet", by, bx, earlier_only=True))
+        white = _Taken(self._around(WBC, by, bx, earlier_only=False))
+        red = _Taken(self._around(RBC, by, bx, earlier_only=False))
+        taken = _Taken(self._around(PLATELET, by, bx, earlier_only=True))
         for _ in range(count):
             radius = self.spec.rbc_diameter_px / 2 * rng.triangular(0.2, 0.3, 0.5)
             shape = Shape(rng.uniform(0.03, 0.1), 1 + 0.6 * rng.beta(1, 2.5))
@@ -284,7 +285,7 @@ class Plane:
                     and white.allows(x, y, radius, 1.0)
                     and (on_red or red.allows(x, y, radius, 1.0))
                 ):
-                    found.append(RenderedCell((x, y), radius, shape, "platelet", "", _seed(rng)))
+                    found.append(RenderedCell((x, y), radius, shape, PLATELET, "", _seed(rng)))
                     taken.add(found[-1])
                     break
         return found

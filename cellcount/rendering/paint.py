@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cellcount.core.blood import PLATELET, RBC, WBC
 from cellcount.rendering.layout import N_ANGLES, RenderedCell
 from cellcount.rendering.spec import FieldSpec, Rgb
 
@@ -136,18 +137,18 @@ class Brush:
             return
         distance, angle = _polar_patch(half)
         radial = distance * np.reciprocal(cell.outline)[angle]  # (n, n), 1 at the outline
-        if cell.label == "rbc":
+        if cell.label == RBC:
             body = self._red_cell(rng, cell, radial)[patch]
             if rng.random() < 0.02:  # A young, bluish (polychromatic) red cell.
                 canvas.color[:, *target] += np.clip(body, 0, 1) * (0.5 * self.cytoplasm)
             canvas.red_sum[target] += body
             np.maximum(canvas.red_max[target], body, out=canvas.red_max[target])
             return
-        soft = 1.6 + (rng.gamma(1.0, 0.03) * cell.radius if cell.label == "wbc" else 0.0)
+        soft = 1.6 + (rng.gamma(1.0, 0.03) * cell.radius if cell.label == WBC else 0.0)
         edge = _smooth((1 - radial) * cell.radius / soft + 0.5)
-        if cell.label == "wbc":
+        if cell.label == WBC:
             color, cover = self._white_cell(rng, cell, edge)
-        elif cell.label == "platelet":
+        elif cell.label == PLATELET:
             color, cover = self._platelet(rng, edge, radial)
         else:
             color, cover = self._debris(rng, cell, radial), np.float32(0) * edge

@@ -53,9 +53,13 @@ _EVERY = 0  # settings of values that are not tied to any
 _LAST, _SHARD = "last settings", "shard"
 
 
+JOURNAL_SUFFIX = ".journal.sqlite"
+"""Ends the name of every journal."""
+
+
 def journal_path(out: Path) -> Path:
     """Where the journal of ``counts.csv`` lies: ``counts.journal.sqlite`` beside it."""
-    return out.with_name(f"{out.stem}.journal.sqlite")
+    return out.with_name(out.stem + JOURNAL_SUFFIX)
 
 
 class Journal:

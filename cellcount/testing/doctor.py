@@ -23,6 +23,7 @@ from PIL import Image
 import cellcount
 from cellcount.analysis.job import Job
 from cellcount.analysis.progress import SilentProgress
+from cellcount.core.blood import RBC, WBC
 from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.models.weights import packaged_weights, read_any_card, sha256_of
@@ -195,12 +196,12 @@ def _self_test(samples: Path) -> Iterator[Finding]:
         seconds = time.perf_counter() - started
     expected = sum(truth.values(), Counter[str]())
     counted = outcome.totals.counts
-    words = ", ".join(f"{counted[k]} {k} (expected {expected[k]})" for k in ("rbc", "wbc"))
+    words = ", ".join(f"{counted[k]} {k} (expected {expected[k]})" for k in (RBC, WBC))
     text = f"self-test: {what} counted in {seconds:.1f} s: {words}"
     wrong = (
         outcome.totals.done != len(truth)
-        or abs(counted["rbc"] - expected["rbc"]) > _RED_SHARE * expected["rbc"]
-        or abs(counted["wbc"] - expected["wbc"]) > _WHITE_CELLS * len(truth)
+        or abs(counted[RBC] - expected[RBC]) > _RED_SHARE * expected[RBC]
+        or abs(counted[WBC] - expected[WBC]) > _WHITE_CELLS * len(truth)
     )
     if wrong:
         advice = "reinstall torch and cellcount in a fresh environment, then run doctor again"

@@ -16,6 +16,9 @@ from cellcount.training.settings import TrainRun
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+WEIGHTS_FILE = "model.safetensors"
+"""The trained weights, in the folder of a training."""
+
 
 def claim_folder(settings: DataclassInstance, run: TrainRun) -> None:
     """Keeps one training per folder: settings are written once and compared on resume.

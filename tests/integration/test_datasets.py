@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from cellcount import cli
+from cellcount.core.blood import BLOOD_CLASSES
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.classes import BLOOD_CLASSES
 from cellcount.datasets.writers import write_coco
 from cellcount.rendering.field import FieldSpec, render_field
 

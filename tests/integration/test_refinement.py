@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from cellcount import cli
+from cellcount.core.blood import BLOOD_CLASSES
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.classes import BLOOD_CLASSES
 from cellcount.datasets.writers import write_coco
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector

@@ -29,7 +29,7 @@ from cellcount.images.file_types import DRAWN_MARK
 from cellcount.outputs.pictures.legend import Entry, draw_strip
 from cellcount.outputs.pictures.shapes import (
     INK,
-    WHITE,
+    PAPER,
     Box,
     Look,
     draw_outline,
@@ -244,7 +244,7 @@ def _draw_labels(
             continue
         plates.append(plate)
         look = look_of(int(classes_of[label.index]))
-        fill, ink = (WHITE, INK) if label.tells == "doubt" else (look.color, look.contrast)
+        fill, ink = (PAPER, INK) if label.tells == "doubt" else (look.color, look.contrast)
         draw.rectangle(plate, fill=fill, outline=look.color, width=max(1, font_px // 8))
         middle = ((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2)
         draw.text(middle, label.text, ink, font, anchor="mm")

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from cellcount.outputs.pictures.shapes import (
     INK,
-    WHITE,
+    PAPER,
     Color,
     Font,
     Look,
@@ -55,7 +55,7 @@ def draw_strip(
     places = _flow(entries, font, size_px, inner)
     head_lines = 1 if beside else 2
     lines = head_lines + 1 + max((row for _, row in places), default=0)
-    strip = Image.new("RGB", (width, lines * line + margin), WHITE)
+    strip = Image.new("RGB", (width, lines * line + margin), PAPER)
     draw = ImageDraw.Draw(strip)
     draw.line([(0, 0), (width, 0)], fill=_RULE, width=max(1, size_px // 12))
     middle = margin // 2 + line // 2

@@ -20,7 +20,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 Color: TypeAlias = tuple[int, int, int]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-WHITE: Color = (255, 255, 255)
+PAPER: Color = (255, 255, 255)
 INK: Color = (28, 28, 30)
 
 # Okabe and Ito's palette without black; the first three stand out best on stained smears.
@@ -88,7 +88,7 @@ def look_of(label: int) -> Look:
     """The look of the class with this index; 21 classes before one comes again."""
     color = _PALETTE[label % len(_PALETTE)]
     luminance = (0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]) / 255
-    contrast = WHITE if luminance < 0.5 else INK
+    contrast = PAPER if luminance < 0.5 else INK
     return Look(color, contrast, _OUTLINES[label % len(_OUTLINES)])
 
 

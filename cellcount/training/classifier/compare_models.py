@@ -36,9 +36,8 @@ from cellcount.models.weights import resolve
 from cellcount.training import checkpoint
 from cellcount.training.classifier.data import prepare
 from cellcount.training.classifier.settings import ClassifierTraining
-from cellcount.training.classifier.task import WEIGHTS_FILE
 from cellcount.training.classifier.train import train_classifier
-from cellcount.training.run_folder import claim_folder
+from cellcount.training.run_folder import WEIGHTS_FILE, claim_folder
 from cellcount.training.settings import TrainRun
 
 Report = Callable[[str], None]

@@ -33,10 +33,11 @@ from cellcount.training.classifier.cell_windows import CropDataset
 from cellcount.training.classifier.data import ClassifierData, LabelledCells
 from cellcount.training.classifier.sampling import Balance, Draw, resample
 from cellcount.training.classifier.settings import ClassifierTraining
-from cellcount.training.classifier.task import WEIGHTS_FILE, Normalised, plain_crops, window_of
+from cellcount.training.classifier.task import Normalised, plain_crops, window_of
 from cellcount.training.classifier.window_augment import CROP_AUGMENTS
 from cellcount.training.log import write_metrics
 from cellcount.training.loop import LoopRun, Metrics, fit
+from cellcount.training.run_folder import WEIGHTS_FILE
 from cellcount.training.settings import TrainRun
 
 BINARY_FILE = "binary.safetensors"

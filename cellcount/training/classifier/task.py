@@ -29,8 +29,8 @@ from cellcount.training.classifier.sampling import Balance, Draw, class_weights
 from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.window_augment import CROP_AUGMENTS
 from cellcount.training.loop import Metrics
+from cellcount.training.run_folder import WEIGHTS_FILE
 
-WEIGHTS_FILE = "model.safetensors"
 _EVALUATED_AT_ONCE = 32
 Pixels = NDArray[np.uint8]
 

@@ -37,10 +37,10 @@ from cellcount.training.classifier.data import ClassifierData, LabelledCells, Re
 from cellcount.training.classifier.one_vs_rest import train_one_versus_rest
 from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.start import grown_card, new_model
-from cellcount.training.classifier.task import WEIGHTS_FILE, ClassifierTask, plain_crops
+from cellcount.training.classifier.task import ClassifierTask, plain_crops
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, fit
-from cellcount.training.run_folder import claim_folder
+from cellcount.training.run_folder import WEIGHTS_FILE, claim_folder
 from cellcount.training.settings import TrainRun
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from cellcount.core.blood import BLOOD, RBC
 from cellcount.core.records import CellClass, LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet, random_split
 from cellcount.datasets.pixels import read_pixels, red_cell_diameter_px, scale_factors
-from cellcount.engines.red_cells import SCALE_CLASS
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.training.augment import ColourSettings
 from cellcount.training.detector.fields import AugmentSettings
@@ -33,11 +33,6 @@ _MILD_COLOUR = ColourSettings(
     jpeg=0.1,
     noise=0.1,
 )
-_NAMES = {
-    "rbc": ("red cell", "red cells"),
-    "wbc": ("white or nucleated cell", "white or nucleated cells"),
-    "platelet": ("platelet", "platelets"),
-}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,7 +55,12 @@ class TrainingData:
 
 def cell_classes(ids: Sequence[str]) -> tuple[CellClass, ...]:
     """Classes with full names; ids without one are their own name."""
-    return tuple(CellClass(i, *_NAMES.get(i, (i, f"{i} cells"))) for i in ids)
+    return tuple(
+        CellClass(i, BLOOD[i].name, BLOOD[i].plural)
+        if i in BLOOD
+        else CellClass(i, i, f"{i} cells")
+        for i in ids
+    )
 
 
 def prepare(
@@ -143,7 +143,7 @@ def field_factors(images: Sequence[LabelledImage], settings: DetectorTraining) -
         return [settings.size_px / max(i.width_px, i.height_px) for i in images]
     return scale_factors(
         images,
-        scale_class=SCALE_CLASS,
+        scale_class=RBC,
         target_px=settings.rbc_diameter_px,
         given_px=settings.rbc_px,
     )
@@ -158,7 +158,7 @@ def model_diameter_px(data: TrainingData, settings: DetectorTraining) -> float:
         return settings.rbc_diameter_px
     measured: list[float] = []
     for image, factor in zip(data.train, field_factors(data.train, settings), strict=True):
-        diameter = settings.rbc_px or red_cell_diameter_px(image, SCALE_CLASS)
+        diameter = settings.rbc_px or red_cell_diameter_px(image, RBC)
         if diameter is not None:
             measured.append(diameter * factor)
     if not measured:

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
+from cellcount.core.blood import WBC
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import read_pixels
-from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
 from cellcount.training.augment import (
     HARD_COLOUR,
     ColourSettings,
@@ -32,7 +33,6 @@ from cellcount.training.augment import (
 from cellcount.training.detector.white_cells import with_plain_cells, with_small_copy
 
 _MAX_PIXELS = 200_000_000
-_WHITE = "wbc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         jitter = self._scale_jitter()
         side = a.size_px
         grid = self._grid(index, jitter)
-        canvas = torch.full((3, side, side), 235, dtype=torch.uint8)
+        canvas = torch.full((3, side, side), round(GLASS_WHITE), dtype=torch.uint8)
         boxes, labels = [], []
         edges = [round(i * side / grid) for i in range(grid + 1)]
         for row in range(grid):
@@ -185,7 +185,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         boxes = torch.from_numpy(image.boxes_xyxy.copy())
         names = [self._label_of.get(name, 0) for name in image.labels]
         labels = torch.tensor(names, dtype=torch.int64)
-        white = self._label_of.get(_WHITE, -1)
+        white = self._label_of.get(WBC, -1)
         for _ in range(self._small_copies()):
             pixels, boxes, labels = with_small_copy(pixels, boxes, labels, white)
         if self._hard and not plain and chance(self._augment.plain_cells):
@@ -201,7 +201,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixels[:, y0 : y0 + h, x0 : x0 + w], [max(out_h, 1), max(out_w, 1)], antialias=True
         )
         crop = self._balanced(crop if plain else self._camera(crop))
-        patch = torch.full((3, height, width), 235, dtype=torch.uint8)
+        patch = torch.full((3, height, width), round(GLASS_WHITE), dtype=torch.uint8)
         left, top = (
             int(uniform(0, width - crop.shape[2] + 1)),
             int(uniform(0, height - crop.shape[1] + 1)),
@@ -276,7 +276,7 @@ def _shear(pixels: Tensor, boxes: Tensor, degrees: float) -> tuple[Tensor, Tenso
         scale=1.0,
         shear=[angle, 0.0],
         interpolation=F.InterpolationMode.BILINEAR,
-        fill=[235.0] * 3,
+        fill=[GLASS_WHITE] * 3,
     )
     slope = math.tan(math.radians(angle))
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -41,7 +41,7 @@ from cellcount.training.detector.fields import FieldDataset
 from cellcount.training.detector.settings import DetectorTraining
 from cellcount.training.distributed import announced_ranks, own_device, process_group
 from cellcount.training.loop import LoopRun, Metrics, TrainingState, fit
-from cellcount.training.run_folder import claim_folder
+from cellcount.training.run_folder import WEIGHTS_FILE, claim_folder
 from cellcount.training.settings import TrainRun
 
 # Anchors per level of strides 8, 16 and 32 for red cells of 72 px; they grow with the red cells.
@@ -49,7 +49,6 @@ _ANCHORS_PX = ((18.0, 34.0), (60.0, 90.0), (135.0, 200.0))
 _ANCHORS_RBC_PX = 72.0
 _ANCHOR_STRIDES = (8, 16, 32)
 _SINGLE_STRIDE = 16
-WEIGHTS_FILE = "model.safetensors"
 
 
 def build_architecture(settings: DetectorTraining, rbc_diameter_px: float) -> Architecture:
