@@ -27,7 +27,7 @@ from cellcount.analysis.stopping import image_in_hand_first
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass
 from cellcount.differential.profile import profile_text
-from cellcount.files.locks import claimed
+from cellcount.files.locks import locked
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.outputs.pictures.annotate import prepare_folder
@@ -113,7 +113,7 @@ class Job:
         path, fresh = self.outputs.files.journal, self.request.run.fresh
         with (
             Journal.open(path, own, fresh=fresh, shard=shard) as journal,
-            claimed(self.outputs.files.tables),
+            locked(self.outputs.files.tables),
         ):
             self._keep_run(journal)
             if output.annotated is not None:

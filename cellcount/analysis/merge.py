@@ -22,7 +22,7 @@ from cellcount.analysis.slide_scales import SCALE_PREFIX
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
-from cellcount.files.locks import claimed
+from cellcount.files.locks import locked
 from cellcount.images.find import PassedOver, Plan
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
@@ -102,7 +102,7 @@ class MergeJob:
         outputs = RunOutputs(self.files, self.names, facts)
         plan = Plan(self._refs, tuple(PassedOver(Path(p), r) for p, r in first.facts.passed_over))
         self.names.keep(plan.refs, first.facts.record["settings"].get("slide_from") or "")
-        with self._merged() as journal, claimed(self.files.tables):
+        with self._merged() as journal, locked(self.files.tables):
             stored = StoredRun(output, facts, self._refs, Path.cwd(), first.run.profile_toml)
             stored.keep(journal)
             written = outputs.write(journal, outputs.results(journal, self._refs))

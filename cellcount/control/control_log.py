@@ -8,16 +8,15 @@ on. Rows taken off the end leave no trace in the file: note the last hash elsewh
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from cellcount.errors import OutputError
+from cellcount.files.locks import locked
 from cellcount.outputs.columns import Column, Value
 
 CONTROL_COLUMNS = (
@@ -59,6 +58,7 @@ CONTROL_COLUMNS = (
 """control.csv, one row per run of the control slide."""
 
 _HEADER = ",".join(column.name for column in CONTROL_COLUMNS)
+_WAIT_S = 60.0  # another run appends within a moment
 _ADVICE = "keep it as it is for the inquiry, and begin another one with --log"
 
 
@@ -107,7 +107,7 @@ def append_to_log(path: Path, row: Mapping[str, Value], after: str) -> str:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file, _locked(file):
+        with locked([path], _WAIT_S), path.open("a+b") as file:
             file.seek(0)
             before = file.read()
             log = _parsed(path, before) if before else ControlLog((), _digest(_HEADER))
@@ -177,18 +177,3 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Value]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
-    """One process appends at a time, where the system can lock files this way."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

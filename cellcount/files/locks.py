@@ -1,8 +1,9 @@
-"""One run at a time writes an output: whoever began it holds the lock of a small file beside it.
+"""One process at a time writes a file: whoever began it holds the lock of a small file beside it.
 
 The journal guards a run's ``--out``; its other tables may be named by another run, too, whose
 journal lies elsewhere. The system drops the lock when a process dies, on whatever host, so a killed
-run blocks nobody. Where the system or the file system has no locks, nothing is guarded.
+run blocks nobody. Where the file system has no locks, nothing is guarded. The file beside it names
+the holder and is removed with the lock.
 
 Shapes: none.
 """
@@ -10,92 +11,98 @@ Shapes: none.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from cellcount.errors import OutputError
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+#: What systems answer where a file system has no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
 
 @contextlib.contextmanager
-def claimed(outputs: Iterable[Path]) -> Iterator[None]:
+def locked(outputs: Iterable[Path], wait_s: float = 0) -> Iterator[None]:
     """Nobody else writes these files while the block runs.
+
+    Args:
+        outputs: the files, there or not.
+        wait_s: how long to wait for another process that writes one of them.
 
     Raises:
         OutputError: somebody does, or no file can be made beside one of them.
     """
     with contextlib.ExitStack() as held:
         for target in sorted({Path(os.path.realpath(path)) for path in outputs}):
-            held.enter_context(_claim(target))
+            held.enter_context(_locked(target, wait_s))
         yield
 
 
 @contextlib.contextmanager
-def _claim(target: Path) -> Iterator[None]:
-    lock = holder_file(target)
+def _locked(target: Path, wait_s: float) -> Iterator[None]:
+    import filelock  # only where something is written
+
+    note = holder_file(target)
+    _check_is_ours(note)
+    lock = filelock.FileLock(note, timeout=wait_s, fallback_to_soft=False)
     try:
-        file = _locked(lock)
-    except BlockingIOError as error:
-        holder = named_in(lock) or "another process"
+        guarded = _acquired(lock)
+    except filelock.Timeout as error:
+        holder = named_in(note) or "another process"
         raise OutputError(
             f"{target} is being written by {holder}; wait for that run or name another file"
         ) from error
     except OSError as error:
-        raise OutputError(f"cannot use {lock}: {error.strerror or error}") from error
-    with file:
-        if lock.stat().st_size and not named_in(lock):
-            raise OutputError(f"{lock} is not a lock of cellcount; move it away")
-        try:
-            with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space
-                file.truncate(0)
-                file.write(note_of_holder().encode())
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                lock.unlink()  # while it is locked: nobody else's is removed
+        raise OutputError(f"cannot use {note}: {error.strerror or error}") from error
+    try:
+        with contextlib.suppress(OSError):  # a full disk: the lock itself needs no space
+            note.write_text(note_of_holder(), encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink()  # while it is locked: nobody else's is removed
+        if guarded:
+            lock.release()
 
 
-def _locked(lock: Path) -> BinaryIO:
-    """The open file with its lock.
+def _acquired(lock: BaseFileLock) -> bool:
+    """Whether the lock is held now; False where the file system has no locks.
 
     Raises:
-        BlockingIOError: another process has it.
+        Timeout: another process holds it.
+        OSError: its file cannot be opened.
     """
-    while True:
-        file = open(lock, "ab", buffering=0, opener=_itself)  # noqa: SIM115 -- it stays open
-        try:
-            _lock(file)
-            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                return file
-        except FileNotFoundError:
-            pass  # removed by who held it, between our opening and our locking
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-def _itself(path: str, flags: int) -> int:
-    """Opens no file that a link leads to: what is in a lock file is written over."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def _lock(file: BinaryIO) -> None:
-    if sys.platform == "win32":
-        return
-    import fcntl  # not there on every system
-
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:  # some systems say the latter
-        raise BlockingIOError(*error.args) from error
-    except OSError:  # no locks on this file system
+        lock.acquire()
+    except NotImplementedError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _check_is_ours(note: Path) -> None:
+    """Refuse a file of that name that is no note: it would be written over.
+
+    Raises:
+        OutputError: it is something else.
+    """
+    try:
+        foreign = not note.is_symlink() and note.stat().st_size > 0 and note.read_bytes()
+    except OSError:  # absent, or held on a system whose locks forbid reading
         return
+    if foreign and not named_in(note):
+        raise OutputError(f"{note} is not a lock of cellcount; move it away")
 
 
 def holder_file(path: Path) -> Path:

@@ -19,7 +19,7 @@ from cellcount.core.records import UNCLASSIFIED, ImageRef, Review
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
-from cellcount.files.locks import claimed
+from cellcount.files.locks import locked
 from cellcount.outputs.run_record import refresh_run_manifest
 from cellcount.review.corrections import Correction, read_corrections
 from cellcount.store.reviews import StoredReview
@@ -92,7 +92,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
         stored.journal.add_reviews(_stored(one, who, now, table.name) for one in new)
-        with claimed(stored.outputs.files.tables):
+        with locked(stored.outputs.files.tables):
             written = stored.outputs.write(stored.journal, stored.results())
         not_drawn = _draw(stored, written, touched)
         record = _tell(stored, written)

@@ -228,8 +228,8 @@ def test_two_runs_of_one_output_do_not_meet(slides: Path, run: Run, toy: str) ->
 
 
 def test_runs_of_different_outputs_do_not_write_one_table(slides: Path, run: Run) -> None:
-    program = "import sys; from pathlib import Path; from cellcount.files.locks import claimed"
-    program += "\nwith claimed([Path('all.csv')]): print(1, flush=True); sys.stdin.read()"
+    program = "import sys; from pathlib import Path; from cellcount.files.locks import locked"
+    program += "\nwith locked([Path('all.csv')]): print(1, flush=True); sys.stdin.read()"
     command, pipe = [sys.executable, "-c", program], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
         assert other.stdout is not None

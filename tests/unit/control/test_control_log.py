@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +98,29 @@ def test_a_foreign_file_is_never_touched(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is no log of controls"):
         append_to_log(path, row(1), "")
     assert path.read_text("utf-8") == "image,cells\na,1\n"
+
+
+APPEND = """
+import sys
+from pathlib import Path
+from cellcount.control.control_log import append_to_log, read_control_log
+from cellcount.errors import OutputError
+path, added = Path(sys.argv[1]), 0
+while added < 5:
+    log = read_control_log(path)
+    try:
+        append_to_log(path, {"run": len(log.rows) + 1, "result": "pass"}, log.last_sha256)
+        added += 1
+    except OutputError as error:
+        assert "another run was added" in str(error), error
+"""
+
+
+def test_two_processes_append_without_breaking_the_chain(tmp_path: Path) -> None:
+    path = tmp_path / "control.csv"
+    command = [sys.executable, "-c", APPEND, str(path)]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    log = read_control_log(path)
+    assert (log.broken, [r["run"] for r in log.rows]) == ("", [*range(1, 11)])
+    assert [p.name for p in tmp_path.iterdir()] == ["control.csv"]

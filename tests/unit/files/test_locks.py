@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from socket import gethostname
@@ -12,13 +14,13 @@ from socket import gethostname
 import pytest
 
 from cellcount.errors import OutputError
-from cellcount.files.locks import claimed
+from cellcount.files.locks import locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from cellcount.files.locks import claimed
-with claimed(map(Path, sys.argv[1:])):
+from cellcount.files.locks import locked
+with locked(map(Path, sys.argv[1:])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -47,10 +49,10 @@ def test_a_second_run_is_told_who_the_first_is(
     (tmp_path / "link").symlink_to(tmp_path)
     said = f"cells.csv is being written by process {other.pid} on {gethostname()}, started 2"
     for name in (cells, tmp_path / "link" / "cells.csv"):
-        with pytest.raises(OutputError, match=said), claimed([tmp_path / "counts.csv", name]):
-            pytest.fail("claimed twice")
-    assert not (tmp_path / "counts.csv.lock").exists(), "what was claimed before is let go"
-    with claimed([tmp_path / "other.csv"]):
+        with pytest.raises(OutputError, match=said), locked([tmp_path / "counts.csv", name]):
+            pytest.fail("locked twice")
+    assert not (tmp_path / "counts.csv.lock").exists(), "what was locked before is let go"
+    with locked([tmp_path / "other.csv"]):
         assert (tmp_path / "other.csv.lock").exists()
 
 
@@ -59,7 +61,7 @@ def test_a_killed_run_blocks_nobody(cells: Path, other: subprocess.Popen[str]) -
     other.wait()
     lock = cells.with_name("cells.csv.lock")
     assert str(other.pid) in lock.read_text()
-    with claimed([cells]):
+    with locked([cells]):
         assert f'"pid": {os.getpid()}' in lock.read_text()
     assert not lock.exists()
 
@@ -72,11 +74,32 @@ def test_a_run_that_ends_leaves_nothing(cells: Path, other: subprocess.Popen[str
 def test_what_is_no_lock_is_left_as_it_is(cells: Path, tmp_path: Path) -> None:
     lock, letter = cells.with_name("cells.csv.lock"), tmp_path / "letter.txt"
     lock.write_text("dear colleague")
-    with pytest.raises(OutputError, match="is not a lock of cellcount"), claimed([cells]):
-        pytest.fail("claimed")
+    with pytest.raises(OutputError, match="is not a lock of cellcount"), locked([cells]):
+        pytest.fail("locked")
     assert lock.read_text() == "dear colleague"
     lock.rename(letter)
     lock.symlink_to(letter)
-    with pytest.raises(OutputError, match="cannot use"), claimed([cells]):
-        pytest.fail("claimed")
+    with pytest.raises(OutputError, match="cannot use"), locked([cells]):
+        pytest.fail("locked")
     assert letter.read_text() == "dear colleague"
+
+
+def test_who_may_wait_goes_on_as_soon_as_the_other_ends(
+    cells: Path, other: subprocess.Popen[str]
+) -> None:
+    threading.Timer(0.2, other.kill).start()
+    with locked([cells], wait_s=30):
+        assert f'"pid": {os.getpid()}' in cells.with_name("cells.csv.lock").read_text()
+    assert list(cells.parent.iterdir()) == []
+
+
+def test_where_no_file_can_be_locked_the_work_goes_on(
+    cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked([cells]):
+        cells.write_text("written")
+    assert [path.name for path in cells.parent.iterdir()] == ["cells.csv"]
