@@ -236,7 +236,11 @@ def test_what_is_imported_is_installed_and_nothing_else(repo_root: Path) -> None
     for extra in ("parquet", "ray"):  # imported where they are asked for
         lines = config["options.extras_require"][extra].split()
         imported -= {re.split(r"[<>=]", line)[0] for line in lines}
-    module_of = {"pillow": "PIL", "faster-coco-eval": "faster_coco_eval"}
+    module_of = {
+        "pillow": "PIL",
+        "faster-coco-eval": "faster_coco_eval",
+        "python-calamine": "python_calamine",
+    }
     indirect = {"imagecodecs"}  # tifffile finds it by itself
     assert {module_of.get(name, name) for name in required} - indirect == imported
 

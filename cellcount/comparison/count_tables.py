@@ -1,6 +1,6 @@
 """Differentials as tables hold them, ours or a laboratory's: who was counted, and what was found.
 
-Two forms are read, with ``,`` or ``;`` between columns (then a decimal comma is understood):
+Two forms are read, from CSV with any separator and decimal sign or from a spreadsheet file:
 
 - long, like slides.csv: a row per slide or specimen and class, with at least the columns ``slide``
   or ``specimen``, ``row`` and ``percent``; ``n``, ``denominator``, ``level`` and ``name`` are used
@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from cellcount.comparison.sum_columns import find_sums
 from cellcount.differential.figures import ASSESSED_CELLS
 from cellcount.differential.rows import OUTSIDE_ROWS
 from cellcount.errors import UsageError
+from cellcount.files.names import one_form
 from cellcount.files.sheets import Grid, integer, number, read_grid
 
 Values = Literal["auto", "counts", "percent"]
@@ -31,6 +33,7 @@ Level = Literal["slide", "specimen"]
 UNIT_COLUMNS = ("slide", "specimen")
 REPLICATE_COLUMNS = ("day", "run")
 _SHARE_KINDS = ("class", "pool", "group", "lineage")
+_LEAST_SHARES = 3
 _ALSO_OUTSIDE = ("nrbc", "rbc", "plt", "smudge", "artifacts")  # as sheets abbreviate
 
 
@@ -172,7 +175,7 @@ def _pooled(shares: Sequence[Share]) -> Share:
 
 def _long(grid: Grid) -> CountTable:
     """A row per class; only shares of a denominator are taken, not counts or ratios."""
-    shares: dict[tuple[str, str, str, str], dict[str, Share]] = {}
+    shares: dict[tuple[str, ...], dict[str, Share]] = {}
     kinds: dict[str, str] = {}
     classes: dict[str, str] = {}
     for line in grid.lines:
@@ -182,8 +185,9 @@ def _long(grid: Grid) -> CountTable:
         percent = number(grid, line, "percent", 0, 100)
         if percent is None or kinds.setdefault(name, kind) != kind:
             continue  # a lineage may be called like a group, with the same cells
-        slide = "" if line["level"] == "specimen" else line["slide"]
-        found = shares.setdefault((slide, line["specimen"], line["day"], line["run"]), {})
+        slide, *others = _place(line)
+        place = ("" if line["level"] == "specimen" else slide, *others)
+        found = shares.setdefault(place, {})
         if name in found:
             raise UsageError(
                 f"{grid.where(line)}: a second {name} of the same slide; tables of replicates "
@@ -191,11 +195,20 @@ def _long(grid: Grid) -> CountTable:
             )
         classes.setdefault(name, line["name"] or name.replace("_", " "))
         found[name] = _stated(percent, integer(grid, line, "n"), integer(grid, line, "denominator"))
-    rows = [CountRow(*where, found) for where, found in shares.items()]
+    rows = [
+        CountRow(slide, specimen, day, run, found)
+        for (slide, specimen, day, run), found in shares.items()
+    ]
     notes = []
     if any(line["of"] == ASSESSED_CELLS for line in grid.lines):
         notes.append("percentages are of assessed cells: some rows could not be assessed")
     return CountTable(grid.path, tuple(rows), classes, tuple(notes))
+
+
+def _place(line: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Slide, specimen, day and run of a row; a Mac spells é otherwise than other systems."""
+    slide, specimen, day, run = (one_form(line[n]) for n in (*UNIT_COLUMNS, *REPLICATE_COLUMNS))
+    return slide, specimen, day, run
 
 
 def _stated(percent: float, count: int | None, total: int | None) -> Share:
@@ -226,6 +239,21 @@ class _Sheet:
         """Whether all are whole numbers."""
         return all(v is None or v == int(v) for row in self.values.values() for v in row)
 
+    @property
+    def adds_up_to_1(self) -> bool:
+        """Whether the rows of three or more classes are shares of 1, as percent cells are."""
+        sums = [s for s in self.sums() if s]
+        shares = bool(sums) and all(abs(s - 1) <= 0.02 for s in sums)
+        return shares and len(self.values) >= _LEAST_SHARES and not self.whole
+
+    def in_percent(self) -> _Sheet:
+        """The sheet with all values times 100."""
+        values = {
+            name: [None if v is None else 100 * v for v in column]
+            for name, column in self.values.items()
+        }
+        return replace(self, values=values)
+
     def sums(self) -> list[float]:
         """Of the classes of the denominator, per row; 0 of an empty one."""
         inside = [v for name, v in self.values.items() if plain(name) not in self.outside]
@@ -242,20 +270,30 @@ def _wide(grid: Grid, values: Values, outside: set[str]) -> CountTable:
             f"{grid.path} has no class with a number; expected a column per class, or the columns "
             "row and percent"
         )
-    sheet = _Sheet(
-        grid,
-        {name: [number(grid, line, name, 0, 1e9) for line in grid.lines] for name in names},
-        [integer(grid, line, "n") for line in grid.lines],
-        outside,
-    )
+    numbers = {name: [number(grid, line, name, 0, 1e9) for line in grid.lines] for name in names}
+    totals = [integer(grid, line, "n") for line in grid.lines]
+    try:
+        sums = find_sums(numbers, totals, {name for name in names if plain(name) in outside})
+    except ValueError as error:
+        raise UsageError(f"{grid.path}: {error}") from error
+    if sums.cells:
+        totals = [integer(grid, line, sums.cells) for line in grid.lines]
+    names = [name for name in names if name not in sums.notes]
+    sheet = _Sheet(grid, {name: numbers[name] for name in names}, totals, outside)
+    shares_of_1 = values == "auto" and sheet.adds_up_to_1
+    if shares_of_1:
+        sheet = sheet.in_percent()
     form, note = _form(sheet) if values == "auto" else (values, f"values are {values}, as told")
     share = _counted(sheet) if form == "counts" else _percentages(sheet)
     rows = []
     for i, line in enumerate(grid.lines):
         found = {name: share(i, name) for name in names}
         shares = {name: value for name, value in found.items() if value is not None}
-        rows.append(CountRow(line["slide"], line["specimen"], line["day"], line["run"], shares))
+        rows.append(CountRow(*_place(line), shares))
     notes = [note, *(f"column {name!r} holds no number and is left out" for name in left_out)]
+    notes += sums.notes.values()
+    if shares_of_1:
+        notes.append("values are shares that add up to 1, read as percentages")
     apart = [name for name in names if plain(name) in outside]
     if apart:
         notes.append(f"not part of the denominator: {', '.join(apart)}")

@@ -7,11 +7,12 @@ Where a table names no specimen for a slide, the name alone must tell which one 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from cellcount.comparison.count_tables import CountedUnit, CountTable, Level, Share
 from cellcount.errors import UsageError
+from cellcount.files.names import loosely
 
 _LISTED = 6
 Shares = dict[str, dict[str, Share]]
@@ -48,6 +49,7 @@ def common_units(predicted: CountTable, reference: CountTable, level: Level) -> 
             _check_is_one(slide, (predicted, by_slide[0]), (reference, by_slide[1]))
     partner = {unit: _partner(unit, theirs, by_slide[1]) for unit in ours}
     pairs = {unit: other for unit, other in partner.items() if other is not None}
+    pairs = _with_other_spellings(pairs, ours, theirs)
     as_ours = {other: unit for unit, other in pairs.items()}
     lone = [unit for unit in theirs if unit not in as_ours]
     shared = _shared_names((*ours, *lone))
@@ -81,6 +83,29 @@ def _partner(
     if unit.slide and len(there) == 1 and "" in (unit.specimen, there[0]):
         return CountedUnit(there[0], unit.slide)
     return None
+
+
+def _with_other_spellings(
+    pairs: Mapping[CountedUnit, CountedUnit],
+    ours: Collection[CountedUnit],
+    theirs: Iterable[CountedUnit],
+) -> dict[CountedUnit, CountedUnit]:
+    """The pairs, and those of units without a partner whose names differ in letter case alone."""
+    taken = set(pairs.values())
+    left = ([u for u in ours if u not in pairs], [u for u in theirs if u not in taken])
+    spelled: tuple[dict[CountedUnit, list[CountedUnit]], ...] = (
+        defaultdict(list),
+        defaultdict(list),
+    )
+    for units, found in zip(left, spelled, strict=True):
+        for unit in units:
+            found[CountedUnit(*map(loosely, unit))].append(unit)
+    more = {
+        mine[0]: spelled[1][key][0]
+        for key, mine in spelled[0].items()
+        if len(mine) == len(spelled[1].get(key, ())) == 1
+    }
+    return {unit: other for unit in ours if (other := pairs.get(unit) or more.get(unit))}
 
 
 def _check_is_one(slide: str, *tables: tuple[CountTable, dict[str, list[str]]]) -> None:

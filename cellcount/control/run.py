@@ -35,6 +35,7 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.limits import share_limits
 from cellcount.errors import CellcountError, UsageError
+from cellcount.files.names import NameLookup
 from cellcount.outputs.columns import Value
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
@@ -138,18 +139,19 @@ def _by_image(
         path = PurePosixPath(image)
         for name in {path.name, path.stem}:
             by_name.setdefault(name, []).append(image)
+    whole, ends = NameLookup(identities), NameLookup(by_name)
     found: dict[str, list[KnownCell]] = {}
     for one in known:
-        short = by_name.get(PurePosixPath(one.image).name, [])
-        if one.image not in identities and len(short) != 1:
+        short = by_name.get(ends.find(PurePosixPath(one.image).name) or "", [])
+        named = whole.find(one.image) or (short[0] if len(short) == 1 else None)
+        if named is None:
             which = "several images" if short else "no image"
             raise UsageError(
                 f"{expected} has cells of {one.image!r}, but {which} of the slide "
                 f"{'end' if short else 'is called'} so; name images as analyze does, relative to "
                 "the INPUT"
             )
-        image = one.image if one.image in identities else short[0]
-        found.setdefault(image, []).append(one)
+        found.setdefault(named, []).append(one)
     return found
 
 

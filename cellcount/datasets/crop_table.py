@@ -8,14 +8,15 @@ microscopes stand in one table.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cellcount.datasets.annotated import clean_label
 from cellcount.datasets.crop_set import Box, Collecting, CropSet, LabelledCrop
-from cellcount.datasets.sources import ImageFinder, read_table, table_header
+from cellcount.datasets.sources import ImageFinder, read_table
 from cellcount.datasets.splits import SPLITS_FILE, folder_split, split_name
 from cellcount.errors import AnnotationError
+from cellcount.files.sheets import TABLE_SUFFIXES, AmbiguousNumberError, Sheet, sheet_header
 
 _COLUMNS = {
     "path": ("path", "file", "image", "filename", "file_name", "image_path"),
@@ -31,17 +32,16 @@ _COLUMNS = {
 }
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MAX_RBC_PX = 4096
-_SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 def table_of(source: Path) -> Path | None:
     """The table of crops that ``source`` is, or that lies in it: splits.csv first."""
     if source.is_file():
-        found = [source] if source.suffix.lower() in _SUFFIXES else []
+        found = [source] if source.suffix.lower() in (*TABLE_SUFFIXES, ".txt") else []
     else:
-        tables = sorted(p for p in source.iterdir() if p.suffix.lower() in _SUFFIXES[:2])
+        tables = sorted(p for p in source.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
         found = sorted(tables, key=lambda p: p.name.lower() != SPLITS_FILE)
-    return next((path for path in found if _columns(table_header(path))), None)
+    return next((path for path in found if _columns(sheet_header(path))), None)
 
 
 def read_crop_table(source: Path) -> CropSet:
@@ -49,11 +49,11 @@ def read_crop_table(source: Path) -> CropSet:
     path = table_of(source)
     if path is None:
         raise AnnotationError(f"{source} holds no table with the columns path and label")
-    header, *rows = read_table(path)
-    columns = _columns(header)
+    sheet = read_table(path)
+    columns = _columns(sheet.header)
     reading, finder = Collecting(path.parent), ImageFinder(path.parent)
-    for number, row in enumerate(rows, start=2):
-        cell = {k: row[i].strip() if i < len(row) else "" for k, i in columns.items()}
+    for number, _, row in sheet.body:
+        cell = {k: row[i].strip() for k, i in columns.items()}
         label = clean_label(cell["label"])
         if not any(cell.values()):
             continue
@@ -66,7 +66,7 @@ def read_crop_table(source: Path) -> CropSet:
             continue
         split = split_name(cell.get("split", "")) or folder_split(image, path.parent)
         try:
-            box, rbc_px = _box(cell), _diameter(cell.get("rbc_px", ""))
+            box, rbc_px = _box(cell, sheet), _diameter(cell.get("rbc_px", ""), sheet)
         except ValueError as error:
             reading.problem(path, f"row {number}: {error}; left out")
             continue
@@ -78,7 +78,7 @@ def read_crop_table(source: Path) -> CropSet:
     return reading.finish("table")
 
 
-def _columns(header: list[str]) -> Mapping[str, int]:
+def _columns(header: Sequence[str]) -> Mapping[str, int]:
     """Our name → position; empty where path or label is missing, or where it holds plain boxes."""
     lowered = [name.strip().lower() for name in header]
     found = {
@@ -90,9 +90,9 @@ def _columns(header: list[str]) -> Mapping[str, int]:
     return found if {"path", "label"} <= found.keys() and not boxes_alone else {}
 
 
-def _diameter(text: str) -> float | None:
+def _diameter(text: str, sheet: Sheet) -> float | None:
     """Pixels, None where nothing is said; raises ValueError saying what is wrong."""
-    value = _number(text) if text else None
+    value = _number(text, sheet) if text else None
     if value is not None and not 1 <= value <= _MAX_RBC_PX:
         raise ValueError(
             f"rbc_px is {text!r}, expected a red-cell diameter of 1 to {_MAX_RBC_PX} pixels"
@@ -100,19 +100,21 @@ def _diameter(text: str) -> float | None:
     return value
 
 
-def _box(cell: Mapping[str, str]) -> Box | None:
+def _box(cell: Mapping[str, str], sheet: Sheet) -> Box | None:
     """Corners, None where the picture is the cell; raises ValueError saying what is wrong."""
     texts = [cell.get(corner, "") for corner in _CORNERS]
     if not any(texts):
         return None
-    x_min, y_min, x_max, y_max = (_number(text) for text in texts)
+    x_min, y_min, x_max, y_max = (_number(text, sheet) for text in texts)
     if not (0 <= x_min < x_max < math.inf and 0 <= y_min < y_max < math.inf):
         raise ValueError(f"its box is {', '.join(texts)}, expected xmin < xmax and ymin < ymax")
     return x_min, y_min, x_max, y_max
 
 
-def _number(text: str) -> float:
+def _number(text: str, sheet: Sheet) -> float:
     try:
-        return float(text)
+        return sheet.number(text)
+    except AmbiguousNumberError:
+        raise
     except ValueError:
         return math.nan

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading
-from cellcount.datasets.sources import ImageFinder, files_near, read_table, table_header
+from cellcount.datasets.sources import ImageFinder, files_near, read_table
 from cellcount.datasets.splits import split_name
 from cellcount.errors import AnnotationError
+from cellcount.files.sheets import TABLE_SUFFIXES, AmbiguousNumberError, Sheet, sheet_header
 
 LOOKED_FOR = "CSV boxes: a header with image, xmin, ymin, xmax, ymax, label (and perhaps split)"
 
@@ -35,17 +36,17 @@ Row = dict[str, str]
 
 def sniff(source: Path) -> bool:
     """Whether a CSV file, or one in a folder, has the columns of a box table."""
-    return any(_columns(table_header(path)) for path in files_near(source, ".csv"))
+    return any(_columns(sheet_header(path)) for path in files_near(source, TABLE_SUFFIXES))
 
 
 def read(source: Path) -> AnnotatedSet:
     """Reads one or several box tables; raises AnnotationError where there is none."""
     root = source.parent if source.is_file() else source
-    tables = [p for p in files_near(source, ".csv") if _columns(table_header(p))]
+    tables = [p for p in files_near(source, TABLE_SUFFIXES) if _columns(sheet_header(p))]
     if not tables:
-        found = [f"{p.name}: {table_header(p)}" for p in files_near(source, ".csv")]
+        found = [f"{p.name}: {list(sheet_header(p))}" for p in files_near(source, TABLE_SUFFIXES)]
         raise AnnotationError(
-            f"{source} holds no table of boxes, expected {LOOKED_FOR}; found {found or 'no CSV'}"
+            f"{source} holds no table of boxes, expected {LOOKED_FOR}; found {found or 'no table'}"
         )
     reading, finder = Reading(root), ImageFinder(root)
     for path in tables:
@@ -55,7 +56,7 @@ def read(source: Path) -> AnnotatedSet:
     return reading.finish("csv")
 
 
-def _columns(header: list[str]) -> dict[str, str] | None:
+def _columns(header: Sequence[str]) -> dict[str, str] | None:
     """Our name → the file's column name, None where one of the six is missing."""
     lowered = {name.strip().lower(): name for name in header}
     found = {
@@ -72,12 +73,13 @@ def _columns(header: list[str]) -> dict[str, str] | None:
 
 def _read_table(path: Path, reading: Reading, finder: ImageFinder) -> None:
     by_image: dict[str, list[tuple[int, Row]]] = defaultdict(list)
-    for number, row in _rows(path):
+    sheet = read_table(path)
+    for number, row in _rows(sheet):
         if row["image"]:
             by_image[row["image"]].append((number, row))
         else:
             reading.problem(path, f"row {number} names no image; left out")
-    shares = _holds_shares(row for rows in by_image.values() for _, row in rows)
+    shares = _holds_shares(sheet, (row for rows in by_image.values() for _, row in rows))
     for name, rows in by_image.items():
         image = finder.find(name, path)
         if image is None:
@@ -89,7 +91,7 @@ def _read_table(path: Path, reading: Reading, finder: ImageFinder) -> None:
         boxes = []
         for number, row in rows:
             try:
-                box = _box(row, size if shares else None)
+                box = _box(row, sheet, size if shares else None)
             except ValueError as error:
                 reading.problem(path, f"row {number} ({name}) {error}; left out")
             else:
@@ -100,38 +102,38 @@ def _read_table(path: Path, reading: Reading, finder: ImageFinder) -> None:
         reading.add(image, boxes, split=split_name(splits.pop()) if len(splits) == 1 else "")
 
 
-def _rows(path: Path) -> list[tuple[int, Row]]:
-    """Numbered rows (the header is row 1) under our own column names."""
-    header, *rows = read_table(path)
-    position = {ours: header.index(name) for ours, name in (_columns(header) or {}).items()}
+def _rows(sheet: Sheet) -> list[tuple[int, Row]]:
+    """Rows with their numbers in a spreadsheet, under our own column names."""
+    columns = _columns(sheet.header) or {}
+    position = {ours: sheet.header.index(name) for ours, name in columns.items()}
     return [
-        (number, {k: cells[i].strip() if i < len(cells) else "" for k, i in position.items()})
-        for number, cells in enumerate(rows, start=2)
-        if any(cell.strip() for cell in cells)
+        (row.number, {k: row.cells[i].strip() for k, i in position.items()}) for row in sheet.body
     ]
 
 
-def _holds_shares(rows: Iterable[Row]) -> bool:
+def _holds_shares(sheet: Sheet, rows: Iterable[Row]) -> bool:
     """Whether the corners are shares of the image; one odd row does not decide."""
     edges = []
     for row in rows:
         for corner in ("xmax", "ymax"):
             try:
-                edges.append(float(row[corner]))
+                edges.append(sheet.number(row[corner]))
             except ValueError:
                 continue
     finite = [edge for edge in edges if math.isfinite(edge)]
     return bool(finite) and statistics.median(finite) <= 1
 
 
-def _box(row: Row, scale: tuple[int, int] | None) -> RawBox | None:
+def _box(row: Row, sheet: Sheet, scale: tuple[int, int] | None) -> RawBox | None:
     """The row's box in pixels, None for a row that only names its image."""
     if not row["label"] and not any(row[corner] for corner in _CORNERS):
         return None
     values = []
     for corner in _CORNERS:
         try:
-            values.append(float(row[corner]))
+            values.append(sheet.number(row[corner]))
+        except AmbiguousNumberError as error:
+            raise ValueError(f"has {corner} {error}") from None
         except ValueError:
             raise ValueError(f"has {corner} {row[corner]!r}, expected a number") from None
     if scale is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import struct
@@ -16,6 +14,8 @@ from typing import BinaryIO
 from PIL import Image
 
 from cellcount.errors import AnnotationError, ImageError
+from cellcount.files.names import loosely
+from cellcount.files.sheets import Sheet, read_sheet
 from cellcount.files.text import unescape_text
 from cellcount.images.file_types import (
     HEAD_BYTES,
@@ -34,7 +34,6 @@ MAX_LABELME_BYTES = 256 * 2**20
 # One file for a whole data set: COCO's own training file has 450 MB.
 MAX_SET_BYTES = 2**30
 
-_MAX_HEADER_CHARS = 65_536
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _IMAGE_FOLDERS = ("", "images", "JPEGImages", "Images")
@@ -65,31 +64,9 @@ def read_json(path: Path, max_bytes: int = MAX_SET_BYTES) -> object:
         raise AnnotationError(f"{path} is not valid JSON: {error}") from error
 
 
-def read_table(path: Path) -> list[list[str]]:
-    """The rows of a CSV file, the header first; separated by comma, semicolon or tab.
-
-    Raises AnnotationError.
-    """
-    text = read_text(path, MAX_SET_BYTES)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text.split("\n", 1)[0]))
-    try:
-        return list(reader)
-    except csv.Error as error:
-        raise AnnotationError(f"{path} is not valid CSV: {error}") from error
-
-
-def table_header(path: Path) -> list[str]:
-    """The column names of a CSV file without reading the rest; empty where there are none."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline(_MAX_HEADER_CHARS)
-        return next(csv.reader([line], delimiter=_separator(line)), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
-
-
-def _separator(header: str) -> str:
-    return max(",;\t", key=header.count)
+def read_table(path: Path) -> Sheet:
+    """A CSV or spreadsheet file, the header first; raises AnnotationError."""
+    return read_sheet(path, max_bytes=MAX_SET_BYTES, error=AnnotationError)
 
 
 def relative_posix(path: Path, folder: Path) -> str:
@@ -166,15 +143,16 @@ def walk_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def files_near(source: Path, suffix: str, depth: int = 1) -> list[Path]:
+def files_near(source: Path, suffix: str | tuple[str, ...], depth: int = 1) -> list[Path]:
     """``source`` itself if it has the suffix, or such files of a folder, ``depth`` folders down."""
+    suffixes = (suffix,) if isinstance(suffix, str) else suffix
     if source.is_file():
-        return [source] if source.suffix.lower() == suffix else []
+        return [source] if source.suffix.lower() in suffixes else []
     found = [p for level in range(depth + 1) for p in source.glob("*/" * level + "*")]
     return sorted(
         p
         for p in found
-        if p.suffix.lower() == suffix and not p.name.startswith(".") and p.is_file()
+        if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
     )
 
 
@@ -182,8 +160,9 @@ class ImageFinder:
     """Finds the image that an annotation names, as people move and rename things.
 
     First the stated relative path is tried from the annotation file, the root and their usual
-    image folders. Then, below the root, the same file name in any case, then the same stem with
-    another image suffix; the longest matching end of the path wins, then the nearest folder.
+    image folders. Then, below the root, the same file name in any case and Unicode form, then the
+    same stem with another image suffix; the longest matching end of the path wins, then the nearest
+    folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -208,8 +187,8 @@ class ImageFinder:
                 path = base / folder / name
                 if os.path.isfile(path):  # Path.is_file raises for an overlong name
                     return path
-        lowered = name.name.lower()
-        candidates = self._by_name.get(lowered) or self._by_stem.get(_stem(lowered), [])
+        letters = loosely(name.name)
+        candidates = self._by_name.get(letters) or self._by_stem.get(_stem(letters), [])
         if not candidates:
             return None
         return max(candidates, key=lambda path: _nearness(path, name, beside))
@@ -223,14 +202,14 @@ class ImageFinder:
     def _by_name(self) -> dict[str, list[Path]]:
         index = defaultdict(list)
         for path in self.images:
-            index[path.name.lower()].append(path)
+            index[loosely(path.name)].append(path)
         return dict(index)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
         index = defaultdict(list)
         for path in self.images:
-            index[_stem(path.name.lower())].append(path)
+            index[_stem(loosely(path.name))].append(path)
         return dict(index)
 
 
@@ -249,7 +228,7 @@ def _nearness(path: Path, name: PurePosixPath, beside: Path) -> tuple[int, int]:
 def _common(first: tuple[str, ...], second: tuple[str, ...]) -> int:
     count = 0
     for a, b in zip(first, second, strict=False):
-        if a.lower() != b.lower():
+        if loosely(a) != loosely(b):
             break
         count += 1
     return count

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from cellcount.datasets.sources import MAX_SET_BYTES, read_table, read_text, relative_posix
 from cellcount.errors import AnnotationError
+from cellcount.files.names import NameLookup
 from cellcount.images.file_types import IMAGE_SUFFIXES
 
 SPLITS_FILE = "splits.csv"
@@ -35,10 +36,17 @@ def folder_split(path: Path, root: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SplitTable:
-    """A published ``splits.csv``: which file belongs to which split; empty if there is none."""
+    """A published ``splits.csv``: which file belongs to which split; empty if there is none.
+
+    Attributes:
+        path: of the table, None where there is none.
+        split_of_file: file, as the table names it → split.
+        lookup: finds the table's name of a file that is spelled a little differently.
+    """
 
     path: Path | None = None
     split_of_file: dict[str, str] = field(default_factory=dict)
+    lookup: NameLookup = field(default_factory=lambda: NameLookup(()))
 
     @classmethod
     def beside(cls, root: Path) -> SplitTable:
@@ -46,8 +54,8 @@ class SplitTable:
         path = root / SPLITS_FILE
         if not path.is_file():
             return cls()
-        header, *rows = read_table(path) or [[]]
-        columns = {name.strip().lower(): index for index, name in enumerate(header)}
+        sheet = read_table(path)
+        columns = {name.strip().lower(): index for index, name in enumerate(sheet.header)}
         file_column = next((columns[c] for c in _FILE_COLUMNS if c in columns), None)
         if file_column is None or "split" not in columns:
             raise AnnotationError(
@@ -55,29 +63,28 @@ class SplitTable:
             )
         split_column = columns["split"]
         table: dict[str, str] = {}
-        for row in rows:
-            if len(row) > max(file_column, split_column) and row[file_column].strip():
+        for _, _, row in sheet.body:
+            if row[file_column].strip() and row[split_column].strip():
                 name = PurePosixPath(row[file_column].strip().replace("\\", "/")).as_posix()
                 table[name] = split_name(row[split_column])
-        return cls(path, table)
+        return cls(path, table, NameLookup(table))
 
     def of(self, path: Path) -> str:
         """The split of an image file, by its path from the root, then by its name; "" if none."""
         if self.path is None:
             return ""
-        for key in _keys(path, self.path.parent):
-            if key in self.split_of_file:
-                return self.split_of_file[key]
-        return ""
+        names = self._names_of(path, self.path.parent)
+        return self.split_of_file[names[0]] if names else ""
 
     def complaints(self, paths: Iterable[Path]) -> list[str]:
         """What does not fit between the table and the images that were read."""
         if self.path is None:
             return []
-        keys = [_keys(path, self.path.parent) for path in paths]
-        known = {key for several in keys for key in several}
+        root = self.path.parent
+        named = {path: self._names_of(path, root) for path in paths}
+        known = {name for several in named.values() for name in several}
         lost = [name for name in self.split_of_file if name not in known]
-        loose = [several[0] for several in keys if not set(several) & self.split_of_file.keys()]
+        loose = [relative_posix(path, root) for path, names in named.items() if not names]
         texts = []
         if lost:
             texts.append(f"names {len(lost)} files without a usable image, first {lost[0]}")
@@ -85,10 +92,10 @@ class SplitTable:
             texts.append(f"does not name {len(loose)} of the images, first {loose[0]}")
         return texts
 
-
-def _keys(path: Path, root: Path) -> list[str]:
-    """Ways in which a table may call a file: path from the root, name, stem."""
-    return [relative_posix(path, root), path.name, path.stem]
+    def _names_of(self, path: Path, root: Path) -> list[str]:
+        """What the table calls a file: its path from the root, its name, its stem."""
+        found = map(self.lookup.find, (relative_posix(path, root), path.name, path.stem))
+        return [name for name in found if name is not None]
 
 
 def read_split_lists(folder: Path) -> dict[str, str]:

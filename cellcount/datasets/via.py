@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading, clean_label
-from cellcount.datasets.sources import ImageFinder, files_near, read_json, read_table, table_header
+from cellcount.datasets.sources import ImageFinder, files_near, read_json, read_table
 from cellcount.errors import AnnotationError
+from cellcount.files.sheets import sheet_header
 
 LOOKED_FOR = "VIA: a CSV with region_shape_attributes, or a JSON with filename and regions"
 
@@ -62,7 +63,7 @@ def _files(source: Path, limit: int | None = None) -> list[Path]:
 
 
 def _is_csv(path: Path) -> bool:
-    return {name.lstrip("#") for name in table_header(path)} >= _CSV_COLUMNS
+    return {name.lstrip("#") for name in sheet_header(path)} >= _CSV_COLUMNS
 
 
 def _entries(path: Path) -> list[dict[str, Any]] | None:
@@ -98,10 +99,10 @@ def _from_json(path: Path, reading: Reading) -> tuple[list[str], list[_Region]]:
 
 def _from_csv(path: Path, reading: Reading) -> tuple[list[str], list[_Region]]:
     """The images and regions of a CSV file; an image without regions has one empty row."""
-    first, *rows = read_table(path)
-    header = [name.lstrip("#") for name in first]
+    sheet = read_table(path)
+    header = [name.lstrip("#") for name in sheet.header]
     images, found = [], []
-    for number, cells in enumerate(rows, start=2):
+    for number, _, cells in sheet.body:
         row = dict(zip(header, cells, strict=False))
         if not row.get("filename"):
             continue

@@ -5,7 +5,6 @@ Shapes: K types.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from cellcount.differential.figures import Confusion
 from cellcount.errors import UsageError
+from cellcount.files.sheets import read_sheet
 from cellcount.files.toml import nearest
 
 _MAKE_ONE = "cellcount evaluate classifier DATA --out FOLDER writes such a table"
@@ -27,12 +27,13 @@ def read_confusion(path: Path) -> Confusion:
         UsageError: it cannot be read as such a table.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = ";" if ";" in file.readline() else ","
-            file.seek(0)
-            header, *rows = [row for row in csv.reader(file, delimiter=separator) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        sheet = read_sheet(path)
+    except UsageError as error:
         raise UsageError(f"{path} is no confusion matrix: {error}; {_MAKE_ONE}") from error
+    header = [name.strip() for name in sheet.header]
+    rows = [[cell.strip() for cell in row.filled] for row in sheet.body]
+    if not header:
+        raise UsageError(f"{path} is no confusion matrix: it is empty; {_MAKE_ONE}")
     ids = tuple(header[1:])
     if header[0] != "true" or [row[0] for row in rows] != list(ids):
         raise UsageError(

@@ -1,40 +1,305 @@
-"""A foreign CSV as lines of named texts, and the numbers in them, with errors that point at them.
+"""People's tables: CSV with any separator, decimal sign and encoding, and spreadsheet files.
 
-Tables of ours come back as they were: what was escaped for spreadsheets is undone.
+Texts come back as they are written, numbers as their decimal sign says, and each row knows its
+number in a spreadsheet and the line of the file it begins on. Tables of ours come back as they
+were: what was escaped for spreadsheets is undone.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-from cellcount.errors import UsageError
+from cellcount.errors import CellcountError, UsageError
 from cellcount.files.text import unescape_text
+from cellcount.files.workbooks import MAX_CELLS, WORKBOOK_SUFFIXES, read_workbook
 
+#: Endings of files that are read as tables.
+TABLE_SUFFIXES = (".csv", ".tsv", *WORKBOOK_SUFFIXES)
+#: COCO's own training file has 450 MB.
+MAX_TABLE_BYTES = 2**30
+
+_SEPARATORS = ",;\t|"
+_MAX_HEADER_BYTES = 65_536
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+#: The first line by which Excel is told the separator.
+_TOLD_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\r?\n?', re.IGNORECASE)
+_NUL = re.compile("\0")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+\s*%?")
+#: One comma or several dots before each three digits: a thousands separator, or a decimal sign.
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3}|(?:\.\d{3})+)")
+_BOTH_SIGNS = re.compile(r"[+-]?\d[\d.,]*(?:,[\d.]*\.|\.[\d,]*,)[\d.,]*")
 #: What stands in a field for "nothing known".
 _NOTHING = ("", "-", "–", "na", "n/a", "nan", "not assessed")
-_LINE = "#line"
+_LINE, _ROW = "#line", "#row"
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class AmbiguousNumberError(ValueError):
+    """A text that could be two numbers; says which."""
+
+
+class SheetRow(NamedTuple):
+    """A row that is not empty.
+
+    Attributes:
+        number: in a spreadsheet, from 1.
+        line: of the file on which it begins, from 1; a quoted field may hold line ends.
+        cells: its texts, at least as many as the first row has.
+    """
+
+    number: int
+    line: int
+    cells: tuple[str, ...]
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The cells without empty ones at the end: spreadsheets leave some at the right."""
+        last = max((n for n, cell in enumerate(self.cells, 1) if cell.strip()), default=0)
+        return self.cells[:last]
+
+
+@dataclass(frozen=True)
+class Sheet:
     """A table as it was read.
 
     Attributes:
         path: the file.
-        header: names of the columns; those this package gives a meaning are lower case.
-        lines: column → text, "" for a column that is not there.
-        decimal: decimal mark.
+        rows: those that are not empty, the header first.
+        separator: of a CSV; "" of a spreadsheet file.
     """
 
     path: Path
+    rows: tuple[SheetRow, ...]
+    separator: str
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The cells of the first row, without empty ones at its end; () of an empty table."""
+        return self.rows[0].filled if self.rows else ()
+
+    @property
+    def body(self) -> tuple[SheetRow, ...]:
+        """The rows below the header."""
+        return self.rows[1:]
+
+    def overlong(self, row: SheetRow) -> int:
+        """The number of fields of a row that has more than the header, 0 of any other."""
+        fields = len(row.filled)
+        return fields if fields > len(self.header) else 0
+
+    @cached_property
+    def _has_decimal_commas(self) -> bool:
+        """Whether some field is a number with a comma that separates no thousands."""
+        return any(
+            _DECIMAL_COMMA.fullmatch(cell.strip()) and not _GROUPED.fullmatch(cell.strip(" %"))
+            for row in self.body
+            for cell in row.cells
+        )
+
+    def number(self, text: str) -> float:
+        """The number that a field of this table states, a percent sign left out.
+
+        A comma is the decimal sign where it cannot separate thousands, in tables separated by
+        semicolons, and where other numbers of the table have decimal commas.
+
+        Raises:
+            AmbiguousNumberError: it could be two.
+            ValueError: it is none.
+        """
+        plain = text.strip().removesuffix("%").strip()
+        if _BOTH_SIGNS.fullmatch(plain) or (_GROUPED.fullmatch(plain) and self._may_group(plain)):
+            raise AmbiguousNumberError(
+                f"{text!r} could have a separator of thousands or a decimal sign; write numbers "
+                "without a separator of thousands"
+            )
+        try:
+            return float("" if "_" in plain else plain.replace(",", "."))
+        except ValueError:
+            raise ValueError(f"{text!r} is no number") from None
+
+    def _may_group(self, text: str) -> bool:
+        """Whether the comma or dot before three digits may separate thousands in this table."""
+        if "," in text:
+            return self.separator != ";" and not self._has_decimal_commas
+        return self._has_decimal_commas
+
+
+def read_sheet(
+    path: Path,
+    sheet: str | None = None,
+    *,
+    max_bytes: int = MAX_TABLE_BYTES,
+    error: type[CellcountError] = UsageError,
+) -> Sheet:
+    """Read a CSV or a sheet of a spreadsheet file.
+
+    Args:
+        path: the file; a spreadsheet file is known by its ending.
+        sheet: name of the sheet in a spreadsheet file; the first that holds anything if None.
+        max_bytes: larger files are refused.
+        error: what is raised.
+
+    Raises:
+        CellcountError: of that kind; the file is missing, too large, or no table.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise error(
+                f"{path} has {size:,} bytes, expected at most {max_bytes:,} for such a file"
+            )
+        if path.suffix.lower() in WORKBOOK_SUFFIXES:
+            cells = read_workbook(path, sheet)
+            numbered = [SheetRow(n, n, tuple(row)) for n, row in enumerate(cells, 1)]
+            return Sheet(path, tuple(row for row in numbered if any(map(str.strip, row.cells))), "")
+        text = _decoded(path.read_bytes())
+    except OSError as problem:
+        raise error(f"{path} cannot be read: {problem.strerror or problem}") from problem
+    except ValueError as problem:
+        raise error(f"{path} cannot be read as a table: {problem}") from problem
+    try:
+        return _parsed(path, text)
+    except (ValueError, csv.Error) as problem:
+        raise error(f"{path} is not a CSV file: {problem}") from problem
+
+
+def sheet_header(path: Path) -> tuple[str, ...]:
+    """The column names of a table, of a CSV without reading the rest; () where there are none."""
+    if path.suffix.lower() in WORKBOOK_SUFFIXES:
+        try:
+            return read_sheet(path).header
+        except CellcountError:
+            return ()
+    try:
+        with path.open("rb") as file:
+            text = _decoded(file.read(_MAX_HEADER_BYTES), whole=False)
+        separator, text, _ = _separated(text)
+        return SheetRow(1, 1, _up_to_header(text, separator)[-1]).filled
+    except (OSError, ValueError, csv.Error):
+        return ()
+
+
+def _decoded(content: bytes, *, whole: bool = True) -> str:
+    """The text: UTF-8, UTF-16, or else Windows-1252, as older spreadsheets write it.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    evens, odds = content[:2048:2].count(0), content[1:2048:2].count(0)
+    encodings = ["utf-8-sig", "cp1252"]
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    elif max(evens, odds) > len(content[:2048]) / 5:  # letters of the Latin alphabet
+        encodings = ["utf-16-le" if odds > evens else "utf-16-be"]
+    for encoding in encodings:
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(content, final=whole)
+        except UnicodeDecodeError:
+            continue
+        if (_CONTROL if encoding == "cp1252" else _NUL).search(text):
+            break
+        return text
+    raise ValueError("it is no text; save it as 'CSV UTF-8' in the spreadsheet")
+
+
+def _separated(text: str) -> tuple[str, str, int]:
+    """The separator, the text that it separates, and the lines before that."""
+    told = _TOLD_SEPARATOR.match(text)
+    if told is not None:
+        return told[1], text[told.end() :], 1
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    bare = _QUOTED.sub("", first)
+    return max(_SEPARATORS, key=bare.count), text, 0
+
+
+def _up_to_header(text: str, separator: str) -> list[tuple[str, ...]]:
+    """The rows up to the first that is not empty; one empty row of an empty text."""
+    rows: list[tuple[str, ...]] = []
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+        rows.append(tuple(row))
+        if any(cell.strip() for cell in row):
+            break
+    return rows or [()]
+
+
+def _parsed(path: Path, text: str) -> Sheet:
+    """The rows of a CSV.
+
+    Raises:
+        ValueError, csv.Error: it is none, or too large.
+    """
+    separator, text, skipped = _separated(text)
+    width = _most_fields(text, separator)
+    if not width:
+        return Sheet(path, (), separator)
+    lines = max(text.count("\n"), text.count("\r")) + 1
+    if lines * width > MAX_CELLS:
+        raise ValueError(
+            f"it has {width:,} columns and {lines:,} lines, expected at most {MAX_CELLS:,} fields"
+        )
+    import pandas  # only where a table is read
+
+    frame = pandas.read_csv(
+        io.StringIO(text, newline=""),
+        sep=separator,
+        engine="python",  # strict about quotes
+        header=None,
+        names=range(width),
+        dtype=object,
+        keep_default_na=False,
+        na_filter=False,
+        skip_blank_lines=False,
+    )
+    rows, line = [], 1 + skipped
+    for number, values in enumerate(frame.itertuples(index=False, name=None), 1 + skipped):
+        cells = tuple(value if isinstance(value, str) else "" for value in values)
+        if any(cell.strip() for cell in cells):
+            rows.append(SheetRow(number, line, cells))
+        line += 1 + sum(map(_line_ends, cells))
+    return Sheet(path, tuple(rows), separator)
+
+
+def _most_fields(text: str, separator: str) -> int:
+    """At least as many fields as any row of the text has; 0 of an empty one."""
+    most = max(map(len, _up_to_header(text, separator)))
+    for line in io.StringIO(text, newline=""):
+        if line.count(separator) >= most > 0:
+            most = max(most, _QUOTED.sub("", line).count(separator) + 1)
+    return most
+
+
+def _line_ends(cell: str) -> int:
+    return cell.count("\n") + cell.count("\r") - cell.count("\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table as lines of named texts.
+
+    Attributes:
+        sheet: as it was read.
+        header: names of the columns; those this package gives a meaning are lower case.
+        lines: column → text, "" for a column that is not there.
+    """
+
+    sheet: Sheet
     header: tuple[str, ...]
     lines: Sequence[Mapping[str, str]]
-    decimal: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.sheet.path
 
     def has(self, *names: str) -> bool:
         """Whether any of the columns is there."""
@@ -42,15 +307,27 @@ class Grid:
 
     def where(self, line: Mapping[str, str]) -> str:
         """The place of a line, for messages."""
-        return f"{self.path}, line {line[_LINE]}"
+        return f"{self.path}, {'line' if self.sheet.separator else 'row'} {line[_LINE]}"
+
+    def row(self, line: Mapping[str, str]) -> int:
+        """The number of a line's row in a spreadsheet."""
+        return int(line[_ROW])
 
     def has_number(self, name: str) -> bool:
         """Whether the column holds any number."""
-        return any(_parsed(line[name], self.decimal) is not None for line in self.lines)
+        return any(self._is_number(line[name]) for line in self.lines)
+
+    def _is_number(self, text: str) -> bool:
+        try:
+            return math.isfinite(self.sheet.number(text))
+        except AmbiguousNumberError:
+            return True
+        except ValueError:
+            return False
 
 
 def read_grid(path: Path, expected: str, least_rows: int = 1) -> Grid:
-    """Read a CSV with ``,`` or ``;`` and a header.
+    """Read a table with a header.
 
     Args:
         path: the file.
@@ -58,43 +335,28 @@ def read_grid(path: Path, expected: str, least_rows: int = 1) -> Grid:
         least_rows: fewer below the header are refused.
 
     Raises:
-        UsageError: no such file, no CSV in UTF-8, no rows, or a column is there twice.
+        UsageError: no such file, no table, no rows, or a column is there twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as 'CSV UTF-8' in the "
-            "spreadsheet"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    first = text.partition("\n")[0]
-    separator = ";" if first.count(";") > first.count(",") else ","
-    try:
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
-        records = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise UsageError(f"{path} is not a CSV file: {error}") from error
-    if len(records) < 1 + least_rows:
-        raise UsageError(f"{path} {'has no rows' if records else 'is empty'}; expected {expected}")
-    header = _header(path, records[0][1])
+    sheet = read_sheet(path)
+    if len(sheet.rows) < 1 + least_rows:
+        what = "has no rows" if sheet.rows else "is empty"
+        raise UsageError(f"{path} {what}; expected {expected}")
+    header = _header(path, sheet.header)
     lines = []
-    for number_of_line, row in records[1:]:
-        if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
+    for row in sheet.body:
+        if fields := sheet.overlong(row):
             raise UsageError(
-                f"{path}, line {number_of_line}: {len(row)} fields, the header has {len(header)}; "
-                f"quote fields that contain {separator!r}"
+                f"{path}, line {row.line}: {fields} fields, the header has {len(header)}; "
+                f"quote fields that contain {sheet.separator!r}"
             )
-        cells = {n: unescape_text(c).strip() for n, c in zip(header, row, strict=False) if n}
-        lines.append(defaultdict(str, cells, **{_LINE: str(number_of_line)}))
-    return Grid(path, tuple(n for n in header if n), lines, "," if separator == ";" else ".")
+        cells = {n: unescape_text(c).strip() for n, c in zip(header, row.cells, strict=False) if n}
+        place = {_LINE: str(row.line), _ROW: str(row.number)}
+        lines.append(defaultdict(str, cells, **place))
+    return Grid(sheet, tuple(n for n in header if n), lines)
 
 
 def _header(path: Path, row: Sequence[str]) -> list[str]:
     names = [unescape_text(name).strip() for name in row]
-    while names and not names[-1]:
-        names.pop()  # spreadsheets leave empty columns at the right
     known = {
         "slide", "specimen", "n", "day", "run", "row", "percent", "denominator", "level", "kind",
         "name",
@@ -110,13 +372,18 @@ def number(grid: Grid, line: Mapping[str, str], name: str, low: float, high: flo
     """The number of a field, None of an empty or unassessed one.
 
     Raises:
-        UsageError: it is none, or outside its range.
+        UsageError: it is none, could be two, or is outside its range.
     """
     text = line[name]
     if text.lower() in _NOTHING:
         return None
-    value = _parsed(text, grid.decimal)
-    if value is None or not low <= value <= high:
+    try:
+        value = grid.sheet.number(text)
+    except AmbiguousNumberError as error:
+        raise UsageError(f"{grid.where(line)}, column {name}: {error}") from error
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
         raise UsageError(
             f"{grid.where(line)}, column {name}: {text!r} is no number from {low:g} to {high:g}; "
             "leave the field empty where nothing was counted"
@@ -136,11 +403,3 @@ def integer(grid: Grid, line: Mapping[str, str], name: str) -> int | None:
             f"{grid.where(line)}, column {name}: {line[name]!r} is not a whole number of cells"
         )
     return None if value is None else int(value)
-
-
-def _parsed(text: str, decimal: str) -> float | None:
-    try:
-        value = float(text.removesuffix("%").strip().replace(decimal, "."))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from cellcount.core.records import ImageRef, path_order
 from cellcount.errors import ImageError, UsageError
+from cellcount.files.sheets import TABLE_SUFFIXES
 from cellcount.images.file_types import (
     DRAWN_MARK,
     HEAD_BYTES,
@@ -137,7 +138,7 @@ class _Search:
             yield self._pattern(text)
         elif kind == "folder":
             yield self._source(path, self._below(path))
-        elif kind == "file" and path.suffix.lower() == ".csv":
+        elif kind == "file" and path.suffix.lower() in TABLE_SUFFIXES:
             yield self._manifest(path)
         elif kind == "file":
             found = tuple((p, None) for p in self._claimed(self._named(path)))

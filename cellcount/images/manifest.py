@@ -1,19 +1,21 @@
-"""The manifest: a CSV that names images and says what is known of each.
+"""The manifest: a table that names images and says what is known of each.
 
 Columns: ``path`` (relative to the manifest), and as wanted ``slide``, ``specimen``, ``stain``,
-``um_per_px``, ``wbc_10e9_per_l``. Separator ``,`` or ``;`` (then a decimal comma is understood),
-UTF-8 with or without byte order mark, as spreadsheets write it.
+``um_per_px``, ``wbc_10e9_per_l``. A CSV with any separator, decimal sign and encoding, or a
+spreadsheet file.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.errors import UsageError
+from cellcount.files.names import Folders, one_form, there
+from cellcount.files.sheets import AmbiguousNumberError, Sheet, read_sheet
 from cellcount.files.text import unescape_text
 
 COLUMNS = ("path", "slide", "specimen", "stain", "um_per_px", "wbc_10e9_per_l")
@@ -34,56 +36,26 @@ class ManifestRow:
 
 def read_manifest(manifest: Path) -> list[ManifestRow]:
     """All rows of a manifest in file order; ``UsageError`` says row and column of what is wrong."""
-    separator, header, records = _records(manifest)
+    sheet, folders = read_sheet(manifest), Folders()
+    header = [name.strip().lower() for name in sheet.header]
+    _check_header(manifest, header)
     rows = []
-    for number, record in records:
-        if len(record) > len(header):
+    for row in sheet.body:
+        if fields := sheet.overlong(row):
             raise UsageError(
-                f"{manifest}: row {number} has {len(record)} cells, the header has {len(header)}; "
-                f"quote cells that contain '{separator}'"
+                f"{manifest}: row {row.number} has {fields} cells, the header has {len(header)}; "
+                f"quote cells that contain '{sheet.separator}'"
             )
-        cells = dict(zip(header, record, strict=False))
+        cells = dict(zip(header, row.cells, strict=False))
         if not cells["path"].strip():
-            raise UsageError(f"{manifest}: row {number}, column path is empty; name an image file")
-        rows.append(_row(manifest, number, cells, separator))
+            raise UsageError(
+                f"{manifest}: row {row.number}, column path is empty; name an image file"
+            )
+        where = f"{manifest}: row {row.number}, column "
+        rows.append(_row(where, cells, sheet, _located(manifest.parent, cells["path"], folders)))
     if not rows:
         raise UsageError(f"{manifest} lists no images below its header")
     return rows
-
-
-def _records(manifest: Path) -> tuple[str, list[str], list[tuple[int, list[str]]]]:
-    """Separator, column names, and the non-empty records with their spreadsheet row number."""
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{manifest} is not UTF-8 text (byte {error.start}); "
-            "save it as 'CSV UTF-8' in the spreadsheet"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{manifest} cannot be read: {error.strerror}") from error
-    first = text.partition("\n")[0]
-    separator = ";" if first.count(";") > first.count(",") else ","
-    try:
-        table = list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
-    except csv.Error as error:
-        raise UsageError(f"{manifest} is not a CSV file: {error}") from error
-    header = [name.strip().lower() for name in table[0]] if table else []
-    while header and not header[-1]:
-        header.pop()  # spreadsheets leave empty columns at the right
-    _check_header(manifest, header)
-    records = [
-        (number, _without_empty_end(record, len(header)))
-        for number, record in enumerate(table[1:], 2)
-        if any(cell.strip() for cell in record)
-    ]
-    return separator, header, records
-
-
-def _without_empty_end(record: list[str], columns: int) -> list[str]:
-    while len(record) > columns and not record[-1].strip():
-        record = record[:-1]
-    return record
 
 
 def _check_header(manifest: Path, header: list[str]) -> None:
@@ -103,29 +75,29 @@ def _check_header(manifest: Path, header: list[str]) -> None:
         )
 
 
-def _row(manifest: Path, number: int, cells: dict[str, str], separator: str) -> ManifestRow:
-    where = f"{manifest}: row {number}, column "
-    decimal = "," if separator == ";" else "."
+def _row(where: str, cells: Mapping[str, str], sheet: Sheet, path: Path) -> ManifestRow:
     numbers = {
-        name: _number(where + name, cells.get(name, "").replace(decimal, "."), limits)
+        name: _number(where + name, cells.get(name, ""), sheet, limits)
         for name, limits in _RANGES.items()
     }
     return ManifestRow(
-        path=_located(manifest.parent, cells["path"]),
-        slide=cells.get("slide", "").strip(),
-        specimen=cells.get("specimen", "").strip(),
+        path=path,
+        slide=one_form(cells.get("slide", "").strip()),
+        specimen=one_form(cells.get("specimen", "").strip()),
         stain=cells.get("stain", "").strip(),
         **numbers,
     )
 
 
-def _number(where: str, text: str, limits: tuple[float, float]) -> float | None:
+def _number(where: str, text: str, sheet: Sheet, limits: tuple[float, float]) -> float | None:
     text = text.strip()
     if not text:
         return None
     low, high = limits
     try:
-        value = float(text)
+        value = math.nan if "%" in text else sheet.number(text)
+    except AmbiguousNumberError as error:
+        raise UsageError(f"{where}: {error}") from error
     except ValueError:
         value = math.nan
     if not low <= value <= high:
@@ -133,14 +105,12 @@ def _number(where: str, text: str, limits: tuple[float, float]) -> float | None:
     return value
 
 
-def _located(folder: Path, text: str) -> Path:
+def _located(folder: Path, text: str, folders: Folders) -> Path:
     """The file a cell means: as written, trimmed, with Windows' separators, or escaped by us."""
     trimmed = text.strip()
-    for candidate in (text, trimmed, trimmed.replace("\\", "/"), unescape_text(trimmed)):
-        path = folder / candidate
-        try:
-            if path.exists():
-                return path
-        except (OSError, ValueError):  # too long, or a NUL: reading will say so
-            continue
-    return folder / trimmed
+    candidates = (text, trimmed, trimmed.replace("\\", "/"), unescape_text(trimmed))
+    for candidate in candidates:
+        if there(folder / candidate):
+            return folder / candidate
+    found = (folders.find(folder, candidate) for candidate in candidates)
+    return next((path for path in found if path is not None), folder / trimmed)

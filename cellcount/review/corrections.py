@@ -12,7 +12,8 @@ from pathlib import Path
 from cellcount.analysis.stored_results import StoredResults
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.errors import UsageError
-from cellcount.files.sheets import Grid, read_grid
+from cellcount.files.names import NameLookup
+from cellcount.files.sheets import read_grid
 from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
 from cellcount.review.export import check_of_cell, vocabulary_of
@@ -64,6 +65,7 @@ class _Reader:
         self._words = vocabulary_of(stored)
         self._refs = stored.by_name()
         self._refs |= {n.strip(): r for n, r in self._refs.items() if n.strip() not in self._refs}
+        self._names = NameLookup(self._refs)
         self._known: dict[str, tuple[ImageResult, dict[str, list[Value]]] | None] = {}
         self.first: dict[tuple[str, int], tuple[Correction, str]] = {}
 
@@ -73,11 +75,11 @@ class _Reader:
         Raises:
             ValueError: what is wrong with it.
         """
-        name = line["image"]
-        ref = self._refs.get(name)
-        known = None if ref is None else self._result(name, ref)
+        name = self._names.find(line["image"])
+        ref = None if name is None else self._refs.get(name)
+        known = None if name is None or ref is None else self._result(name, ref)
         if ref is None or known is None:
-            raise ValueError(f"these results have no image {name!r}")
+            raise ValueError(f"these results have no image {line['image']!r}")
         result, values = known
         count = len(result.cells)
         cell = int(line["cell"]) - 1 if line["cell"].isdecimal() else -1
@@ -125,7 +127,7 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
         if not line["corrected_type"]:
             empty += 1
             continue
-        where = _row_name(grid, line)
+        where = f"row {grid.row(line)}"
         try:
             reader.row(line, where)
         except ValueError as error:
@@ -135,7 +137,3 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
         more = f"\n  and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
         raise UsageError(f"{path} was not applied, nothing was changed:\n{shown}{more}")
     return Corrections(tuple(one for one, _ in reader.first.values()), empty)
-
-
-def _row_name(grid: Grid, line: Mapping[str, str]) -> str:
-    return f"row {grid.where(line).rpartition(' ')[2]}"

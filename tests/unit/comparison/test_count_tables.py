@@ -142,10 +142,12 @@ def test_more_of_a_class_than_cells(tmp_path: Path) -> None:
         table(tmp_path, "slide,n,NEU\na,10,20\n", values="counts")
 
 
-def test_other_encodings_are_named(tmp_path: Path) -> None:
+def test_older_encodings_are_read_and_what_is_no_text_is_said(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("slide,NEU\nä,1\n".encode("latin-1"))
-    with pytest.raises(UsageError, match="not UTF-8"):
+    assert read_count_table(path).rows[0].slide == "ä"
+    path.write_bytes(b"PK\x03\x04\xff\0\0\0")
+    with pytest.raises(UsageError, match="it is no text"):
         read_count_table(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_count_table(tmp_path / "none.csv")

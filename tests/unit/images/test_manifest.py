@@ -75,8 +75,8 @@ def test_paths_with_strange_characters(tmp_path: Path) -> None:
         ("path,wbc_10e9_per_l\na.tif,inf\n", "column wbc_10e9_per_l is 'inf', expected"),
         ("path,um_per_px\na.tif,'0,1'\n", "row 2 has 3 cells"),
         ('path\n"a.tif\n', "is not a CSV file"),
-        ("path\né.tif\n".encode("cp1252"), "is not UTF-8 text .byte 5.; save it as 'CSV UTF-8'"),
-        ("path\na.tif\n".encode("utf-16"), "is not UTF-8 text"),
+        (b"path\n\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "it is no text; save it as 'CSV UTF-8'"),
+        ('path,um_per_px\na.tif,"1,234"\n', "column um_per_px: '1,234' could have a separator"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_row_and_column(
