@@ -55,8 +55,9 @@ from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
+from cellcount.files.digest import sha256_of
 from cellcount.models.detector_card import Card, Refinement
-from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
+from cellcount.models.weights import read_weights, resolve, write_weights
 from cellcount.training.detector.data import augment_settings, field_factors
 from cellcount.training.detector.fields import FieldDataset
 from cellcount.training.detector.settings import DetectorTraining, from_recipe

@@ -26,7 +26,8 @@ from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError, WeightsError
 from cellcount.evaluation.detector_run import detect_set
 from cellcount.evaluation.thresholds import zero_bias_thresholds
-from cellcount.models.weights import read_weights, sha256_of, write_card, write_weights
+from cellcount.files.digest import sha256_of
+from cellcount.models.weights import read_weights, write_card, write_weights
 
 
 def average(

@@ -11,9 +11,10 @@ from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.crop_classifier import CropClassifier, TypeMap, load_classifier, type_map
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
+from cellcount.files.digest import sha256_of
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import Card
-from cellcount.models.weights import packaged_weights, resolve, sha256_of
+from cellcount.models.weights import packaged_weights, resolve
 from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER, AnalyzeSettings
 
 

@@ -23,6 +23,7 @@ from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
 from cellcount.files.locks import locked
+from cellcount.files.text import listed
 from cellcount.images.find import PassedOver, Plan
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
@@ -230,9 +231,8 @@ def _check_complete(shards: Sequence[_Shard]) -> None:
             raise JournalError(f"shard {number}/{count} is there {times} times: {where}; name one")
     missing = [str(n) for n in range(1, count + 1) if n not in places]
     if missing:
-        more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
         raise JournalError(
-            f"of {count} shards {len(missing)} are missing: {', '.join(missing[:_SHOWN])}{more}; "
+            f"of {count} shards {len(missing)} are missing: {listed(missing, _SHOWN)}; "
             "name them all, or run them first"
         )
     for shard in shards:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cellcount.analysis.slide_scales import SlideScales
 from cellcount.core.records import ImageRef
+from cellcount.files.text import listed
 from cellcount.store.journal import Journal
 
 _SHOWN = 5
@@ -37,6 +38,5 @@ def pending_of(
         states[ref.image] = journal.state_of(ref)
     changed = [image for image, state in states.items() if state == "changed"]
     if changed:
-        more = f" and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
-        note(f"changed since it was analysed, done again: {', '.join(changed[:_SHOWN])}{more}")
+        note(f"changed since it was analysed, done again: {listed(changed, _SHOWN)}")
     return [ref for ref in refs if states[ref.image] != "done"]

@@ -78,8 +78,9 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     from cellcount.evaluation.detector_run import evaluate_detector, robustness_variants
     from cellcount.evaluation.perturbations import ORIGINAL, with_stain
     from cellcount.files.atomic import check_writable
+    from cellcount.files.digest import sha256_of
     from cellcount.images.stain_reference import load_stain_reference
-    from cellcount.models.weights import resolve, sha256_of
+    from cellcount.models.weights import resolve
 
     for path in (options["csv_"], options["json_"]):
         if path is not None:
@@ -212,8 +213,9 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     from cellcount.evaluation.classifier_run import RESIZES, score, type_labelled
     from cellcount.evaluation.perturbations import ORIGINAL, variants, with_stain
     from cellcount.evaluation.true_types import true_types
+    from cellcount.files.digest import sha256_of
     from cellcount.images.stain_reference import load_stain_reference
-    from cellcount.models.weights import resolve, sha256_of
+    from cellcount.models.weights import resolve
 
     _check_places(options)
     weights = resolve(options["classifier"])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cellcount.commands import options as shared
+from cellcount.commands.terminal.reports import say_problems
 
 if TYPE_CHECKING:
-    from cellcount.datasets.annotated import Problem
-
-_SHOWN_PROBLEMS = 20
+    pass
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -88,7 +86,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     annotated = [read_annotations(p, format=options["format_"]) for p in options["data"]]
     if announced_ranks().is_first:
         for source in annotated:
-            _say_problems(source.problems)
+            say_problems(source.problems)
     if options["classes"] == "blood":
         annotated = [blood_classes(a) for a in annotated]
     run = TrainRun(
@@ -180,7 +178,7 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
     settings = classifier_recipe(options["recipe"], overrides)
     crops = read_training_crops(options["data"], fine=settings.fine, format=options["format_"])
     if announced_ranks().is_first:
-        _say_problems(crops.problems)
+        say_problems(crops.problems)
     where = ("data", "out", "workers", "device", "resume", "pretrained", "plugins")
     train(crops, settings, TrainRun(**{k: options[k] for k in where}), click.echo)
 
@@ -193,11 +191,3 @@ _CLASSIFIER_SETTINGS = (
     "init", "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine",
     "rbc_px", "window_rbc", "contour", "prior", "epochs", "batch_size", "lr", "seed",
 )  # fmt: skip
-
-
-def _say_problems(problems: Sequence[Problem]) -> None:
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        click.echo(f"warning: {problem}", err=True)
-    more = len(problems) - _SHOWN_PROBLEMS
-    if more > 0:
-        click.echo(f"warning: and {more} more problems", err=True)

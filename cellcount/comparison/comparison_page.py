@@ -21,6 +21,7 @@ from cellcount.comparison.count_tables import CountTable
 from cellcount.comparison.repeatability import Repeatability
 from cellcount.comparison.result_tables import overview, repeatability_table
 from cellcount.files.html import data_url, write_page
+from cellcount.files.text import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,7 +119,7 @@ def write_repeatability_page(path: Path, table: CountTable, found: Sequence[Repe
             "lead": f"Repeated counts in {table.path.name}",
             "about": [
                 ("Table", table.path.name),
-                ("Specimens", _listed(dict.fromkeys(one.unit for one in found))),
+                ("Specimens", listed(list(dict.fromkeys(one.unit for one in found)), _LISTED)),
             ],
             "notes": [*table.notes, *notes],
             "tables": [repeatability_table(found)],
@@ -180,11 +181,11 @@ def _about(comparison: Comparison) -> list[tuple[str, str]]:
         ("Classes only in the table under test", comparison.classes_only_predicted),
         ("Classes only in the reference", comparison.classes_only_reference),
     )
-    return rows + [(name, _listed(names)) for name, names in rest if names]
+    return rows + [(name, listed(list(names), _LISTED)) for name, names in rest if names]
 
 
 def _section(comparison: Comparison, one: ClassComparison) -> dict[str, Any]:
-    missing = f"not assessed by both methods: {_listed(one.missing)}" if one.missing else ""
+    missing = f"not assessed by both methods: {listed(one.missing, _LISTED)}" if one.missing else ""
     number = comparison.classes.index(one)
     return {
         "title": one.name,
@@ -242,9 +243,3 @@ def _line_words(one: ClassComparison) -> str:
     if line is None:
         return f"{about}; no line"
     return f"{about}; slope {line.slope:.3f}, intercept {line.intercept:+.2f}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    all_ = list(names)
-    shown = ", ".join(all_[:_LISTED])
-    return shown + (f" and {len(all_) - _LISTED} more" if len(all_) > _LISTED else "")

@@ -9,13 +9,13 @@ on. Rows taken off the end leave no trace in the file: note the last hash elsewh
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cellcount.errors import OutputError
+from cellcount.files.digest import sha256_of_text
 from cellcount.files.locks import locked
 from cellcount.outputs.columns import Column, Value
 
@@ -86,7 +86,7 @@ def read_control_log(path: Path) -> ControlLog:
     try:
         return _parsed(path, path.read_bytes())
     except FileNotFoundError:
-        return ControlLog((), _digest(_HEADER))
+        return ControlLog((), sha256_of_text(_HEADER))
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
 
@@ -110,12 +110,12 @@ def append_to_log(path: Path, row: Mapping[str, Value], after: str) -> str:
         with locked([path], _WAIT_S), path.open("a+b") as file:
             file.seek(0)
             before = file.read()
-            log = _parsed(path, before) if before else ControlLog((), _digest(_HEADER))
+            log = _parsed(path, before) if before else ControlLog((), sha256_of_text(_HEADER))
             check_sound(path, log)
             if log.last_sha256 != after:
                 raise OutputError(f"another run was added to {path} meanwhile; run this one again")
             body = ",".join(c.write(_one_line(row.get(c.name))) for c in CONTROL_COLUMNS[:-1])
-            digest = _digest(f"{log.last_sha256}\n{body}")
+            digest = sha256_of_text(f"{log.last_sha256}\n{body}")
             text = f"{body},{digest}\n" if before else f"{_HEADER}\n{body},{digest}\n"
             file.write(text.encode())  # in append mode this goes to the end, wherever that is
             file.flush()
@@ -149,13 +149,13 @@ def _parsed(path: Path, content: bytes) -> ControlLog:
             f"{path} is no log of controls, or another program has saved it: its first line is "
             f"{lines[0][:80]!r}; {_ADVICE}"
         )
-    last, rows = _digest(_HEADER), list[Mapping[str, Value]]()
+    last, rows = sha256_of_text(_HEADER), list[Mapping[str, Value]]()
     complete = lines[-1] == ""
     if complete:
         lines.pop()
     for number, line in enumerate(lines[1:], 1):
         body, _, digest = line.rpartition(",")
-        if digest != _digest(f"{last}\n{body}"):
+        if digest != sha256_of_text(f"{last}\n{body}"):
             cut_off = not complete and number == len(lines) - 1
             how = "is cut off" if cut_off else "does not continue the row before it"
             broken = f"run {number} {how}: the log was changed after it was written"
@@ -173,7 +173,3 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Value]:
         return {c.name: c.read(f) for c, f in zip(CONTROL_COLUMNS, fields, strict=True)}
     except (ValueError, csv.Error) as error:
         raise OutputError(f"{path}: run {number} cannot be read: {error}; {_ADVICE}") from error
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

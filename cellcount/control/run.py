@@ -35,6 +35,7 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.limits import share_limits
 from cellcount.errors import CellcountError, UsageError
+from cellcount.files.digest import sha256_of, sha256_of_text
 from cellcount.files.names import NameLookup
 from cellcount.outputs.columns import Value
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
@@ -295,7 +296,7 @@ def _words(one: Watched) -> str:
 
 
 def _json_sha256(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    return sha256_of_text(json.dumps(document, sort_keys=True))
 
 
 def _images_sha256(refs: Sequence[ImageRef]) -> str:
@@ -308,7 +309,6 @@ def _images_sha256(refs: Sequence[ImageRef]) -> str:
 
 def _file_sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return "unreadable"

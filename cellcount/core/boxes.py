@@ -38,13 +38,6 @@ def clip(boxes_xyxy: Floats, width: float, height: float) -> NDArray[np.float32]
     return np.clip(boxes_xyxy.astype(np.float32), np.float32(0), limits)
 
 
-def scale(boxes_xyxy: Floats, factor: float | tuple[float, float]) -> NDArray[np.float32]:
-    """Boxes ``(N, 4)`` after the image is resized by factor or ``(factor_x, factor_y)``."""
-    factor_x, factor_y = factor if isinstance(factor, tuple) else (factor, factor)
-    factors = np.array([factor_x, factor_y, factor_x, factor_y], np.float64)
-    return (boxes_xyxy * factors).astype(np.float32)
-
-
 def touches_border(
     boxes_xyxy: Floats, width: float, height: float, tolerance_px: float
 ) -> NDArray[np.bool_]:

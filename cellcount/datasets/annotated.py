@@ -81,14 +81,6 @@ class AnnotatedSet:
             )
         return dataclasses.replace(self, images=images)
 
-    def box_counts(self) -> dict[str, int]:
-        """Boxes per class, in the order of ``classes``."""
-        counts = dict.fromkeys(self.classes, 0)
-        for image in self.images:
-            for label in image.labels:
-                counts[label] += 1
-        return counts
-
 
 class RawBox(NamedTuple):
     """One box as a source states it: xyxy in pixels, unchecked."""

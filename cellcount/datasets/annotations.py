@@ -12,6 +12,7 @@ from types import ModuleType
 from cellcount.datasets import coco, csv_boxes, labelme, via, voc, yolo
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.errors import AnnotationError, UsageError
+from cellcount.files.text import listed
 
 READERS: dict[str, ModuleType] = {
     "coco": coco,
@@ -21,6 +22,7 @@ READERS: dict[str, ModuleType] = {
     "labelme": labelme,
     "csv": csv_boxes,
 }
+_SHOWN = 8
 FORMATS = ("auto", *READERS)
 
 
@@ -75,5 +77,4 @@ def _contents(source: Path) -> str:
     if source.is_file():
         return f"one file of {source.stat().st_size:,} bytes"
     names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in source.iterdir())
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return (", ".join(names[:8]) or "nothing") + more
+    return listed(names, _SHOWN) or "nothing"

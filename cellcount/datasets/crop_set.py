@@ -68,13 +68,6 @@ class CropSet:
         names = sorted({i.split for i in self.items}, key=lambda s: (order.get(s, 3), s))
         return {name: sum(i.split == name for i in self.items) for name in names}
 
-    def label_counts(self) -> dict[str, int]:
-        """Cells per class, in the order of ``classes``."""
-        counts = dict.fromkeys(self.classes, 0)
-        for item in self.items:
-            counts[item.label] += 1
-        return counts
-
     def subset(self, split: str) -> CropSet:
         """The cells of one split; raises AnnotationError where there is no such split."""
         items = tuple(i for i in self.items if i.split == split)

@@ -74,11 +74,6 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> Words:
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def distance(first: Words, second: Words) -> int:
-    """Bits in which two hashes ``(8, 4)`` differ in their best orientation."""
-    return int(_differing(first[:1], second).min())
-
-
 def near_duplicates(hashes: Words, max_distance: int = MAX_DISTANCE) -> Duplicates:
     """All pairs of N hashes ``(N, 8, 4)`` that differ in at most ``max_distance`` bits.
 

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import struct
-import warnings
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from PIL import Image
-
-from cellcount.errors import AnnotationError, ImageError
+from cellcount.core.records import ImageRef
+from cellcount.errors import AnnotationError
 from cellcount.files.names import loosely
 from cellcount.files.sheets import Sheet, read_sheet
 from cellcount.files.text import unescape_text
-from cellcount.images.file_types import (
-    HEAD_BYTES,
-    IMAGE_SUFFIXES,
-    check_size,
-    file_kind,
-    has_image_name,
-    open_regular,
-    stranger,
-)
+from cellcount.images.file_types import IMAGE_SUFFIXES, has_image_name
+from cellcount.images.read import probe_size
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 # A label file of one image; a JSON of LabelMe may carry the picture itself.
@@ -34,8 +23,6 @@ MAX_LABELME_BYTES = 256 * 2**20
 # One file for a whole data set: COCO's own training file has 450 MB.
 MAX_SET_BYTES = 2**30
 
-_EXIF_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _IMAGE_FOLDERS = ("", "images", "JPEGImages", "Images")
 
 
@@ -82,50 +69,7 @@ def displayed_size_px(path: Path) -> tuple[int, int]:
 
     Raises ImageError where the file is missing, unreadable, no image, or too large to be opened.
     """
-    with open_regular(path) as file:
-        head = file.read(HEAD_BYTES)
-        kind = file_kind(head)
-        if kind is None:
-            raise ImageError(stranger(head))
-        file.seek(0)
-        size = _tiff_size_px(file) if kind == "TIFF" else _pillow_size_px(file)
-        check_size(*size, DEFAULT_MAX_PIXELS)
-        return size
-
-
-def _pillow_size_px(file: BinaryIO) -> tuple[int, int]:
-    with warnings.catch_warnings():
-        # Nothing is decoded here, so the size of the picture is no danger.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(file) as image:
-                width, height = image.size
-                sideways = _is_sideways(image)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageError(f"broken header: {error}") from error
-    return (height, width) if sideways else (width, height)
-
-
-def _tiff_size_px(file: BinaryIO) -> tuple[int, int]:
-    """By tifffile, which knows the forms that microscopes write."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages.first
-            width, height = int(page.imagewidth), int(page.imagelength)
-            tag = page.tags.get(_EXIF_ORIENTATION)
-    except (tifffile.TiffFileError, OSError, ValueError, LookupError, struct.error) as error:
-        raise ImageError(f"broken TIFF header: {error}") from error
-    return (height, width) if tag is not None and tag.value in _TURNED else (width, height)
-
-
-def _is_sideways(image: Image.Image) -> bool:
-    """Whether EXIF asks for a quarter turn; a broken EXIF block asks for nothing."""
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
-    except (SyntaxError, ValueError, TypeError, LookupError, struct.error):
-        return False
+    return probe_size(ImageRef(path, path.name, ""), max_pixels=DEFAULT_MAX_PIXELS)
 
 
 def walk_files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -30,6 +31,16 @@ def speed(per_second: float) -> str:
 def number_of(count: int, name: str, plural: str = "") -> str:
     """``1 image``, ``2,000 images``."""
     return f"{count:,} {name if count == 1 else plural or name + 's'}"
+
+
+def and_more(count: int, shown: int) -> str:
+    """`` and 3 more`` where ``shown`` of ``count`` things are named, "" where all are."""
+    return f" and {count - shown:,} more" if count > shown else ""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are: ``a, b and 3 more``."""
+    return ", ".join(names[:most]) + and_more(len(names), most)
 
 
 _FORMULA_STARTS = tuple("=+-@'")  # line ends and tabs are escaped

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cellcount.core.records import ImageRef
 from cellcount.errors import UsageError
+from cellcount.files.text import listed
 
 _SHOWN = 3
 
@@ -45,9 +46,8 @@ def with_slides(refs: Sequence[ImageRef], pattern: str) -> tuple[ImageRef, ...]:
     which = "slide" if "slide" in compiled.groupindex else 1
     lost = [ref.image for ref, m in zip(refs, found, strict=True) if m is None or not m[which]]
     if lost:
-        more = f" and {len(lost) - _SHOWN:,} more" if len(lost) > _SHOWN else ""
         raise UsageError(
-            f"--slide-from {pattern!r} finds no slide in {', '.join(lost[:_SHOWN])}{more}; every "
+            f"--slide-from {pattern!r} finds no slide in {listed(lost, _SHOWN)}; every "
             "image must match, so that none is counted on the wrong slide"
         )
     has_specimen = "specimen" in compiled.groupindex

@@ -5,7 +5,6 @@ Shapes: tensors as the architecture of the card makes them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cellcount.errors import WeightsError
 from cellcount.files.atomic import atomic_write
+from cellcount.files.digest import sha256_of
 from cellcount.models.card import MAX_CARD_BYTES, read_object
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import Card
@@ -67,12 +67,6 @@ def resolve(name_or_path: str) -> Path:
             "or give a .safetensors file or the folder of a training run"
         )
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_header(path: Path) -> None:

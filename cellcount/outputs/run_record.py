@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from cellcount.errors import OutputError
 from cellcount.files.atomic import atomic_write
+from cellcount.files.digest import sha256_of
 
 SCHEMA = "cellcount-run-1"
 
@@ -177,8 +177,7 @@ def _rate(count: int, seconds: float) -> float | None:
 
 def _output(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
         return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
     except OSError as error:
         raise OutputError(f"cannot read the output {path} again: {error.strerror}") from error

@@ -14,6 +14,7 @@ from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.names import NameLookup
 from cellcount.files.sheets import read_grid
+from cellcount.files.text import and_more
 from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
 from cellcount.review.export import check_of_cell, vocabulary_of
@@ -134,6 +135,7 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
             errors.append(f"  {where}: {error}")
     if errors:
         shown = "\n".join(errors[:_MOST_ERRORS])
-        more = f"\n  and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
+        more = and_more(len(errors), _MOST_ERRORS)
+        more = f"\n {more}" if more else ""
         raise UsageError(f"{path} was not applied, nothing was changed:\n{shown}{more}")
     return Corrections(tuple(one for one, _ in reader.first.values()), empty)

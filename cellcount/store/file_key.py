@@ -9,13 +9,13 @@ Shapes: none.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from cellcount.core.records import ImageRef
+from cellcount.files.digest import sha256_of
 
 _GONE = "gone"
 
@@ -74,5 +74,4 @@ def still_holds(stored: FileKey, ref: ImageRef) -> FileKey | None:
 def _digest(path: Path, state: str) -> str:
     """SHA-256 of a file; ``state`` only tells one version of it from the next."""
     del state
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

@@ -26,7 +26,8 @@ from cellcount.analysis.progress import SilentProgress
 from cellcount.core.blood import RBC, WBC
 from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
-from cellcount.models.weights import packaged_weights, read_any_card, sha256_of
+from cellcount.files.digest import sha256_of
+from cellcount.models.weights import packaged_weights, read_any_card
 from cellcount.rendering.field import render_field
 from cellcount.rendering.samples import JPEG_QUALITY, SAMPLE_FIELDS
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings, RunSettings

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
-from cellcount.models.weights import packaged_weights, sha256_of
+from cellcount.files.digest import sha256_of
+from cellcount.models.weights import packaged_weights
 from cellcount.testing.doctor import SUMS, check_weights, examine
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cellcount.files.text import number_of, shown
+from cellcount.files.text import listed, number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.comparison.compare import Comparison
@@ -41,10 +41,10 @@ def show_comparison(console: Console, comparison: Comparison, tables: Sequence[T
         for note in one.notes:
             by_note.setdefault(note, []).append(one.name)
     for note, of in by_note.items():
-        console.print(shown(f"{_listed(of)}: {note}"), markup=False)
+        console.print(shown(f"{listed(of, _LISTED)}: {note}"), markup=False)
     for one in comparison.classes:
         if one.missing:
-            missing = f"{one.name}: not assessed by both on {_listed(one.missing)}"
+            missing = f"{one.name}: not assessed by both on {listed(one.missing, _LISTED)}"
             console.print(shown(missing), markup=False)
     rest = (
         (f"{level}s only in the table under test", comparison.only_predicted),
@@ -54,7 +54,7 @@ def show_comparison(console: Console, comparison: Comparison, tables: Sequence[T
     )
     for what, names in rest:
         if names:
-            console.print(shown(f"{what}: {_listed(names)}"), markup=False)
+            console.print(shown(f"{what}: {listed(names, _LISTED)}"), markup=False)
     for note in comparison.notes:
         console.print(shown(note), markup=False)
 
@@ -81,8 +81,3 @@ def _rich(table: TextTable) -> Table:
                  else escape(shown(cell.text)) for cell in row]  # fmt: skip
         drawn.add_row(*texts)
     return drawn
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cellcount.files.text import number_of, shown
+from cellcount.files.text import and_more, number_of, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,8 +126,8 @@ def _show_problems(console: Console, found: Inspection) -> None:
     console.print(f"broken files and boxes: {len(found.problems):,}", style="bold")
     for problem in found.problems[:_SHOWN]:
         console.print(f"  {shown(problem)}", markup=False, soft_wrap=True)
-    if len(found.problems) > _SHOWN:
-        console.print(f"  and {len(found.problems) - _SHOWN:,} more")
+    if more := and_more(len(found.problems), _SHOWN):
+        console.print(f" {more}")
 
 
 def _show_copies(console: Console, found: Inspection, root: Path) -> None:
@@ -149,8 +149,8 @@ def _show_copies(console: Console, found: Inspection, root: Path) -> None:
             markup=False,
             soft_wrap=True,
         )
-    if len(ordered) > _SHOWN:
-        console.print(f"  and {len(ordered) - _SHOWN:,} more; --copies FILE lists them all")
+    if more := and_more(len(ordered), _SHOWN):
+        console.print(f" {more}; --copies FILE lists them all")
 
 
 def _seen(picture: DecodedPicture, root: Path) -> str:

@@ -109,30 +109,6 @@ class ImbalancedSampler(Sampler[int]):
         return len(self._sampler)
 
 
-class ResampleSampler(Sampler[Draw]):
-    """``resample:N``: every epoch another choice, in shuffled order."""
-
-    def __init__(
-        self, sources: Sequence[str], target_of: Mapping[str, str], per_type: int, *, seed: int
-    ) -> None:
-        self._arguments = (tuple(sources), dict(target_of), per_type)
-        self._seed = seed
-        self._epoch = 0
-        self._length = len(resample(*self._arguments, seed=seed, epoch=0))
-
-    def set_epoch(self, epoch: int) -> None:
-        """The next iteration is that of ``epoch``."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[Draw]:
-        draws = resample(*self._arguments, seed=self._seed, epoch=self._epoch)
-        order = np.random.default_rng([self._seed, self._epoch, 1]).permutation(len(draws))
-        return (draws[i] for i in order)
-
-    def __len__(self) -> int:
-        return self._length
-
-
 def resample(
     sources: Sequence[str],
     target_of: Mapping[str, str],

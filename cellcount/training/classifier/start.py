@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from cellcount.errors import UsageError
+from cellcount.files.digest import sha256_of
 from cellcount.models.backbone import load_pretrained
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.weights import read_classifier_weights, resolve, sha256_of
+from cellcount.models.weights import read_classifier_weights, resolve
 from cellcount.training.classifier.settings import CLASSIFIER_RECIPES
 from cellcount.training.settings import TrainRun
 

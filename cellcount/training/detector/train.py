@@ -25,10 +25,11 @@ from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
+from cellcount.files.digest import sha256_of
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.detector_card import Architecture, Card, Preprocessing, Refinement
 from cellcount.models.pyramid import Trunk
-from cellcount.models.weights import read_weights, resolve, sha256_of, write_weights
+from cellcount.models.weights import read_weights, resolve, write_weights
 from cellcount.training.detector.data import (
     TrainingData,
     augment_settings,

@@ -80,7 +80,6 @@ def test_nothing_in_nothing_out() -> None:
     assert boxes.area(none).shape == (0,)
     assert boxes.pairwise_iou(none, one).shape == (0, 1)
     assert boxes.clip(none, 5, 5).shape == (0, 4)
-    assert boxes.scale(none, 2).shape == (0, 4)
     assert boxes.touches_border(none, 5, 5, 1).shape == (0,)
     assert nms(none, np.zeros(0, np.float32), 0.5).shape == (0,)
 
@@ -92,13 +91,6 @@ def test_clip_cuts_to_the_image_and_leaves_the_rest() -> None:
         [10, 10, 20, 20],
         [0, 0, 0, 0],
     ]
-
-
-def test_scale_by_one_factor_or_two() -> None:
-    one = np.array([[1, 2, 3, 4]], np.float32)
-    assert boxes.scale(one, 2.5).tolist() == [[2.5, 5, 7.5, 10]]
-    assert boxes.scale(one, (2, 10)).tolist() == [[2, 20, 6, 40]]
-    assert boxes.scale(one, 2.5).dtype == np.float32
 
 
 def test_touches_each_border() -> None:

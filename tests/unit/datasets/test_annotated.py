@@ -120,10 +120,6 @@ def test_splits_and_subset() -> None:
         annotated.subset("test")
 
 
-def test_box_counts_name_every_class() -> None:
-    assert a_set(3).box_counts() == {"rbc": 3, "wbc": 0}
-
-
 def test_a_label_must_be_among_the_classes() -> None:
     with pytest.raises(ValueError, match="'rbc'"):
         dataclasses.replace(a_set(1), classes=("wbc",))

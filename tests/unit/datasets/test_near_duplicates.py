@@ -17,12 +17,18 @@ from scipy.fft import dctn
 from cellcount.datasets.near_duplicates import (
     BITS,
     MAX_DISTANCE,
-    distance,
     near_duplicates,
     perceptual_hash,
 )
 
 Pixels = NDArray[np.uint8]
+
+
+def distance(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> int:
+    """Bits in which two hashes (8, 4) differ in their best orientation."""
+    return min(
+        sum(int(word).bit_count() for word in np.bitwise_xor(first[0], other)) for other in second
+    )
 
 
 def cell(seed: int, side: int = 180) -> Pixels:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cellcount.errors import UsageError
+from cellcount.images.find import find_images
 from cellcount.images.manifest import ManifestRow, read_manifest
+from tests.workbooks import Cell, write_ods, write_xlsx
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -89,3 +91,13 @@ def test_what_is_wrong_is_said_with_row_and_column(
 def test_an_unreadable_manifest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["list.xlsx", "list.ods"])
+def test_a_manifest_of_a_spreadsheet_program(name: str, tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["path", "slide", "um_per_px"], [], ["a.tif", "Ü1", 0.0645]]
+    write = write_xlsx if name.endswith("xlsx") else write_ods
+    path = write(tmp_path / name, {"fields": rows})
+    assert read_manifest(path) == [ManifestRow(tmp_path / "a.tif", "Ü1", um_per_px=0.0645)]
+    (tmp_path / "a.tif").touch()
+    assert [ref.slide for ref in find_images([str(path)]).refs] == ["Ü1"]

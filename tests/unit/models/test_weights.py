@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import WeightsError
+from cellcount.files.digest import sha256_of
 from cellcount.models.card import MAX_CARD_BYTES
 from cellcount.models.detector_card import Card
 from cellcount.models.weights import (
@@ -23,7 +24,6 @@ from cellcount.models.weights import (
     read_card,
     read_weights,
     resolve,
-    sha256_of,
     write_weights,
 )
 

@@ -11,7 +11,8 @@ import torch
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.writers import write_coco
 from cellcount.errors import WeightsError
-from cellcount.models.weights import read_weights, sha256_of, write_weights
+from cellcount.files.digest import sha256_of
+from cellcount.models.weights import read_weights, write_weights
 from cellcount.rendering.field import LABELS
 from tools.average_weights import average, average_files
 

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cellcount.errors import UsageError
 from cellcount.training.classifier.sampling import (
     Balance,
     Draw,
     ImbalancedSampler,
-    ResampleSampler,
     class_weights,
     resample,
 )
@@ -121,21 +120,6 @@ class LabelledCells(Dataset[tuple[int, int]]):
 
     def __getitem__(self, draw: Draw) -> tuple[int, int]:
         return draw.index, draw.copy
-
-
-def test_the_resample_sampler_feeds_a_loader_in_shuffled_order() -> None:
-    sampler = ResampleSampler(SOURCES, LINEAGE, 20, seed=0)
-    loader: DataLoader[tuple[int, int]] = DataLoader(LabelledCells(), batch_size=8, sampler=sampler)
-    shown = [
-        (int(i), int(c)) for indices, copies in loader for i, c in zip(indices, copies, strict=True)
-    ]
-    expected = [(d.index, d.copy) for d in resample(SOURCES, LINEAGE, 20, seed=0)]
-    assert len(sampler) == len(shown) == 60
-    assert sorted(shown) == sorted(expected)
-    assert shown != expected
-    sampler.set_epoch(1)
-    assert [(d.index, d.copy) for d in sampler] != shown
-    assert len(list(sampler)) == 60
 
 
 def test_class_weights_are_scikit_learn_s_brought_to_mean_one() -> None:
