@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
-from cellcount.core.records import CellClass, Detections
+from cellcount.core.records import CellClass, Detections, LabelledImage
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import (
     ClassifierArchitecture,
@@ -23,6 +24,7 @@ from cellcount.models.classifier_card import (
 from cellcount.models.detector_card import Architecture, Card, Inference, Preprocessing
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import write_weights
+from cellcount.rendering.field import FieldSpec, render_field
 
 BACKGROUND = 235
 TYPES = ("neutrophil", "lymphocyte", "ig", "erythroblast")
@@ -174,3 +176,17 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("classifier") / "tiny-types.safetensors"
     write_weights(path, card, model.state_dict())
     return path
+
+
+@pytest.fixture(scope="session")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledImage, ...]:
+    """Four rendered fields of 160x128 px with red cells of 36 px."""
+    folder = tmp_path_factory.mktemp("fields")
+    images = []
+    for seed in range(4):
+        spec = FieldSpec(160, 128, 700 + seed, 36.0, density=0.4, n_wbc=0.6, n_platelets=1)
+        field = render_field(spec)
+        path = folder / f"field-{seed}.png"
+        Image.fromarray(field.pixels).save(path)
+        images.append(LabelledImage(path, field.boxes_xyxy, field.labels, 160, 128))
+    return tuple(images)

@@ -1,4 +1,4 @@
-"""Rendered fields and cells with truth in the form of data sets, settings for very small models."""
+"""Data sets of rendered fields and of cells, and settings of very small models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.crop_set import CropSet, LabelledCrop
-from cellcount.rendering.field import LABELS, FieldSpec, render_field
+from cellcount.rendering.field import LABELS
 from cellcount.training.classifier.settings import ClassifierTraining, classifier_recipe
 from cellcount.training.detector.settings import DetectorTraining, from_recipe
 
@@ -28,20 +28,6 @@ TINY: Overrides = {
     "ema_decay": 0.9,
     "validate_every": 1,
 }
-
-
-@pytest.fixture(scope="session")
-def fields(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledImage, ...]:
-    """Four rendered fields of 160x128 px with red cells of 36 px."""
-    folder = tmp_path_factory.mktemp("fields")
-    images = []
-    for seed in range(4):
-        spec = FieldSpec(160, 128, 700 + seed, 36.0, density=0.4, n_wbc=0.6, n_platelets=1)
-        field = render_field(spec)
-        path = folder / f"field-{seed}.png"
-        Image.fromarray(field.pixels).save(path)
-        images.append(LabelledImage(path, field.boxes_xyxy, field.labels, 160, 128))
-    return tuple(images)
 
 
 @pytest.fixture(scope="session")
