@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import say_problems
-
-if TYPE_CHECKING:
-    pass
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every annotation reader returns, and the collector that checks boxes on the way in.
+"""What every annotation reader returns: images with boxes, and what was wrong with them.
 
 Shapes: N boxes of one image. Boxes are float32 ``(N, 4)`` xyxy in pixels of the image as
 displayed (EXIF orientation applied), clipped to the image.
@@ -7,20 +7,13 @@ displayed (EXIF orientation applied), clipped to the image.
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.sources import displayed_size_px
-from cellcount.datasets.splits import SplitTable, folder_split
-from cellcount.errors import AnnotationError, ImageError, UsageError
+from cellcount.errors import AnnotationError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +23,12 @@ class Problem:
     Attributes:
         path: the file it was found in.
         what: what was wrong and what was done about it.
+        pictures: how many pictures are left out by it.
     """
 
     path: Path
     what: str
+    pictures: int = 0
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
@@ -46,7 +41,7 @@ class AnnotatedSet:
     Attributes:
         images: the usable images, sorted by path.
         classes: class names in the order of the source, or sorted where it gives none.
-        problems: what was wrong and survived, in the order found.
+        problems: what was wrong and survived, pictures left out before all else.
         format: the format it was read as.
     """
 
@@ -81,12 +76,10 @@ class AnnotatedSet:
             )
         return dataclasses.replace(self, images=images)
 
-
-class RawBox(NamedTuple):
-    """One box as a source states it: xyxy in pixels, unchecked."""
-
-    label: str
-    xyxy: tuple[float, float, float, float]
+    @property
+    def left_out(self) -> int:
+        """How many pictures the source names that are not among the images."""
+        return sum(problem.pictures for problem in self.problems)
 
 
 def random_split(
@@ -127,123 +120,3 @@ def random_split(
 def clean_label(text: object) -> str:
     """A class name without stray white space; case and spelling stay the source's."""
     return " ".join(str(text).split())
-
-
-class Reading:
-    """Collects images and problems while a reader works; ``finish`` makes the AnnotatedSet."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._images: dict[str, LabelledImage] = {}
-        self._problems: list[Problem] = []
-        self._sizes: dict[str, tuple[int, int] | None] = {}
-        self._splits = SplitTable.beside(root)
-
-    def problem(self, path: Path, what: str) -> None:
-        """Notes a problem."""
-        self._problems.append(Problem(path, what))
-
-    def size_px(self, path: Path) -> tuple[int, int] | None:
-        """Width and height as displayed, or None (and a problem) where it cannot be opened."""
-        key = os.path.abspath(path)
-        if key not in self._sizes:
-            try:
-                self._sizes[key] = displayed_size_px(path)
-            except ImageError as error:
-                self._sizes[key] = None
-                self.problem(path, f"the image cannot be opened ({error}); left out")
-        return self._sizes[key]
-
-    def add(
-        self,
-        path: Path,
-        boxes: Iterable[RawBox],
-        *,
-        stated_px: tuple[int, int] = (0, 0),
-        split: str = "",
-        where: Path | None = None,
-    ) -> None:
-        """Adds one image; broken boxes become problems.
-
-        Args:
-            path: the image file.
-            boxes: its boxes in pixels as displayed.
-            stated_px: width and height that the annotation states, (0, 0) for none.
-            split: the split that the format itself names; a splits.csv overrules it, and the
-                folder's name is used where there is neither.
-            where: file that a broken box is reported in, the image file by default.
-        """
-        size = self.size_px(path)
-        if size is None:
-            return
-        where = where or path
-        key = os.path.abspath(path)
-        if key in self._images:
-            self.problem(where, f"{path.name} is listed more than once; the first one is used")
-            return
-        if all(stated_px) and tuple(stated_px) != size:
-            self.problem(
-                where,
-                f"states {stated_px[0]}×{stated_px[1]} px, but {path.name} is "
-                f"{size[0]}×{size[1]} px; the file's size is used, check its boxes",
-            )
-        kept, labels = self._checked(boxes, size, where)
-        self._images[key] = LabelledImage(
-            path=path,
-            boxes_xyxy=kept,
-            labels=labels,
-            width_px=size[0],
-            height_px=size[1],
-            split=self._splits.of(path) or split or folder_split(path, self.root),
-        )
-
-    def _checked(
-        self, boxes: Iterable[RawBox], size: tuple[int, int], where: Path
-    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-        """Clips boxes to the image and leaves out, with a problem each, those with no extent."""
-        kept: list[NDArray[np.float32]] = []
-        labels: list[str] = []
-        limits = np.array([*size, *size], np.float64)
-        for number, box in enumerate(boxes, start=1):
-            label = clean_label(box.label)
-            what = f"box {number} ({label or 'no class'}, {_shown(box.xyxy)})"
-            raw = np.array(box.xyxy, np.float64)
-            if not np.isfinite(raw).all():
-                self.problem(where, f"{what} holds a number that is not finite; left out")
-                continue
-            xyxy = np.clip(raw, 0.0, limits).astype(np.float32)
-            if xyxy[0] >= xyxy[2] or xyxy[1] >= xyxy[3]:
-                self.problem(
-                    where,
-                    f"{what} has no width or height inside the {size[0]}×{size[1]} px image; "
-                    "left out",
-                )
-            elif not label:
-                self.problem(where, f"{what} names no class; left out")
-            else:
-                kept.append(xyxy)
-                labels.append(label)
-        stacked = np.stack(kept) if kept else np.zeros((0, 4), np.float32)
-        return stacked, tuple(labels)
-
-    def note_unlisted(self, paths: Iterable[Path]) -> None:
-        """Says which image files of the data set no annotation names."""
-        unlisted = [path for path in paths if os.path.abspath(path) not in self._sizes]
-        if unlisted:
-            self.problem(
-                unlisted[0], f"{len(unlisted)} images have no annotation, this one first; left out"
-            )
-
-    def finish(self, format: str, classes: Sequence[str] | None = None) -> AnnotatedSet:
-        """The collected set; ``classes`` None means the labels seen, sorted."""
-        images = tuple(sorted(self._images.values(), key=lambda i: i.path.as_posix()))
-        if classes is None:
-            classes = sorted({label for image in images for label in image.labels})
-        for what in self._splits.complaints(image.path for image in images):
-            self.problem(self._splits.path or self.root, what)
-        return AnnotatedSet(images, tuple(classes), tuple(self._problems), format)
-
-
-def _shown(xyxy: tuple[float, float, float, float]) -> str:
-    x1, y1, x2, y2 = xyxy
-    return f"x {x1:g} to {x2:g}, y {y1:g} to {y2:g}"

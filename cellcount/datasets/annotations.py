@@ -11,6 +11,7 @@ from types import ModuleType
 
 from cellcount.datasets import coco, csv_boxes, labelme, via, voc, yolo
 from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.sources import unreadable_files
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.files.text import listed
 
@@ -68,7 +69,7 @@ def _sniffed(source: Path) -> str:
     looked_for = "\n".join(f"  - {reader.LOOKED_FOR}" for reader in READERS.values())
     raise AnnotationError(
         f"{source} fits no known annotation format. Looked for:\n{looked_for}\n"
-        f"Found: {_contents(source)}"
+        f"Found: {_contents(source)}{unreadable_files(source)}"
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cellcount.datasets.annotated import clean_label
 from cellcount.datasets.crop_set import Box, Collecting, CropSet, LabelledCrop
-from cellcount.datasets.sources import ImageFinder, read_table
+from cellcount.datasets.image_finder import Clues, ImageFinder
+from cellcount.datasets.sources import read_table
 from cellcount.datasets.splits import SPLITS_FILE, folder_split, split_name
 from cellcount.errors import AnnotationError
 from cellcount.files.sheets import TABLE_SUFFIXES, AmbiguousNumberError, Sheet, sheet_header
@@ -60,10 +61,13 @@ def read_crop_table(source: Path) -> CropSet:
         if not cell["path"] or not label:
             reading.problem(path, f"row {number} names no image or no label; left out")
             continue
-        image = finder.find(cell["path"], path)
-        if image is None:
-            reading.problem(path, f"row {number}: its image {cell['path']} was not found; left out")
+        found = finder.find(
+            cell["path"], path, Clues(split_name(cell.get("split", "")), only_split=False)
+        )
+        if found.path is None:
+            reading.problem(path, f"row {number}: its image {cell['path']} {found.why}; left out")
             continue
+        image = found.path
         split = split_name(cell.get("split", "")) or folder_split(image, path.parent)
         try:
             box, rbc_px = _box(cell, sheet), _diameter(cell.get("rbc_px", ""), sheet)

@@ -22,7 +22,8 @@ from cellcount.datasets.annotated import AnnotatedSet, clean_label
 from cellcount.datasets.annotations import READERS, read_annotations
 from cellcount.datasets.crop_set import Collecting, CropSet, LabelledCrop
 from cellcount.datasets.crop_table import read_crop_table, table_of
-from cellcount.datasets.sources import MAX_SET_BYTES, ImageFinder, read_text, walk_files
+from cellcount.datasets.image_finder import ImageFinder
+from cellcount.datasets.sources import MAX_SET_BYTES, read_text, unreadable_files, walk_files
 from cellcount.datasets.splits import SplitTable, folder_split, split_name
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.images.file_types import has_image_name
@@ -58,7 +59,7 @@ def read_crops(source: Path, *, labels: Labels = "class", format: CropFormat = "
         reasons = "; ".join(str(problem) for problem in crops.problems[:3])
         raise AnnotationError(
             f"{source} was read as {crops.format} but holds no usable cell: "
-            f"{reasons or 'no image was found'}"
+            f"{reasons or 'no image was found'}{unreadable_files(source)}"
         )
     return _by_code(crops, source) if labels == "code" else crops
 
@@ -120,9 +121,10 @@ def _read_lmu(source: Path) -> CropSet:
         words = line.split()
         if not words:
             continue
-        image = finder.find(words[0], path) if len(words) > 1 else None
+        found = finder.find(words[0], path)
+        image = found.path if len(words) > 1 else None
         if image is None:
-            what = f"its image {words[0]} was not found" if len(words) > 1 else "it has no label"
+            what = f"its image {words[0]} {found.why}" if len(words) > 1 else "it has no label"
             reading.problem(path, f"line {number}: {what}; left out")
             continue
         split = splits.of(image) or folder_split(image, root)
@@ -136,14 +138,16 @@ def _read_folders(source: Path) -> CropSet:
     root = _unwrapped(source)
     reading, splits = Collecting(root), SplitTable.beside(root)
     paths = [p for p in walk_files(root) if "__MACOSX" not in p.parts and has_image_name(p)]
+    named = splits.resolve(paths)
     for path in paths:
         folders = path.relative_to(root).parent.parts
         split = folder_split(path, root)
-        named = [folder for folder in folders if not split or split_name(folder) != split]
-        if not named:
+        kinds = [folder for folder in folders if not split or split_name(folder) != split]
+        if not kinds:
             reading.problem(path, "lies in no folder of a class; left out")
             continue
-        reading.add(LabelledCrop(path, clean_label(named[0]), splits.of(path) or split))
+        split_of_crop = (named[path] or "") if named[path] != "" else split
+        reading.add(LabelledCrop(path, clean_label(kinds[0]), split_of_crop))
     for what in splits.complaints(paths):
         reading.problem(splits.path or root, what)
     return reading.finish("folders")

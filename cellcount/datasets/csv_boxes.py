@@ -6,15 +6,16 @@ right and lower edges is at most 1. A row without corners and class names an ima
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading
-from cellcount.datasets.sources import ImageFinder, files_near, read_table
-from cellcount.datasets.splits import split_name
+from cellcount.datasets.annotated import AnnotatedSet
+from cellcount.datasets.image_finder import Clues, ImageFinder
+from cellcount.datasets.raw_annotation import Annotation, RawBox, stated_pixels
+from cellcount.datasets.reading import Reading
+from cellcount.datasets.sources import files_near, read_table
+from cellcount.datasets.splits import folder_split, split_name, split_of_name
 from cellcount.errors import AnnotationError
 from cellcount.files.sheets import TABLE_SUFFIXES, AmbiguousNumberError, Sheet, sheet_header
 
@@ -29,7 +30,12 @@ _NAMES = {
     "label": ("label", "class", "class_name", "category"),
 }
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_SHARE_TOLERANCE = 0.1
+# Read where they are there.
+_MORE = {
+    "split": ("split", "subset", "partition"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
+}
 
 Row = dict[str, str]
 
@@ -48,11 +54,12 @@ def read(source: Path) -> AnnotatedSet:
         raise AnnotationError(
             f"{source} holds no table of boxes, expected {LOOKED_FOR}; found {found or 'no table'}"
         )
-    reading, finder = Reading(root), ImageFinder(root)
+    reading, finder = Reading(root, shares_usual=True), ImageFinder(root)
     for path in tables:
         _read_table(path, reading, finder)
     if source.is_dir():
         reading.note_unlisted(finder.images)
+        reading.note_exports(finder.passed_over)
     return reading.finish("csv")
 
 
@@ -66,66 +73,74 @@ def _columns(header: Sequence[str]) -> dict[str, str] | None:
     if any(column is None for column in found.values()):
         return None
     columns = {ours: column for ours, column in found.items() if column is not None}
-    if "split" in lowered:
-        columns["split"] = lowered["split"]
+    for ours, names in _MORE.items():
+        named = [lowered[name] for name in names if name in lowered]
+        columns |= {ours: named[0]} if named else {}
     return columns
 
 
 def _read_table(path: Path, reading: Reading, finder: ImageFinder) -> None:
-    by_image: dict[str, list[tuple[int, Row]]] = defaultdict(list)
+    by_name: dict[str, list[tuple[int, Row]]] = defaultdict(list)
     sheet = read_table(path)
     for number, row in _rows(sheet):
         if row["image"]:
-            by_image[row["image"]].append((number, row))
+            by_name[row["image"]].append((number, row))
         else:
             reading.problem(path, f"row {number} names no image; left out")
-    shares = _holds_shares(sheet, (row for rows in by_image.values() for _, row in rows))
-    for name, rows in by_image.items():
-        image = finder.find(name, path)
-        if image is None:
-            reading.problem(path, f"its image {name} was not found; {len(rows)} rows left out")
-            continue
-        size = reading.size_px(image)
-        if size is None:
-            continue
-        boxes = []
-        for number, row in rows:
-            try:
-                box = _box(row, sheet, size if shares else None)
-            except ValueError as error:
-                reading.problem(path, f"row {number} ({name}) {error}; left out")
-            else:
-                boxes.extend([box] if box else [])
-        splits = {row.get("split", "") for _, row in rows}
-        if len(splits) > 1:
-            reading.problem(path, f"{name} stands in several splits {sorted(splits)}; none is used")
-        reading.add(image, boxes, split=split_name(splits.pop()) if len(splits) == 1 else "")
+    file_split = split_of_name(path.stem) or folder_split(path, reading.root)
+    by_image: dict[Path, list[tuple[int, Row]]] = defaultdict(list)
+    for name, rows in by_name.items():
+        first = rows[0][1]
+        own_split = split_name(first.get("split", ""))
+        size = stated_pixels(first.get("width")), stated_pixels(first.get("height"))
+        found = finder.find(name, path, Clues(own_split or file_split, not own_split, size))
+        if found.path is None:
+            reading.not_found(path, name, found, f"{len(rows)} rows left out")
+        else:
+            by_image[found.path].extend(rows)
+    for image, rows in by_image.items():
+        rows.sort(key=lambda row: row[0])
+        reading.add(_annotation(sheet, image, rows, file_split, reading))
+
+
+def _annotation(
+    sheet: Sheet, image: Path, rows: list[tuple[int, Row]], file_split: str, reading: Reading
+) -> Annotation:
+    """All rows of an image; those that are no box become texts."""
+    boxes: list[RawBox] = []
+    broken: list[str] = []
+    for number, row in rows:
+        try:
+            box = _box(row, sheet)
+        except ValueError as error:
+            broken.append(f"row {number} ({row['image']}) {error}; left out")
+        else:
+            boxes.extend([box] if box else [])
+    splits = {split_name(row.get("split", "")) for _, row in rows}
+    split: str | None = splits.pop() or file_split if len(splits) == 1 else None
+    if split is None:
+        found = sorted({row.get("split", "") for _, row in rows})
+        reading.problem(sheet.path, f"{image.name} stands in several splits {found}; none is used")
+    sizes = {(row.get("width", ""), row.get("height", "")) for _, row in rows}
+    width, height = sizes.pop() if len(sizes) == 1 else ("", "")
+    size = stated_pixels(width), stated_pixels(height)
+    return Annotation(image, boxes, sheet.path, broken=broken, stated_px=size, split=split)
 
 
 def _rows(sheet: Sheet) -> list[tuple[int, Row]]:
     """Rows with their numbers in a spreadsheet, under our own column names."""
     columns = _columns(sheet.header) or {}
-    position = {ours: sheet.header.index(name) for ours, name in columns.items()}
+    # R writes names of rows without a name for their column.
+    width = len(sheet.header) + 1
+    shift = int(bool(sheet.body) and all(sheet.overlong(row) == width for row in sheet.body))
+    position = {ours: sheet.header.index(name) + shift for ours, name in columns.items()}
     return [
         (row.number, {k: row.cells[i].strip() for k, i in position.items()}) for row in sheet.body
     ]
 
 
-def _holds_shares(sheet: Sheet, rows: Iterable[Row]) -> bool:
-    """Whether the corners are shares of the image; one odd row does not decide."""
-    edges = []
-    for row in rows:
-        for corner in ("xmax", "ymax"):
-            try:
-                edges.append(sheet.number(row[corner]))
-            except ValueError:
-                continue
-    finite = [edge for edge in edges if math.isfinite(edge)]
-    return bool(finite) and statistics.median(finite) <= 1
-
-
-def _box(row: Row, sheet: Sheet, scale: tuple[int, int] | None) -> RawBox | None:
-    """The row's box in pixels, None for a row that only names its image."""
+def _box(row: Row, sheet: Sheet) -> RawBox | None:
+    """The row's box as it stands, None for a row that only names its image."""
     if not row["label"] and not any(row[corner] for corner in _CORNERS):
         return None
     values = []
@@ -136,8 +151,4 @@ def _box(row: Row, sheet: Sheet, scale: tuple[int, int] | None) -> RawBox | None
             raise ValueError(f"has {corner} {error}") from None
         except ValueError:
             raise ValueError(f"has {corner} {row[corner]!r}, expected a number") from None
-    if scale is not None:
-        if not all(-_SHARE_TOLERANCE <= v <= 1 + _SHARE_TOLERANCE for v in values):
-            raise ValueError(f"has corners {values}, but the file's others are shares from 0 to 1")
-        values = [v * side for v, side in zip(values, (*scale, *scale), strict=True)]
     return RawBox(row["label"], (values[0], values[1], values[2], values[3]))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellcount.core.records import LabelledImage, Picture
+from cellcount.core.records import Picture
 from cellcount.datasets.annotated import AnnotatedSet, Problem
 from cellcount.datasets.crop_check import decode_all
 from cellcount.datasets.crop_set import CropSet
@@ -84,6 +84,7 @@ class Inspection:
         counts: class → split → cells, in the order of the set's classes.
         sides_px: class → longer sides of its boxes; empty for single cells.
         problems: what is broken, files first named by the reader, then those not decodable.
+        left_out: how many fields the source names that are not among the pictures.
         copies: pairs of near-identical pictures.
         shared_patients: patients that are in more than one split.
     """
@@ -94,6 +95,7 @@ class Inspection:
     counts: Mapping[str, Mapping[str, int]]
     sides_px: Mapping[str, tuple[float, ...]]
     problems: tuple[Problem, ...]
+    left_out: int
     copies: tuple[Copy, ...]
     shared_patients: tuple[str, ...]
 
@@ -156,7 +158,6 @@ def inspect_data(
         Copy(seen[i], seen[j], bits)
         for (i, j), bits in zip(pairs.tolist(), distances.tolist(), strict=True)
     )
-    twice = _boxes_twice(data) if isinstance(data, AnnotatedSet) else ()
     counts, sides = _cells(data, set(sizes))
     return Inspection(
         format=data.format,
@@ -164,7 +165,8 @@ def inspect_data(
         pictures=seen,
         counts=counts,
         sides_px=sides,
-        problems=(*data.problems, *broken, *twice),
+        problems=(*data.problems, *broken),
+        left_out=data.left_out + len(broken) if isinstance(data, AnnotatedSet) else 0,
         copies=copies,
         shared_patients=() if isinstance(data, AnnotatedSet) else _shared_patients(data),
     )
@@ -219,21 +221,6 @@ def _each_cell(
 def _longer_side(box_xyxy: tuple[float, ...]) -> float:
     x_min, y_min, x_max, y_max = box_xyxy
     return max(x_max - x_min, y_max - y_min)
-
-
-def _boxes_twice(data: AnnotatedSet) -> tuple[Problem, ...]:
-    """Images in which the same box stands more than once: its cell would count twice."""
-    problems = []
-    for image in data.images:
-        again = _repeated(image)
-        if again:
-            what = "1 box stands" if again == 1 else f"{again} boxes stand"
-            problems.append(Problem(image.path, f"{what} there more than once"))
-    return tuple(problems)
-
-
-def _repeated(image: LabelledImage) -> int:
-    return len(image.boxes_xyxy) - len({tuple(box) for box in image.boxes_xyxy.tolist()})
 
 
 def _shared_patients(data: CropSet) -> tuple[str, ...]:

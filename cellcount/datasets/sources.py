@@ -1,19 +1,17 @@
-"""Files of a data set: bounded reading, image sizes from headers, and finding named images."""
+"""Files of a data set: bounded reading, image sizes from headers, folders walked."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 
 from cellcount.core.records import ImageRef
 from cellcount.errors import AnnotationError
-from cellcount.files.names import loosely
-from cellcount.files.sheets import Sheet, read_sheet
-from cellcount.files.text import unescape_text
-from cellcount.images.file_types import IMAGE_SUFFIXES, has_image_name
+from cellcount.files.encodings import decoded
+from cellcount.files.sheets import TABLE_SUFFIXES, Sheet, read_sheet
+from cellcount.images.file_types import DRAWN_MARK, EXPORT_MARK
 from cellcount.images.read import probe_size
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
@@ -23,7 +21,7 @@ MAX_LABELME_BYTES = 256 * 2**20
 # One file for a whole data set: COCO's own training file has 450 MB.
 MAX_SET_BYTES = 2**30
 
-_IMAGE_FOLDERS = ("", "images", "JPEGImages", "Images")
+_LOOKED_INTO, _REASONS_SHOWN = 20, 3
 
 
 def read_text(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> str:
@@ -34,13 +32,12 @@ def read_text(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> str:
             raise AnnotationError(
                 f"{path} has {size:,} bytes, expected at most {max_bytes:,} for such a file"
             )
-        return path.read_text(encoding="utf-8-sig")
+        return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from error
+    except UnicodeError as error:
+        where = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+        raise AnnotationError(f"{path} is not UTF-8 text{where}; save it as UTF-8") from error
 
 
 def read_json(path: Path, max_bytes: int = MAX_SET_BYTES) -> object:
@@ -72,8 +69,11 @@ def displayed_size_px(path: Path) -> tuple[int, int]:
     return probe_size(ImageRef(path, path.name, ""), max_pixels=DEFAULT_MAX_PIXELS)
 
 
-def walk_files(folder: Path) -> list[Path]:
-    """All files below a folder, sorted, hidden ones left out; links to folders are followed."""
+def walk_files(folder: Path, passed_over: list[Path] | None = None) -> list[Path]:
+    """All files below a folder, sorted, hidden ones left out; links to folders are followed.
+
+    Folders below it that cellcount has written are passed over and added to ``passed_over``.
+    """
     found: list[Path] = []
     visited: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -82,9 +82,19 @@ def walk_files(folder: Path) -> list[Path]:
             folders.clear()
             continue
         visited.add(real)
+        if is_export(Path(parent)) and Path(parent) != folder:
+            folders.clear()
+            if passed_over is not None:
+                passed_over.append(Path(parent))
+            continue
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         found.extend(Path(parent, name) for name in names if not name.startswith("."))
     return sorted(found)
+
+
+def is_export(folder: Path) -> bool:
+    """Whether cellcount has marked the folder as one it has written pictures or labels to."""
+    return any((folder / mark).exists() for mark in (EXPORT_MARK, DRAWN_MARK))
 
 
 def files_near(source: Path, suffix: str | tuple[str, ...], depth: int = 1) -> list[Path]:
@@ -93,86 +103,29 @@ def files_near(source: Path, suffix: str | tuple[str, ...], depth: int = 1) -> l
     if source.is_file():
         return [source] if source.suffix.lower() in suffixes else []
     found = [p for level in range(depth + 1) for p in source.glob("*/" * level + "*")]
+    written = {p for p in found if p.is_dir() and is_export(p)}
     return sorted(
         p
         for p in found
-        if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
+        if p.suffix.lower() in suffixes
+        and not p.name.startswith(".")
+        and not written & set(p.parents)
+        and p.is_file()
     )
 
 
-class ImageFinder:
-    """Finds the image that an annotation names, as people move and rename things.
-
-    First the stated relative path is tried from the annotation file, the root and their usual
-    image folders. Then, below the root, the same file name in any case and Unicode form, then the
-    same stem with another image suffix; the longest matching end of the path wins, then the nearest
-    folder.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def find(self, named: str, beside: Path) -> Path | None:
-        """The image called ``named`` in the annotation file ``beside``, or None.
-
-        A name that a table of ours escaped for spreadsheets is understood, too.
-        """
-        plain = unescape_text(named.strip())
-        return self._find(named, beside) or (
-            self._find(plain, beside) if plain != named.strip() else None
-        )
-
-    def _find(self, named: str, beside: Path) -> Path | None:
-        name = PurePosixPath(named.strip().replace("\\", "/"))
-        if not name.name:
-            return None
-        for base in (beside.parent, self.root):
-            for folder in _IMAGE_FOLDERS:
-                path = base / folder / name
-                if os.path.isfile(path):  # Path.is_file raises for an overlong name
-                    return path
-        letters = loosely(name.name)
-        candidates = self._by_name.get(letters) or self._by_stem.get(_stem(letters), [])
-        if not candidates:
-            return None
-        return max(candidates, key=lambda path: _nearness(path, name, beside))
-
-    @cached_property
-    def images(self) -> list[Path]:
-        """All image files below the root, sorted."""
-        return [path for path in walk_files(self.root) if has_image_name(path)]
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        index = defaultdict(list)
-        for path in self.images:
-            index[loosely(path.name)].append(path)
-        return dict(index)
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[Path]]:
-        index = defaultdict(list)
-        for path in self.images:
-            index[_stem(loosely(path.name))].append(path)
-        return dict(index)
-
-
-def _stem(name: str) -> str:
-    """The name without an image suffix; other dots belong to the name."""
-    path = PurePosixPath(name)
-    return path.stem if path.suffix in IMAGE_SUFFIXES else name
-
-
-def _nearness(path: Path, name: PurePosixPath, beside: Path) -> tuple[int, int]:
-    """Matching trailing parts of the stated path, then shared leading folders."""
-    tail = _common(path.parts[::-1], name.parts[::-1])
-    return tail, _common(path.parts, beside.parts)
-
-
-def _common(first: tuple[str, ...], second: tuple[str, ...]) -> int:
-    count = 0
-    for a, b in zip(first, second, strict=False):
-        if loosely(a) != loosely(b):
-            break
-        count += 1
-    return count
+def unreadable_files(source: Path) -> str:
+    """Files that may be annotations but cannot be read, each on a line with the reason."""
+    reasons = []
+    readers: tuple[tuple[str | tuple[str, ...], Callable[[Path], object]], ...] = (
+        (".json", read_json),
+        (TABLE_SUFFIXES, read_table),
+        (".xml", read_text),
+    )
+    for suffix, read in readers:
+        for path in files_near(source, suffix)[:_LOOKED_INTO]:
+            try:
+                read(path)
+            except AnnotationError as error:
+                reasons.append(f"\nNot readable: {error}")
+    return "".join(reasons[:_REASONS_SHOWN])

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading, clean_label
-from cellcount.datasets.sources import ImageFinder, files_near, read_json, read_table
+from cellcount.datasets.annotated import AnnotatedSet, clean_label
+from cellcount.datasets.image_finder import Clues, ImageFinder
+from cellcount.datasets.raw_annotation import Annotation, RawBox, stated_pixels
+from cellcount.datasets.reading import Reading
+from cellcount.datasets.sources import files_near, read_json, read_table
+from cellcount.datasets.splits import folder_split, split_of_name
 from cellcount.errors import AnnotationError
 from cellcount.files.sheets import sheet_header
 
@@ -27,13 +31,30 @@ _CSV_COLUMNS = {"filename", "region_shape_attributes", "region_attributes"}
 Corners = tuple[float, float, float, float]
 
 
+#: A picture as VIA names it: file name and size in bytes, 0 where it states none.
+_Image = tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class _Region:
     """One region as VIA states it: its image, its shape and its attributes."""
 
-    image: str
+    image: _Image
     shape: Mapping[str, Any]
     attributes: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _File:
+    """What one file holds.
+
+    Attributes:
+        images: image → a text for each of its regions that is none.
+        regions: all others.
+    """
+
+    images: dict[_Image, list[str]] = field(default_factory=dict)
+    regions: list[_Region] = field(default_factory=list)
 
 
 def sniff(source: Path) -> bool:
@@ -50,10 +71,10 @@ def read(source: Path) -> AnnotatedSet:
     reading, finder = Reading(root), ImageFinder(root)
     for path in files:
         load = _from_csv if path.suffix.lower() == ".csv" else _from_json
-        images, regions = load(path, reading)
-        _add_images(path, images, regions, (reading, finder))
+        _add_images(path, load(path), reading, finder)
     if source.is_dir():
         reading.note_unlisted(finder.images)
+        reading.note_exports(finder.passed_over)
     return reading.finish("via")
 
 
@@ -81,67 +102,68 @@ def _entries(path: Path) -> list[dict[str, Any]] | None:
     return entries if is_via else None
 
 
-def _from_json(path: Path, reading: Reading) -> tuple[list[str], list[_Region]]:
+def _from_json(path: Path) -> _File:
     """The images and regions of a JSON file."""
-    images, found = [], []
+    found = _File()
     for entry in _entries(path) or []:
-        images.append(str(entry["filename"]))
+        image = (str(entry["filename"]), stated_pixels(entry.get("size")))
+        broken = found.images.setdefault(image, [])
         regions = entry["regions"]  # a list, in VIA 1 a mapping with numbers as keys
         for region in regions.values() if isinstance(regions, dict) else regions or ():
             stated = region if isinstance(region, dict) else {}
             shape, attributes = stated.get("shape_attributes"), stated.get("region_attributes")
             if isinstance(shape, dict) and isinstance(attributes, dict):
-                found.append(_Region(images[-1], shape, attributes))
+                found.regions.append(_Region(image, shape, attributes))
             else:
-                reading.problem(path, f"a region of {images[-1]} has no shape; left out")
-    return images, found
+                broken.append(f"a region of {image[0]} has no shape; left out")
+    return found
 
 
-def _from_csv(path: Path, reading: Reading) -> tuple[list[str], list[_Region]]:
+def _from_csv(path: Path) -> _File:
     """The images and regions of a CSV file; an image without regions has one empty row."""
     sheet = read_table(path)
     header = [name.lstrip("#") for name in sheet.header]
-    images, found = [], []
+    found = _File()
     for number, _, cells in sheet.body:
         row = dict(zip(header, cells, strict=False))
         if not row.get("filename"):
             continue
-        images.append(row["filename"])
+        image = (row["filename"], stated_pixels(row.get("file_size")))
+        broken = found.images.setdefault(image, [])
         try:
             shape = json.loads(row["region_shape_attributes"])
             attributes = json.loads(row["region_attributes"])
         except (KeyError, json.JSONDecodeError):
             shape = attributes = None
         if not (isinstance(shape, dict) and isinstance(attributes, dict)):
-            reading.problem(path, f"row {number} is incomplete or not JSON; left out")
+            broken.append(f"row {number} is incomplete or not JSON; left out")
         elif shape:
-            found.append(_Region(images[-1], shape, attributes))
-    return images, found
+            found.regions.append(_Region(image, shape, attributes))
+    return found
 
 
-def _add_images(
-    path: Path, images: Iterable[str], regions: list[_Region], to: tuple[Reading, ImageFinder]
-) -> None:
-    reading, finder = to
-    boxes: dict[str, list[RawBox]] = {name: [] for name in images}
-    attribute = _class_attribute(path, [region.attributes for region in regions])
-    if attribute is None and regions:
+def _add_images(path: Path, file: _File, reading: Reading, finder: ImageFinder) -> None:
+    boxes: dict[_Image, list[RawBox]] = {image: [] for image in file.images}
+    attribute = _class_attribute(path, [region.attributes for region in file.regions])
+    if attribute is None and file.regions:
         reading.problem(path, f"its regions have no attributes; all are called {DEFAULT_CLASS!r}")
-    for region in regions:
+    for region in file.regions:
         label = DEFAULT_CLASS if attribute is None else _text(region.attributes.get(attribute))
         try:
-            boxes[region.image].append(RawBox(label, _corners(region.shape)))
+            boxes[region.image].append(RawBox(label, _corners(region.shape), drawn=True))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            reading.problem(
-                path,
-                f"a {region.shape.get('name')} of {region.image} is no box ({error}); left out",
+            file.images[region.image].append(
+                f"a {region.shape.get('name')} of {region.image[0]} is no box ({error}); left out"
             )
-    for name, mine in boxes.items():
-        image = finder.find(name, path)
-        if image is None:
-            reading.problem(path, f"its image {name} was not found; left out")
+    split = split_of_name(path.stem) or folder_split(path, reading.root)
+    for image, mine in boxes.items():
+        name, size_bytes = image
+        found = finder.find(name, path, Clues(split, size_bytes=size_bytes))
+        if found.path is None:
+            reading.not_found(path, name, found)
         else:
-            reading.add(image, mine)
+            broken = file.images[image]
+            reading.add(Annotation(found.path, mine, path, broken=broken, split=split))
 
 
 def _class_attribute(path: Path, attributes: list[Mapping[str, Any]]) -> str | None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.sources import displayed_size_px, relative_posix
 from cellcount.errors import OutputError
+from cellcount.files.atomic import atomic_write, check_folder_writable
+from cellcount.images.file_types import EXPORT_MARK
 
 
 def write_coco(path: Path, images: Sequence[LabelledImage], classes: Sequence[str]) -> None:
@@ -172,7 +174,17 @@ def new_folder(folder: Path) -> None:
     """Makes the folder; raises OutputError where it holds an older data set: they must not mix."""
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty; name a new folder for the data set")
-    folder.mkdir(parents=True, exist_ok=True)
+    mark_export(folder)
+
+
+def mark_export(folder: Path) -> None:
+    """Makes the folder and marks it as written by us, so that it is passed over below others.
+
+    It is read where it is named itself. Raises OutputError where nothing can be written there.
+    """
+    check_folder_writable(folder)
+    with atomic_write(folder / EXPORT_MARK) as file:
+        file.write(b"Written by cellcount from other pictures, which it is no addition to.\n")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,20 +2,26 @@
 
 Layouts: ``images/`` + ``labels/``, with or without ``train``/``val``/``test`` below or above
 them, or label files beside their images (darknet). Class names come from ``data.yaml`` or
-``classes.txt``. A line of three or more points is a segmentation polygon and becomes its box.
-An image without a label file holds no cell, which is YOLO's own convention; it is reported.
+``classes.txt``. A line of three or more points is a segmentation polygon or a turned box and
+becomes its box; what a program adds at the end of a line (confidence, number of a track) is passed
+over. An image without a label file holds no cell, which is YOLO's own convention; it is reported.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading, clean_label
-from cellcount.datasets.sources import read_text, walk_files
-from cellcount.datasets.splits import list_key, read_split_lists
+from cellcount.datasets.annotated import AnnotatedSet, clean_label
+from cellcount.datasets.raw_annotation import Annotation, RawBox
+from cellcount.datasets.reading import Reading
+from cellcount.datasets.sources import is_export, read_text, relative_posix, walk_files
+from cellcount.datasets.yolo_splits import yolo_splits
+from cellcount.datasets.yolo_yaml import has_keypoints, parse_yaml_names
 from cellcount.errors import AnnotationError
+from cellcount.files.names import loosely
 from cellcount.images.file_types import has_image_name
 
 LOOKED_FOR = "YOLO: labels/*.txt with images/, and data.yaml or classes.txt"
@@ -23,8 +29,6 @@ LOOKED_FOR = "YOLO: labels/*.txt with images/, and data.yaml or classes.txt"
 _LIST_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "classes.names")
 # Tools round outwards and polygons overshoot a little; anything beyond is not normalised.
 _TOLERANCE = 0.1
-_FLOW_ITEM = re.compile(r"""\s*((?:\d+\s*:\s*)?(?:"(?:\\.|[^"\\])*"|'(?:''|[^'])*'|[^,\]}]*))\s*""")
-_ESCAPE = re.compile(r"\\(.)")
 _CLASS_LISTS = {"classes", "predefined_classes"}
 _ROOT_TEXTS = {"train", "val", "valid", "test", "readme", "license", "notes", "requirements"}
 
@@ -38,7 +42,8 @@ def sniff(source: Path) -> bool:
         return True
     for pattern in ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "*.txt"):
         for path in root.glob(pattern):
-            if _is_label_file(path, root) and _looks_like_labels(path):
+            written = any(is_export(p) for p in path.parents if p != root and root in p.parents)
+            if not written and _is_label_file(path, root) and _looks_like_labels(path):
                 return True
     return False
 
@@ -46,31 +51,137 @@ def sniff(source: Path) -> bool:
 def read(source: Path) -> AnnotatedSet:
     """Reads a YOLO data set from its folder or its data.yaml; raises AnnotationError."""
     root = _root(source)
-    classes = _class_names(root, source if source.is_file() else None)
-    reading = Reading(root)
-    files = walk_files(root)
-    labels = {p.with_suffix(""): p for p in files if _is_label_file(p, root)}
-    has_folders = any("labels" in stem.relative_to(root).parts for stem in labels)
-    used: set[Path] = set()
-    splits = read_split_lists(root)
-    for image in (p for p in files if has_image_name(p)):
-        label = next((labels[k] for k in _label_stems(image, root) if k in labels), None)
-        if label is not None:
-            used.add(label)
-        elif has_folders and "images" not in image.relative_to(root).parts:
-            reading.problem(image, "has no label file and lies outside images/; left out")
-            continue
-        else:
-            reading.problem(image, "has no label file; taken as an image without cells")
-        size = reading.size_px(image)
-        boxes = _boxes(reading, label, classes, size) if size else None
-        if boxes is not None:
-            split = splits.get(list_key(image.name), "")
-            reading.add(image, boxes, split=split, where=label)
-    for path in sorted(set(labels.values()) - used):
+    yaml, classes = _class_names(root, source if source.is_file() else None)
+    # All label files of a set are written by one program.
+    reading = Reading(root, "centre and size", one_source=True, shares_usual=True)
+    exports: list[Path] = []
+    files = walk_files(root, exports)
+    reading.note_exports(exports)
+    images = [path for path in files if has_image_name(path)]
+    splits, complaints = yolo_splits(root, yaml, images)
+    for what in complaints:
+        reading.problem(yaml or root, what)
+    labels = _Labels(root, [path for path in files if _is_label_file(path, root)], images)
+    form = _Form(classes, keypoints=yaml is not None and has_keypoints(read_text(yaml)))
+    for image in images:
+        _read_image(image, labels, form, reading, splits[image])
+    for path in labels.unused():
         if "labels" in path.relative_to(root).parts or _looks_like_labels(path):
             reading.problem(path, "has no image of the same name; left out")
+    if form.confidences:
+        reading.problem(
+            root,
+            f"{form.confidences} label lines hold a confidence, so that a program has found these "
+            "boxes and no person; they are read without it",
+        )
     return reading.finish("yolo", classes)
+
+
+@dataclass(slots=True)
+class _Form:
+    """How the lines of all label files are to be read, and what was met in them.
+
+    Attributes:
+        classes: names in the order of their numbers.
+        keypoints: whether points stand behind each box.
+        confidences: lines with a confidence so far.
+    """
+
+    classes: tuple[str, ...]
+    keypoints: bool = False
+    confidences: int = 0
+
+
+class _Labels:
+    """Which label file belongs to which image."""
+
+    def __init__(self, root: Path, labels: Sequence[Path], images: Sequence[Path]) -> None:
+        self.root = root
+        self.has_folders = any("labels" in path.relative_to(root).parts for path in labels)
+        self._labels = {path.with_suffix(""): path for path in labels}
+        self._folded: dict[str, list[Path]] = defaultdict(list)
+        for path in labels:
+            self._folded[loosely(path.with_suffix("").as_posix())].append(path)
+        self._images_of: dict[Path, list[Path]] = defaultdict(list)
+        self._label_of: dict[Path, Path] = {}
+        for image in images:
+            label = self._by_place(image)
+            if label is not None:
+                self._label_of[image] = label
+                self._images_of[label].append(image)
+        self._same_stem(images)
+
+    def _by_place(self, image: Path) -> Path | None:
+        for stem in _label_stems(image, self.root):
+            if stem in self._labels:
+                return self._labels[stem]
+        for stem in _label_stems(image, self.root):
+            others = self._folded.get(loosely(stem.as_posix()), [])
+            if len(others) == 1:
+                return others[0]
+        return None
+
+    def _same_stem(self, images: Sequence[Path]) -> None:
+        """Finds the images that a label file of another folder may belong to."""
+        self._loose: dict[str, list[Path]] = defaultdict(list)
+        for path in self.unused():
+            if "labels" in path.relative_to(self.root).parts:
+                self._loose[loosely(path.stem)].append(path)
+
+    def of(self, image: Path) -> Path | None:
+        """The label file of an image, None where it has none."""
+        return self._label_of.get(image)
+
+    def rivals(self, image: Path) -> list[Path]:
+        """Other images that the label file of this one belongs to as well."""
+        label = self._label_of.get(image)
+        return [] if label is None else [i for i in self._images_of[label] if i != image]
+
+    def loose(self, image: Path) -> list[Path]:
+        """Label files of the image's stem elsewhere that belong to no image."""
+        return self._loose.get(loosely(image.stem), [])
+
+    def unused(self) -> list[Path]:
+        """Label files that belong to no image."""
+        return sorted(path for path in self._labels.values() if path not in self._images_of)
+
+
+def _read_image(
+    image: Path, labels: _Labels, form: _Form, reading: Reading, split: str | None
+) -> None:
+    """Adds one image with the boxes of its label file; said where it has none or shares it."""
+    label, rivals = labels.of(image), labels.rivals(image)
+    if label is not None and rivals:
+        if image < rivals[0]:
+            names = " and ".join(path.name for path in sorted([image, *rivals]))
+            reading.problem(
+                label,
+                f"belongs to {names}, which have the same stem, so that its boxes may be of any; "
+                "they are left out. Give each picture a label file of its own",
+                1 + len(rivals),
+            )
+        reading.size_px(image)
+        return
+    if label is None:
+        loose = labels.loose(image)
+        if loose:
+            where = " or ".join(relative_posix(path, reading.root) for path in loose[:3])
+            what = f"has no label file in its folder; whether {where} is its own is not known"
+            reading.problem(image, f"{what}; left out", 1)
+            return
+        if labels.has_folders and "images" not in image.relative_to(reading.root).parts:
+            reading.problem(image, "has no label file and lies outside images/; left out", 1)
+            return
+        reading.problem(image, "has no label file; taken as an image without cells")
+    size = reading.size_px(image)
+    if size is None:
+        return
+    try:
+        boxes, broken = ([], []) if label is None else _boxes(label, form, size)
+    except AnnotationError as error:
+        reading.problem(label or image, f"{error}; its image is left out", 1)
+        return
+    reading.add(Annotation(image, boxes, label or image, where=label, broken=broken, split=split))
 
 
 def _root(source: Path) -> Path:
@@ -87,12 +198,16 @@ def _is_label_file(path: Path, root: Path) -> bool:
 
 
 def _label_stems(image: Path, root: Path) -> Iterator[Path]:
-    """Where the label file of an image may lie, without its suffix."""
-    parts = list(image.relative_to(root).with_suffix("").parts)
-    for index in range(len(parts) - 2, -1, -1):
-        if parts[index].lower() == "images":
-            yield root.joinpath(*parts[:index], "labels", *parts[index + 1 :])
-    yield image.with_suffix("")
+    """Where the label file of an image may lie, without its suffix.
+
+    With the image's own suffix first: so cellcount names the labels of two files of one stem.
+    """
+    for name in (image.relative_to(root), image.relative_to(root).with_suffix("")):
+        parts = list(name.parts)
+        for index in range(len(parts) - 2, -1, -1):
+            if parts[index].lower() == "images":
+                yield root.joinpath(*parts[:index], "labels", *parts[index + 1 :])
+        yield root / name
 
 
 def _looks_like_labels(path: Path) -> bool:
@@ -105,144 +220,82 @@ def _looks_like_labels(path: Path) -> bool:
     return len(values) >= 5 if first else path.parent.name == "labels"
 
 
-def _boxes(
-    reading: Reading, path: Path | None, classes: tuple[str, ...], size: tuple[int, int]
-) -> list[RawBox] | None:
-    """The boxes of a label file in pixels, None where it is unreadable; all else are problems."""
+def _boxes(path: Path, form: _Form, size: tuple[int, int]) -> tuple[list[RawBox], list[str]]:
+    """The boxes of a label file in pixels, and a text for each line that is none.
+
+    Raises AnnotationError where it is unreadable.
+    """
     boxes: list[RawBox] = []
-    if path is None:
-        return boxes
-    try:
-        lines = read_text(path).splitlines()
-    except AnnotationError as error:
-        reading.problem(path, f"{error}; its image is left out")
-        return None
-    for number, line in enumerate(lines, start=1):
+    broken: list[str] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            boxes.append(_box(line, classes, size))
+            boxes.append(_box(line, form, size))
         except ValueError as error:
-            reading.problem(path, f"line {number} ({line.strip()[:60]!r}) {error}; left out")
-    return boxes
+            broken.append(f"line {number} ({line.strip()[:60]!r}) {error}; left out")
+    return boxes, broken
 
 
-def _box(line: str, classes: tuple[str, ...], size: tuple[int, int]) -> RawBox:
+def _box(line: str, form: _Form, size: tuple[int, int]) -> RawBox:
     try:
         index, *values = (float(word) for word in line.split())
     except ValueError:
         raise ValueError("holds something that is no number") from None
-    if not (index.is_integer() and 0 <= index < len(classes)):
-        raise ValueError(f"has class {index:g}, expected 0 to {len(classes) - 1}")
-    if not all(-_TOLERANCE <= value <= 1 + _TOLERANCE for value in values):
-        raise ValueError("has a coordinate outside 0–1")  # also catches nan and inf
-    if len(values) == 4:
-        x, y, w, h = values
-        xs, ys = [x - w / 2, x + w / 2], [y - h / 2, y + h / 2]
-    elif len(values) >= 6 and len(values) % 2 == 0:
-        xs, ys = values[::2], values[1::2]
-    else:
+    if not (index.is_integer() and 0 <= index < len(form.classes)):
+        raise ValueError(f"has class {index:g}, expected 0 to {len(form.classes) - 1}")
+    if len(values) < 4:
         raise ValueError(
             f"has {len(values)} numbers after the class, expected 4, or 6 and more in pairs"
         )
+    values, confidence = _without_additions(values, keypoints=form.keypoints)
+    if not all(-_TOLERANCE <= value <= 1 + _TOLERANCE for value in values):
+        raise ValueError("has a coordinate outside 0–1")  # also catches nan and inf
+    form.confidences += confidence
     width, height = size
-    # min and max would turn a negative width round; only a polygon may be in any order.
-    if len(values) > 4:
-        xs, ys = [min(xs), max(xs)], [min(ys), max(ys)]
-    return RawBox(
-        classes[int(index)], (xs[0] * width, ys[0] * height, xs[1] * width, ys[1] * height)
-    )
+    label = form.classes[int(index)]
+    if len(values) == 4:
+        x, y, w, h = values
+        corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    else:
+        xs, ys = values[::2], values[1::2]
+        corners = (min(xs), min(ys), max(xs), max(ys))
+    scaled = (corners[0] * width, corners[1] * height, corners[2] * width, corners[3] * height)
+    return RawBox(label, scaled, drawn=len(values) > 4)
 
 
-def _class_names(root: Path, named: Path | None) -> tuple[str, ...]:
-    """Class names in index order, from data.yaml or a list of names."""
+def _without_additions(values: list[float], *, keypoints: bool) -> tuple[list[float], bool]:
+    """The numbers of the box or polygon, and whether a confidence stood behind them.
+
+    Coordinates come in pairs, so an odd number at the end is a confidence (or the number of a
+    track, which is whole and may stand behind one).
+    """
+    if keypoints:
+        return values[:4], False
+    is_track = values[-1].is_integer() and values[-1] > 1
+    if len(values) == 6 and is_track:
+        return values[:4], True
+    if len(values) % 2 == 0:
+        return values, False
+    if not (0 <= values[-1] <= 1 or is_track):
+        raise ValueError(f"ends in {values[-1]:g}, expected a confidence from 0 to 1")
+    return values[:-1], not is_track
+
+
+def _class_names(root: Path, named: Path | None) -> tuple[Path | None, tuple[str, ...]]:
+    """The data.yaml, if there is one, and class names in index order from it or a list."""
     yamls = [named] if named else sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
     for path in yamls:
         names = parse_yaml_names(read_text(path))
         if names:
-            return names
+            return path, names
     for name in _LIST_FILES:
         path = root / name
         if path.is_file():
             names = tuple(clean_label(x) for x in read_text(path).splitlines() if x.strip())
             if names:
-                return names
+                return yamls[0] if yamls else None, names
     raise AnnotationError(
         f"{root} holds YOLO labels but no class names: looked for names: in data.yaml and for "
         f"{', '.join(_LIST_FILES)}. Add classes.txt with one name per line, class 0 first"
     )
-
-
-def parse_yaml_names(text: str) -> tuple[str, ...]:
-    """The class names of a data.yaml: ``names:`` as list or mapping, in one line or several.
-
-    Only this key is understood; raises AnnotationError where indices have gaps.
-    """
-    lines = [_without_comment(line) for line in text.splitlines()]
-    start = next((i for i, line in enumerate(lines) if re.match(r"names\s*:", line)), None)
-    if start is None:
-        return ()
-    inline = lines[start].split(":", 1)[1].strip()
-    if inline:
-        is_list = inline.startswith("[")
-        items = _flow_items(" ".join([inline, *(line.strip() for line in lines[start + 1 :])]))
-    else:
-        block = _indented(lines[start + 1 :])
-        is_list = bool(block) and block[0].startswith("-")
-        items = [line.removeprefix("-").strip() for line in block]
-    return tuple(_unquoted(item) for item in items) if is_list else _in_index_order(items)
-
-
-def _indented(lines: list[str]) -> list[str]:
-    """The stripped lines up to the next key of the top level; a list may stand unindented."""
-    block = []
-    for line in filter(None, lines):
-        if not line.startswith((" ", "\t", "-")):
-            break
-        block.append(line.strip())
-    return block
-
-
-def _in_index_order(items: list[str]) -> tuple[str, ...]:
-    names: dict[int, str] = {}
-    for item in items:
-        key, _, name = item.partition(":")
-        if not _unquoted(key).isdigit():
-            raise AnnotationError(f"names: in the YAML file has the key {key!r}, expected 0, 1, …")
-        names[int(_unquoted(key))] = _unquoted(name)
-    if sorted(names) != list(range(len(names))):
-        raise AnnotationError(
-            f"names: in the YAML file has the indices {sorted(names)}, expected 0, 1, … no gaps"
-        )
-    return tuple(names[index] for index in range(len(names)))
-
-
-def _flow_items(flow: str) -> list[str]:
-    """The items of ``[a, "b, c"]`` or ``{0: a, 1: b}``, split at commas outside quotes."""
-    items, position = [], 1
-    while match := _FLOW_ITEM.match(flow, position):
-        items.append(match[1].strip())
-        position = match.end() + 1
-        if flow[match.end() : position] != ",":
-            break
-    return [item for item in items if item]
-
-
-def _without_comment(line: str) -> str:
-    quote = ""
-    for index, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char == "#" and (index == 0 or line[index - 1].isspace()):
-            return line[:index].rstrip()
-    return line.rstrip()
-
-
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        inner = text[1:-1]
-        text = inner.replace("''", "'") if text[0] == "'" else _ESCAPE.sub(r"\1", inner)
-    return clean_label(text)

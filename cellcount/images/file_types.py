@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = frozenset(
 HEAD_BYTES = 32
 #: Lies in every folder of annotated pictures, so that no later run takes these for images.
 DRAWN_MARK = ".cellcount-annotated"
+#: Lies in every folder of copied pictures or of labels, which are passed over below a data set.
+EXPORT_MARK = ".cellcount-export"
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
     (b"II*\0", "TIFF"),

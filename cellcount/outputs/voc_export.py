@@ -9,7 +9,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from cellcount.datasets.writers import voc_tree
+from cellcount.datasets.writers import mark_export, voc_tree
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.image_labels import as_utf8, labelled_image, stems
 from cellcount.outputs.pictures.annotate import mirrored_path
@@ -24,6 +24,7 @@ def write_voc_annotations(folder: Path, content: RunContent) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
+    mark_export(folder)
     labels = content.labels
     source = f"cellcount, profile {as_utf8(labels.profile)}" if labels.profile else "cellcount"
     numbered = stems(content.results)

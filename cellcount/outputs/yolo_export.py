@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cellcount.datasets.writers import yolo_lines
+from cellcount.datasets.writers import mark_export, yolo_lines
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.image_labels import labelled_image, stems
 from cellcount.outputs.pictures.annotate import mirrored_path
@@ -24,6 +24,7 @@ def write_yolo_labels(folder: Path, content: RunContent) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
+    mark_export(folder)
     labels = content.labels
     numbered = stems(content.results)
     for result in content.results():

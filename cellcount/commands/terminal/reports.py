@@ -51,7 +51,9 @@ def say_problems(problems: Sequence[Problem]) -> None:
     for problem in problems[:_SHOWN]:
         click.echo(f"warning: {shown(problem)}", err=True)
     if len(problems) > _SHOWN:
-        click.echo(f"warning: {len(problems) - _SHOWN:,} more problems", err=True)
+        left_out = sum(problem.pictures for problem in problems)
+        pictures = f"; {number_of(left_out, 'picture')} left out in all" if left_out else ""
+        click.echo(f"warning: {len(problems) - _SHOWN:,} more problems{pictures}", err=True)
 
 
 def write_csv(

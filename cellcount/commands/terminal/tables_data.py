@@ -66,6 +66,7 @@ def inspection_dict(found: Inspection) -> dict[str, Any]:
             for (width, height), count in found.sizes_px().most_common()
         ],
         "box_sides_px": {name: _spread(sides) for name, sides in found.sides_px.items()},
+        "left_out": found.left_out,
         "problems": [{"file": str(p.path), "what": p.what} for p in found.problems],
         "copies": copy_rows(found),
         "shared_patients": list(found.shared_patients),
@@ -123,6 +124,8 @@ def _show_problems(console: Console, found: Inspection) -> None:
     if not found.problems:
         console.print("broken files and boxes: none")
         return
+    if found.left_out:
+        console.print(f"pictures left out: {found.left_out:,}", style="bold")
     console.print(f"broken files and boxes: {len(found.problems):,}", style="bold")
     for problem in found.problems[:_SHOWN]:
         console.print(f"  {shown(problem)}", markup=False, soft_wrap=True)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.annotated import AnnotatedSet, RawBox, Reading, clean_label, random_split
+from cellcount.datasets.annotated import AnnotatedSet, clean_label, random_split
+from cellcount.datasets.raw_annotation import Annotation, RawBox
+from cellcount.datasets.reading import Reading
 from cellcount.errors import AnnotationError, UsageError
 
 Make = Callable[..., Path]
@@ -32,7 +34,8 @@ def a_set(count: int = 10, splits: tuple[str, ...] = ("",), root: str = "d") -> 
 def test_boxes_are_clipped_to_the_image(tmp_path: Path, make_image: Make) -> None:
     path = make_image("a.jpg", (100, 50))
     reading = Reading(tmp_path)
-    reading.add(path, [RawBox("rbc", (-5, 10, 30, 60)), RawBox(" big  cell ", (90, 0, 140, 50))])
+    boxes = [RawBox("rbc", (-5, 10, 30, 60)), RawBox(" big  cell ", (90, 0, 140, 50))]
+    reading.add(Annotation(path, boxes, path))
     image = reading.finish("made").images[0]
     assert image.boxes_xyxy.tolist() == [[0, 10, 30, 50], [90, 0, 100, 50]]
     assert image.boxes_xyxy.dtype == np.float32
@@ -57,7 +60,8 @@ def test_broken_boxes_are_left_out_and_said(
 ) -> None:
     path, where = make_image("a.jpg", (100, 50)), tmp_path / "a.xml"
     reading = Reading(tmp_path)
-    reading.add(path, [RawBox("rbc", (1, 1, 5, 5)), RawBox("wbc", xyxy)], where=where)
+    boxes = [RawBox("rbc", (1, 1, 5, 5)), RawBox("wbc", xyxy)]
+    reading.add(Annotation(path, boxes, where, where=where))
     annotated = reading.finish("made")
     assert annotated.images[0].labels == ("rbc",)
     (problem,) = annotated.problems
@@ -68,9 +72,11 @@ def test_broken_boxes_are_left_out_and_said(
 
 def test_a_box_without_a_class_is_left_out(tmp_path: Path, make_image: Make) -> None:
     reading = Reading(tmp_path)
-    reading.add(make_image("a.jpg"), [RawBox("  ", (1, 1, 5, 5))])
+    path = make_image("a.jpg")
+    boxes = [RawBox("  ", (1, 1, 5, 5)), RawBox("rbc", (10, 10, 20, 20))]
+    reading.add(Annotation(path, boxes, path))
     annotated = reading.finish("made")
-    assert len(annotated.images[0].labels) == 0
+    assert annotated.images[0].labels == ("rbc",)
     assert "names no class" in annotated.problems[0].what
 
 
@@ -81,7 +87,7 @@ def test_images_that_cannot_be_opened_or_come_twice(tmp_path: Path, make_image: 
     good = make_image("good.jpg")
     reading = Reading(tmp_path)
     for path in (good, broken, empty, tmp_path / "gone.jpg", good):
-        reading.add(path, [])
+        reading.add(Annotation(path, [], path))
     annotated = reading.finish("made")
     assert [i.path for i in annotated.images] == [good]
     assert [p.path.name for p in annotated.problems] == [
@@ -93,20 +99,24 @@ def test_images_that_cannot_be_opened_or_come_twice(tmp_path: Path, make_image: 
     assert "more than once" in annotated.problems[-1].what
 
 
-def test_another_stated_size_is_said_and_the_files_own_used(
+def test_a_picture_of_other_proportions_than_stated_is_left_out(
     tmp_path: Path, make_image: Make
 ) -> None:
     reading = Reading(tmp_path)
-    reading.add(make_image("a.jpg", (100, 50)), [], stated_px=(50, 100))
+    path = make_image("a.jpg", (100, 50))
+    reading.add(Annotation(path, [RawBox("rbc", (5, 5, 20, 20))], path, stated_px=(120, 100)))
     annotated = reading.finish("made")
-    assert (annotated.images[0].width_px, annotated.images[0].height_px) == (100, 50)
-    assert "states 50×100 px" in annotated.problems[0].what
+    assert annotated.images == ()
+    (problem,) = annotated.problems
+    assert problem.pictures == annotated.left_out == 1
+    assert "states 120×100 px, but a.jpg has 100×50 px" in problem.what
 
 
 def test_images_are_sorted_by_path(tmp_path: Path, make_image: Make) -> None:
     reading = Reading(tmp_path)
     for name in ("b.jpg", "a/z.jpg", "a.jpg"):
-        reading.add(make_image(name), [])
+        path = make_image(name)
+        reading.add(Annotation(path, [], path))
     names = [i.path.relative_to(tmp_path).as_posix() for i in reading.finish("made").images]
     assert names == sorted(names)
 

@@ -91,7 +91,7 @@ def test_the_same_name_in_two_roboflow_folders(
     ]
     for number, split in enumerate(("train", "valid", "test"), start=1):
         make_image(f"{split}/a.jpg")
-        boxes = [{"category_id": 1, "bbox": [1, 2, 3, 4]}] * number
+        boxes = [{"category_id": 1, "bbox": [9 * n, 2, 3, 4]} for n in range(number)]
         write(f"{split}/_annotations.coco.json", content(*boxes, categories=categories))
     annotated = coco.read(tmp_path)
     assert {i.split: len(i.labels) for i in annotated.images} == {"train": 1, "val": 2, "test": 3}

@@ -53,7 +53,7 @@ def test_shares_are_decided_for_the_whole_file(
     assert second.boxes_xyxy.tolist() == [[0, 0, 200, 50]]
     assert (first.split, second.split) == ("train", "val")
     (problem,) = annotated.problems
-    assert problem.what.startswith("row 4 (b.jpg) has corners [10.0, 20.0, 90.0, 80.0], but")
+    assert problem.what.startswith("box 2 (rbc, x 10 to 90, y 20 to 80) is not written in shares")
 
 
 def test_a_tiny_box_does_not_turn_pixels_into_shares(

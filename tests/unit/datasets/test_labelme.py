@@ -66,7 +66,8 @@ def test_broken_files_and_shapes_are_survived(
     annotated = labelme.read(tmp_path)
     assert [i.labels for i in annotated.images] == [("rbc",)]
     names = [p.path.name for p in annotated.problems]
-    assert names == ["a.json"] * 6 + ["cut.json", "lost.json"]
+    assert names == ["cut.json", "lost.json"] + ["a.json"] * 6  # pictures left out come first
+    assert annotated.left_out == 2
 
 
 def test_a_folder_without_labelme(tmp_path: Path, write: Write) -> None:

@@ -129,7 +129,8 @@ def test_which_attribute_is_the_class(
     labels: tuple[str, ...],
 ) -> None:
     make_image("a.jpg")
-    write("via.json", as_json({"a.jpg": [(RECT, a) for a in attributes]}))
+    boxes = [RECT | {"x": 10 + 30 * number} for number in range(len(attributes))]
+    write("via.json", as_json({"a.jpg": list(zip(boxes, attributes, strict=True))}))
     assert via.read(tmp_path).images[0].labels == labels
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cellcount.datasets import yolo
-from cellcount.datasets.yolo import parse_yaml_names
+from cellcount.datasets.yolo_yaml import parse_yaml_names
 from cellcount.errors import AnnotationError
 
 Make = Callable[..., Path]
@@ -101,7 +101,7 @@ def test_published_splits_overrule_folders(tmp_path: Path, make_image: Make, wri
         ("0 0.5 0.5 nan 0.1", "outside 0–1"),
         ("0 30 20 12 12", "outside 0–1"),
         ("0 0.5 0.5 0.1", "has 3 numbers"),
-        ("0 0.5 0.5 0.1 0.1 0.9", "has 5 numbers"),
+        ("0 0.5 0.5 0.1 0.1 -0.9", "expected a confidence from 0 to 1"),
         ("0 0.5 0.5 0 0.1", "no width or height"),
         ("0 0.5 0.5 -0.1 0.1", "no width or height"),
     ],
