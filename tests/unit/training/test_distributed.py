@@ -64,10 +64,11 @@ SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
 import torch
-from cellcount.formats import read_annotations
+from cellcount.datasets.annotations import read_annotations
 from cellcount.training import loop
 from cellcount.training.detector.train import train_detector
-from cellcount.training.settings import TrainRun, from_recipe
+from cellcount.training.detector.settings import from_recipe
+from cellcount.training.settings import TrainRun
 
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 settings = from_recipe("default", {
