@@ -53,6 +53,8 @@ class CellType:
         neighbours: ids of the types next to it in maturation, which experts confuse too.
         synonyms: further names that data sets use for it.
         note: what a reader of its numbers must know, or "".
+        white_cell: whether a detected white cell of this type stays one; False for platelets,
+            artefacts and false finds.
     """
 
     id: str
@@ -66,6 +68,7 @@ class CellType:
     neighbours: tuple[str, ...] = ()
     synonyms: tuple[str, ...] = ()
     note: str = ""
+    white_cell: bool = True
 
     def labels(self) -> tuple[str, ...]:
         """Every name it goes by."""
@@ -231,15 +234,16 @@ def _family(taxonomy: Taxonomy) -> str:
 def fitting_taxonomies(labels: Iterable[str]) -> tuple[str, ...]:
     """Packaged taxonomies with a type for each label, the best first.
 
-    The best tells the most of the labels apart; among equals, the one with the fewest types.
+    The best tells the most of the labels apart; among equals, one of white cells alone, then the
+    one with the fewest types.
     """
     wanted = set(labels)
     loaded = [load_taxonomy(name) for name in taxonomies()]
     fitting = [t for t in loaded if wanted and all(t.knows(label) for label in wanted)]
     told_apart = {t.name: len({t.index(label) for label in wanted}) for t in fitting}
-    return tuple(
-        t.name for t in sorted(fitting, key=lambda t: (-told_apart[t.name], len(t), t.name))
-    )
+    mixed = {t.name: any(not one.white_cell for one in t.types) for t in fitting}
+    ranked = sorted(fitting, key=lambda t: (-told_apart[t.name], mixed[t.name], len(t), t.name))
+    return tuple(t.name for t in ranked)
 
 
 def plain_taxonomy(name: str, labels: Iterable[str], profile: SmearKind) -> Taxonomy:
@@ -289,6 +293,7 @@ _TYPE_KEYS: dict[str, type] = {
     "groups": list,
     "rows": list,
     "denominator": bool,
+    "white_cell": bool,
     "neighbours": list,
     "synonyms": list,
     "note": str,
@@ -385,6 +390,7 @@ def _cell_type(entry: object, origin: str) -> CellType:
         groups=tuple(entry.get("groups", ())),
         rows=tuple(entry.get("rows", ())),
         in_denominator=counted,
+        white_cell=entry.get("white_cell", True),
         neighbours=tuple(entry.get("neighbours", ())),
         synonyms=tuple(entry.get("synonyms", ())),
     )

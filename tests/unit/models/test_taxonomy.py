@@ -22,8 +22,8 @@ from cellcount.models.taxonomy import (
 )
 
 SIZES = {
-    "aml-fab-8": 8, "aml-lmu-15": 15, "lineage-5": 5, "mll-14": 14, "mll-21": 21, "mll-7": 7,
-    "pbc-13": 13, "pbc-8": 8, "wbc-5": 5, "zju-7": 7,
+    "aml-fab-8": 8, "aml-lmu-15": 15, "cells-14": 14, "lineage-5": 5, "mll-14": 14, "mll-21": 21,
+    "mll-7": 7, "pbc-13": 13, "pbc-8": 8, "wbc-5": 5, "zju-7": 7,
 }  # fmt: skip
 LINEAGES_OF_THE_PAPER = {
     "erythropoiesis": "EBO PEB",
@@ -232,8 +232,15 @@ def test_labels_are_found_in_any_spelling(label: str, expected: int) -> None:
     assert load_taxonomy("pbc-13").index(label) == expected
 
 
+def test_cells_14_says_which_types_are_no_white_cells() -> None:
+    types = load_taxonomy("cells-14").types
+    others = {t.id for t in types if not t.white_cell}
+    assert others == {"platelet", "artefact", "not_a_white_cell"}
+    assert all(t.white_cell for t in load_taxonomy("pbc-8").types)
+
+
 def test_taxonomies_that_fit_labels() -> None:
-    assert fitting_taxonomies(["BLA", "NGS"]) == ("mll-7", "mll-14", "mll-21")
+    assert fitting_taxonomies(["BLA", "NGS"]) == ("mll-7", "mll-14", "mll-21", "cells-14")
     assert fitting_taxonomies(["neutrophil", "platelet"])[0] == "pbc-8"
     assert fitting_taxonomies(["SNE", "BNE", "LY"])[0] == "pbc-13"
     assert fitting_taxonomies(["cat"]) == ()
