@@ -51,5 +51,20 @@ class JournalError(CellcountError):
     """The journal beside an output belongs to other settings, or is in use, or is damaged."""
 
 
+class EditConflictError(JournalError):
+    """Somebody else has edited a cell since this person saw it.
+
+    Attributes:
+        cell: lasting id of the cell.
+    """
+
+    def __init__(self, cell: str, reviewer: str) -> None:
+        super().__init__(
+            f"cell {cell} was edited by {reviewer} meanwhile, so nothing was changed; look at it "
+            "again, then repeat the correction"
+        )
+        self.cell = cell
+
+
 class OutputError(CellcountError):
     """An output cannot be written."""

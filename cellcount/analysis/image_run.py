@@ -58,7 +58,7 @@ class ImageRun:
         sink = ImageSink(
             self.journal,
             self.outputs.results_in(self.journal),
-            self._drawings(refs),
+            self._drawings(),
             self.progress,
             self.tally,
             self.stop,
@@ -84,7 +84,7 @@ class ImageRun:
             refs: the images of the run.
             analyzed: those that were drawn in this call.
         """
-        drawings = self._drawings(refs)
+        drawings = self._drawings()
         if drawings is None:
             return
         fresh, stored = {ref.image for ref in analyzed}, self.outputs.results_in(self.journal)
@@ -102,9 +102,8 @@ class ImageRun:
         read = partial(load, max_pixels=self.request.analyze.max_pixels)
         run_local(missing, read, use, workers=self.request.run.workers, check=self.stop)
 
-    def _drawings(self, refs: Sequence[ImageRef]) -> Drawings | None:
+    def _drawings(self) -> Drawings | None:
         """The annotated pictures, None where none are wanted."""
         if self.request.output.annotated is None:
             return None
-        reviewed = self.outputs.results_in(self.journal).reviews(refs)
-        return Drawings(self.outputs.reviewed_by(reviewed), self.progress.note)
+        return Drawings(self.outputs.drawn(self.journal), self.progress.note)

@@ -162,6 +162,7 @@ class Job:
             analyzed_now=tally.images,
             gave_up=gave_up,
             interrupted=interrupted,
+            notes=self.outputs.notes(written),
         )
         write_run_manifest(files.record, self._record(outcome, written, tally))
         return outcome

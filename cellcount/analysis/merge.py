@@ -28,8 +28,8 @@ from cellcount.images.find import PassedOver, Plan
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import OutputSettings
+from cellcount.store.edits import Edit
 from cellcount.store.journal import JOURNAL_SUFFIX, Journal, Json, differences, journal_path
-from cellcount.store.reviews import StoredReview
 
 _MERGED = "merged"
 _SHOWN = 5
@@ -47,7 +47,7 @@ class _Shard:
     run: StoredRun
     scales: dict[str, Json]
     left: int
-    reviews: list[StoredReview]
+    edits: list[Edit]
 
 
 class MergeJob:
@@ -113,6 +113,7 @@ class MergeJob:
             written=(*written.tables, *self.files.folders, self.files.record),
             seconds=perf_counter() - began,
             analyzed_now=0,
+            notes=outputs.notes(written),
         )
         write_run_manifest(self.files.record, self._record(outcome, written, started, plan))
         return outcome, outputs.reviewed_by(written.reviewed).facts.types
@@ -136,10 +137,9 @@ class MergeJob:
                     journal.take(part.rows())
             for slide, scale in self._scales.items():
                 journal.set_value(f"{SCALE_PREFIX}{slide}", scale)
-            known = set(journal.reviews())
-            added = [one for s in self._shards for one in s.reviews if one not in known]
-            if added:
-                journal.add_reviews(added)
+            # An image may have changed its shard: the last word is the last by the clock.
+            edits = [edit for shard in self._shards for edit in shard.edits]
+            journal.add_edits(sorted(edits, key=lambda edit: edit.made_at))
         except BaseException:
             journal.close()
             raise
@@ -213,7 +213,7 @@ def _read(path: Path) -> _Shard:
             run,
             journal.values(SCALE_PREFIX),
             sum(not journal.has(ref) for ref in run.refs),
-            journal.reviews(),
+            journal.edits(),
         )
 
 
@@ -275,9 +275,9 @@ def _common_scales(shards: Sequence[_Shard]) -> dict[str, Json]:
             other = found.setdefault(slide, scale)
             if _factor(other) != _factor(scale):
                 raise JournalError(
-                    f"the shards used different scales for slide {slide} ({_factor(other)} and "
-                    f"{_factor(scale)}), for its images changed between their runs; run the "
-                    "shards with images of it again with --fresh"
+                    f"the shards used different scales for slide {slide} "
+                    f"({_factor(other)} and {_factor(scale)}), for its images changed between "
+                    "their runs; run the shards with images of it again with --fresh"
                 )
     return found
 

@@ -123,6 +123,7 @@ class Outcome:
         analyzed_now: ... so many images.
         gave_up: the failure rate was exceeded.
         interrupted: the interruption to re-raise once everything is safe, or None.
+        notes: what a person must know besides, in a sentence each.
     """
 
     images: int
@@ -132,6 +133,7 @@ class Outcome:
     analyzed_now: int
     gave_up: bool = False
     interrupted: KeyboardInterrupt | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:

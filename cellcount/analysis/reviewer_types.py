@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from cellcount.core.records import UNCLASSIFIED, CellClass
+from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import Profile
 from cellcount.files.toml import nearest
 
 
 class Vocabulary:
-    """The types of a run, the rows of its profile, and ``unclassified``.
+    """The types of a run, the rows of its profile, ``unclassified`` and ``not_a_cell``.
 
     A row that exactly one type of the classifier fills means that type; any other row becomes a
     type that only reviewers gave.
@@ -39,6 +39,7 @@ class Vocabulary:
         for t in types:  # the classifier's own names go first
             self._learn(t.id, (t.name, t.plural, t.abbreviation))
         self._learn(UNCLASSIFIED, ("?",))
+        self._learn(NOT_A_CELL, ("no cell",))
         for t in types:
             self._learn(t.id, (t.id,))
 
@@ -54,7 +55,7 @@ class Vocabulary:
         try:
             return self._meaning[_plain(text)]
         except KeyError:
-            known = list(dict.fromkeys([*self.types, *self.rows, UNCLASSIFIED]))
+            known = list(dict.fromkeys([*self.types, *self.rows, UNCLASSIFIED, NOT_A_CELL]))
             raise ValueError(
                 f"{text!r} is no type; {nearest(text, known)}known: {', '.join(known)}"
             ) from None

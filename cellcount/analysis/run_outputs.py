@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cellcount.analysis.outcome import Totals
 from cellcount.analysis.output_files import OutputFiles
-from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types
+from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types, with_types
 from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
@@ -22,8 +22,8 @@ from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.review_tables import write_history
 from cellcount.outputs.run_content import Results, RunContent, RunFacts
 from cellcount.outputs.tables import write_counts
+from cellcount.store.edits import Edit
 from cellcount.store.journal import Journal
-from cellcount.store.reviews import StoredReview
 
 
 class Written(NamedTuple):
@@ -52,6 +52,12 @@ class RunOutputs:
         """With the types that only reviewers gave."""
         return replace(self, facts=with_reviewer_types(self.facts, reviewed))
 
+    def drawn(self, journal: Journal) -> RunOutputs:
+        """With every type that a reviewer gave, be it to an image that is not analysed yet."""
+        said = [state.review for state in journal.corrections().values()]
+        types = frozenset(review.type_id for review in said if review is not None)
+        return replace(self, facts=with_types(self.facts, types))
+
     def results_in(self, journal: Journal) -> RunResults:
         """The results in a journal, as they count."""
         return RunResults(journal, self.facts.counting.profile)
@@ -79,7 +85,8 @@ class RunOutputs:
         Raises:
             OutputError: one cannot be written; an older one is untouched.
         """
-        reviewed = ReviewSummary.of(results()) if journal.has_reviews else None
+        corrections = journal.corrections()
+        reviewed = ReviewSummary.of(results(), corrections) if corrections else None
         outputs = self.reviewed_by(reviewed)
         final = outputs.content(lambda: map(outputs.final, results()))
         contents = {"own": outputs.content(results), "final": final}
@@ -91,12 +98,17 @@ class RunOutputs:
             tables.append(self._write_reviews(journal))
         return Written(tables, Totals.of(final.results(), final.labels), reviewed)
 
+    def notes(self, written: Written) -> tuple[str, ...]:
+        """What a person must know of what was written, in a sentence each."""
+        loss = "" if written.reviewed is None else written.reviewed.loss(self.names.image)
+        return (loss,) if loss else ()
+
     def _write_reviews(self, journal: Journal) -> Path:
         """The history of reviews, beside counts.csv."""
         write_history(self.files.history, self._told(journal), self.files.settings.csv)
         return self.files.history
 
-    def _told(self, journal: Journal) -> Iterator[StoredReview]:
+    def _told(self, journal: Journal) -> Iterator[Edit]:
         names = self.names
-        for one in journal.reviews():
+        for one in journal.edits():
             yield replace(one, image=names.image(one.image), source=names.text(one.source))

@@ -40,5 +40,6 @@ class RunResults:
         return counted(result, self._profile)
 
     def reviews(self, refs: Iterable[ImageRef]) -> ReviewSummary | None:
-        """Sum up what reviewers said of some images; None where nothing was reviewed."""
-        return ReviewSummary.of(self.of(refs)) if self._journal.has_reviews else None
+        """Sum up what reviewers said of some images; None where nothing was ever reviewed."""
+        corrections = self._journal.corrections()
+        return ReviewSummary.of(self.of(refs), corrections) if corrections else None

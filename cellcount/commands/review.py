@@ -58,7 +58,8 @@ def review_export(
     click.echo(f"written: {shown(done.table)}")
     if done.cells:
         click.echo(
-            f"fill in corrected_type ({', '.join(done.types)}, or another row of the profile), "
+            f"fill in corrected_type ({', '.join(done.types)}, another row of the profile, or "
+            "not_a_cell), "
             f"then: cellcount review apply {shown(results)} {shown(done.table)} --reviewer NAME"
         )
 
@@ -96,6 +97,8 @@ def _say(done: Applied) -> None:
     click.echo(", ".join(parts))
     _say_labels(done.relabelled)
     _say_changes(done.changes)
+    for note in done.notes:
+        click.echo(f"note: {shown(note)}", err=True)
     if done.not_drawn:
         first = ", ".join(shown(name) for name in done.not_drawn[:_SHOWN])
         count = number_of(len(done.not_drawn), "annotated picture")

@@ -2,7 +2,8 @@
 
 The list is a CSV with a row per cell: ``image``, and either ``x`` and ``y`` of a point on the cell
 or its corners ``x_min``, ``y_min``, ``x_max``, ``y_max``, in pixels of the image; ``type`` where it
-is known. A reviewed cells.csv is such a list: its cells of other classes are passed over.
+is known. A reviewed cells.csv is such a list: its cells of other classes, and those that a reviewer
+took out, are passed over.
 
 Shapes: K known cells, N detections; boxes (N, 4) xyxy in pixels of the original image.
 """
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from cellcount.core.boxes import pairwise_iou
+from cellcount.core.records import TAKEN_OUT
 from cellcount.errors import UsageError
 from cellcount.files.sheets import Grid, number, read_grid
 
@@ -66,6 +68,8 @@ def read_known_cells(path: Path, classes: Sequence[str]) -> list[KnownCell]:
     cells = []
     for line in grid.lines:
         if grid.has("label") and line["label"] not in classes:
+            continue
+        if line["reviewed_type"] in TAKEN_OUT:
             continue
         if not line["image"]:
             raise UsageError(f"{grid.where(line)}, column image is empty")

@@ -56,7 +56,7 @@ def cells_from_detections(
     boxes_xyxy = _rounded(clip(detections.boxes_xyxy, width_px, height_px))  # (N, 4)
     x_min, y_min, x_max, y_max = boxes_xyxy.T
     keep = (detections.scores >= thresholds[labels]) & (x_max > x_min) & (y_max > y_min)
-    edge = touches_border(boxes_xyxy, width_px, height_px, EDGE_TOLERANCE_PX)
+    edge = edge_of(boxes_xyxy, width_px, height_px)
     if edge_rule == "two-sides":
         keep &= x_max < width_px - EDGE_TOLERANCE_PX
         keep &= y_max < height_px - EDGE_TOLERANCE_PX
@@ -64,6 +64,11 @@ def cells_from_detections(
     order = order[keep[order]]
     counted = Detections(boxes_xyxy, detections.scores, labels)[order]
     return Cells(counted, edge[order])
+
+
+def edge_of(boxes_xyxy: NDArray[np.float32], width_px: int, height_px: int) -> NDArray[np.bool_]:
+    """Whether the image's edge cuts each of N cells, bool ``(N,)``."""
+    return touches_border(boxes_xyxy, width_px, height_px, EDGE_TOLERANCE_PX)
 
 
 def count_by_class(cells: Cells, num_classes: int) -> NDArray[np.int64]:
@@ -89,10 +94,11 @@ def count_by_type(types: CellTypes | None, num_types: int) -> NDArray[np.int64]:
 
 
 def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
-    """The result with what reviewers said in place of what the classifier did.
+    """The result with what reviewers said in place of what the models did.
 
     A reviewed type has no probability, which is NaN, and no second one. A cell that a reviewer
-    left open is unclassified, with its likeliest type.
+    left open is unclassified, with its likeliest type. Cells that a person removed are not there;
+    the others keep their numbers.
 
     Args:
         result: with its reviews; one that is not done stays as it is.
@@ -101,7 +107,10 @@ def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
     Raises:
         ValueError: a reviewed type is none of them.
     """
-    if not result.reviewed or result.status != "done":
+    if result.status != "done":
+        return result
+    result = without_removed(result)
+    if not result.reviewed:
         return result
     cells = result.cells
     said = CellTypes.untyped(len(cells)) if cells.types is None else cells.types
@@ -114,6 +123,24 @@ def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
             second[cell], second_prob[cell] = -1, 0
     types = CellTypes(best, prob, second, second_prob, accepted)
     return replace(result, cells=replace(cells, types=types))
+
+
+def without_removed(result: ImageResult) -> ImageResult:
+    """Leave out what a person said is no cell, or is one too many; the rest keeps its numbers."""
+    removed = {place for place, edit in result.box_edits.items() if edit.removes}
+    if not removed:
+        return result
+    cells = result.cells
+    kept = np.array([place for place in range(len(cells)) if place not in removed], np.intp)
+    types = None if cells.types is None else cells.types[kept]
+    numbers = kept + 1 if cells.numbers is None else cells.numbers[kept]
+    now = {place: now for now, place in enumerate(kept.tolist())}
+    return replace(
+        result,
+        cells=Cells(cells.detections[kept], cells.edge[kept], types, numbers.astype(np.int64)),
+        reviewed={now[place]: said for place, said in result.reviewed.items() if place in now},
+        box_edits={now[place]: edit for place, edit in result.box_edits.items() if place in now},
+    )
 
 
 def _rounded(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

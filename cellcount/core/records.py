@@ -17,9 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Status = Literal["done", "failed", "excluded"]
+BoxChange = Literal["added", "moved", "not_a_cell", "deleted"]
 
 UNCLASSIFIED = "unclassified"
 """What stands for the type of a cell whose classifier was not sure enough."""
+
+NOT_A_CELL = "not_a_cell"
+"""What stands for the type of a cell that a person said is none."""
+
+TAKEN_OUT = (NOT_A_CELL, "deleted")
+"""What stands for the type of cells that a person took out."""
 
 _PAGE = re.compile(r"(.*)#page=(\d{1,9})", re.DOTALL)
 
@@ -168,6 +175,16 @@ class CellTypes:
     def __len__(self) -> int:
         return len(self.best)
 
+    def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice) -> CellTypes:
+        """A subset by mask, index array or slice."""
+        return CellTypes(
+            self.best[index],
+            self.prob[index],
+            self.second[index],
+            self.second_prob[index],
+            self.accepted[index],
+        )
+
     @classmethod
     def untyped(cls, count: int) -> CellTypes:
         """``count`` cells that no classifier was asked about."""
@@ -177,17 +194,20 @@ class CellTypes:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cells:
-    """The counted cells of one image, ranked by (y, x) of their upper left corner.
+    """The cells of one image, ranked by (y, x) of their upper left corner; added ones come last.
 
     Attributes:
         detections: boxes in pixels of the original image.
         edge: bool ``(N,)``, the cell is cut by the image's edge.
         types: what a classifier said of the N cells, None where none was asked.
+        numbers: int64 ``(N,)``, rank of each cell from 1 in the tables, None where it is its
+            place: cells that a person removed leave a gap, and those added come last.
     """
 
     detections: Detections
     edge: NDArray[np.bool_]
     types: CellTypes | None = None
+    numbers: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.edge.shape != (len(self.detections),):
@@ -201,6 +221,10 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.detections)
+
+    def number_of(self, place: int) -> int:
+        """Rank from 1 that the tables give to the cell at a place from 0."""
+        return place + 1 if self.numbers is None else int(self.numbers[place])
 
     @classmethod
     def empty(cls) -> Cells:
@@ -244,6 +268,30 @@ class Review:
     comment: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class BoxEdit:
+    """What a person did to a cell besides naming its type.
+
+    Attributes:
+        change: ``added`` where only the person saw the cell, ``moved`` where its box is the
+            person's, ``not_a_cell`` where something else was detected, ``deleted`` where the box
+            is one too many; cells of the last two do not count.
+        reviewer: who it was.
+        made_at: when, ISO 8601 in UTC.
+        comment: as the person wrote it, or "".
+    """
+
+    change: BoxChange
+    reviewer: str
+    made_at: str
+    comment: str = ""
+
+    @property
+    def removes(self) -> bool:
+        """Whether the cell does not count any more."""
+        return self.change in TAKEN_OUT
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageResult:
     """Everything that is known of one image once it is finished, failed ones included.
@@ -257,7 +305,10 @@ class ImageResult:
         scale_factor: original pixels are multiplied by this before detection, None if not read.
         cells: the counted cells, empty unless done.
         quality: of the field, None where it was not measured.
-        reviewed: place of a cell, from 0 → what a reviewer said of it.
+        reviewed: place of a cell, from 0 → what a reviewer said of its type.
+        box_edits: place of a cell, from 0 → what a person did to it besides.
+        corrections: lasting ids of the cells that a person has corrected, those that do not count
+            any more included.
     """
 
     ref: ImageRef
@@ -270,6 +321,8 @@ class ImageResult:
     cells: Cells = field(default_factory=Cells.empty)
     quality: Quality | None = None
     reviewed: Mapping[int, Review] = field(default_factory=dict)
+    box_edits: Mapping[int, BoxEdit] = field(default_factory=dict)
+    corrections: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cellcount.core.cells import without_removed
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.run_content import RunContent
@@ -19,8 +21,9 @@ def write_coco(path: Path, content: RunContent) -> None:
     """Write a COCO file of all images that are done, with their cells as annotations.
 
     Ids count from 1, categories in the order of the classes; ``bbox`` is x, y, width, height in
-    pixels of the original image; ``score`` and ``edge`` are added to what COCO asks for, and for
-    cells with a type ``attributes``, named like the columns of cells.csv.
+    pixels of the original image; ``score`` (of cells that were detected) and ``edge`` are added to
+    what COCO asks for, and for cells with a type ``attributes``, named like the columns of
+    cells.csv. Cells that a person took out are not there.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
@@ -29,7 +32,7 @@ def write_coco(path: Path, content: RunContent) -> None:
     # One pass over the results: annotations wait beside the output until all images are written.
     with atomic_write(path) as file, tempfile.TemporaryFile(dir=path.parent) as waiting:
         file.write(b'{"info": ' + json.dumps(_info(labels.profile)).encode() + b',\n"images": [')
-        done = (result for result in content.results() if result.status == "done")
+        done = (without_removed(r) for r in content.results() if r.status == "done")
         for image_id, result in enumerate(done, 1):
             _write_item(file, image_id, _image(image_id, result))
             for annotation in _annotations(image_id, result, labels.types):
@@ -78,7 +81,7 @@ def _annotations(
             "bbox": [round(x_min, 2), round(y_min, 2), width, height],
             "area": round(width * height, 4),
             "iscrowd": 0,
-            "score": round(score, 4),
+            **({} if math.isnan(score) else {"score": round(score, 4)}),
             "edge": edge,
             **attributes,
         }

@@ -212,7 +212,7 @@ REVIEW_COLUMNS = (
         "text",
         "",
         "type that a reviewer gave (`cellcount review apply`), which every count goes by; the "
-        "classifier's stays in `type`",
+        "classifier's stays in `type`; `not_a_cell` or `deleted` for a cell that does not count",
     ),
     Column("reviewer", "text", "", "who gave it last"),
     Column("reviewed_at", "text", "", "when, in UTC"),

@@ -9,6 +9,7 @@ Shapes: N cells; boxes are float32 ``(N, 4)`` xyxy in pixels of the original ima
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,9 +65,10 @@ def _features(result: ImageResult, labels: Labels) -> Iterator[dict[str, Any]]:
         typed["type_prob"],
         strict=True,
     )
-    for number, (name, box_xyxy, score, kind, prob) in enumerate(rows, 1):
-        measurements = {"score": round(score, 4)}
-        if isinstance(prob, float) and number - 1 not in result.reviewed:
+    for place, (name, box_xyxy, score, kind, prob) in enumerate(rows):
+        number = result.cells.number_of(place)
+        measurements = {} if math.isnan(score) else {"score": round(score, 4)}
+        if isinstance(prob, float) and place not in result.reviewed:
             measurements["type_prob"] = round(prob, 4)
         label = f"{full[name]} ({UNCLASSIFIED})" if kind == UNCLASSIFIED else full[name]
         yield {

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cellcount.core.records import NOT_A_CELL
 from cellcount.outputs.columns import CELLS_COLUMNS, TYPE_COLUMNS, Column, Value
 from cellcount.outputs.tables import single, write_table
 from cellcount.settings import CsvForm
-from cellcount.store.reviews import StoredReview
+from cellcount.store.edits import Edit, EditKind
 
 _CELL = {c.name: c for c in (*CELLS_COLUMNS, *TYPE_COLUMNS)}
 
@@ -29,8 +30,8 @@ CORRECTIONS_COLUMNS = (
         "corrected_type",
         "text",
         "",
-        "**fill in**: the type that the cell is, also where the model is right; leave empty what "
-        "was not looked at",
+        "**fill in**: the type that the cell is, also where the model is right, or `not_a_cell`; "
+        "leave empty what was not looked at",
     ),
     Column("comment", "text", "", "fill in if you wish; it is kept"),
     Column("check", "text", "", "ties the row to this very cell; leave as it is"),
@@ -41,7 +42,13 @@ HISTORY_COLUMNS = (
     _CELL["image"],
     _CELL["cell"],
     Column("model_type", "text", "", "what the model called it then"),
-    Column("reviewed_type", "text", "", "type that the reviewer gave"),
+    Column(
+        "reviewed_type",
+        "text",
+        "",
+        "type that the reviewer gave, or what was done to the cell: `not_a_cell`, `deleted`, "
+        "`moved`, `added`, `undone`",
+    ),
     Column("reviewer", "text", "", "who gave it"),
     Column("reviewed_at", "text", "", "when, in UTC"),
     Column("comment", "text", "", "as the reviewer wrote it"),
@@ -49,19 +56,30 @@ HISTORY_COLUMNS = (
 )
 """Beside counts.csv once cells are reviewed: every review ever given, the oldest first."""
 
+_DONE: dict[EditKind, str] = {
+    "retype": "",
+    "not_a_cell": NOT_A_CELL,
+    "delete": "deleted",
+    "move": "moved",
+    "add": "added",
+    "comment": "",
+    "undo": "undone",
+}
+"""What stands for the type where a person gave none."""
+
 
 def history_path(out: Path) -> Path:
     """Where the history of reviews of ``counts.csv`` lies: ``counts.reviews.csv`` beside it."""
     return out.with_name(f"{out.stem}.reviews.csv")
 
 
-def write_history(path: Path, reviews: Iterable[StoredReview], csv: CsvForm) -> None:
-    """Write a row per review; they are only ever added to.
+def write_history(path: Path, edits: Iterable[Edit], csv: CsvForm) -> None:
+    """Write a row per edit; they are only ever added to.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    rows = (single(_history_row(one)) for one in reviews)
+    rows = (single(_history_row(one)) for one in edits)
     write_table(path, HISTORY_COLUMNS, rows, csv)
 
 
@@ -92,14 +110,14 @@ def check_of(image: str, cell: int, box_xyxy: Sequence[float], said: Sequence[Va
     return f"c-{hashlib.sha256(text).hexdigest()[:10]}"
 
 
-def _history_row(one: StoredReview) -> dict[str, Value]:
+def _history_row(one: Edit) -> dict[str, Value]:
     return {
         "image": one.image,
-        "cell": one.cell + 1,
+        "cell": one.rank + 1,
         "model_type": one.model_type,
-        "reviewed_type": one.review.type_id,
-        "reviewer": one.review.reviewer,
-        "reviewed_at": one.review.reviewed_at,
-        "comment": one.review.comment,
+        "reviewed_type": one.type_id or _DONE[one.kind],
+        "reviewer": one.reviewer,
+        "reviewed_at": one.made_at,
+        "comment": one.comment,
         "table": one.source,
     }

@@ -9,7 +9,9 @@ import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cellcount.core.cells import count_by_class, count_by_type
+import numpy as np
+
+from cellcount.core.cells import count_by_class, count_by_type, without_removed
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult, ReviewerType
 from cellcount.differential.field_quality import measures_of
 from cellcount.files.atomic import atomic_write
@@ -148,21 +150,32 @@ def _picture_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str
 
 def _cell_values(result: ImageResult, labels: Labels) -> dict[str, Sequence[Value]]:
     """Columnwise, because a run may hold millions of cells."""
+    if not labels.types:  # no column tells what a person took out
+        result = without_removed(result)
     cells = result.cells
     x_min, y_min, x_max, y_max = cells.detections.boxes_xyxy.T.tolist()
     values: dict[str, Sequence[Value]] = {
         "image": [result.ref.image] * len(cells),
-        "cell": range(1, len(cells) + 1),
+        "cell": range(1, len(cells) + 1) if cells.numbers is None else cells.numbers.tolist(),
         "x_min_px": x_min,
         "y_min_px": y_min,
         "x_max_px": x_max,
         "y_max_px": y_max,
         "label": [labels.classes[label].id for label in cells.detections.labels],
-        "score": cells.detections.scores.tolist(),
+        "score": _scores(result),
         "edge": cells.edge.tolist(),
         "profile": [labels.profile] * len(cells),
     }
     return values | label_values(result, labels.types) if labels.types else values
+
+
+def _scores(result: ImageResult) -> list[Value]:
+    """The detector's scores; None of cells that only a person saw."""
+    scores: list[Value] = result.cells.detections.scores.tolist()
+    if result.box_edits:
+        unknown = np.isnan(result.cells.detections.scores).tolist()
+        return [None if nan else score for nan, score in zip(unknown, scores, strict=True)]
+    return scores
 
 
 def _written(

@@ -60,4 +60,11 @@ def label_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str, l
         values["reviewed_type"][cell] = review.type_id
         values["reviewer"][cell] = review.reviewer
         values["reviewed_at"][cell] = review.reviewed_at
+    for cell, edit in result.box_edits.items() if count else ():
+        if edit.removes:
+            values["needs_review"][cell] = False
+            values["reviewed_type"][cell] = edit.change
+        if edit.removes or cell not in result.reviewed:
+            values["reviewer"][cell] = edit.reviewer
+            values["reviewed_at"][cell] = edit.made_at
     return values

@@ -15,14 +15,15 @@ from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.load import load
 from cellcount.analysis.run_outputs import Written
 from cellcount.analysis.stored_results import StoredResults, stored_results
-from cellcount.core.records import UNCLASSIFIED, ImageRef, Review
+from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
 from cellcount.files.locks import locked
 from cellcount.outputs.run_record import refresh_run_manifest
 from cellcount.review.corrections import Correction, read_corrections
-from cellcount.store.reviews import StoredReview
+from cellcount.store.corrected import Editor
+from cellcount.store.edits import Edit
 
 _KINDS: tuple[Kind, ...] = ("class", "pool", "group", "lineage", "outside", "measure")
 _LONGEST_NAME = 100
@@ -54,6 +55,7 @@ class Applied:
         changes: figures that are others now.
         written: files and folders of outputs written anew; none of an empty table.
         not_drawn: images whose annotated picture could not be drawn again.
+        notes: what a person must know besides, in a sentence each.
     """
 
     relabelled: tuple[tuple[str, str], ...] = ()
@@ -63,6 +65,7 @@ class Applied:
     changes: tuple[Change, ...] = ()
     written: tuple[Path, ...] = ()
     not_drawn: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
@@ -91,7 +94,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         stored.outputs.names.keep((), table.name)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
-        stored.journal.add_reviews(_stored(one, who, now, table.name) for one in new)
+        stored.journal.add_edits(_edits(stored, new, Editor(who, now, table.name)))
         with locked(stored.outputs.files.tables):
             written = stored.outputs.write(stored.journal, stored.results())
         not_drawn = _draw(stored, written, touched)
@@ -105,6 +108,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
             changes=tuple(_changes(before, _figures(stored, touched))),
             written=(*written.tables, *stored.outputs.files.folders, *record),
             not_drawn=not_drawn,
+            notes=stored.outputs.notes(written),
         )
 
 
@@ -121,17 +125,32 @@ def _labels(
         wanted.setdefault(one.image, []).append(one)
     for result in stored.unnamed(refs):
         for one in wanted[result.ref.image]:
-            review = result.reviewed.get(one.cell)
-            if review is None:
-                yield (one.image, one.cell), (one.model_type, "", "")
-            else:
-                words = review.type_id + "\n" + review.comment
-                yield (one.image, one.cell), (review.type_id, review.reviewer, words)
+            yield (one.image, one.cell), _label(result, one)
 
 
-def _stored(one: Correction, who: str, now: str, table: str) -> StoredReview:
-    review = Review(one.type_id, who, now, one.comment)
-    return StoredReview(one.image, one.cell, one.box_xyxy, one.model_type, review, table)
+def _label(result: ImageResult, one: Correction) -> tuple[str, str, str]:
+    """The label of a cell that counts so far, and who gave it with which words."""
+    edit, review = result.box_edits.get(one.cell), result.reviewed.get(one.cell)
+    if edit is not None and edit.removes:
+        return edit.change, edit.reviewer, edit.change + "\n" + edit.comment
+    if review is not None:
+        return review.type_id, review.reviewer, review.type_id + "\n" + review.comment
+    return one.model_type, "", ""
+
+
+def _edits(stored: StoredResults, rows: Sequence[Correction], editor: Editor) -> list[Edit]:
+    """The rows as edits of the journal, in their order."""
+    images = {ref.image: stored.journal.corrected(ref) for ref in _refs_of(stored, rows)}
+    edits = []
+    for one in rows:
+        image = images[one.image]
+        assert image is not None, "its row was checked against its result"
+        said = {"model_type": one.model_type, "comment": one.comment}
+        if one.type_id == NOT_A_CELL:
+            edits.append(image.edit("not_a_cell", one.cell, editor, **said))
+        else:
+            edits.append(image.edit("retype", one.cell, editor, type_id=one.type_id, **said))
+    return edits
 
 
 def _refs_of(stored: StoredResults, rows: Sequence[Correction]) -> list[ImageRef]:

@@ -18,6 +18,7 @@ from cellcount.files.text import and_more
 from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
 from cellcount.review.export import check_of_cell, vocabulary_of
+from cellcount.store.corrected import CorrectedImage
 
 _NEEDED = ("image", "cell", "corrected_type")
 _EXPECTED = "corrections.csv of cellcount review export, with the column corrected_type filled in"
@@ -31,15 +32,13 @@ class Correction:
     Attributes:
         image: identity of the image, never its code.
         cell: place of the cell there, from 0.
-        box_xyxy: its box.
         model_type: what the model called it, "" where it had not typed it.
-        type_id: what the reviewer calls it.
+        type_id: what the reviewer calls it, ``not_a_cell`` included.
         comment: as written.
     """
 
     image: str
     cell: int
-    box_xyxy: tuple[float, ...]
     model_type: str
     type_id: str
     comment: str
@@ -68,7 +67,9 @@ class _Reader:
         self._refs |= {n.strip(): r for n, r in self._refs.items() if n.strip() not in self._refs}
         self._names = NameLookup(self._refs)
         self._known: dict[str, tuple[ImageResult, dict[str, list[Value]]] | None] = {}
-        self.first: dict[tuple[str, int], tuple[Correction, str]] = {}
+        self._images: dict[str, CorrectedImage | None] = {}
+        self._said: dict[tuple[str, str], tuple[Correction, str]] = {}
+        self.rows: dict[tuple[str, int], Correction] = {}
 
     def row(self, line: Mapping[str, str], where: str) -> None:
         """Read one filled-in row.
@@ -96,11 +97,21 @@ class _Reader:
         type_id = self._words.id_of(line["corrected_type"])
         if type_id == UNCLASSIFIED and not model_type:
             raise ValueError("the classifier did not type this cell, so it cannot be left open")
-        box_xyxy = tuple(result.cells.detections.boxes_xyxy[cell].tolist())
-        one = Correction(ref.image, cell, box_xyxy, model_type, type_id, line["comment"])
-        before, there = self.first.setdefault((ref.image, cell), (one, where))
+        one = Correction(ref.image, cell, model_type, type_id, line["comment"])
+        before, there = self._said.setdefault(self._identity(ref, cell), (one, where))
         if before.type_id != one.type_id:
-            raise ValueError(f"{there} calls the same cell {before.type_id}; keep one of both")
+            copy = "" if before.image == one.image else " (in a copy of the image)"
+            raise ValueError(
+                f"{there} calls the same cell{copy} {before.type_id}; keep one of both"
+            )
+        self.rows.setdefault((ref.image, cell), one)
+
+    def _identity(self, ref: ImageRef, cell: int) -> tuple[str, str]:
+        """What is the same of a cell in every copy of its image."""
+        if ref.image not in self._images:
+            self._images[ref.image] = self._stored.journal.corrected(ref)
+        image = self._images[ref.image]
+        return (ref.image, str(cell)) if image is None else image.identity(cell)
 
     def _result(
         self, name: str, ref: ImageRef
@@ -138,4 +149,4 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
         more = and_more(len(errors), _MOST_ERRORS)
         more = f"\n {more}" if more else ""
         raise UsageError(f"{path} was not applied, nothing was changed:\n{shown}{more}")
-    return Corrections(tuple(one for one, _ in reader.first.values()), empty)
+    return Corrections(tuple(reader.rows.values()), empty)

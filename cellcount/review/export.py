@@ -123,7 +123,8 @@ def _candidates(
             best = int(said.best[cell])
             if best < 0:
                 continue
-            needs_look = not said.accepted[cell] and cell not in result.reviewed
+            seen = cell in result.reviewed or cell in result.box_edits
+            needs_look = not said.accepted[cell] and not seen
             called = {ids[best]} if said.accepted[cell] else {ids[best], UNCLASSIFIED}
             if (selection.every or needs_look) and (not wanted or called & wanted):
                 yield _Candidate(float(said.prob[cell]), order, result.ref.image, cell)

@@ -1,1 +1,1 @@
-"""The journal of a run: results and reviews kept in SQLite, so that nothing is lost."""
+"""The journal of a run: results and corrections kept in SQLite, so that nothing is lost."""

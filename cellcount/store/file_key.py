@@ -70,6 +70,22 @@ def still_holds(stored: FileKey, ref: ImageRef) -> FileKey | None:
     return replace(now, sha256=stored.sha256)
 
 
+def image_key(sha256: str, page: int, image: str) -> str:
+    """Name an image by its content, wherever it lies and whatever it is called.
+
+    Args:
+        sha256: of the content of its file, "" where that is not known.
+        page: of the file, from 0.
+        image: its identity, which must do where the content is not known.
+    """
+    return f"{sha256}#{page}" if sha256 else name_key(image)
+
+
+def name_key(image: str) -> str:
+    """Name an image by its identity, where its content is not known or several have the same."""
+    return f"name:{image}"
+
+
 @lru_cache(maxsize=16)  # the pages of a file share it
 def _digest(path: Path, state: str) -> str:
     """SHA-256 of a file; ``state`` only tells one version of it from the next."""

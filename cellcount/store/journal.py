@@ -13,8 +13,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Self
@@ -22,7 +21,18 @@ from typing import Any, Literal, Self
 from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import JournalError
 from cellcount.files.locks import holder_file, leave_note
-from cellcount.store.file_key import FileKey, key_of, still_holds
+from cellcount.store.cell_states import CellState, cell_states
+from cellcount.store.corrected import CorrectedImage, corrected
+from cellcount.store.edits import (
+    Edit,
+    add_edits,
+    all_edits,
+    decode,
+    edits_of,
+    encode,
+    has_edits,
+)
+from cellcount.store.file_key import FileKey, image_key, key_of, name_key, still_holds
 from cellcount.store.journal_file import (
     DamagedError,
     check_identity,
@@ -33,15 +43,6 @@ from cellcount.store.journal_file import (
     prepare,
 )
 from cellcount.store.results import pack, record_of, result_of
-from cellcount.store.reviews import (
-    StoredReview,
-    add_reviews,
-    all_reviews,
-    decode,
-    encode,
-    has_reviews,
-    reviews_of,
-)
 
 Json = dict[str, Any] | list[Any] | str | float | None
 ImageState = Literal["done", "failed", "changed", "new"]
@@ -82,7 +83,7 @@ class Journal:
         self.left_behind = left_behind
         self._connection = connection
         self._identity = identity_of(path)
-        self._settings_id = _EVERY
+        self._settings_id = self._earlier_id = _EVERY
         self._lock = Lock()
         self._closed = False
 
@@ -155,6 +156,7 @@ class Journal:
         if isinstance(last, int | float):
             before = self._settings_of(int(last))
             self.differences = tuple(differences(before, asked))
+            self._earlier_id = int(last)
         self.settings, self._settings_id = asked, self._id_of(asked)
         if self._settings_id != last:
             self._write(_EVERY, _LAST, self._settings_id)
@@ -243,6 +245,15 @@ class Journal:
         with self._writing():
             self._insert([row])
 
+    def contents(self, images: Iterable[str]) -> dict[str, str]:
+        """Image → hash of its content when it was analysed last, as far as it was and is known."""
+        wanted = set(images)
+        query = "SELECT image, content FROM result WHERE content != '' ORDER BY settings = ?"
+        with explained(self.path):
+            found = self._connection.execute(query, (self._settings_id,))
+            named = ((decode(image), content) for image, content in found)
+            return {image: content for image, content in named if image in wanted}
+
     def rows(self) -> Iterator[Row]:
         """Every result of these settings as it is stored, for another journal's ``take``."""
         with explained(self.path):
@@ -276,18 +287,32 @@ class Journal:
             wanted: dict[str, ImageRef | None] = {decode(row[0]): None for row in rows}
         else:
             wanted = {ref.image: ref for ref in refs}
-        reviewed = self.has_reviews
+        is_corrected = self.has_reviews
         for image in sorted(wanted, key=path_order):
-            with explained(self.path):
-                row = self._connection.execute(
-                    "SELECT record, cells FROM result WHERE settings = ? AND image = ?",
-                    (self._settings_id, encode(image)),
-                ).fetchone()
-                result = None if row is None else result_of(row, wanted[image])
-                if result is not None and reviewed:
-                    result = replace(result, reviewed=reviews_of(self._connection, result))
-            if result is not None:
-                yield result
+            found = self._stored(image, wanted[image], is_corrected=is_corrected)
+            if found is not None:
+                yield found.result
+
+    def corrected(self, ref: ImageRef) -> CorrectedImage | None:
+        """One image with the ids of its cells, from which edits are made; None without a result."""
+        return self._stored(ref.image, ref, is_corrected=True)
+
+    def _stored(
+        self, image: str, ref: ImageRef | None, *, is_corrected: bool
+    ) -> CorrectedImage | None:
+        with explained(self.path):
+            row = self._connection.execute(
+                "SELECT record, cells, content FROM result WHERE settings = ? AND image = ?",
+                (self._settings_id, encode(image)),
+            ).fetchone()
+            if row is None:
+                return None
+            result = result_of(row[:2], ref)
+            key = image_key(row[2], result.ref.page, image)
+            if not is_corrected:
+                return CorrectedImage(key, result, ())
+            edits = edits_of(self._connection, list({key, name_key(image)}))
+            return corrected(result, key, self.settings.get("classes") or (), edits)
 
     def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
         """Keep one small JSON-ready value other than None, such as a slide's scale.
@@ -310,6 +335,11 @@ class Journal:
         with explained(self.path):
             return self._read(self._settings_id, f"user:{name}")
 
+    def earlier_value(self, name: str) -> Json:
+        """The value of that name that the run before kept, whatever its settings, or None."""
+        with explained(self.path):
+            return self._read(self._earlier_id, f"user:{name}")
+
     def values(self, prefix: str) -> dict[str, Json]:
         """All values whose names begin so, by the rest of the name."""
         start = encode(f"user:{prefix}")
@@ -322,19 +352,35 @@ class Journal:
 
     @property
     def has_reviews(self) -> bool:
-        """Whether a person has reviewed cells."""
+        """Whether a person has reviewed or corrected cells."""
         with explained(self.path):
-            return has_reviews(self._connection)
+            return has_edits(self._connection)
 
-    def reviews(self) -> list[StoredReview]:
-        """The history of reviews, oldest first."""
+    def edits(self) -> list[Edit]:
+        """Every edit of a person, those that do not count any more included, the oldest first."""
         with explained(self.path):
-            return all_reviews(self._connection) if self.has_reviews else []
+            return all_edits(self._connection)
 
-    def add_reviews(self, reviews: Iterable[StoredReview]) -> None:
-        """Add reviews to the history, all of them or none."""
+    def corrections(self) -> dict[str, CellState]:
+        """Lasting id of each cell that is corrected → as people left it.
+
+        Each result names those that count with it; all others do not count.
+        """
+        states = cell_states(self.edits()) if self.has_reviews else {}
+        return {cell: state for cell, state in states.items() if state.is_corrected}
+
+    def add_edits(self, edits: Iterable[Edit], seen: Mapping[str, int] | None = None) -> None:
+        """Add edits, all of them or none; safe on disk on return.
+
+        Args:
+            edits: in their order; those that are there already are passed over.
+            seen: lasting id of a cell → version that the person saw; others are not checked.
+
+        Raises:
+            EditConflictError: a cell was edited since the person saw it; nothing is added.
+        """
         with self._writing():
-            add_reviews(self._connection, reviews)
+            add_edits(self._connection, edits, seen)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ Shapes: none.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ from pathlib import Path
 
 from cellcount.errors import JournalError
 from cellcount.files.locks import holder_file, named_in
-from cellcount.store.reviews import has_reviews
+from cellcount.store.edits import TABLE
+from cellcount.store.migrate import BEFORE, migrate
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
-SCHEMA_VERSION = 3  # 2: with the quality of each field; 3: content hashes, results by settings
+# 2: with the quality of each field; 3: content hashes, results by settings; 4: edits of cells.
+SCHEMA_VERSION = 4
 
 # Names are kept as bytes: a file name may hold bytes that are no valid UTF-8. JSON escapes them.
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE settings (id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
 CREATE TABLE value (
     settings INTEGER NOT NULL, name BLOB NOT NULL, json TEXT NOT NULL, PRIMARY KEY (settings, name)
@@ -33,6 +36,7 @@ CREATE TABLE result (
     content TEXT NOT NULL, status TEXT NOT NULL, record TEXT NOT NULL, cells BLOB NOT NULL,
     PRIMARY KEY (settings, image)
 );
+{TABLE};
 """
 
 
@@ -77,8 +81,30 @@ def check_identity(path: Path, expected: tuple[int, int]) -> None:
     )
 
 
+def peek(path: Path, name: str) -> object:
+    """The value that the last run of a journal kept under a name, without holding the journal.
+
+    None where there is no such value or no journal, or where somebody else holds it: opening it
+    tells why.
+    """
+    if not path.is_file():
+        return None
+    last = "SELECT CAST(json AS INTEGER) FROM value WHERE settings = 0 AND name = ?"
+    query = f"SELECT json FROM value WHERE settings = ({last}) AND name = ?"
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=rw"  # a write that was cut short is rolled back
+        with contextlib.closing(sqlite3.connect(uri, timeout=0.5, uri=True)) as connection:
+            row = connection.execute(query, (b"last settings", name.encode())).fetchone()
+        return None if row is None else json.loads(row[0])
+    except (sqlite3.Error, OSError, ValueError):
+        return None
+
+
 def prepare(path: Path, connection: sqlite3.Connection) -> None:
-    """Create the tables of a new file, or make sure that an existing one is ours and sound."""
+    """Create the tables of a new file, or make sure that an existing one is ours and sound.
+
+    One of the schema before is brought to the present one.
+    """
     is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not is_new:
         _check_ours(path, connection)
@@ -91,20 +117,42 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
         for statement in _TABLES.split(";"):
             connection.execute(statement)
         connection.execute("COMMIT")
+    elif _version(connection) == BEFORE:
+        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            migrate(connection, SCHEMA_VERSION)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _check_ours(path: Path, connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise _foreign(path)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+    version = _version(connection)
+    _check_known(path, version)
+    if version < BEFORE:
         raise JournalError(
-            f"{path} has the form of another version of cellcount ({version}, expected "
+            f"{path} has the form of an early version of cellcount ({version}, expected "
             f"{SCHEMA_VERSION}); use --fresh to start over or name another --out"
         )
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise DamagedError(path, " ".join(verdict.split()))
+
+
+def _check_known(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} was written by another version of cellcount, a newer one (its form is "
+            f"{version}, this version knows up to {SCHEMA_VERSION}); use that version, or name "
+            "another --out"
+        )
 
 
 def discard(path: Path) -> None:
@@ -134,11 +182,21 @@ def _unlink(path: Path) -> None:
 def _check_unreviewed(path: Path, connection: sqlite3.Connection) -> None:
     """What people said of cells is not thrown away with what a model can find again."""
     with explained(path):
-        if has_reviews(connection):
+        _check_known(path, _version(connection))
+        if _is_reviewed(connection):
             raise JournalError(
                 f"{path} holds reviews of cells, which --fresh would lose; name another --out, "
                 "or move the file away"
             )
+
+
+def _is_reviewed(connection: sqlite3.Connection) -> bool:
+    """Whether a journal of this schema or an earlier one holds what a person said."""
+    query = "SELECT name FROM sqlite_master WHERE name IN ('edit', 'review')"
+    tables = [name for (name,) in connection.execute(query).fetchall()]
+    return any(
+        connection.execute(f"SELECT EXISTS (SELECT 1 FROM {t})").fetchone()[0] for t in tables
+    )
 
 
 def _header(path: Path) -> bytes:

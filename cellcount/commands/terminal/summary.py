@@ -106,6 +106,8 @@ def _say(outcome: Outcome, parts: Sequence[_Part], images: int = 0) -> None:
             _lines(parts, images)
     _notes(outcome)
     click.echo("written: " + ", ".join(shown(path) for path in outcome.written))
+    for note in outcome.notes:
+        click.echo(f"note: {shown(note)}", err=True)
     if outcome.gave_up:
         click.echo("stopped: more images failed than --max-failure-rate allows", err=True)
     if outcome.left:

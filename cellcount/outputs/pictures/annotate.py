@@ -217,7 +217,9 @@ def _label_texts(cells: Cells, labels: Labels) -> list[_Label]:
             prob = said.prob[index]  # a person gives none
             typed.append(_Label(index, short if np.isnan(prob) else f"{short} {prob:.2f}", "type"))
         elif label in rare:
-            text = f"{printable(labels.classes[label].name)} {detections.scores[index]:.2f}"
+            score = detections.scores[index]
+            text = printable(labels.classes[label].name)
+            text += "" if np.isnan(score) else f" {score:.2f}"
             others.append(_Label(index, text, "class"))
     return typed + others
 

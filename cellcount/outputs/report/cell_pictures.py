@@ -44,11 +44,12 @@ class ShownCell:
 
     Attributes:
         image: identity of its image.
-        cell: its rank there from 0; cells.csv counts from 1.
+        cell: its place among the cells that count, from 0.
         prob: of its type, or the detector's score where no classifier ran.
         second: index of the next likely type, -1 where there is none.
         second_prob: of that one.
         reviewer: who gave it its type, "" where the model did.
+        number: its rank in cells.csv.
     """
 
     image: str
@@ -57,6 +58,7 @@ class ShownCell:
     second: int = -1
     second_prob: float = 0.0
     reviewer: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class ReportSelection:
                 if self.typed and said is not None:
                     second = (int(said.second[cell]), float(said.second_prob[cell]))
                 reviewer = result.reviewed[cell].reviewer if cell in result.reviewed else ""
-                facts = (float(sureness[cell]), *second, reviewer)
+                number_there = result.cells.number_of(cell)
+                facts = (float(sureness[cell]), *second, reviewer, number_there)
                 self._keep(number, ShownCell(result.ref.image, cell, *facts))
 
     @property
@@ -144,7 +147,8 @@ class ReportSelection:
         """Group of each of the N cells, -1 for none, and how sure the model was."""
         cells = result.cells
         if not self.typed:
-            return cells.detections.labels, cells.detections.scores
+            scores = cells.detections.scores
+            return cells.detections.labels, np.where(np.isnan(scores), np.float32(1), scores)
         if cells.types is None:
             return np.full(len(cells), -1, np.int64), np.zeros(len(cells), np.float32)
         doubtful = (cells.types.best >= 0) & ~cells.types.accepted

@@ -241,7 +241,7 @@ def _gallery(
                     {
                         "address": pictures.cells.get((cell.image, cell.cell), ""),
                         "image": cell.image,
-                        "number": cell.cell + 1,
+                        "number": cell.number,
                         "words": _sureness(cell, types),
                         "name": names[number].name,
                     }

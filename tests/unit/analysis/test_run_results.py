@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from cellcount.analysis.run_results import RunResults
-from cellcount.core.records import Quality, Review
+from cellcount.core.records import Quality
 from cellcount.differential.profile import Profile, load_profile
 from cellcount.store.journal import Journal
-from cellcount.store.reviews import StoredReview
-from tests.unit.journal_results import FINGERPRINT, result_of
+from tests.unit.journal_results import FINGERPRINT, result_of, retype
 
 BLURRED = Quality(0.1, 230.0, 0.0, 0.5, 20.0)
 
@@ -50,17 +49,8 @@ def test_reviews_of_excluded_fields_do_not_count(journal: Journal) -> None:
     stored = list(journal.results())
     refs = [r.ref for r in stored]
     assert RunResults(journal, profile({})).reviews(refs) is None
-    journal.add_reviews(
-        StoredReview(
-            one.ref.image,
-            0,
-            tuple(one.cells.detections.boxes_xyxy[0].tolist()),
-            "",
-            Review("blast", "AB", "2026-01-01"),
-            "t.csv",
-        )
-        for one in stored
-    )
+    for ref in refs:
+        retype(journal, ref, 0, "blast")
     every = RunResults(journal, profile({})).reviews(refs)
     some = RunResults(journal, profile({"exclude_focus_min": 0.5})).reviews(refs)
     assert every is not None

@@ -26,7 +26,8 @@ def write(tmp_path: Path, text: str) -> Path:
         ("image,xmin,ymin,xmax,ymax\na.png,1,2,3,4\n", KnownCell("a.png", (1, 2, 3, 4))),
         (
             "image,cell,x_min_px,y_min_px,x_max_px,y_max_px,label,type,reviewed_type\n"
-            "a,1,1,2,3,4,rbc,,\na,2,1,2,3,4,wbc,neutrophil,lymphocyte\n",
+            "a,1,1,2,3,4,rbc,,\na,2,1,2,3,4,wbc,neutrophil,lymphocyte\n"
+            "a,3,1,2,3,4,wbc,neutrophil,not_a_cell\na,4,1,2,3,4,wbc,neutrophil,deleted\n",
             KnownCell("a", (1, 2, 3, 4), "lymphocyte"),
         ),
     ],
