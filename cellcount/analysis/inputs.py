@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ def plan_of(
     um_per_px: float | None = None,
     annotated: Path | None = None,
     slide_from: str | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> Plan:
     """The images that the INPUTs name.
 
@@ -29,13 +30,16 @@ def plan_of(
         um_per_px: scale of all images, where the user gives one.
         annotated: folder of this run's annotated pictures, where it has one.
         slide_from: regular expression that finds the slide in an image's path, where there is one.
+        known: names of INPUTs in an earlier run, with the real paths that they stood for.
 
     Raises:
         UsageError: an INPUT is not there, or is a file that the run writes, or an image does not
             match ``slide_from``.
         CellcountError: there is no image.
     """
-    plan = find_images(inputs, um_per_px=um_per_px, own_files=files, annotated=annotated)
+    plan = find_images(
+        inputs, um_per_px=um_per_px, own_files=files, annotated=annotated, known=known
+    )
     if not plan.refs:
         raise CellcountError(_nothing_found(inputs, plan))
     read = {ref.path.resolve() for ref in plan.refs} | {Path(text).resolve() for text in inputs}

@@ -6,12 +6,19 @@ The runner is exchangeable; everything that is written is a pure function of the
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cellcount.analysis.counting_setup import counting_of, profile_facts
+from cellcount.analysis.earlier_run import (
+    earlier_images,
+    keep_names,
+    known_names,
+    left_images,
+    told_left,
+)
 from cellcount.analysis.fingerprint import fingerprint, thresholds_of
 from cellcount.analysis.image_run import ImageRun
 from cellcount.analysis.inputs import plan_of
@@ -70,12 +77,14 @@ class Job:
         files = OutputFiles(output)
         files.check_forms(shard=request.run.shard is not None)
         names = OutputNames(output.pseudonymize, files.every(), files.folders)
+        self._known_names = {} if request.run.fresh else known_names(files.journal)
         self.plan: Plan = plan_of(
             request.inputs,
             files.every(),
             um_per_px=settings.um_per_px,
             annotated=output.annotated,
             slide_from=request.slide_from,
+            known=self._known_names,
         )
         shard = request.run.shard
         self.refs = tuple(r for r in self.plan.refs if shard is None or shard.holds(r.image))
@@ -115,6 +124,7 @@ class Job:
             Journal.open(path, own, fresh=fresh, shard=shard) as journal,
             locked(self.outputs.files.tables),
         ):
+            earlier = earlier_images(journal)
             self._keep_run(journal)
             if output.annotated is not None:
                 prepare_folder(output.annotated)
@@ -141,7 +151,12 @@ class Job:
             except TooManyFailuresError:
                 gave_up = True
             self._clock.lap("draw")
-            return self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
+            outcome = self._write(journal, tally, gave_up=gave_up, interrupted=interrupted)
+            if interrupted is None:
+                left = left_images(journal, earlier, self.plan.refs)
+                told = told_left([self.outputs.names.image(image) for image in left])
+                outcome = replace(outcome, notes=(*outcome.notes, *filter(None, [told])))
+            return outcome
 
     def _write(
         self,
@@ -186,6 +201,7 @@ class Job:
         request, facts = self.request, self.outputs.facts
         profile = profile_text(request.differential.profile or self.counting.profile.name)
         StoredRun(request.output, facts, self.refs, Path.cwd(), profile).keep(journal)
+        keep_names(journal, self.plan, self._known_names)
         if request.run.shard is not None:
             shard = ShardFacts.of(
                 self.plan, request.inputs, library_versions(), self._model_facts()

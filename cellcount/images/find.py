@@ -2,9 +2,9 @@
 
 Identity rules
 - ``image`` is the POSIX path relative to its INPUT; with several INPUTs it begins with the INPUT's
-  name, and a second INPUT of the same name is called ``name~2``. A pattern's INPUT is its leading
-  folder without wildcards, a manifest's is its own folder (or the images' common folder, where
-  some lie elsewhere). A file given by name is called by its name.
+  name, and INPUTs of one name are told apart by the folders above them (see `input_names`). A
+  pattern's INPUT is its leading folder without wildcards, a manifest's is its own folder (or the
+  images' common folder, where some lie elsewhere). A file given by name is called by its name.
 - Pages of a multi-page TIFF are ``a.tif#page=1``, ``a.tif#page=2`` and so on, as the file counts
   them; a file with one field has no suffix.
 - ``slide`` is the manifest's, else the folder part of ``image``, else the INPUT's name (for a file
@@ -23,7 +23,7 @@ import difflib
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from cellcount.images.file_types import (
     special_file,
     why,
 )
+from cellcount.images.input_names import InputHome, input_names
 from cellcount.images.manifest import ManifestRow, read_manifest
 from cellcount.images.read import field_pages
 
@@ -53,20 +54,31 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fields of a run in path order, and what was passed over."""
+    """The fields of a run in path order, and what was passed over.
+
+    Attributes:
+        refs: the fields.
+        passed_over: what gets no row.
+        names: of the INPUTs, each with the real path that it stands for.
+    """
 
     refs: tuple[ImageRef, ...]
     passed_over: tuple[PassedOver, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One INPUT: images are named relative to ``root`` and, among several, below ``label``."""
+    """One INPUT, called after ``home``: images are named relative to ``root``.
+
+    Attributes:
+        file: what was given by name, None for a folder, a pattern or a manifest.
+    """
 
     root: Path
-    label: str
+    home: Path
     found: tuple[tuple[Path, ManifestRow | None], ...]
-    is_file: bool = False
+    file: Path | None = None
 
 
 def find_images(
@@ -75,6 +87,7 @@ def find_images(
     um_per_px: float | None = None,
     own_files: Iterable[Path] = (),
     annotated: Path | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> Plan:
     """The fields that INPUTs name.
 
@@ -83,6 +96,7 @@ def find_images(
         um_per_px: scale of all fields, where the user gives one.
         own_files: tables and the like that this run writes; not even mentioned.
         annotated: folder of this run's annotated pictures, where it has one.
+        known: names of INPUTs in an earlier run, with the real paths that they stood for.
 
     Raises:
         UsageError: an INPUT is not there, or is a folder of annotated pictures.
@@ -92,16 +106,23 @@ def find_images(
         drawn={} if annotated is None else {os.path.realpath(annotated): True},
     )
     sources = [source for text in inputs for source in search.sources(text)]
-    names = _Names(several=len(sources) > 1)
+    homes = [InputHome(source.home, source.root) for source in sources]
+    labels = input_names(homes, known or {})
+    named = [source.file for source in sources if source.file is not None]
+    files = [InputHome(file, is_file=True) for file in named]
+    file_names = input_names(files, known or {})
+    names = _Names(dict(zip(named, file_names, strict=True)), several=len(sources) > 1)
     refs = [
         ref if um_per_px is None else replace(ref, um_per_px=um_per_px)
-        for source in sources
+        for source, label in zip(sources, labels, strict=True)
         for path, row in source.found
-        for ref in names.refs(source, path, row)
+        for ref in names.refs(source, label, path, row)
     ]
     refs.sort(key=lambda ref: path_order(ref.image))
     said = sorted(search.passed_over, key=lambda item: (item.path.parts, item.reason))
-    return Plan(tuple(refs), tuple(said))
+    called = zip((*labels, *file_names), (*homes, *files), strict=True)
+    used = {name: home.real for name, home in called}
+    return Plan(tuple(refs), tuple(said), used)
 
 
 @dataclass(slots=True)
@@ -119,7 +140,6 @@ class _Search:
     inputs: set[str] = field(default_factory=set)
     folders: dict[str, Path] = field(default_factory=dict)
     files: dict[str | tuple[int, int], Path] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
 
     def sources(self, text: str) -> Iterator[_Source]:
         """The INPUT that ``text`` names: nothing where it was named before or is no file."""
@@ -142,7 +162,7 @@ class _Search:
             yield self._manifest(path)
         elif kind == "file":
             found = tuple((p, None) for p in self._claimed(self._named(path)))
-            yield _Source(path.parent, self._label(path.parent), found, is_file=True)
+            yield _Source(path.parent, path.parent, found, file=path)
         elif kind == "file is gone":
             raise UsageError(f"INPUT {text} does not exist{_nearest(path)}")
         elif special_file(_mode(path)):
@@ -152,7 +172,7 @@ class _Search:
 
     def _source(self, root: Path, paths: Iterable[Path]) -> _Source:
         found = tuple((path, None) for path in self._claimed(paths))
-        return _Source(root, self._label(root), found)
+        return _Source(root, root, found)
 
     def _pattern(self, text: str) -> _Source:
         parts = Path(text).parts
@@ -180,8 +200,7 @@ class _Search:
             else:
                 paths = (row.path,)  # listed, so it gets a row, which will say what is wrong
             found += [(path, row) for path in self._claimed(paths)]
-        label = self._label(manifest.with_suffix(""))
-        return _Source(_common_folder(manifest, rows), label, tuple(found))
+        return _Source(_common_folder(manifest, rows), manifest.with_suffix(""), tuple(found))
 
     def _named(self, path: Path) -> Iterator[Path]:
         """A file given by name: its content may speak for it where its name does not."""
@@ -257,31 +276,31 @@ class _Search:
                 "the originals, and another folder for --annotated"
             )
 
-    def _label(self, root: Path) -> str:
-        """The INPUT's name, numbered where another INPUT has it."""
-        real = os.path.realpath(root)
-        name = Path(os.path.abspath(root)).name or "root"
-        if real not in self.labels:
-            taken = set(self.labels.values())
-            self.labels[real] = next(n for n in _numbered(name, "") if n not in taken)
-        return self.labels[real]
-
     def _say(self, path: Path, reason: str) -> None:
         self.passed_over.append(PassedOver(path, reason))
 
 
 class _Names:
-    """Gives every field an ``image`` of its own."""
+    """Gives every field an ``image`` of its own.
 
-    def __init__(self, *, several: bool) -> None:
-        self._several = several
+    Args:
+        files: what files given by name are called.
+        several: there are several INPUTs, so that their names begin those of their images.
+    """
+
+    def __init__(self, files: Mapping[Path, str], *, several: bool) -> None:
+        self._files, self._several = files, several
         self._taken: set[str] = set()
 
-    def refs(self, source: _Source, path: Path, row: ManifestRow | None) -> list[ImageRef]:
+    def refs(
+        self, source: _Source, label: str, path: Path, row: ManifestRow | None
+    ) -> list[ImageRef]:
         """The fields in one file: one, or one a page."""
         parts = _relative(path, source.root)
-        if self._several and not source.is_file:
-            parts = (source.label, *parts)
+        if source.file is not None:
+            parts = (self._files[source.file],)
+        elif self._several:
+            parts = (label, *parts)
         folder = "/".join(parts[:-1])
         pages = field_pages(path)
         stem, suffix = os.path.splitext(parts[-1])
@@ -296,7 +315,7 @@ class _Names:
             ImageRef(
                 path=path,
                 image=image,
-                slide=given.slide or folder or source.label,
+                slide=given.slide or folder or label,
                 specimen=given.specimen,
                 stain=given.stain,
                 um_per_px=given.um_per_px,

@@ -131,19 +131,20 @@ def test_several_inputs_are_told_apart_by_name(tmp_path: Path) -> None:
     plan = find_images(["x/slides", "y/slides/", "other"])
     assert slides(plan) == {
         "other/c.jpg": "other",
-        "slides/b.jpg": "slides",
-        "slides/s1/a.jpg": "slides/s1",
-        "slides~2/b.jpg": "slides~2",
-        "slides~2/s1/a.jpg": "slides~2/s1",
+        "slides~x/b.jpg": "slides~x",
+        "slides~x/s1/a.jpg": "slides~x/s1",
+        "slides~y/b.jpg": "slides~y",
+        "slides~y/s1/a.jpg": "slides~y/s1",
     }
-    assert [r.path for r in plan.refs if r.image == "slides~2/b.jpg"] == [Path("y/slides/b.jpg")]
+    assert [r.path for r in plan.refs if r.image == "slides~y/b.jpg"] == [Path("y/slides/b.jpg")]
 
 
 def test_single_files(tmp_path: Path) -> None:
     tree(tmp_path, "s1/a.jpg", "s2/a.jpg", "s2/b.jpg", "x/s1/c.jpg")
     assert slides(find_images(["s1/a.jpg"])) == {"a.jpg": "s1"}
-    assert slides(find_images(["s1/a.jpg", "s2/a.jpg", "s2/b.jpg", "x/s1/c.jpg"])) == {
-        "a.jpg": "s1", "a~2.jpg": "s2", "b.jpg": "s2", "c.jpg": "s1~2",
+    tree(tmp_path, "x/s1/a.jpg", "y/s1/d.jpg")
+    assert slides(find_images(["s2/a.jpg", "x/s1/a.jpg", "s2/b.jpg", "y/s1/d.jpg"])) == {
+        "a~s2.jpg": "s2", "a~s1.jpg": "s1~x", "b.jpg": "s2", "d.jpg": "s1~y",
     }  # fmt: skip
 
 
