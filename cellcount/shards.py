@@ -62,27 +62,33 @@ def shard_of(text: str, environment: Mapping[str, str]) -> Shard:
 
 
 def _slurm(environment: Mapping[str, str]) -> Shard:
-    """The task's place among those of its array, which may begin anywhere and have a step."""
+    """The task's place in an array that is surely the whole one: it counts from 0 or 1 by ones.
+
+    Any other array may be a part of one, submitted again; its tasks would divide all the images
+    anew among themselves.
+    """
     names = ("ID", "COUNT", "MIN", "MAX", "STEP")
-    found = {name: environment.get(f"SLURM_ARRAY_TASK_{name}", "") for name in names}
+    found = {name: environment.get(f"SLURM_ARRAY_TASK_{name}", "").strip() for name in names}
     if not found["ID"].isdecimal() or not found["COUNT"].isdecimal():
         raise UsageError(
             "--shard slurm takes the shard from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, "
             "which are not set here; submit the job with sbatch --array=1-N, or write --shard I/N"
         )
     number, count = int(found["ID"]), int(found["COUNT"])
-    if count == 1 and number > 1:
+    if count == 1:
         raise UsageError(
             f"--shard slurm: task {number} was submitted alone, so the number of shards is "
             f"unknown; write --shard {number}/N with the N of the whole array"
         )
-    first = int(found["MIN"]) if found["MIN"].isdecimal() else 1
-    last = int(found["MAX"]) if found["MAX"].isdecimal() else first + count - 1
-    step = (last - first) // (count - 1) if count > 1 else 1
-    place, rest = divmod(number - first, step) if step else (0, 1)
-    if rest or first + step * (count - 1) != last or not 0 <= place < count:
+    first, last = found["MIN"], found["MAX"]
+    known = first in ("0", "1") and last.isdecimal() and found["STEP"] in ("", "1")
+    place = number - int(first) if known else -1
+    if not known or int(last) - int(first) + 1 != count or not 0 <= place < count:
+        of = f"tasks {first or '?'} to {last or '?'}"
         raise UsageError(
-            f"--shard slurm: task {number} of an array of {count} from {first} to {last} has no "
-            "certain place; submit all with --array=1-N, or write --shard I/N to run single ones"
+            f"--shard slurm: task {number} of {count} ({of}) has no certain share, since "
+            "only an array 1-N or 0-N is surely all of it: these tasks may be a part of one that "
+            "is submitted again, and would divide all images anew; submit all with --array=1-N, "
+            "or write --shard I/N, with the N of the whole array, to run single ones"
         )
     return Shard(place + 1, count)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Counts the images of a folder in eight parts. Submit it with: sbatch count.sh SLIDES RESULTS
-# and the merge after it:  sbatch --dependency=afterok:JOBID merge.sh RESULTS
+# and the merge after it:  sbatch --dependency=afterany:JOBID merge.sh RESULTS
+# (afterany, since a shard with a damaged image ends with exit code 1, and its results are whole)
 #SBATCH --job-name=cellcount
 #SBATCH --array=1-8
 #SBATCH --cpus-per-task=4

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Merges what count.sh has counted. Submit it with: sbatch --dependency=afterok:JOBID merge.sh RESULTS
+# Merges what count.sh has counted. Submit it with: sbatch --dependency=afterany:JOBID merge.sh RESULTS
 #SBATCH --job-name=cellcount-merge
 #SBATCH --mem=8G
 #SBATCH --time=01:00:00

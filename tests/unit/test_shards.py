@@ -49,18 +49,39 @@ def test_other_texts_are_refused(text: str) -> None:
         shard_of(text, {})
 
 
-def test_slurm_counts_from_anywhere_in_any_steps() -> None:
+def test_slurm_counts_from_one_or_from_zero() -> None:
     assert shard_of("slurm", slurm(1, 4)) == Shard(1, 4)
     assert shard_of("SLURM", slurm(3, 4, first=0)) == Shard(4, 4)
-    assert shard_of("slurm", slurm(14, 8, first=0, step=2)) == Shard(8, 8)
-    assert shard_of("slurm", slurm(1, 1)) == Shard(1, 1)
+    without_step = {k: v for k, v in slurm(2, 2).items() if not k.endswith("STEP")}
+    assert shard_of("slurm", without_step) == Shard(2, 2)
 
 
-def test_slurm_without_an_even_array_is_refused() -> None:
+def test_slurm_outside_an_array_is_refused() -> None:
     with pytest.raises(UsageError, match="SLURM_ARRAY_TASK_ID.*not set here"):
         shard_of("slurm", {})
-    with pytest.raises(UsageError, match="task 5 was submitted alone.*--shard 5/N"):
-        shard_of("slurm", slurm(5, 1, first=5))
-    uneven = slurm(3, 3) | {"SLURM_ARRAY_TASK_MAX": "7"}  # --array=1,3,7
-    with pytest.raises(UsageError, match=r"write --shard I/N to run single ones"):
-        shard_of("slurm", uneven)
+
+
+@pytest.mark.parametrize("task", [0, 1, 5])
+def test_a_task_that_was_submitted_alone_has_no_share(task: int) -> None:
+    with pytest.raises(UsageError, match=f"task {task} was submitted alone.*--shard {task}/N"):
+        shard_of("slurm", slurm(task, 1, first=task))
+
+
+#: What may be a part of an array 1-8: ``--array`` of the tasks that are submitted again.
+PARTS = {
+    "3-4": slurm(3, 2, first=3),
+    "1-7:2": slurm(3, 4, step=2),
+    "0-6:2": slurm(2, 4, first=0, step=2),
+    "2,4": slurm(4, 2) | {"SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_MAX": "4"},
+    "1,3,7": slurm(3, 3) | {"SLURM_ARRAY_TASK_MAX": "7"},
+    "1-3, but a task 5": slurm(5, 3),
+    "0-3, but a task 4": slurm(4, 4, first=0),
+    "no MIN": slurm(1, 4) | {"SLURM_ARRAY_TASK_MIN": ""},
+    "no MAX": slurm(1, 4) | {"SLURM_ARRAY_TASK_MAX": ""},
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_may_be_a_part_of_an_array_is_refused(part: str) -> None:
+    with pytest.raises(UsageError, match=r"no certain share.*write --shard I/N"):
+        shard_of("slurm", PARTS[part])
