@@ -18,7 +18,7 @@ from cellcount.analysis.outcome import Outcome
 from cellcount.analysis.output_files import OutputFiles
 from cellcount.analysis.run_outputs import RunOutputs, Written
 from cellcount.analysis.shard_record import ShardFacts
-from cellcount.analysis.slide_scales import SCALE_PREFIX
+from cellcount.analysis.slide_scales import SCALE_PREFIX, slide_in_words
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass, ImageRef, path_order
 from cellcount.errors import JournalError, UsageError
@@ -275,7 +275,7 @@ def _common_scales(shards: Sequence[_Shard]) -> dict[str, Json]:
             other = found.setdefault(slide, scale)
             if _factor(other) != _factor(scale):
                 raise JournalError(
-                    f"the shards used different scales for slide {slide} "
+                    f"the shards used different scales for slide {slide_in_words(slide)} "
                     f"({_factor(other)} and {_factor(scale)}), for its images changed between "
                     "their runs; run the shards with images of it again with --fresh"
                 )

@@ -1,7 +1,8 @@
 """The scale of every image: from its µm/px where they are known, else from its slide's red cells.
 
 An image's own µm/px come first, as its manifest, the option or its file gives them. Where there are
-none, the red cells on some of the slide's fields tell one factor for the whole slide.
+none, the red cells on some of the slide's fields tell one factor for the whole slide. Slides of
+two specimens may share a name, and are two slides.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ logger = logging.getLogger(__name__)
 SCALE_CAUTION = "scale unknown: too few red cells seen, analysed as it is"
 #: Before the name of a slide: where its factor is kept.
 SCALE_PREFIX = "scale:"
+_OF = "\x1f"  # between specimen and slide: no name has it
+
+SlideKey = tuple[str, str]
+"""Specimen, "" where none is named, and slide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,12 @@ class SlideScales:
         store: ScaleStore,
         max_pixels: int,
     ) -> None:
-        self._by_slide: dict[str, list[ImageRef]] = {}
+        self._by_slide: dict[SlideKey, list[ImageRef]] = {}
         for ref in refs:
             if ref.um_per_px is None:
-                self._by_slide.setdefault(ref.slide, []).append(ref)
+                self._by_slide.setdefault((ref.specimen, ref.slide), []).append(ref)
         self._detector, self._store, self._max_pixels = detector, store, max_pixels
-        self._known: dict[str, float | None] = {}
+        self._known: dict[SlideKey, float | None] = {}
 
     def refresh(self) -> list[str]:
         """Measures again what was measured on files that have changed.
@@ -132,7 +137,7 @@ class SlideScales:
         Results of a slide whose factor is another now are dropped, in the same commit.
 
         Returns:
-            The slides with another factor.
+            The slides with another factor, in words.
         """
         changed = []
         for slide, refs in self._by_slide.items():
@@ -144,7 +149,7 @@ class SlideScales:
             gone = [ref.image for ref in refs] if is_other else []
             self._store.set_value(_name(slide), measured.as_json(), forget=gone)
             if is_other:
-                changed.append(slide)
+                changed.append(slide_in_words(_name(slide).removeprefix(SCALE_PREFIX)))
         return changed
 
     def known(self) -> dict[str, Json]:
@@ -159,10 +164,10 @@ class SlideScales:
         if um_per_px is not None:
             target = self._detector.engine.card.rbc_diameter_px
             return Scale(factor_from_um_per_px(um_per_px, target), um_per_px)
-        factor = self._factor(loaded.ref.slide, loaded)
+        factor = self._factor((loaded.ref.specimen, loaded.ref.slide), loaded)
         return Scale(1.0, caution=SCALE_CAUTION) if factor is None else Scale(factor)
 
-    def _factor(self, slide: str, at_hand: Loaded) -> float | None:
+    def _factor(self, slide: SlideKey, at_hand: Loaded) -> float | None:
         """The slide's factor, None where its sampled fields show too few red cells.
 
         ``at_hand`` is one of the slide's images, not read again if it is sampled.
@@ -175,7 +180,7 @@ class SlideScales:
             self._known[slide] = measured.factor
         return self._known[slide]
 
-    def _holds(self, measured: _Measured, slide: str) -> bool:
+    def _holds(self, measured: _Measured, slide: SlideKey) -> bool:
         by_image = {ref.image: ref for ref in self._by_slide[slide]}
         if measured.factor is None and measured.sample.keys() != {
             ref.image for ref in self._sample(slide)
@@ -186,11 +191,11 @@ class SlideScales:
             for image, key in measured.sample.items()
         )
 
-    def _sample(self, slide: str) -> list[ImageRef]:
+    def _sample(self, slide: SlideKey) -> list[ImageRef]:
         refs = self._by_slide[slide]
         return [refs[index] for index in sample_evenly(len(refs))]
 
-    def _measure(self, slide: str, at_hand: Loaded | None) -> _Measured:
+    def _measure(self, slide: SlideKey, at_hand: Loaded | None) -> _Measured:
         sample, diameters = {}, []
         for ref in self._sample(slide):
             same = at_hand is not None and ref.image == at_hand.ref.image
@@ -207,8 +212,15 @@ class SlideScales:
         return _Measured(factor_from_red_cells(diameters, rbc_diameter_px), sample)
 
 
-def _name(slide: str) -> str:
-    return f"{SCALE_PREFIX}{slide}"
+def _name(key: SlideKey) -> str:
+    specimen, slide = key
+    return f"{SCALE_PREFIX}{specimen}{_OF}{slide}" if specimen else f"{SCALE_PREFIX}{slide}"
+
+
+def slide_in_words(name: str) -> str:
+    """Call a slide by the name that its scale is kept under, for people."""
+    specimen, _, slide = name.rpartition(_OF)
+    return f"{slide} of specimen {specimen}" if specimen else slide
 
 
 def _sample_fields(source: Source | None) -> Sequence[NDArray[np.uint8]]:

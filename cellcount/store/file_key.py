@@ -26,6 +26,7 @@ class FileKey:
 
     Attributes:
         given: identity, page, slide and given µm/px: what decides a result besides the pixels.
+            Where no µm/px are given, the specimen too: its slides have scales of their own.
         state: absolute path, size, modification and change time of the file.
         sha256: of its content, "" where that is not known.
     """
@@ -44,7 +45,10 @@ def key_of(ref: ImageRef) -> FileKey:
         state = ascii((os.path.abspath(ref.path), *facts))
     except (OSError, ValueError):
         state = _GONE
-    return FileKey(ascii((ref.image, ref.page, ref.slide, ref.um_per_px)), state)
+    given: tuple[object, ...] = (ref.image, ref.page, ref.slide, ref.um_per_px)
+    if ref.specimen and ref.um_per_px is None:
+        given = (*given, ref.specimen)
+    return FileKey(ascii(given), state)
 
 
 def with_content(key: FileKey, ref: ImageRef) -> FileKey:
