@@ -11,6 +11,11 @@ from cellcount.images.stain_reference import load_stain_reference
 from cellcount.models.detector_card import Card
 from cellcount.settings import AnalyzeSettings
 
+#: Counts changes of the method that change numbers while the version stays: results of another
+#: number are not mixed with new ones but analysed again. 2: scales are held against red cells, and
+#: nothing is counted outside the lit field.
+METHOD = 2
+
 
 def thresholds_of(card: Card, min_score: float | None) -> dict[str, float]:
     """Score from which each class is counted: the card's, or one for all."""
@@ -44,6 +49,7 @@ def fingerprint(
         classes=[c.id for c in engine.card.classes],
         thresholds=thresholds_of(engine.card, settings.min_score),
         version=__version__,
+        method=METHOD,
     )
     stain = load_stain_reference(settings.stain_reference)
     fields["stain_reference"] = None if stain is None else stain.facts()  # not a path

@@ -1,4 +1,4 @@
-"""The pipeline: image → scale → tiles → detections → cells → types, one image at a time.
+"""The pipeline: image → lit field → scale → tiles → detections → cells → types, one at a time.
 
 Runners decide where it runs and in which order; a result depends on the image, its slide's scale
 and the settings alone.
@@ -15,15 +15,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.analysis.checked_scale import CheckedDetector
 from cellcount.analysis.fingerprint import thresholds_of
 from cellcount.analysis.load import Loaded, reason_of
 from cellcount.analysis.slide_scales import SlideScales, known_um_per_px
 from cellcount.core.cells import cells_from_detections
-from cellcount.core.records import CellClass, Cells, ImageResult, Picture
+from cellcount.core.records import CellClass, Cells, ImageResult, Picture, Quality
 from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.engines.slide_detector import Tell
-from cellcount.engines.source_detector import detect
+from cellcount.images.lit_field import LitField, lit_part
 from cellcount.images.quality import median_quality
 from cellcount.images.source import Field, Source
 from cellcount.images.stain import with_dyes
@@ -66,8 +67,8 @@ class Pipeline:
         typer: CellTyper | None = None,
         tell: Tell = lambda share: None,
     ) -> None:
-        self._detector, self._settings, self._scales = detector, settings, scales
-        self._typer, self._tell = typer, tell
+        self._settings, self._typer = settings, typer
+        self._detector = CheckedDetector(detector, scales, tell)
         self._stain = load_stain_reference(settings.stain_reference)
         card = detector.engine.card
         chosen = thresholds_of(card, settings.min_score)
@@ -83,11 +84,11 @@ class Pipeline:
         if source is None:
             return ImageResult(ref, "failed", loaded.reason)
         try:
-            scale = self._scales.of(loaded)
-            views = self._views(source)
-            found = detect(self._detector, views.detector, scale.factor, self._tell)
-            quality = median_quality(source.sample_fields(), scale.factor, self._rbc_diameter_px)
-            cells = self._counted(found, source.size_px)
+            seen, field = lit_part(source)
+            views = self._views(seen)
+            scale, found = self._detector.detect(loaded, views.detector)
+            quality = self._quality(seen, field, scale.factor)
+            cells = self._counted(found, source.size_px, field)
             cells = self._typed(views.classifier, cells, scale.factor)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
             facts = (*source.size_px, known_um_per_px(ref, source))
@@ -111,14 +112,30 @@ class Pipeline:
             "" if done else STAIN_CAUTION,
         )
 
-    def _counted(self, found: Found, size_px: tuple[int, int]) -> Cells:
-        """The detections that are counted, by score and by the rule for cells at the edge."""
-        return cells_from_detections(
-            found.detections,
-            *size_px,
-            thresholds=self._thresholds,
-            edge_rule=self._settings.edge_rule,
+    def _quality(self, seen: Source, field: LitField | None, factor: float) -> Quality:
+        """The quality of what is lit of an image."""
+        quality = median_quality(seen.sample_fields(), factor, self._rbc_diameter_px)
+        if field is None:
+            return quality
+        return replace(
+            quality,
+            stained_percent=min(100.0, quality.stained_percent / field.lit_share),
+            clipped_percent=min(100.0, quality.clipped_percent / field.lit_share),
         )
+
+    def _counted(self, found: Found, size_px: tuple[int, int], field: LitField | None) -> Cells:
+        """The detections that are counted: by score, in the lit field, by the rule for its edge."""
+        edge_rule = self._settings.edge_rule
+        cells = cells_from_detections(
+            found.detections, *size_px, thresholds=self._thresholds, edge_rule=edge_rule
+        )
+        if field is None:
+            return cells
+        boxes_xyxy = cells.detections.boxes_xyxy
+        kept, (cut, cut_late) = field.holds(boxes_xyxy), field.cut(boxes_xyxy)
+        if edge_rule == "two-sides":
+            kept = kept & ~cut_late
+        return Cells(cells.detections[kept], (cells.edge | cut)[kept])
 
     def _typed(self, source: Source, cells: Cells, factor: float) -> Cells:
         """The cells with their types, where a classifier runs."""

@@ -1,8 +1,9 @@
 """The scale of every image: from its µm/px where they are known, else from its slide's red cells.
 
 An image's own µm/px come first, as its manifest, the option or its file gives them. Where there are
-none, the red cells on some of the slide's fields tell one factor for the whole slide. Slides of
-two specimens may share a name, and are two slides.
+none, the red cells on some of the slide's fields tell one factor for the whole slide; slides of two
+specimens may share a name, and are two slides. Either scale is held against the image's own red
+cells in ``cellcount.analysis.checked_scale``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from cellcount.core.records import ImageRef
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.errors import CellcountError
+from cellcount.images.lit_field import lit_part
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
 from cellcount.images.source import Source
 from cellcount.store.file_key import FileKey, still_holds
@@ -31,9 +33,10 @@ SCALE_CAUTION = "scale unknown: too few red cells seen, analysed as it is"
 #: Before the name of a slide: where its factor is kept.
 SCALE_PREFIX = "scale:"
 _OF = "\x1f"  # between specimen and slide: no name has it
-
-SlideKey = tuple[str, str]
-"""Specimen, "" where none is named, and slide."""
+#: Who says what the scale of an image is: a person, its file, its slide's red cells, or nobody.
+Origin: TypeAlias = Literal["given", "file", "slide", "unknown"]
+#: A slide as no other: its specimen, "" where it has none, and its name.
+_SlideKey: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,13 @@ class Scale:
         um_per_px: of the original pixels; None where only red cells tell the scale, since an
             estimate is no measurement.
         caution: why a person should look at it, else "".
+        origin: who says so.
     """
 
     factor: float
     um_per_px: float | None = None
     caution: str = ""
+    origin: Origin = "slide"
 
 
 def known_um_per_px(ref: ImageRef, source: Source) -> float | None:
@@ -124,12 +129,12 @@ class SlideScales:
         store: ScaleStore,
         max_pixels: int,
     ) -> None:
-        self._by_slide: dict[SlideKey, list[ImageRef]] = {}
+        self._by_slide: dict[_SlideKey, list[ImageRef]] = {}
         for ref in refs:
             if ref.um_per_px is None:
-                self._by_slide.setdefault((ref.specimen, ref.slide), []).append(ref)
+                self._by_slide.setdefault(_key(ref), []).append(ref)
         self._detector, self._store, self._max_pixels = detector, store, max_pixels
-        self._known: dict[SlideKey, float | None] = {}
+        self._known: dict[_SlideKey, float | None] = {}
 
     def refresh(self) -> list[str]:
         """Measures again what was measured on files that have changed.
@@ -137,7 +142,7 @@ class SlideScales:
         Results of a slide whose factor is another now are dropped, in the same commit.
 
         Returns:
-            The slides with another factor, in words.
+            The slides with another factor.
         """
         changed = []
         for slide, refs in self._by_slide.items():
@@ -163,11 +168,18 @@ class SlideScales:
         um_per_px = known_um_per_px(loaded.ref, loaded.source)
         if um_per_px is not None:
             target = self._detector.engine.card.rbc_diameter_px
-            return Scale(factor_from_um_per_px(um_per_px, target), um_per_px)
-        factor = self._factor((loaded.ref.specimen, loaded.ref.slide), loaded)
-        return Scale(1.0, caution=SCALE_CAUTION) if factor is None else Scale(factor)
+            origin: Origin = "file" if loaded.ref.um_per_px is None else "given"
+            return Scale(factor_from_um_per_px(um_per_px, target), um_per_px, "", origin)
+        return self.of_slide(loaded)
 
-    def _factor(self, slide: SlideKey, at_hand: Loaded) -> float | None:
+    def of_slide(self, loaded: Loaded) -> Scale:
+        """The scale that its slide's red cells tell of an image, whatever µm/px it has."""
+        factor = self._factor(_key(loaded.ref), loaded)
+        if factor is None:
+            return Scale(1.0, caution=SCALE_CAUTION, origin="unknown")
+        return Scale(factor)
+
+    def _factor(self, slide: _SlideKey, at_hand: Loaded) -> float | None:
         """The slide's factor, None where its sampled fields show too few red cells.
 
         ``at_hand`` is one of the slide's images, not read again if it is sampled.
@@ -180,7 +192,7 @@ class SlideScales:
             self._known[slide] = measured.factor
         return self._known[slide]
 
-    def _holds(self, measured: _Measured, slide: SlideKey) -> bool:
+    def _holds(self, measured: _Measured, slide: _SlideKey) -> bool:
         by_image = {ref.image: ref for ref in self._by_slide[slide]}
         if measured.factor is None and measured.sample.keys() != {
             ref.image for ref in self._sample(slide)
@@ -191,11 +203,11 @@ class SlideScales:
             for image, key in measured.sample.items()
         )
 
-    def _sample(self, slide: SlideKey) -> list[ImageRef]:
+    def _sample(self, slide: _SlideKey) -> list[ImageRef]:
         refs = self._by_slide[slide]
         return [refs[index] for index in sample_evenly(len(refs))]
 
-    def _measure(self, slide: SlideKey, at_hand: Loaded | None) -> _Measured:
+    def _measure(self, slide: _SlideKey, at_hand: Loaded | None) -> _Measured:
         sample, diameters = {}, []
         for ref in self._sample(slide):
             same = at_hand is not None and ref.image == at_hand.ref.image
@@ -205,16 +217,21 @@ class SlideScales:
                 diameter = red_cell_diameter_px(self._detector.engine, pixels)
                 if diameter is not None:
                     diameters.append(diameter)
-        logger.debug("slide %s: red cells of %s px", slide, diameters)
+        logger.debug("slide %s/%s: red cells of %s px", *slide, diameters)
         if not diameters:
             return _Measured(None, sample)
         rbc_diameter_px = self._detector.engine.card.rbc_diameter_px
         return _Measured(factor_from_red_cells(diameters, rbc_diameter_px), sample)
 
 
-def _name(key: SlideKey) -> str:
-    specimen, slide = key
-    return f"{SCALE_PREFIX}{specimen}{_OF}{slide}" if specimen else f"{SCALE_PREFIX}{slide}"
+def _key(ref: ImageRef) -> _SlideKey:
+    return ref.specimen, ref.slide
+
+
+def _name(slide: _SlideKey) -> str:
+    """Where a slide's factor is kept: slides of two specimens may share a name."""
+    specimen, name = slide
+    return f"{SCALE_PREFIX}{specimen}{_OF}{name}" if specimen else f"{SCALE_PREFIX}{name}"
 
 
 def slide_in_words(name: str) -> str:
@@ -228,6 +245,6 @@ def _sample_fields(source: Source | None) -> Sequence[NDArray[np.uint8]]:
     if source is None:
         return ()
     try:
-        return source.sample_fields()
+        return lit_part(source)[0].sample_fields()
     except CellcountError:  # its own row will say so
         return ()

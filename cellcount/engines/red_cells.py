@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.blood import RBC
+from cellcount.core.records import Detections
 from cellcount.engines.base import Engine
 from cellcount.images.scale import resize
 from cellcount.images.white_balance import apply_gains, white_balance_gains
@@ -28,13 +29,12 @@ _ZOOMS = (1.0, 2.5, 0.4, 6.0, 15.0)
 _LEAST_START = 0.15
 _SMALLEST, _LARGEST = 1 / 32, 8.0
 #: Smaller red cells, of fewer than 19 px for a model of 80 px, cannot be told from JPEG's blocks.
-_LARGEST_FOUND = 4.2
+LARGEST_FOUND = 4.2
 
 
 def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | None:
     """Median diameter of whole red cells, None where fewer than three are seen at any zoom."""
-    ids = [c.id for c in engine.card.classes]
-    if RBC not in ids:
+    if RBC not in [c.id for c in engine.card.classes]:
         return None
     start = min(1.0, max(_LEAST_START, _VIEW_PX / max(pixels.shape[:2])))
     target = engine.card.rbc_diameter_px
@@ -43,33 +43,45 @@ def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | N
         for _ in range(_ROUNDS):
             if not _SMALLEST <= factor <= _LARGEST:
                 break
-            seen = _median_at(engine, pixels, factor, ids.index(RBC))
+            seen = _median_at(engine, pixels, factor)
             if seen is None:
                 break
             factor_found = factor * target / seen
             if 1 / _NEAR <= seen / target <= _NEAR:
-                if factor_found > _LARGEST_FOUND:
+                if factor_found > LARGEST_FOUND:
                     break
                 return seen / factor
             factor = factor_found
     return None
 
 
-def _median_at(
-    engine: Engine, pixels: NDArray[np.uint8], factor: float, label: int
-) -> float | None:
-    """Median diameter in pixels of the view, None with fewer than three whole cells."""
-    view = _central_view(pixels, factor)
-    if engine.card.preprocessing.white_balance:
-        view = apply_gains(view, white_balance_gains(pixels))
-    found = engine.detect([view])[0]
-    boxes = found.boxes_xyxy[(found.labels == label) & (found.scores >= _SCORE)]
-    height, width = view.shape[:2]
+def found_diameter_px(engine: Engine, found: Detections, size_px: tuple[int, int]) -> float | None:
+    """Median diameter of the whole red cells among detections, None for fewer than three.
+
+    Args:
+        engine: that found them.
+        found: in any pixels.
+        size_px: width and height of the picture in the same pixels.
+    """
+    ids = [c.id for c in engine.card.classes]
+    if RBC not in ids:
+        return None
+    is_red = (found.labels == ids.index(RBC)) & (found.scores >= _SCORE)
+    boxes, (width, height) = found.boxes_xyxy[is_red], size_px
     whole = (boxes[:, :2] > 1).all(1) & (boxes[:, 2] < width - 1) & (boxes[:, 3] < height - 1)
     sides = boxes[whole, 2:] - boxes[whole, :2]
     if len(sides) < _FEWEST:
         return None
     return float(np.median(np.sqrt(sides[:, 0] * sides[:, 1])))
+
+
+def _median_at(engine: Engine, pixels: NDArray[np.uint8], factor: float) -> float | None:
+    """Median diameter in pixels of the view, None with fewer than three whole cells."""
+    view = _central_view(pixels, factor)
+    if engine.card.preprocessing.white_balance:
+        view = apply_gains(view, white_balance_gains(pixels))
+    found = engine.detect([view])[0]
+    return found_diameter_px(engine, found, (view.shape[1], view.shape[0]))
 
 
 def _central_view(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

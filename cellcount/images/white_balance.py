@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GLASS_WHITE = 235.0
-_PERCENTILE = 95.0
+GLASS_PERCENTILE = 95.0
 _LOWEST_GAIN, _HIGHEST_GAIN = 0.75, 3.0
 _SAMPLES_PER_SIDE = 256
 
@@ -32,7 +32,7 @@ def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     step_y = max(1, pixels.shape[0] // _SAMPLES_PER_SIDE)
     step_x = max(1, pixels.shape[1] // _SAMPLES_PER_SIDE)
     sample = pixels[::step_y, ::step_x].reshape(-1, 3)
-    return np.array([_percentile(sample[:, channel], _PERCENTILE) for channel in range(3)])
+    return np.array([_percentile(sample[:, channel], GLASS_PERCENTILE) for channel in range(3)])
 
 
 def _percentile(values: NDArray[np.uint8], percent: float) -> float:

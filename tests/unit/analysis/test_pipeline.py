@@ -23,7 +23,7 @@ from cellcount.analysis.pipeline import (
     Pipeline,
 )
 from cellcount.analysis.slide_scales import SCALE_CAUTION, SlideScales
-from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, Picture
+from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult, Picture
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.crop_classifier import load_classifier
@@ -56,6 +56,10 @@ def save(folder: Path, name: str, pixels: NDArray[np.uint8]) -> ImageRef:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return ImageRef(path, name, path.parent.name)
+
+
+def image_of(result: ImageResult) -> str:
+    return result.ref.image
 
 
 def pipeline_of(
@@ -128,15 +132,24 @@ def test_which_image_comes_first_does_not_matter(
     disc_engine: Any,  # noqa: ANN401
     disc_field: Any,  # noqa: ANN401
 ) -> None:
+    """Neither for the slide's scale, nor for that of fields of another magnification in it."""
     sizes = [20, 26, 32, 38, 44, 50, 56]
     refs = [
         save(tmp_path, f"s/{d}.png", disc_field(400, 300, diameters=(d, d)).pixels) for d in sizes
     ]
-    factors = {
-        pipeline_of(disc_engine(seen=(0.5, 2.0)), refs).analyze(load(ref, LARGE)).scale_factor
-        for ref in refs
-    }
-    assert len(factors) == 1
+    of_slide, of_images = set(), set()
+    for turn in range(len(refs)):
+        engine, store = disc_engine(seen=(0.5, 2.0)), Memory()
+        pipeline = pipeline_of(engine, refs, store=store)
+        turned = refs[turn:] + refs[:turn]
+        results = sorted((pipeline.analyze(load(r, LARGE)) for r in turned), key=image_of)
+        of_images.add(tuple((r.scale_factor, r.reason, len(r.cells)) for r in results))
+        of_slide.add(
+            SlideScales(refs, FieldDetector(engine), store, LARGE).of(load(refs[0], LARGE))
+        )
+    assert len(of_slide) == 1
+    assert len(of_images) == 1
+    assert len({factor for factor, _, _ in of_images.pop()}) > 1
 
 
 def test_a_slide_without_red_cells_is_analysed_as_it_is_until_it_grows(
@@ -234,9 +247,10 @@ def test_given_scale_goes_before_the_files_own(
 ) -> None:
     ref = save(tmp_path, "a.png", disc_field(300, 200).pixels)
     pipeline = pipeline_of(disc_engine(), [ref])
-    source = Field(Picture(disc_field(300, 200).pixels, um_per_px=7.5 / 32))
+    source = Field(Picture(disc_field(300, 200).pixels, um_per_px=8.5 / 64))
     own = pipeline.analyze(Loaded(ref, key_of(ref), source))
-    assert (own.um_per_px, own.scale_factor) == (7.5 / 32, 2.0)
+    assert own.um_per_px == 8.5 / 64
+    assert own.scale_factor == pytest.approx(8.5 / 7.5)
     given = replace(ref, um_per_px=7.5 / 64)
     result = pipeline.analyze(Loaded(given, key_of(given), source))
     assert (result.um_per_px, result.scale_factor) == (7.5 / 64, 1.0)
@@ -264,7 +278,7 @@ def test_only_who_is_named_sees_the_dyes_of_the_reference(
         seen["classifier"] = source.picture.pixels
         return types
 
-    monkeypatch.setattr("cellcount.analysis.pipeline.detect", detected)
+    monkeypatch.setattr("cellcount.analysis.checked_scale.detect", detected)
     monkeypatch.setattr(CellTyper, "type_cells", typed)
     settings = AnalyzeSettings(stain_reference="pbc", stain_for=wanted_by)
     result = pipeline_of(disc_engine(), [ref], settings, typer=typer).analyze(load(ref, LARGE))

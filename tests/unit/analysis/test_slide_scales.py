@@ -37,10 +37,10 @@ def test_a_known_scale_is_not_measured(ref: ImageRef, disc_engine: Any) -> None:
     engine = disc_engine(seen=(0.5, 2.0))
     given = replace(ref, um_per_px=7.5 / 64)
     scales, store = scales_of(given, engine)
-    assert scales.of(load(given, LARGE)) == Scale(1.0, 7.5 / 64)
+    assert scales.of(load(given, LARGE)) == Scale(1.0, 7.5 / 64, origin="given")
     source = Field(Picture(np.zeros((30, 40, 3), np.uint8), um_per_px=7.5 / 32))
-    assert scales.of(Loaded(ref, key_of(ref), source)) == Scale(2.0, 7.5 / 32)
-    assert scales.of(Loaded(given, key_of(given), source)) == Scale(1.0, 7.5 / 64)
+    assert scales.of(Loaded(ref, key_of(ref), source)) == Scale(2.0, 7.5 / 32, origin="file")
+    assert scales.of(Loaded(given, key_of(given), source)) == Scale(1.0, 7.5 / 64, origin="given")
     assert (engine.calls, store.values) == ([], {})
 
 
@@ -60,7 +60,7 @@ def test_without_red_cells_the_scale_is_one_with_a_caution(
     Image.new("RGB", (120, 90), (235, 235, 235)).save(tmp_path / "a.png")
     ref = ImageRef(tmp_path / "a.png", "a", "s")
     scales, _ = scales_of(ref, disc_engine())
-    assert scales.of(load(ref, LARGE)) == Scale(1.0, None, SCALE_CAUTION)
+    assert scales.of(load(ref, LARGE)) == Scale(1.0, None, SCALE_CAUTION, "unknown")
 
 
 def test_a_slide_whose_samples_cannot_be_read_has_no_scale(

@@ -1,0 +1,320 @@
+"""The lit part of a picture: the disc of an eyepiece, a turned or stitched field, a mount.
+
+What lies around the field that the lamp lights shows no blood, but its edges and dark corners
+look like cells. It is told by four properties together: it touches the border of the picture, it
+is flat, its colour is neither that of glass nor of stain, and the field bulges into it rather than
+it into the field, or its edge is straight. Dark nuclei and clumps at the border fail the last of
+them, empty glass the third, tissue the second, and light that fades towards the corners has no
+edge at all.
+
+Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w, 3) and masks (h, w) of about 160 px; boxes
+(N, 4) xyxy in pixels of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from cellcount.core.records import Picture
+from cellcount.images.source import Field, Source
+from cellcount.images.white_balance import GLASS_PERCENTILE
+
+Mask = NDArray[np.bool_]
+_SIDE_PX, _LEAST_SIDE_PX = 160, 8
+#: Steps of brightness between neighbours of a thumbnail that are flat, and that are one colour.
+_FLAT, _CONSTANT = 4.0, 1.0
+#: Brighter than this share of the glass is no dark surround; small parts are told from a cell at
+#: the border only where they are darker still.
+_DARK, _DARK_SMALL, _SMALL = 0.65, 0.35, 0.04
+#: Green is less than red and blue by this share of the brightness in what is stained.
+_DYED = 0.12
+#: One colour: so much do its pixels differ at most, and so much does it differ from the glass.
+_SPREAD, _UNLIKE_GLASS = 6.0, 8.0
+#: A field in a white surround holds so much of the picture, and that much of it is its own glass.
+_LEAST_IN_WHITE, _LEAST_CLEAR = 0.25, 0.1
+#: So much brighter than at the edge of a dark surround it is a little further into the field; the
+#: light of a lamp falls off more slowly.
+_EDGE_STEP, _EDGE_FROM_PX, _EDGE_TO_PX = 1.3, 4, 7
+#: Glass darker than this is no field with a dark surround, but a picture that is dark.
+_LEAST_GLASS = 60.0
+#: Smaller parts, as shares of the picture, are left to the detector.
+_LEAST_PART, _LEAST_SURROUND, _LEAST_LIT = 0.002, 0.01, 0.1
+#: A field and large pieces of it, and how much of what is lit they hold at least.
+_LEAST_FIELD, _MOST = 0.02, 0.8
+#: Share of a part that the convex hull of the field may cover.
+_BULGE, _CONSTANT_BULGE = 0.1, 0.05
+#: Share of a part's edge that runs straight in a stitched field, and how long that is at least.
+_STRAIGHT, _LONG_PX = 0.85, 12
+_EDGE_PX = 2
+#: Beside a surround that is found, the rest of it need not be flat: flares and rims of lenses.
+_REST = 0.5
+#: The soft edge ends where glass has this share of its brightness, at most so far (of the side).
+_EDGE_LIGHT, _WIDEST_EDGE = 0.9, 0.08
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LitField:
+    """Which part of a picture is lit.
+
+    Attributes:
+        outside: what is not, (h, w), True around the field.
+        size_px: width and height of the picture.
+        glass: colour of the lit part's clear background, uint8 (3,).
+    """
+
+    outside: Mask
+    size_px: tuple[int, int]
+    glass: NDArray[np.uint8]
+
+    @property
+    def lit_share(self) -> float:
+        """How much of the picture is lit, 0 to 1."""
+        return 1.0 - float(self.outside.mean())
+
+    def painted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture with clear glass around the lit part, as if it were larger."""
+        mask = Image.fromarray(self.outside.astype(np.uint8) * 255)
+        whole = np.asarray(mask.resize(self.size_px, Image.Resampling.BILINEAR)) >= 128
+        painted = pixels.copy()
+        painted[whole] = self.glass
+        return painted
+
+    def holds(self, boxes_xyxy: NDArray[np.floating[Any]]) -> Mask:
+        """Which boxes have their centre in the lit part, (N,)."""
+        centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+        return ~self._at(centres[:, 0], centres[:, 1])
+
+    def cut(self, boxes_xyxy: NDArray[np.floating[Any]]) -> tuple[Mask, Mask]:
+        """Which boxes reach out of the lit part at all, and to the right or downwards.
+
+        Returns:
+            Two masks (N,).
+        """
+        x_min, y_min, x_max, y_max = boxes_xyxy.T
+        first, last = np.zeros(len(boxes_xyxy), np.bool_), np.zeros(len(boxes_xyxy), np.bool_)
+        for share in (0.25, 0.5, 0.75):  # a round field reaches corners of boxes first, not cells
+            x, y = x_min + share * (x_max - x_min), y_min + share * (y_max - y_min)
+            first |= self._at(x_min, y) | self._at(x, y_min)
+            last |= self._at(x_max, y) | self._at(x, y_max)
+        return first | last, last
+
+    def _at(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Mask:
+        height, width = self.outside.shape
+        column = np.clip(x * (width / self.size_px[0]), 0, width - 1).astype(np.intp)
+        row = np.clip(y * (height / self.size_px[1]), 0, height - 1).astype(np.intp)
+        return np.asarray(self.outside[row, column], np.bool_)
+
+
+def lit_part(source: Source) -> tuple[Source, LitField | None]:
+    """An image with clear glass around the field that is lit, and that field; None for all of it.
+
+    Args:
+        source: the image; one that is not held whole is taken as it is.
+    """
+    field = None if source.picture is None else find_lit_field(source.picture.pixels)
+    if source.picture is None or field is None:
+        return source, None
+    return Field(Picture(field.painted(source.picture.pixels), source.um_per_px)), field
+
+
+def find_lit_field(pixels: NDArray[np.uint8]) -> LitField | None:
+    """The lit part of a picture, None where all of it is."""
+    height, width = pixels.shape[:2]
+    step = max(1, round(max(height, width) / _SIDE_PX))
+    thumbnail = np.asarray(Image.fromarray(pixels).reduce(step))  # (h, w, 3)
+    if min(thumbnail.shape[:2]) < _LEAST_SIDE_PX:
+        return None
+    grey = thumbnail.mean(axis=2, dtype=np.float32)  # (h, w)
+    surround = _surround(thumbnail, grey)
+    if surround.mean() < _LEAST_SURROUND or surround.mean() > 1 - _LEAST_LIT:
+        return None
+    surround = _with_islands(_with_soft_edge(surround, grey))
+    if surround.all():
+        return None
+    colour = np.percentile(thumbnail[~surround], GLASS_PERCENTILE, axis=0)
+    glass = np.clip(colour.round(), 1, 254).astype(np.uint8)  # 0 and 255 would be clipped
+    return LitField(surround, (width, height), glass)
+
+
+def _surround(thumbnail: NDArray[np.uint8], grey: NDArray[np.float32]) -> Mask:
+    """What lies around the field up to where its edge begins."""
+    change = _change(grey)
+    surround = np.zeros(grey.shape, np.bool_)
+    constant = _at_the_border(change <= _CONSTANT)
+    parts = [part for part in constant if _is_one_colour(thumbnail, part)]
+    for part in parts:
+        alike = _of_one_colour(thumbnail, part, parts)
+        if not _is_glass(thumbnail, part, alike) and _lies_around(part, alike, _CONSTANT_BULGE):
+            surround = surround | part
+    glass = float(np.percentile(grey[~surround], GLASS_PERCENTILE))
+    dark = ~surround & (grey < _DARK * glass) & (change <= _FLAT)
+    if glass < _LEAST_GLASS or not dark.any():
+        return surround
+    for part in _at_the_border(dark & ~_is_stained(thumbnail, grey)):
+        level = _DARK if part.mean() >= _SMALL else _DARK_SMALL
+        is_dark = grey[part].mean() < level * glass and _has_edge(part, grey)
+        if is_dark and _lies_around(part, surround, _BULGE):
+            surround = surround | part
+    if surround.any():
+        bright = ~surround & (grey >= _REST * glass)
+        field = _field(bright)
+        if field is not None:
+            surround = surround | (~bright & ~field)
+    return surround
+
+
+def _change(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest step of brightness to a neighbour above, below, left or right, (h, w)."""
+    change = np.zeros_like(grey)
+    down, right = np.abs(np.diff(grey, axis=0)), np.abs(np.diff(grey, axis=1))
+    for target, step in (
+        (change[1:], down),
+        (change[:-1], down),
+        (change[:, 1:], right),
+        (change[:, :-1], right),
+    ):
+        np.maximum(target, step, out=target)
+    return change
+
+
+def _is_stained(thumbnail: NDArray[np.uint8], grey: NDArray[np.float32]) -> Mask:
+    """Where green is clearly the least: the dyes of blood films take it out, dark rooms do not."""
+    red, green, blue = (thumbnail[..., c].astype(np.float32) for c in range(3))
+    return np.asarray(np.minimum(red, blue) - green > _DYED * np.maximum(grey, 40), np.bool_)
+
+
+def _at_the_border(mask: Mask) -> Iterator[Mask]:
+    """The connected parts of a mask that touch the border and are not too small, largest first."""
+    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    if not any(edge.any() for edge in edges):
+        return
+    labels, count = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    touching = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    parts = [n for n in touching.tolist() if n and sizes[n] >= _LEAST_PART * mask.size]
+    for number in sorted(parts, key=lambda n: (-sizes[n], n)):
+        yield labels == number
+
+
+def _is_one_colour(thumbnail: NDArray[np.uint8], part: Mask) -> bool:
+    inner = thumbnail[part]  # (n, 3)
+    spread = np.percentile(inner, 99, axis=0) - np.percentile(inner, 1, axis=0)
+    return bool(spread.max() <= _SPREAD)
+
+
+def _of_one_colour(thumbnail: NDArray[np.uint8], part: Mask, parts: Sequence[Mask]) -> Mask:
+    """All parts of the colour of one of them, together."""
+    colour = np.median(thumbnail[part], axis=0)
+    alike = [p for p in parts if np.abs(np.median(thumbnail[p], axis=0) - colour).max() <= _SPREAD]
+    return np.asarray(np.logical_or.reduce(alike), np.bool_)
+
+
+def _is_glass(thumbnail: NDArray[np.uint8], part: Mask, others: Mask) -> bool:
+    """Whether a part has the colour of the glass in the rest of the picture, or no rest is left."""
+    rest = thumbnail[~ndimage.binary_dilation(part | others, iterations=_EDGE_PX)]
+    if len(rest) < _LEAST_LIT * part.size:
+        return True
+    glass, colour = (
+        np.percentile(rest, GLASS_PERCENTILE, axis=0),
+        np.median(thumbnail[part], axis=0),
+    )
+    if np.abs(colour - glass).max() <= _UNLIKE_GLASS:
+        return True
+    if colour.mean() < glass.mean():
+        return False
+    # What is brighter than the rest is glass around cells, unless there is glass in the rest too.
+    is_clear = np.abs(rest - glass).max(axis=1) <= _UNLIKE_GLASS
+    return bool(len(rest) < _LEAST_IN_WHITE * part.size or is_clear.mean() < _LEAST_CLEAR)
+
+
+def _has_edge(part: Mask, grey: NDArray[np.float32]) -> bool:
+    """Whether the light comes up beside a part at once."""
+    away = ndimage.distance_transform_edt(~part)
+    beside = grey[(away >= _EDGE_FROM_PX) & (away <= _EDGE_TO_PX)]
+    edge = grey[part & ~ndimage.binary_erosion(part, border_value=1)]
+    if not len(beside) or not len(edge):
+        return False
+    return float(np.percentile(beside, 80)) >= _EDGE_STEP * float(np.median(edge))
+
+
+def _lies_around(part: Mask, others: Mask, bulge: float) -> bool:
+    """Whether a part's edge is straight along the picture, or the field bulges into it."""
+    near = ndimage.binary_dilation(part | others, iterations=_EDGE_PX)
+    field = _field(~near)
+    if field is None:
+        return False
+    return float(field[part].mean()) <= bulge or _straight_share(part) >= _STRAIGHT
+
+
+def _straight_share(part: Mask) -> float:
+    """How much of a part's edge within the picture runs along rows or columns for long."""
+    filled = ndimage.binary_fill_holes(part)
+    straight = every = 0
+    for edges in (filled[:, 1:] != filled[:, :-1], (filled[1:] != filled[:-1]).T):
+        every += int(edges.sum())
+        near = ndimage.binary_dilation(edges, np.ones((1, 3), np.bool_))  # cells soften it
+        straight += int((edges & ndimage.binary_opening(near, np.ones((_LONG_PX, 1)))).sum())
+    return straight / every if every else 0.0
+
+
+def _field(lit: Mask) -> Mask | None:
+    """The convex hull of what is lit, None where that is no field but single cells."""
+    labels, count = ndimage.label(lit)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    is_large = sizes >= _LEAST_FIELD * lit.size
+    is_large[0] = False
+    if sizes[is_large].sum() < _MOST * sizes[1:].sum() or not is_large.any():
+        return None
+    return _hull(is_large[labels])
+
+
+def _hull(mask: Mask) -> Mask:
+    """The pixels within the convex hull of a mask."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return mask
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    points = np.concatenate([np.stack([first, rows], 1), np.stack([last, rows], 1)])
+    try:
+        sides = ConvexHull(points).equations  # (n, 3): a x + b y + c <= 0 within
+    except QhullError:  # all in one line
+        return mask
+    y, x = np.indices(mask.shape)
+    inside = np.ones(mask.shape, np.bool_)
+    for a, b, c in sides:
+        inside &= a * x + b * y + c <= 1e-6
+    return inside
+
+
+def _with_soft_edge(surround: Mask, grey: NDArray[np.float32]) -> Mask:
+    """The surround with the edge in which the light comes up, as wide on all sides."""
+    glass = float(np.percentile(grey[~surround], GLASS_PERCENTILE))
+    away = ndimage.distance_transform_edt(~surround)
+    widest = max(2, round(_WIDEST_EDGE * min(grey.shape)))
+    rings = [grey[(away > d) & (away <= d + 1)] for d in range(widest)]
+    # Of each ring what is between cells; how far it is from the glass at its clearest.
+    light = [abs(float(np.percentile(r, 80)) - glass) for r in rings if r.size]
+    best = min(light, default=0.0)
+    near = [d for d, off in enumerate(light) if off - best <= (1 - _EDGE_LIGHT) * glass]
+    return np.asarray(away <= (near[0] if near else 0), np.bool_)
+
+
+def _with_islands(surround: Mask) -> Mask:
+    """The surround with what it encloses: captions and dust in it."""
+    labels, count = ndimage.label(~surround)
+    if count < 2:
+        return surround
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    small = sizes < _LEAST_SURROUND * surround.size
+    small[0] = False
+    return np.asarray(surround | small[labels], np.bool_)
