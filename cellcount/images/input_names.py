@@ -125,7 +125,10 @@ def names_used(refs: Iterable[ImageRef], folder: Path) -> dict[str, str]:
     """
     used: dict[str, str] = {}
     for ref in refs:
-        name, *below = PurePosixPath(ref.image.partition("#page=")[0]).parts
+        parts = PurePosixPath(ref.image.partition("#page=")[0]).parts
+        if not parts:  # a file that is itself called so
+            continue
+        name, *below = parts
         path = folder / ref.path
         if name in used or len(below) > len(path.parents):
             continue
