@@ -37,6 +37,8 @@ from tools.compared_cases import Case, all_cases
 from tools.compared_files import compare_folders
 
 REFERENCE = "before-house"
+#: The commit that the tag names, for clones without tags.
+_BEFORE_HOUSE = "ecc765fcf7da793f1cc9b61a96164255b16418e3"
 ROOT = Path(__file__).resolve().parents[1]
 _LIMIT_S = 300
 _PRELOADED = (
@@ -113,9 +115,11 @@ def _is_chosen(name: str, patterns: Sequence[str]) -> bool:
 
 def _commit_of(reference: str) -> str | None:
     """The commit's hash, None (and a message) where the repository has none of that name."""
-    found = _git("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}", check=False)
-    if found:
-        return found.strip()
+    names = (reference, _BEFORE_HOUSE) if reference == REFERENCE else (reference,)
+    for name in names:
+        found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
+        if found:
+            return found.strip()
     print(
         f"there is no commit {reference!r} here; fetch it (git fetch --tags) or name another one "
         "with --before",
