@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cellcount.analysis.checked_scale import CheckedDetector
 from cellcount.analysis.fingerprint import thresholds_of
 from cellcount.analysis.load import Loaded, reason_of
+from cellcount.analysis.near_copies import LEAST_CELLS, look_of
 from cellcount.analysis.slide_scales import SlideScales, known_um_per_px
 from cellcount.core.cells import cells_from_detections
 from cellcount.core.records import CellClass, Cells, ImageResult, Picture, Quality
@@ -93,10 +94,11 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
             facts = (*source.size_px, known_um_per_px(ref, source))
             return ImageResult(ref, "failed", reason_of(error, ref), *facts)
-        cautions = (scale.caution, *_cautions(found, cells), views.caution)
+        cautions = (scale.caution, *_cautions(found, cells), views.caution, *source.cautions)
         reason = "; ".join(caution for caution in cautions if caution)
         facts = (*source.size_px, scale.um_per_px)
-        return ImageResult(ref, "done", reason, *facts, scale.factor, cells, quality)
+        look = look_of(source.picture) if len(cells) >= LEAST_CELLS else ""
+        return ImageResult(ref, "done", reason, *facts, scale.factor, cells, quality, look=look)
 
     def _views(self, source: Source) -> _Views:
         """The image as each model sees it; only what is held whole can be given other dyes."""

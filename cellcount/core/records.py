@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class ImageRef:
         um_per_px: scale given for this field (manifest or option), or None.
         wbc_10e9_per_l: the analyzer's white cell count of the specimen, or None.
         page: page of a multi-page file, counted from 0.
+        caution: what a person should know of the file among the others of a run, or "".
     """
 
     path: Path
@@ -65,6 +66,14 @@ class ImageRef:
     um_per_px: float | None = None
     wbc_10e9_per_l: float | None = None
     page: int = 0
+    caution: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, JSON-ready; a caution only where there is one."""
+        facts = {f.name: getattr(self, f.name) for f in fields(self)} | {"path": str(self.path)}
+        if not self.caution:
+            del facts["caution"]
+        return facts
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,10 +83,12 @@ class Picture:
     Attributes:
         pixels: uint8 ``(H, W, 3)`` RGB.
         um_per_px: scale found in the file's own metadata, or None.
+        cautions: sentences about the file that a person should read before believing the counts.
     """
 
     pixels: NDArray[np.uint8]
     um_per_px: float | None = None
+    cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -309,6 +320,7 @@ class ImageResult:
         box_edits: place of a cell, from 0 → what a person did to it besides.
         corrections: lasting ids of the cells that a person has corrected, those that do not count
             any more included.
+        look: by which near copies of the image are found, "" where it shows too little.
     """
 
     ref: ImageRef
@@ -323,6 +335,7 @@ class ImageResult:
     reviewed: Mapping[int, Review] = field(default_factory=dict)
     box_edits: Mapping[int, BoxEdit] = field(default_factory=dict)
     corrections: frozenset[str] = frozenset()
+    look: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

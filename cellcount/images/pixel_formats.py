@@ -6,7 +6,8 @@
   colour in every field. A larger value than the stated bits can hold counts as white.
 - Samples of fewer than 8 bits are spread evenly over 0-255.
 - Grey is repeated in the three channels; "white is zero" is inverted; palettes are looked up.
-- Alpha is composited over white, the colour of an empty field in transmitted light.
+- Alpha is composited over white, the colour of an empty field in transmitted light; an alpha of
+  nothing, 0 everywhere, is no alpha: the picture under it is read.
 - CMYK becomes (1 - ink) * (1 - black). Embedded colour profiles are not applied.
 - Floating point and signed samples, and channels that are not a colour (fluorescence), are
   refused: only a guess from the content could make a picture of them.
@@ -22,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.errors import ImageError
+
 WHITE_8BIT = 255
+
+VOID_ALPHA_CAUTION = "its alpha channel is 0 everywhere and was ignored"
+#: Some writers mean a mask of 0 and 1; as alpha, 1 of 255 shows as little as 0.
+_VOID_ALPHA = 1
+#: Bits that cameras have, besides 16.
+_CAMERA_BITS = (8, 10, 12, 14)
 
 
 def eight_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
@@ -67,6 +76,39 @@ def over_white(
         lit: NDArray[np.uint16] = np.minimum(rgb + (WHITE_8BIT - opacity), WHITE_8BIT)
         return lit.astype(np.uint8)
     return _divided_by_255(rgb * opacity + WHITE_8BIT * (WHITE_8BIT - opacity))
+
+
+def is_void(alpha: NDArray[np.uint8]) -> bool:
+    """Whether an alpha channel ``(H, W)`` shows nothing of its picture."""
+    return int(alpha.max(initial=0)) <= _VOID_ALPHA
+
+
+def under_void_alpha(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture ``(H, W, 3)`` under an alpha of nothing; ``ImageError`` where none is left."""
+    if (rgb == rgb[:1, :1]).all():
+        raise ImageError(
+            "the picture is wholly transparent and of one colour: there is nothing to count; "
+            "export it again without transparency"
+        )
+    return rgb
+
+
+def low_range_caution(highest: int, stored: int, how: str) -> str:
+    """What to say of samples that leave the upper bits unused, "" where they use them.
+
+    Args:
+        highest: largest sample.
+        stored: bits that are stored, all of which the file says it uses.
+        how: what the user can do about it.
+    """
+    bits = next((bits for bits in _CAMERA_BITS if highest < 1 << bits), stored)
+    if bits >= stored or highest <= 0:
+        return ""
+    full = (1 << bits) - 1
+    return (
+        f"no sample exceeds {full} of {(1 << stored) - 1}, as in a picture of {bits} bits; "
+        f"{how.format(full=full, bits=bits)}"
+    )
 
 
 def palette_to_rgb(indices: NDArray[Any], palette: NDArray[np.uint16]) -> NDArray[np.uint8]:

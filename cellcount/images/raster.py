@@ -1,10 +1,11 @@
-"""JPEG, PNG, BMP, WebP and GIF through Pillow: first frame only, upright, RGB.
+"""JPEG, PNG, BMP, WebP and GIF through Pillow: first frame only, which is said, upright, RGB.
 
 Shapes: H image height, W image width.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import BinaryIO, cast
 
@@ -15,7 +16,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from cellcount.core.records import Picture
 from cellcount.errors import ImageError
 from cellcount.images import pixel_formats
+from cellcount.images.animations import FRAMES_CAUTION, count_frames, frames_text, gif_frames
 from cellcount.images.file_types import HEAD_BYTES, FileKind, check_size
+from cellcount.images.unfinished import UNFINISHED_CAUTION, completed, png_lacks_end, whole_webp
 
 # Pillow's fixed limit gives way to --max-pixels, which is checked from the header in its stead.
 Image.MAX_IMAGE_PIXELS = None
@@ -24,6 +27,8 @@ _EXIF_ORIENTATION = 0x0112
 #: Reads that Pillow may need for a header; it looks for the end of junk byte by byte.
 _MOST_HEADER_READS = 100_000
 _OPAQUE_MODES = frozenset({"1", "L", "P", "RGB"})
+_PNG_DEPTH = 24  # where the header states the bits of a sample
+_PNG_RANGE = "if it is one, export it with samples from 0 to 65535, or as TIFF that states its bits"
 _16_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})  # "I" before Pillow 11
 
 
@@ -37,14 +42,38 @@ def read_raster(file: BinaryIO, kind: FileKind, max_pixels: int) -> Picture:
     """The first frame as a ``Picture``; a truncated file is an error, never a grey rest."""
     with _opened(file, kind, max_pixels) as image:
         orientation = _orientation(image)
+        loaded, is_whole = _loaded(image, file, kind, max_pixels)
+        rgb, cautions = _to_rgb(loaded, file)
+        frames = count_frames(image, file, kind)
+        if frames > 1:
+            cautions.append(FRAMES_CAUTION.format(frames_text(frames)))
+        if not is_whole:
+            cautions.append(UNFINISHED_CAUTION)
+        return Picture(pixel_formats.oriented(rgb, orientation), cautions=tuple(cautions))
+
+
+def _loaded(
+    image: ImageFile.ImageFile, file: BinaryIO, kind: FileKind, max_pixels: int
+) -> tuple[Image.Image, bool]:
+    """The decoded image, and whether its file ends as it should."""
+    try:
         image.load()
-        return Picture(pixel_formats.oriented(_to_rgb(image), orientation))
+    except OSError:
+        whole = completed(file, kind, lambda mended: _opened(mended, kind, max_pixels))
+        if whole is None:
+            raise
+        return whole, False
+    if kind == "WebP":
+        return image, _missing_webp_bytes(file) <= 0
+    if kind == "GIF":
+        return image, gif_frames(file)[1]
+    return image, not (kind == "PNG" and png_lacks_end(file))
 
 
 def _opened(file: BinaryIO, kind: FileKind, max_pixels: int) -> ImageFile.ImageFile:
     file.seek(0)
     if kind == "WebP":
-        _check_webp(file, max_pixels)
+        file = _checked_webp(file, max_pixels)
     counted = _Counted(file)
     try:
         image = Image.open(cast(BinaryIO, counted), formats=[kind])
@@ -83,14 +112,27 @@ class _Counted:
         return self._file.read(size)
 
 
-def _check_webp(file: BinaryIO, max_pixels: int) -> None:
-    """What must be known first: Pillow reads all of it and sets up the canvas on opening."""
+def _checked_webp(file: BinaryIO, max_pixels: int) -> BinaryIO:
+    """The file, or its whole part where it was cut off after its picture.
+
+    Pillow reads all of it and sets up the canvas on opening, so its size is checked first.
+    """
     head = file.read(HEAD_BYTES)
     check_size(*_webp_size(head), max_pixels)
-    promised, there = 8 + int.from_bytes(head[4:8], "little"), file.seek(0, 2)
-    if promised > there:
-        raise ImageError(f"truncated WebP: {there} of {promised} bytes are there")
+    missing = _missing_webp_bytes(file)
     file.seek(0)
+    if missing <= 0:
+        return file
+    data = file.read()
+    mended = whole_webp(data)
+    if mended is None:
+        raise ImageError(f"truncated WebP: {len(data)} of {len(data) + missing} bytes are there")
+    return io.BytesIO(mended)
+
+
+def _missing_webp_bytes(file: BinaryIO) -> int:
+    file.seek(4)
+    return 8 + int.from_bytes(file.read(4), "little") - file.seek(0, 2)
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -117,17 +159,39 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """A loaded image of any mode that Pillow gives for these formats as ``(H, W, 3)``."""
+def _to_rgb(image: Image.Image, file: BinaryIO) -> tuple[NDArray[np.uint8], list[str]]:
+    """A loaded image of any mode that Pillow gives for these formats as ``(H, W, 3)``.
+
+    With it come the cautions that its samples and its alpha call for.
+    """
     if image.mode in _16_BIT_MODES:  # PNG demands that samples span the full 16 bits
-        return pixel_formats.grey_to_rgb(
-            pixel_formats.eight_bits(np.asarray(image).astype(np.uint16), 16)
-        )
+        samples = np.asarray(image).astype(np.uint16)
+        caution = pixel_formats.low_range_caution(int(samples.max(initial=0)), 16, _PNG_RANGE)
+        rgb = pixel_formats.grey_to_rgb(pixel_formats.eight_bits(samples, 16))
+        return rgb, [caution] if caution else []
     if image.mode == "CMYK":  # Pillow has already undone Adobe's inversion
-        return pixel_formats.cmyk_to_rgb(np.asarray(image))
+        return pixel_formats.cmyk_to_rgb(np.asarray(image)), []
     if image.mode in _OPAQUE_MODES and "transparency" not in image.info:
-        return np.array(image.convert("RGB"))  # np.asarray would be read-only
+        rgb = np.array(image.convert("RGB"))  # np.asarray would be read-only
+        return rgb, _high_byte_cautions(rgb, file)
     if image.mode not in _OPAQUE_MODES | {"LA", "PA", "RGBA", "La", "RGBa"}:
         raise ImageError(f"{image.mode} pixels; save the image as RGB")
     rgba = np.asarray(image.convert("RGBA"))  # (H, W, 4)
-    return pixel_formats.over_white(rgba[:, :, :3], rgba[:, :, 3])
+    rgb, alpha = rgba[:, :, :3], rgba[:, :, 3]
+    if pixel_formats.is_void(alpha):
+        return np.ascontiguousarray(pixel_formats.under_void_alpha(rgb)), [
+            pixel_formats.VOID_ALPHA_CAUTION,
+            *_high_byte_cautions(rgb, file),
+        ]
+    return pixel_formats.over_white(rgb, alpha), _high_byte_cautions(rgb, file)
+
+
+def _high_byte_cautions(rgb: NDArray[np.uint8], file: BinaryIO) -> list[str]:
+    """As of 16-bit samples, for a PNG of which Pillow gives the upper byte alone."""
+    file.seek(0)
+    head = file.read(_PNG_DEPTH + 1)
+    if not head.startswith(b"\x89PNG") or head[_PNG_DEPTH:] != b"\x10":
+        return []
+    highest = (int(rgb.max(initial=0)) << 8) | 0xFF
+    caution = pixel_formats.low_range_caution(highest, 16, _PNG_RANGE)
+    return [caution] if caution else []

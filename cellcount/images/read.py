@@ -12,12 +12,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.images.file_types import HEAD_BYTES, FileKind, file_kind, open_regular, stranger, why
+from cellcount.images.marks import MARKED_BYTES, drawn_by
 
 _REASON_CHARS = 160
 _CUT_OFF_WORDS = (
@@ -40,12 +42,18 @@ def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
     """
     with readable(ref.path) as (file, kind):
         if kind == "TIFF":
-            from cellcount.images.tiff import read_tiff
+            from cellcount.images.tiff_pages import read_tiff
 
-            return read_tiff(file, ref.page, max_pixels)
-        from cellcount.images.raster import read_raster
+            picture = read_tiff(file, ref.page, max_pixels)
+        else:
+            from cellcount.images.raster import read_raster
 
-        return read_raster(file, kind, max_pixels)
+            picture = read_raster(file, kind, max_pixels)
+        from cellcount.images.negatives import NEGATIVE_CAUTION, is_negative
+
+        if is_negative(picture.pixels):
+            return replace(picture, cautions=(*picture.cautions, NEGATIVE_CAUTION))
+        return picture
 
 
 def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
@@ -60,17 +68,41 @@ def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
         return raster_size(file, kind, max_pixels)
 
 
+@dataclass(frozen=True, slots=True)
+class FieldsIn:
+    """What a file holds.
+
+    Attributes:
+        pages: those (from 0) that are fields of their own; ``(0,)`` where reading will fail.
+        beside: the other pages, and why they are no fields of their own.
+        drawn: what the file was drawn as, "" for one that may hold fields.
+    """
+
+    pages: tuple[int, ...] = (0,)
+    beside: tuple[tuple[tuple[int, ...], str], ...] = ()
+    drawn: str = ""
+
+
 def field_pages(path: Path) -> tuple[int, ...]:
     """Pages (from 0) of a file that are fields of their own; ``(0,)`` where reading will fail."""
+    return fields_in(path).pages
+
+
+def fields_in(path: Path) -> FieldsIn:
+    """The fields in a file, and what else is in it."""
     try:
         with readable(path) as (file, kind):
+            if kind == "PNG":
+                file.seek(0)
+                return FieldsIn(drawn=drawn_by(file.read(MARKED_BYTES)))
             if kind != "TIFF":
-                return (0,)
-            from cellcount.images import tiff
+                return FieldsIn()
+            from cellcount.images.tiff_pages import pages_of
 
-            return tiff.field_pages(file)
+            pages = pages_of(file)
+            return FieldsIn(pages.fields, pages.beside)
     except ImageError:
-        return (0,)
+        return FieldsIn()
 
 
 @contextmanager

@@ -38,6 +38,11 @@ class Source(Protocol):
         ...
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences about the file that a person should read before believing the counts."""
+        ...
+
+    @property
     def picture(self) -> Picture | None:
         """The image as a whole, None where it is too large to be held."""
         ...
@@ -83,6 +88,11 @@ class Field:
     def um_per_px(self) -> float | None:
         """Scale found in the file's own metadata, or None."""
         return self.picture.um_per_px
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """As reading found them."""
+        return self.picture.cautions
 
     @property
     def window_px(self) -> int:

@@ -27,7 +27,6 @@ from cellcount.images.file_types import check_size
 # tifffile logs every oddity of a damaged file; the reason in the image's row is what is wanted.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
-_REDUCED, _MASK = 0b001, 0b100  # NewSubfileType
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _PHOTOMETRIC_SAMPLES = {
     _WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3,
@@ -39,36 +38,9 @@ _JPEG2000 = frozenset({33003, 33004, 33005, 34712})
 _BOUNDED = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000})
 _FREE_SEGMENT_PIXELS = 4096 * 4096
 _ORIENTATION = 274
-
-
-def field_pages(file: BinaryIO) -> tuple[int, ...]:
-    """Pages (from 0) that are fields: no thumbnails, masks or pyramid levels; headers only.
-
-    Channels of one field in separate pages are one field (which reading will refuse), and a
-    chain of pages that is cut off yields one page too many, so that the loss gets its own row.
-    """
-    with opened(file) as tif:
-        count = len(tif.pages)
-        if _is_whole_slide(tif) or tiff_metadata.separate_channels(tif) > 1:
-            return (0,)
-        first: tifffile.TiffPage | None = None
-        fields = []
-        for index in range(count):
-            try:
-                page = page_of(tif, index)
-            except Exception:  # noqa: BLE001 (whatever is wrong with it, reading will say so)
-                fields.append(index)
-                continue
-            if page.subfiletype & (_REDUCED | _MASK):
-                continue
-            if first is None:
-                first = page
-            elif _is_smaller_copy(page, first):
-                continue
-            fields.append(index)
-        if _is_cut_off(tif, file):
-            fields.append(count)
-    return tuple(fields) or (0,)
+_RANGE = (
+    "if it is one, say so with MaxSampleValue {full} (TIFF tag 281) or SignificantBits {bits} (OME)"
+)
 
 
 def tiff_size(file: BinaryIO, index: int, max_pixels: int) -> tuple[int, int]:
@@ -79,19 +51,44 @@ def tiff_size(file: BinaryIO, index: int, max_pixels: int) -> tuple[int, int]:
         return size[::-1] if pixel_formats.is_turned(orientation_of(page)) else size
 
 
-def read_tiff(file: BinaryIO, index: int, max_pixels: int) -> Picture:
+def read_page(tif: tifffile.TiffFile, file: BinaryIO, index: int, max_pixels: int) -> Picture:
     """One page as a ``Picture``; ``ImageError`` for forms that are not a colour or grey image."""
-    with opened(file) as tif:
-        page = checked_page(tif, index, max_pixels)
-        _check_segments(page, file)
-        samples = page.asarray(squeeze=False, maxworkers=1)  # (S or 1, 1, H, W, S or 1)
-        samples = np.moveaxis(samples[:, 0], 0, 2)  # (H, W, S or 1, S or 1)
-        samples = samples.reshape(*samples.shape[:2], page.samplesperpixel)  # (H, W, S)
-        rgb = to_rgb(samples, page, tiff_metadata.significant_bits(tif, page, index))
-        return Picture(
-            pixel_formats.oriented(rgb, orientation_of(page)),
-            tiff_metadata.um_per_px(tif, page, index),
-        )
+    page = checked_page(tif, index, max_pixels)
+    _check_segments(page, file)
+    samples = page.asarray(squeeze=False, maxworkers=1)  # (S or 1, 1, H, W, S or 1)
+    samples = np.moveaxis(samples[:, 0], 0, 2)  # (H, W, S or 1, S or 1)
+    samples = samples.reshape(*samples.shape[:2], page.samplesperpixel)  # (H, W, S)
+    bits = tiff_metadata.significant_bits(tif, page, index)
+    is_void = _has_void_alpha(samples, page, bits)
+    rgb = to_rgb(samples, page, bits, with_alpha=not is_void)
+    if is_void:
+        rgb = pixel_formats.under_void_alpha(rgb)
+    return Picture(
+        pixel_formats.oriented(rgb, orientation_of(page)),
+        tiff_metadata.um_per_px(tif, page, index),
+        tuple(_cautions(samples, page, bits, is_void=is_void)),
+    )
+
+
+def _cautions(
+    samples: NDArray[Any], page: tifffile.TiffPage, bits: int, *, is_void: bool
+) -> Iterator[str]:
+    """What a person should know of a page's samples ``(H, W, S)``."""
+    if is_void:
+        yield pixel_formats.VOID_ALPHA_CAUTION
+    colours = _PHOTOMETRIC_SAMPLES[page.photometric]
+    if bits == page.bitspersample > 8 and page.photometric != _PALETTE:
+        highest = int(samples[:, :, :colours].max(initial=0))
+        caution = pixel_formats.low_range_caution(highest, bits, _RANGE)
+        if caution:
+            yield caution
+
+
+def _has_void_alpha(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> bool:
+    """Whether the alpha among samples ``(H, W, S)`` shows nothing of the picture."""
+    if not _alpha(page):
+        return False
+    return pixel_formats.is_void(pixel_formats.eight_bits(samples[:, :, -1], bits))
 
 
 @contextmanager
@@ -99,6 +96,7 @@ def opened(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
     """The parsed headers of a TIFF file."""
     file.seek(0)
     with tifffile.TiffFile(file) as tif:
+        tif.pages.cache = True
         yield tif
 
 
@@ -117,7 +115,11 @@ def checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int | None) -> 
     page = page_of(tif, index)
     size = page.imagewidth, page.imagelength
     check_size(*size, size[0] * size[1] if max_pixels is None else max_pixels)
-    channels = tiff_metadata.separate_channels(tif)
+    channels = tiff_metadata.separate_channels(tif, page)
+    if channels > 1 and len(tif.pages) == 1:
+        raise ImageError(
+            f"the file states {channels} channels and holds one of them; export the field as RGB"
+        )
     if channels > 1:
         raise ImageError(f"{channels} channels in separate pages; export the field as RGB")
     if tif.is_stk and page.imagedepth == 1 and len(page.tags.valueof(33629) or ()) > 1:
@@ -204,8 +206,10 @@ def _embedded_size(code: bytes) -> tuple[int, int]:
     raise ImageError("damaged TIFF: a JPEG strip or tile without header")
 
 
-def to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray[np.uint8]:
-    """Samples ``(H, W, S)`` of a checked page as RGB ``(H, W, 3)``."""
+def to_rgb(
+    samples: NDArray[Any], page: tifffile.TiffPage, bits: int, *, with_alpha: bool = True
+) -> NDArray[np.uint8]:
+    """Samples ``(H, W, S)`` of a checked page as RGB ``(H, W, 3)``, alpha laid over white."""
     colour = page.photometric
     if colour == _PALETTE:
         palette = page.colormap
@@ -225,7 +229,7 @@ def to_rgb(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> NDArray
     else:
         rgb = values[:, :, :3]
     alpha = _alpha(page)
-    if not alpha:
+    if not alpha or not with_alpha:
         return rgb
     return pixel_formats.over_white(rgb, values[:, :, -1], premultiplied=alpha == _PREMULTIPLIED)
 
@@ -240,34 +244,6 @@ def orientation_of(page: tifffile.TiffPage) -> int:
     """EXIF-like orientation of a page, 1 for upright."""
     value = page.tags.valueof(_ORIENTATION, 1)
     return value if isinstance(value, int) else 1
-
-
-def _is_whole_slide(tif: tifffile.TiffFile) -> bool:
-    """Scanner files whose further pages are levels, label and overview of one slide."""
-    return bool(
-        tif.is_svs or tif.is_ndpi or tif.is_scn or tif.is_bif or tif.is_philips or tif.is_qpi
-    )
-
-
-def _is_smaller_copy(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bool:
-    """A pyramid level that does not say so: tiled, and the first page halved at least once."""
-    if not (page.is_tiled and first.is_tiled) or page.imagewidth * page.imagelength == 0:
-        return False
-    across, down = first.imagewidth / page.imagewidth, first.imagelength / page.imagelength
-    return across > 1.9 and abs(across - down) <= 0.05 * across
-
-
-def _is_cut_off(tif: tifffile.TiffFile, file: BinaryIO) -> bool:
-    """Whether the last page that can be found names a further one beyond the end of the file."""
-    form = tif.tiff
-    try:
-        file.seek(tif.pages[-1].offset)
-        (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-        file.seek(tags * form.tagsize, 1)
-        (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
-    except struct.error:
-        return False  # nothing follows that could have been lost
-    return bool(following >= file.seek(0, 2))
 
 
 def _name(code: int) -> str:

@@ -63,6 +63,7 @@ class WholeSlide:
         width_px, height_px: its size.
         um_per_px: scale found in the file's own metadata, or None.
         max_pixels: largest window that is read, in pixels.
+        cautions: sentences about the file that a person should read before believing the counts.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class WholeSlide:
     height_px: int
     um_per_px: float | None
     max_pixels: int
+    cautions: tuple[str, ...] = ()
 
     @property
     def size_px(self) -> tuple[int, int]:

@@ -314,6 +314,16 @@ class Journal:
             edits = edits_of(self._connection, list({key, name_key(image)}))
             return corrected(result, key, self.settings.get("classes") or (), edits)
 
+    def looks(self) -> dict[str, str]:
+        """What is kept of the look of done images, by image."""
+        query = (
+            "SELECT image, json_extract(record, '$.look') FROM result "
+            "WHERE settings = ? AND status = 'done'"
+        )
+        with explained(self.path):
+            rows = self._connection.execute(query, (self._settings_id,)).fetchall()
+        return {decode(image): look for image, look in rows if look}
+
     def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
         """Keep one small JSON-ready value other than None, such as a slide's scale.
 

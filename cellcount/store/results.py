@@ -26,7 +26,7 @@ _CELL_DTYPE = np.dtype(
 _TYPES = {"best": "<i2", "prob": "<f4", "second": "<i2", "second_prob": "<f4", "accepted": "?"}
 _TYPED_CELL_DTYPE = np.dtype([*_CELL_DTYPE.descr, *_TYPES.items()])
 
-_FACTS = ("status", "reason", "width_px", "height_px", "um_per_px", "scale_factor")
+_FACTS = ("status", "reason", "width_px", "height_px", "um_per_px", "scale_factor", "look")
 
 
 def pack(cells: Cells) -> bytes:
@@ -60,7 +60,7 @@ def _types_of(table: NDArray[Any]) -> CellTypes | None:
 
 def record_of(result: ImageResult) -> str:
     """All of a result but its cells, as JSON."""
-    ref = dataclasses.asdict(result.ref) | {"path": str(result.ref.path)}
+    ref = result.ref.facts()
     facts = {name: getattr(result, name) for name in _FACTS}
     facts["quality"] = None if result.quality is None else dataclasses.asdict(result.quality)
     return json.dumps({"ref": ref, **facts}, default=methodcaller("item"))  # NumPy's numbers

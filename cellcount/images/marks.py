@@ -1,0 +1,55 @@
+"""The marks by which no run takes for fields what cellcount itself has written.
+
+- A folder of annotated pictures or review crops holds ``DRAWN_MARK``: it is never an INPUT.
+- A folder of an exported data set holds ``EXPORT_MARK``: it is passed over below an INPUT, since
+  its pictures are copies, and read where it is the INPUT itself.
+- Charts and drawn pictures carry ``PICTURE_TEXT`` in their PNG, wherever they are copied to.
+
+Rendered fields carry none: they are images to count.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PIL.PngImagePlugin import PngInfo
+
+from cellcount.images.file_types import EXPORT_MARK
+
+#: Text in every PNG that was drawn: keyword and what it says.
+PICTURE_TEXT = {"cellcount": "drawn by cellcount, no field"}
+#: Bytes at the start of a file in which the texts of a PNG are looked for.
+MARKED_BYTES = 1024
+
+_PNG, _TEXT, _PIXELS = b"\x89PNG\r\n\x1a\n", b"tEXt", b"IDAT"
+_DRAWN_BY = (
+    (b"cellcount\0", "a picture that cellcount has drawn"),
+    (b"Software\0Matplotlib", "a chart that Matplotlib has drawn"),
+)
+
+
+def png_mark() -> PngInfo:
+    """What Pillow is given as ``pnginfo`` to save a drawn picture."""
+    info = PngInfo()
+    for key, text in PICTURE_TEXT.items():
+        info.add_text(key, text)
+    return info
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an exported data set."""
+    return os.path.exists(folder / EXPORT_MARK)
+
+
+def drawn_by(head: bytes) -> str:
+    """What a file was drawn as, from its first ``MARKED_BYTES`` bytes; "" for all that was not."""
+    if not head.startswith(_PNG):
+        return ""
+    at, texts = len(_PNG), []
+    while at + 8 <= len(head) and head[at + 4 : at + 8] != _PIXELS:
+        length = int.from_bytes(head[at : at + 4], "big")
+        if head[at + 4 : at + 8] == _TEXT:
+            texts.append(head[at + 8 : at + 8 + length])
+        at += 12 + length
+    return next((what for start, what in _DRAWN_BY if any(t.startswith(start) for t in texts)), "")
