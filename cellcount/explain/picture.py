@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cellcount.files.atomic import atomic_write
+from cellcount.images.marks import png_mark
 from cellcount.outputs.pictures.legend import Entry, draw_strip
 from cellcount.outputs.pictures.shapes import (
     INK,
@@ -113,7 +114,7 @@ def write_attention(
     """
     page = draw_attention(pixels, trace, title)
     with atomic_write(path) as file:
-        page.save(file, "PNG")
+        page.save(file, "PNG", pnginfo=png_mark())
 
 
 def _crop_of(trace: AttentionTrace, width: int, height: int) -> tuple[int, int, int, int]:

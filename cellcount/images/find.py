@@ -12,7 +12,8 @@ Identity rules
 - The option's um/px goes before the manifest's.
 
 Hidden files and folders are left out, and so is what cellcount itself has written: the run's own
-files, and folders of annotated pictures. Whatever else gives no row is said with its reason.
+files, folders of annotated pictures and exported data sets, charts. So are thumbnails and bins of
+NAS devices and operating systems. Whatever else gives no row is said with its reason.
 Folders reached through symbolic links are read last, and each folder and file once, hard links
 included.
 """
@@ -41,7 +42,9 @@ from cellcount.images.file_types import (
 )
 from cellcount.images.input_names import InputHome, input_names
 from cellcount.images.manifest import ManifestRow, read_manifest
-from cellcount.images.read import field_pages
+from cellcount.images.marks import is_export
+from cellcount.images.read import FieldsIn, fields_in
+from cellcount.images.system_files import APPLE_DOUBLE, file_reason, folder_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def find_images(
     named = [source.file for source in sources if source.file is not None]
     files = [InputHome(file, is_file=True) for file in named]
     file_names = input_names(files, known or {})
-    names = _Names(dict(zip(named, file_names, strict=True)), several=len(sources) > 1)
+    names = _Names(search, dict(zip(named, file_names, strict=True)), several=len(sources) > 1)
     refs = [
         ref if um_per_px is None else replace(ref, um_per_px=um_per_px)
         for source, label in zip(sources, labels, strict=True)
@@ -151,7 +154,7 @@ class _Search:
         pattern = kind == "file is gone" and glob.has_magic(text)
         real = text if pattern else os.path.realpath(path)
         if real in self.inputs:
-            self._say(path, "INPUT was named before")
+            self.say(path, "INPUT was named before")
             return
         self.inputs.add(real)
         if pattern:
@@ -166,7 +169,7 @@ class _Search:
         elif kind == "file is gone":
             raise UsageError(f"INPUT {text} does not exist{_nearest(path)}")
         elif special_file(_mode(path)):
-            self._say(path, kind)
+            self.say(path, kind)
         else:
             raise UsageError(f"INPUT {text} cannot be read: {kind}")
 
@@ -181,6 +184,10 @@ class _Search:
         matches = sorted({Path(match) for match in glob.glob(text, recursive=True)})
         if not matches:
             raise UsageError(f"INPUT {text}: no file matches this pattern{_nearest(root)}")
+        beside = _beside(matches, root)
+        for folder, reason in beside.items():
+            self.say(folder, reason)
+        matches = [match for match in matches if beside.keys().isdisjoint((match, *match.parents))]
         whole = {match for match in matches if match.is_dir()}
         tops = [match for match in matches if whole.isdisjoint(match.parents)]
         return self._source(root, [path for top in tops for path in self._below(top)])
@@ -195,7 +202,7 @@ class _Search:
             elif kind == "file":
                 paths = self._named(row.path)
             elif special_file(_mode(row.path)):
-                self._say(row.path, kind)
+                self.say(row.path, kind)
                 paths = ()
             else:
                 paths = (row.path,)  # listed, so it gets a row, which will say what is wrong
@@ -208,10 +215,10 @@ class _Search:
             if not has_image_name(path):
                 with open_regular(path) as file:
                     if file_kind(file.read(HEAD_BYTES)) is None:
-                        self._say(path, _other_type(path))
+                        self.say(path, _other_type(path))
                         return
         except (ImageError, OSError) as error:
-            self._say(path, str(error))
+            self.say(path, str(error))
             return
         yield path
 
@@ -223,42 +230,66 @@ class _Search:
             kind = _kind(path)
             if kind == "folder":
                 if self._is_drawn(os.path.realpath(path)):
-                    self._say(path, "annotated pictures that cellcount has drawn")
+                    self.say(path, "annotated pictures that cellcount has drawn")
+                    continue
+                if path != top and (beside := _folder_beside(path)):
+                    self.say(path, beside)
                     continue
                 if path != top and has_image_name(path):
-                    self._say(path, "a folder named like an image; the images in it are read")
+                    self.say(path, "a folder named like an image; the images in it are read")
                 for child in self._children(path):
                     (later if child.is_symlink() else now).append(child)
             elif kind == "file" and has_image_name(path):
                 yield path
             elif os.path.realpath(path) not in self.own_files:
-                self._say(path, _other_type(path) if kind == "file" else kind)
+                self.say(path, _other_type(path) if kind == "file" else kind)
 
     def _children(self, folder: Path) -> list[Path]:
         real = os.path.realpath(folder)
         if real in self.folders:
-            self._say(folder, f"folder was read before as {self.folders[real]}")
+            self.say(folder, f"folder was read before as {self.folders[real]}")
             return []
         self.folders[real] = folder
         try:
-            names = [name for name in os.listdir(folder) if not name.startswith(".")]
+            names = os.listdir(folder)
         except OSError as error:
-            self._say(folder, why(error))
+            self.say(folder, why(error))
             return []
+        names = self._without_system_files(folder, names)
         return [folder / name for name in sorted(names, reverse=True)]  # popped from the end
+
+    def _without_system_files(self, folder: Path, names: list[str]) -> list[str]:
+        """Names that may be of fields; of the others, those of known kinds are said."""
+        doubles = sum(name.startswith(APPLE_DOUBLE) for name in names)
+        if doubles:
+            self.say(folder / f"{APPLE_DOUBLE}*", f"{doubles} AppleDouble files of a Mac")
+        hidden = [name for name in names if name.startswith(".")]
+        for name in hidden:
+            if (reason := folder_reason(name)) and (folder / name).is_dir():
+                self.say(folder / name, reason)
+        kept = [name for name in names if not name.startswith(".")]
+        stems = {os.path.splitext(name)[0].lower() for name in kept if has_image_name(Path(name))}
+        fields = []
+        for name in kept:
+            reason = file_reason(os.path.splitext(name)[0], stems)
+            if reason and has_image_name(Path(name)):
+                self.say(folder / name, reason)
+            else:
+                fields.append(name)
+        return fields
 
     def _claimed(self, paths: Iterable[Path]) -> Iterator[Path]:
         """The files that were not reached before, in path order."""
         for path in sorted(paths, key=lambda path: (path.is_symlink(), path)):
             real = os.path.realpath(path)
             if self._is_drawn(os.path.dirname(real)):  # matched by a pattern, or linked to
-                self._say(path, "an annotated picture that cellcount has drawn")
+                self.say(path, "an annotated picture that cellcount has drawn")
                 continue
             first = self.files.setdefault(_same_file(path, real), path)
             if first is path:
                 yield path
             else:
-                self._say(path, f"the same file as {first}, counted once")
+                self.say(path, f"the same file as {first}, counted once")
 
     def _is_drawn(self, folder: str) -> bool:
         """Whether a folder, or one above it, is marked as one of annotated pictures."""
@@ -276,7 +307,8 @@ class _Search:
                 "the originals, and another folder for --annotated"
             )
 
-    def _say(self, path: Path, reason: str) -> None:
+    def say(self, path: Path, reason: str) -> None:
+        """Enters something that gets no row."""
         self.passed_over.append(PassedOver(path, reason))
 
 
@@ -284,12 +316,13 @@ class _Names:
     """Gives every field an ``image`` of its own.
 
     Args:
+        search: told of what files hold besides fields.
         files: what files given by name are called.
         several: there are several INPUTs, so that their names begin those of their images.
     """
 
-    def __init__(self, files: Mapping[Path, str], *, several: bool) -> None:
-        self._files, self._several = files, several
+    def __init__(self, search: _Search, files: Mapping[Path, str], *, several: bool) -> None:
+        self._search, self._files, self._several = search, files, several
         self._taken: set[str] = set()
 
     def refs(
@@ -302,7 +335,8 @@ class _Names:
         elif self._several:
             parts = (label, *parts)
         folder = "/".join(parts[:-1])
-        pages = field_pages(path)
+        found = fields_in(path)
+        pages = self._pages(path, found)
         stem, suffix = os.path.splitext(parts[-1])
         for name in _numbered(stem, suffix):
             image = f"{folder}/{name}" if folder else name
@@ -324,6 +358,44 @@ class _Names:
             )
             for image, page in zip(images, pages, strict=True)
         ]
+
+    def _pages(self, path: Path, found: FieldsIn) -> tuple[int, ...]:
+        """The pages that get a row; what else the file holds is said."""
+        if found.drawn:
+            self._search.say(path, found.drawn)
+            return ()
+        for pages, reason in found.beside:
+            name = f"{path.name}#page={_ranges(pages)}"
+            self._search.say(path.with_name(name), reason)
+        return found.pages
+
+
+def _ranges(pages: Sequence[int]) -> str:
+    """Pages as the file counts them, from 1: ``2-5,7``."""
+    runs: list[list[int]] = []
+    for page in pages:
+        if runs and runs[-1][-1] == page:
+            runs[-1][-1] = page + 1
+        else:
+            runs.append([page + 1, page + 1])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _folder_beside(folder: Path) -> str:
+    """Why a folder below an INPUT holds no fields of its own, "" where it may."""
+    if reason := folder_reason(folder.name):
+        return f"{reason}; name the folder as an INPUT to count it"
+    if is_export(folder):
+        return "a data set that cellcount has exported; name the folder as an INPUT to count it"
+    return ""
+
+
+def _beside(matches: Sequence[Path], root: Path) -> dict[Path, str]:
+    """Topmost folders between a pattern's root and what it matches that hold no fields, and why."""
+    ways = {way for match in matches for way in (match, *match.parents)}
+    below = [way for way in ways if way != root and way.is_relative_to(root)]
+    found = {way: text for way in below if (text := _folder_beside(way)) and way.is_dir()}
+    return {way: text for way, text in found.items() if found.keys().isdisjoint(way.parents)}
 
 
 def _relative(path: Path, root: Path) -> tuple[str, ...]:

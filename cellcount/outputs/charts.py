@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.files.atomic import atomic_write
+from cellcount.images.marks import PICTURE_TEXT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,4 +134,4 @@ def _figure_size(largest: int) -> float:
 def save_png(figure: Figure, path: Path) -> None:
     """Writes a figure as a PNG file."""
     with atomic_write(path) as file:
-        figure.savefig(file, dpi=_DPI, format="png", bbox_inches="tight")
+        figure.savefig(file, dpi=_DPI, format="png", bbox_inches="tight", metadata=PICTURE_TEXT)

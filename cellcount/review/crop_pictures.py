@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from cellcount.core.records import Picture
 from cellcount.files.atomic import atomic_write
+from cellcount.images.marks import png_mark
 from cellcount.images.windows import window
 
 _SIDE_PX = 240
@@ -45,4 +46,4 @@ def write_crop(path: Path, picture: Picture, box_xyxy: Sequence[float]) -> None:
         OutputError: it cannot be written.
     """
     with atomic_write(path) as file:
-        crop_of(picture, box_xyxy).save(file, "PNG")
+        crop_of(picture, box_xyxy).save(file, "PNG", pnginfo=png_mark())

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cellcount.images.marks import PICTURE_TEXT
+
 #: Columns of metrics.csv that are drawn as scores, and what a person calls them.
 _SCORES = {
     "ap": "COCO AP, validation",
@@ -55,5 +57,5 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) ->
         if axes.lines:
             axes.legend(fontsize=8)
     part = path.with_name(path.name + ".part")
-    figure.savefig(part, dpi=120, format="png")
+    figure.savefig(part, dpi=120, format="png", metadata=PICTURE_TEXT)
     part.replace(path)

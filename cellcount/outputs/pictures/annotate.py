@@ -26,6 +26,7 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, Cells, CellTypes, Picture
 from cellcount.files.atomic import atomic_write, check_folder_writable
 from cellcount.images.file_types import DRAWN_MARK
+from cellcount.images.marks import png_mark
 from cellcount.outputs.pictures.legend import Entry, draw_strip
 from cellcount.outputs.pictures.shapes import (
     INK,
@@ -109,7 +110,8 @@ def write_annotated(
     """
     page = annotate(picture, cells, labels, title)
     with atomic_write(path) as file:
-        page.save(file, "PNG", compress_level=1)  # a quarter of the default's time, 18 % larger
+        # Level 1 takes a quarter of the default's time and 18 % more room.
+        page.save(file, "PNG", compress_level=1, pnginfo=png_mark())
 
 
 def prepare_folder(folder: Path) -> None:
