@@ -11,6 +11,7 @@ from cellcount.analysis.image_sink import ImageSink
 from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.loaded_models import Models
 from cellcount.analysis.local import Work, run_local
+from cellcount.analysis.near_copies import NearCopies
 from cellcount.analysis.outcome import RunTally
 from cellcount.analysis.pending import pending_of
 from cellcount.analysis.pipeline import Pipeline
@@ -78,7 +79,7 @@ class ImageRun:
         return pending
 
     def draw_missing(self, refs: Sequence[ImageRef], analyzed: Sequence[ImageRef]) -> None:
-        """Draw images analysed earlier, where their pictures are asked for only now.
+        """Draw images whose pictures are asked for only now, or whose caution is known only now.
 
         Args:
             refs: the images of the run.
@@ -88,10 +89,13 @@ class ImageRun:
         if drawings is None:
             return
         fresh, stored = {ref.image for ref in analyzed}, self.outputs.results_in(self.journal)
-        missing = drawings.missing(stored.of(r for r in refs if r.image not in fresh))
+        copies = NearCopies.among(self.journal, refs)
+        earlier = [r for r in refs if r.image not in fresh or r.image in copies.others]
+        missing = drawings.missing(map(copies.told, stored.of(earlier)))
         if not missing:
             return
-        results = stored.of(missing)  # in the order of the plan, as ``missing`` is
+        # In the order of the plan, as ``missing`` is.
+        results = map(copies.told, stored.of(missing))
 
         def use(loaded: Loaded) -> Work:
             result = next(results)

@@ -35,6 +35,7 @@ from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass
 from cellcount.differential.profile import profile_text
 from cellcount.files.locks import locked
+from cellcount.images.copies import without_copies
 from cellcount.images.find import Plan
 from cellcount.images.stain_reference import load_stain_reference
 from cellcount.outputs.pictures.annotate import prepare_folder
@@ -78,7 +79,7 @@ class Job:
         files.check_forms(shard=request.run.shard is not None)
         names = OutputNames(output.pseudonymize, files.every(), files.folders)
         self._known_names = {} if request.run.fresh else known_names(files.journal)
-        self.plan: Plan = plan_of(
+        plan = plan_of(
             request.inputs,
             files.every(),
             um_per_px=settings.um_per_px,
@@ -86,6 +87,7 @@ class Job:
             slide_from=request.slide_from,
             known=self._known_names,
         )
+        self.plan: Plan = without_copies(plan)
         shard = request.run.shard
         self.refs = tuple(r for r in self.plan.refs if shard is None or shard.holds(r.image))
         self.stain = load_stain_reference(settings.stain_reference)  # wrong ones are told now

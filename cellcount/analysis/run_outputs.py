@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from cellcount.analysis.near_copies import NearCopies
 from cellcount.analysis.outcome import Totals
 from cellcount.analysis.output_files import OutputFiles
 from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types, with_types
@@ -64,8 +65,13 @@ class RunOutputs:
 
     def results(self, journal: Journal, refs: tuple[ImageRef, ...]) -> Results:
         """The results as outputs tell them, but with the classifier's own types."""
-        stored = self.results_in(journal)
-        return lambda: map(self.names.result, stored.of(self.names.ordered(refs)))
+        stored, copies = self.results_in(journal), NearCopies.among(journal, refs)
+        name = self.names.image
+
+        def told(result: ImageResult) -> ImageResult:
+            return copies.told(self.names.result(result), result.ref.image, name)
+
+        return lambda: map(told, stored.of(self.names.ordered(refs)))
 
     def final(self, result: ImageResult) -> ImageResult:
         """A result with the types that count: a reviewer's, else the classifier's."""

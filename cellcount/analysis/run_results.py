@@ -7,6 +7,7 @@ profile's matter and may change without a new analysis. Both meet here and nowhe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from cellcount.analysis.review_summary import ReviewSummary
 from cellcount.core.records import ImageRef, ImageResult
@@ -16,8 +17,14 @@ from cellcount.store.journal import Journal
 
 
 def counted(result: ImageResult, profile: Profile) -> ImageResult:
-    """Return a result just analysed as it counts: with the profile's cautions, or excluded."""
-    return judged(result, profile.quality)
+    """Return a result just analysed as it counts: with the profile's cautions, or excluded.
+
+    What is to be said of the image among the others of its run is said, too.
+    """
+    told, caution = judged(result, profile.quality), result.ref.caution
+    if not caution or told.status == "failed":
+        return told
+    return replace(told, reason="; ".join(filter(None, [told.reason, caution])))
 
 
 class RunResults:

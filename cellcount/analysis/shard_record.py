@@ -70,7 +70,7 @@ def plan_digest(refs: Sequence[ImageRef]) -> str:
     """SHA-256 over all that a plan says of its images but where they lie."""
     digest = hashlib.sha256()
     for ref in refs:
-        facts = asdict(ref)
+        facts = ref.facts()
         del facts["path"]
         digest.update(json.dumps(facts, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()

@@ -60,7 +60,7 @@ class StoredRun:
             "output": _output_document(self.output, place),
             **({"plugin_forms": plugins} if plugins else {}),
             "folder": str(self.folder),
-            "refs": [asdict(ref) | {"path": str(ref.path)} for ref in self.refs],
+            "refs": [ref.facts() for ref in self.refs],
             "counting": self.counting_facts(),
             "types": [asdict(t) for t in facts.types],
             "images": facts.images,

@@ -22,6 +22,7 @@ from typing import Any
 from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
+from cellcount.images.copies import NAMELESS_CAUTION
 from cellcount.images.file_types import IMAGE_SUFFIXES
 from cellcount.images.find import Plan
 from cellcount.outputs.run_record import NotDone
@@ -103,6 +104,7 @@ class Pseudonyms:
             image=self.image(ref.image),
             slide=self.path(ref.slide),
             specimen=self.path(ref.specimen),
+            caution=NAMELESS_CAUTION if ref.caution else "",
         )
 
     def result(self, result: ImageResult) -> ImageResult:
@@ -110,6 +112,7 @@ class Pseudonyms:
         ref = self.ref(result.ref)
         reason = result.reason
         if reason:
+            reason = reason.replace(result.ref.caution, ref.caution) if ref.caution else reason
             names = (str(result.ref.path), result.ref.image, result.ref.path.name)
             for name in sorted(names, key=len, reverse=True):
                 reason = reason.replace(name, ref.image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import stat
 import struct
 import subprocess
@@ -45,11 +46,11 @@ def test_every_bad_file_has_its_row_and_reason(slides: Path, run: Run, rows: Row
     (bad / "02-empty.png").write_bytes(b"")
     (bad / "03-cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (bad / "04-cut.tif").write_bytes(tiff[: len(tiff) // 2])
-    (bad / "05-a-png.jpg").write_bytes(good)  # a wrong extension does no harm
+    shutil.copy(slides / "b/x.png", bad / "05-a-png.jpg")  # a wrong extension does no harm
     (bad / "06-text.png").write_text("not an image")
     Image.new("RGB", (1, 1), (230, 220, 210)).save(bad / "07-one-pixel.png")
     (bad / "08-bomb.png").write_bytes(header_bomb(60_000))
-    (bad / "09-good.PNG").write_bytes(good)
+    Image.open(slides / "c.bmp").save(bad / "09-good.PNG")
 
     code, out, err = run(bad, "--out", "o.csv", "--cells", "c.csv")
     assert code == 1
@@ -68,7 +69,7 @@ def test_every_bad_file_has_its_row_and_reason(slides: Path, run: Run, rows: Row
         assert found[name]["cells"] == found[name]["n_rbc"] == ""  # empty, never 0
         assert f"failed: {name}: " in err
         assert f"failed: {name}: " in out
-    assert found["05-a-png.jpg"]["cells"] == found["01-good.png"]["cells"]
+    assert int(found["05-a-png.jpg"]["cells"]) > 0
     assert found["07-one-pixel.png"]["width_px"] == "1"
     assert found["07-one-pixel.png"]["reason"].endswith("no cells found")
     assert out.startswith("3 of 9 images done, 5 failed, 1 excluded, in ")
@@ -109,7 +110,7 @@ def test_names_of_every_kind_come_through(slides: Path, run: Run, rows: Rows) ->
     folder = Path("odd")
     folder.mkdir()
     for name in names:
-        (folder / name).write_bytes(good)
+        (folder / name).write_bytes(good + name.encode())  # no copies byte for byte
     (folder / "bad\n\x1b[2J.png").write_bytes(b"")
     invalid = os.fsencode(folder) + b"/caf\xe9.png"
     Path(os.fsdecode(invalid)).write_bytes(good)
