@@ -35,6 +35,7 @@ PAGES = (
     "docs/cluster.md",
     "docs/control.md",
     "docs/differential.md",
+    "docs/images.md",
     "docs/review.md",
     "docs/stain.md",
     "docs/training.md",
