@@ -19,7 +19,8 @@ Pixels = NDArray[np.uint8]
 
 def wide(rgb: Pixels, bits: int) -> NDArray[np.uint16]:
     """Samples of a camera of so many bits, in the lower bits of 16."""
-    return (rgb.astype(np.uint16) << (bits - 8)) | (rgb >> max(0, 16 - bits))
+    wide = (rgb.astype(np.uint16) << (bits - 8)) | (rgb >> max(0, 16 - bits))
+    return wide.astype(np.uint16)
 
 
 def png16(path: str, samples: NDArray[np.uint16]) -> None:
@@ -79,7 +80,7 @@ def test_full_range_and_eight_bits_are_no_matter(fields: Fields, folder: Path) -
     rgb = fields.pixels(0)
     tifffile.imwrite("wide.tif", rgb.astype(np.uint16) << 8, photometric="rgb")
     tifffile.imwrite("dark.tif", rgb // 20, photometric="rgb")
-    png16("wide.png", rgb.astype(np.uint16) << 8)
+    png16("wide.png", (rgb.astype(np.uint16) << 8).astype(np.uint16))
     for name in ("wide.tif", "dark.tif", "wide.png"):
         assert [c for c in read(name).cautions if "no sample" in c] == []
 

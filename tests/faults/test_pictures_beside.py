@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.faults.counting import count, is_near, read
 from tests.faults.recipes import Fields, Run
 
 Pixels = NDArray[np.uint8]
-RGB = {"photometric": "rgb", "metadata": None}
+RGB: dict[str, Any] = {"photometric": "rgb", "metadata": None}
 
 
 def small(fields: Fields, i: int = 0, width: int = 300, height: int = 225) -> Pixels:

@@ -137,8 +137,9 @@ def test_stated_planes_of_different_places_are_refused(fields: Fields, folder: P
 def test_a_plane_that_cannot_be_read_is_said(fields: Fields, folder: Path) -> None:
     tifffile.imwrite("z.tif", stack(fields), photometric="rgb", metadata={"axes": "ZYXS"})
     with tifffile.TiffFile("z.tif") as tif:
-        tag = tif.pages[4].tags["StripByteCounts"]
-        offset = tif.pages[4].tags["StripOffsets"].valueoffset
+        tags = tif.pages[4].aspage().tags
+        tag = tags["StripByteCounts"]
+        offset = tags["StripOffsets"].valueoffset
     assert tag.count == 1
     data = bytearray(Path("z.tif").read_bytes())
     data[offset : offset + 4] = b"\xff\xff\xff\x7f"  # its strip lies beyond the end
@@ -150,7 +151,7 @@ def test_a_plane_that_cannot_be_read_is_said(fields: Fields, folder: Path) -> No
 
 def test_a_single_plane_of_several_is_said(fields: Fields, folder: Path) -> None:
     ome_of_one_block("whole.tif", stack(fields))
-    xml = tifffile.TiffFile("whole.tif").pages[0].description
+    xml = tifffile.TiffFile("whole.tif").pages.first.description
     tifffile.imwrite("one.tif", fields.pixels(0), photometric="rgb", description=xml, metadata=None)
     (caution,) = read("one.tif").cautions
     assert caution == "the file states 5 planes and holds this one alone"

@@ -79,7 +79,7 @@ def test_palettes_and_grey(mode: str, fields: Fields, folder: Path) -> None:
     elif mode == "LA":
         Image.merge("LA", (image, Image.new("L", image.size))).save("f.png")
     else:
-        tifffile.imwrite("f.png", np.dstack([image, np.zeros_like(image)]),
+        tifffile.imwrite("f.png", np.dstack([np.asarray(image), np.zeros_like(image)]),
                          photometric="minisblack", extrasamples=["unassalpha"],
                          planarconfig="contig")  # fmt: skip
     picture = read("f.png")
