@@ -41,7 +41,8 @@ class Fields:
 
     def image(self, i: int) -> Image.Image:
         """Field ``i`` as RGB."""
-        return Image.open(self.path(i)).convert("RGB")
+        with Image.open(self.path(i)) as image:
+            return image.convert("RGB")
 
     def pixels(self, i: int) -> NDArray[np.uint8]:
         """Field ``i`` as an array."""

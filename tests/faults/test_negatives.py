@@ -99,7 +99,8 @@ def test_real_fields(shared_data: Path) -> None:
     assert paths
     recognised = 0
     for path in paths:
-        rgb = np.asarray(Image.open(path).convert("RGB"))
+        with Image.open(path) as image:
+            rgb = np.asarray(image.convert("RGB"))
         assert not is_negative(rgb), path
         recognised += is_negative(255 - rgb)
         blurred = Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(2))

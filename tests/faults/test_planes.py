@@ -151,7 +151,8 @@ def test_a_plane_that_cannot_be_read_is_said(fields: Fields, folder: Path) -> No
 
 def test_a_single_plane_of_several_is_said(fields: Fields, folder: Path) -> None:
     ome_of_one_block("whole.tif", stack(fields))
-    xml = tifffile.TiffFile("whole.tif").pages.first.description
+    with tifffile.TiffFile("whole.tif") as tif:
+        xml = tif.pages.first.description
     tifffile.imwrite("one.tif", fields.pixels(0), photometric="rgb", description=xml, metadata=None)
     (caution,) = read("one.tif").cautions
     assert caution == "the file states 5 planes and holds this one alone"
