@@ -124,8 +124,9 @@ def test_paths_of_every_bad_kind(
         "\u202egnp.exe.png", " .png", "caf\udce9.png", "..png", "CON.png", "#page=2.png",
         "$(touch executed).png",
     ]  # fmt: skip
-    for name in names:
-        (folder / os.fsencode(name).decode(errors="surrogateescape")).write_bytes(image)
+    for number, name in enumerate(names):  # equal files would count as one
+        path = folder / os.fsencode(name).decode(errors="surrogateescape")
+        path.write_bytes(image + bytes([number]))
     deep, here = 0, os.open(folder, os.O_RDONLY)
     while deep < 14:  # a path near the 4,096 bytes that a system call takes
         os.mkdir("d" * 250, dir_fd=here)
