@@ -5,9 +5,9 @@ has no such picture, but a detector finds something in it. Glass is the most fre
 the flattest pixels, sought in each of 3 x 3 parts; in a negative it lies near the dark end. Stain
 absorbs green, so the inverted colours of stained cells are greenish.
 
-Measured on 1,100 real fields and cells of six laboratories: 0 to 5 in a hundred that are no
-negative are taken for one (bone marrow and telephone pictures, the worst), all but a few
-of the ordinary fields are recognised when inverted.
+Measured on 1,000 real pictures of six laboratories: in colour none is taken for a negative, in
+grey none to six in a hundred. Inverted, 95 to 100 of a hundred ordinary fields are recognised, of
+crowded or dim ones fewer.
 
 Shapes: pixels uint8 (H, W, 3) RGB; thumbnails (h, w).
 """

@@ -59,18 +59,18 @@ def read_page(tif: tifffile.TiffFile, file: BinaryIO, index: int, max_pixels: in
     samples = np.moveaxis(samples[:, 0], 0, 2)  # (H, W, S or 1, S or 1)
     samples = samples.reshape(*samples.shape[:2], page.samplesperpixel)  # (H, W, S)
     bits = tiff_metadata.significant_bits(tif, page, index)
-    is_void = _has_void_alpha(samples, page, bits)
+    is_void = has_void_alpha(samples, page, bits)
     rgb = to_rgb(samples, page, bits, with_alpha=not is_void)
     if is_void:
         rgb = pixel_formats.under_void_alpha(rgb)
     return Picture(
         pixel_formats.oriented(rgb, orientation_of(page)),
         tiff_metadata.um_per_px(tif, page, index),
-        tuple(_cautions(samples, page, bits, is_void=is_void)),
+        tuple(sample_cautions(samples, page, bits, is_void=is_void)),
     )
 
 
-def _cautions(
+def sample_cautions(
     samples: NDArray[Any], page: tifffile.TiffPage, bits: int, *, is_void: bool
 ) -> Iterator[str]:
     """What a person should know of a page's samples ``(H, W, S)``."""
@@ -84,7 +84,7 @@ def _cautions(
             yield caution
 
 
-def _has_void_alpha(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> bool:
+def has_void_alpha(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> bool:
     """Whether the alpha among samples ``(H, W, S)`` shows nothing of the picture."""
     if not _alpha(page):
         return False

@@ -22,9 +22,11 @@ from cellcount.images.tiff import (
     check_embedded,
     check_listed,
     checked_page,
+    has_void_alpha,
     opened,
     orientation_of,
     page_of,
+    sample_cautions,
     to_rgb,
 )
 
@@ -32,6 +34,8 @@ from cellcount.images.tiff import (
 WHOLE_PIXELS = 1 << 26
 _MEMO_BYTES = 1 << 26
 _SEGMENT_PIXELS = 1 << 24
+#: Windows along each side that tell whether alpha and upper bits are used, and their size.
+_SPOTS, _SPOT_PX = 3, 64
 #: Bytes of pixels per stored byte. JPEG cannot pack more than 192, nor empty glass of a camera
 #: without loss more than a few; a whole slide of nothing at all would.
 _MOST_PACKED = 500
@@ -52,11 +56,12 @@ class Rect(NamedTuple):
 
 
 class Header(NamedTuple):
-    """Size in pixels of a page, and its scale where the file tells it."""
+    """Size in pixels of a page, its scale where the file tells it, and what is to be said of it."""
 
     width_px: int
     height_px: int
     um_per_px: float | None
+    cautions: tuple[str, ...] = ()
 
 
 def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
@@ -86,7 +91,8 @@ def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
             # A small file whose tiles are all the same bytes would be work for days.
             raise ImageError("damaged TIFF: its strips or tiles overlap in the file")
         _check_packing(page)
-        return Header(width, height, tiff_metadata.um_per_px(tif, page, index))
+        cautions = _cautions(tif, page, file, index)
+        return Header(width, height, tiff_metadata.um_per_px(tif, page, index), cautions)
 
 
 def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[NDArray[np.uint8]]:
@@ -101,11 +107,43 @@ def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[
         page = checked_page(tif, index, max_pixels=None)
         bits = tiff_metadata.significant_bits(tif, page, index)
         segments = None if page.is_final else _Segments(page, file)
+        with_alpha = not (page.extrasamples and has_void_alpha(_spots(page, file), page, bits))
         for rect in rects:
             if rect.x + rect.width > page.imagewidth or rect.y + rect.height > page.imagelength:
                 raise ImageError("the file changed while it was read")
             samples = _rows(page, file, rect) if segments is None else segments.window(rect)
-            yield to_rgb(samples, page, bits)
+            yield to_rgb(samples, page, bits, with_alpha=with_alpha)
+
+
+def _cautions(
+    tif: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, index: int
+) -> tuple[str, ...]:
+    """What is to be said of a page by its header and some of its samples."""
+    planes = tiff_metadata.stated_planes(tif, index)
+    said = (f"{planes.stated} planes (z-stack or time series), of which this one is counted",)
+    bits = tiff_metadata.significant_bits(tif, page, index)
+    try:
+        spots = _spots(page, file)
+    except Exception:  # noqa: BLE001 (reading the page will say what is wrong with it)
+        spots = np.zeros((0, 1, page.samplesperpixel), page.dtype)
+    is_void = bool(len(spots)) and has_void_alpha(spots, page, bits)
+    own = tuple(sample_cautions(spots, page, bits, is_void=is_void))
+    return (*said, *own) if planes.stated > 1 else own
+
+
+def _spots(page: tifffile.TiffPage, file: BinaryIO) -> NDArray[Any]:
+    """Samples ``(N, 1, S)`` of small windows spread over a page."""
+    segments = None if page.is_final else _Segments(page, file)
+    side = min(_SPOT_PX, page.imagewidth, page.imagelength)
+    spots = []
+    for row in range(_SPOTS):
+        for column in range(_SPOTS):
+            x = (2 * column + 1) * (page.imagewidth - side) // (2 * _SPOTS)
+            y = (2 * row + 1) * (page.imagelength - side) // (2 * _SPOTS)
+            rect = Rect(x, y, side, side)
+            samples = _rows(page, file, rect) if segments is None else segments.window(rect)
+            spots.append(samples.reshape(-1, 1, page.samplesperpixel))
+    return np.concatenate(spots)
 
 
 def _segment_pixels(page: tifffile.TiffPage) -> int:

@@ -203,4 +203,5 @@ def open_whole_slide(ref: ImageRef, *, max_pixels: int) -> WholeSlide | None:
         header = window_header(file, ref.page, max_pixels) if kind == "TIFF" else None
     if header is None:
         return None
-    return WholeSlide(ref.path, ref.page, *header, max_pixels)
+    width, height, um_per_px, cautions = header
+    return WholeSlide(ref.path, ref.page, width, height, um_per_px, max_pixels, cautions)

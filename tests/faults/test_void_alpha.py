@@ -11,8 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from cellcount.core.records import ImageRef
 from cellcount.errors import ImageError
 from cellcount.images.pixel_formats import VOID_ALPHA_CAUTION
+from cellcount.images.tiff_windows import Rect
+from cellcount.images.whole_slide import open_whole_slide
 from tests.faults.counting import count, is_near, read
 from tests.faults.recipes import Fields, Run
 
@@ -111,6 +114,18 @@ def test_an_alpha_of_something_is_laid_over_white(fields: Fields, folder: Path) 
     assert (picture.pixels[:, :100] == 255).all()
     np.testing.assert_array_equal(picture.pixels[:, 100:], rgba[:, 100:, :3])
     assert picture.cautions == ()
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_whole_slide_is_read_so_too(tiled: bool, fields: Fields, folder: Path) -> None:
+    rgb = fields.pixels(0)
+    form = {"tile": (64, 64), "compression": "lzw"} if tiled else {}
+    tifffile.imwrite("f.tif", with_alpha(rgb, ZERO), photometric="rgb",
+                     extrasamples=["unassalpha"], **form)  # fmt: skip
+    slide = open_whole_slide(ImageRef(Path("f.tif"), "f", "s"), max_pixels=100_000)
+    assert slide is not None
+    assert slide.cautions == (VOID_ALPHA_CAUTION,)
+    np.testing.assert_array_equal(slide.read(Rect(50, 60, 200, 100)), rgb[60:160, 50:250])
 
 
 def test_it_is_counted(fields: Fields, folder: Path, run: Run) -> None:
