@@ -81,6 +81,18 @@ def test_an_exported_data_set_below_an_input_is_passed_over(fields: Fields, fold
     assert counted("s/as_yolo") == ["images/f.png"]
 
 
+@pytest.mark.parametrize("to", ["yolo", "voc", "folders"])
+def test_a_conversion_below_its_source_is_no_second_set(
+    to: str, fields: Fields, folder: Path, run: Run
+) -> None:
+    fields.put(0, "s/images/f.png")
+    fields.yolo("s/labels/f.txt", 0)
+    Path("s/classes.txt").write_text("rbc\nwbc\nplatelet\n")
+    assert run("datasets", "convert", "s", "--to", to, "--out", "s/converted")[0] == 0
+    assert counted("s") == ["images/f.png"]
+    assert counted("s/converted")
+
+
 @pytest.mark.parametrize("writer", ["Pillow", "render"])
 def test_pictures_that_others_or_the_renderer_have_written_are_images(
     writer: str, fields: Fields, folder: Path
