@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_an_alpha_of_something_is_laid_over_white(fields: Fields, folder: Path) 
 @pytest.mark.parametrize("tiled", [False, True])
 def test_a_whole_slide_is_read_so_too(tiled: bool, fields: Fields, folder: Path) -> None:
     rgb = fields.pixels(0)
-    form = {"tile": (64, 64), "compression": "lzw"} if tiled else {}
+    form: dict[str, Any] = {"tile": (64, 64), "compression": "lzw"} if tiled else {}
     tifffile.imwrite("f.tif", with_alpha(rgb, ZERO), photometric="rgb",
                      extrasamples=["unassalpha"], **form)  # fmt: skip
     slide = open_whole_slide(ImageRef(Path("f.tif"), "f", "s"), max_pixels=100_000)
