@@ -38,6 +38,8 @@ DISAGREEMENT = 1.5
 #: Fields of one slide have the same red cells, so that less of a difference is another objective;
 #: the medians of single fields of one microscope differ by less than a fifth.
 SLIDE_DISAGREEMENT = 1.25
+#: Fields that are so large at the model's scale are asked first: it costs them a fortieth.
+_LARGE_PX = 4000
 #: Red cells that are so many times too large or too small are still found and measured right.
 _STILL_FOUND = 2.5
 
@@ -93,10 +95,13 @@ class CheckedDetector:
         if source.picture is None:
             other = self._other(loaded, scale, self._sought_px(source))
             return self._at(other or scale, source)
-        if scale.origin == "file" and scale.factor > LARGEST_FOUND:  # would cost most if wrong
-            other = self._other(loaded, scale, self._sought_px(source))
+        if self._would_cost_much(scale, source):
+            sought_px = self._sought_px(source)
+            other = self._other(loaded, scale, sought_px)
             second = None if other is None else self._at(other, source)
-            if second is not None and self._fits(second, self._seen_px(second, source)):
+            if second is not None and (
+                sought_px is None or self._fits(second, self._seen_px(second, source))
+            ):
                 return second
         first = self._at(scale, source)
         seen_px = self._seen_px(first, source)
@@ -113,6 +118,12 @@ class CheckedDetector:
         second = self._at(other, source)
         bears_out = self._fits(second, self._seen_px(second, source))
         return second if bears_out or seen_px is None else first
+
+    def _would_cost_much(self, scale: Scale, source: Source) -> bool:
+        """Whether to ask the red cells first, since a pass at a wrong scale costs far more."""
+        if scale.origin == "file" and scale.factor > LARGEST_FOUND:
+            return True
+        return scale.origin in ("file", "slide") and max(source.size_px) * scale.factor > _LARGE_PX
 
     def _at(self, scale: Scale, source: Source) -> Checked:
         return Checked(scale, detect(self._detector, source, scale.factor, self._tell))

@@ -26,6 +26,7 @@ from cellcount.engines.cell_typer import CellTyper
 from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.engines.slide_detector import Tell
 from cellcount.images.lit_field import LitField, lit_part
+from cellcount.images.overlays import Overlay, find_overlay
 from cellcount.images.quality import median_quality
 from cellcount.images.source import Field, Source
 from cellcount.images.stain import with_dyes
@@ -36,6 +37,8 @@ from cellcount.settings import AnalyzeSettings
 CAP_CAUTION = "more cells than the model's limit in one tile: counts may be too low"
 MEMORY_CAUTION = "too little memory: analysed in tiles of {} px"
 EMPTY_CAUTION = "no cells found"
+INK_CAUTION = "a scale bar, caption or mark is drawn into the picture: nothing is counted on it"
+LINES_CAUTION = "straight lines cross the picture (graticule, ruler): counts may be wrong"
 STAIN_CAUTION = "stain not normalized: too little or too much of it, one colour, or uneven light"
 SLIDE_STAIN_CAUTION = "stain not normalized: a scan is taken as it is"
 
@@ -90,11 +93,14 @@ class Pipeline:
             scale, found = self._detector.detect(loaded, views.detector)
             quality = self._quality(seen, field, scale.factor)
             cells = self._counted(found, source.size_px, field)
+            overlay = None if seen.picture is None else find_overlay(seen.picture.pixels)
+            cells, on_ink = _without_ink(cells, overlay)
             cells = self._typed(views.classifier, cells, scale.factor)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
             facts = (*source.size_px, known_um_per_px(ref, source))
             return ImageResult(ref, "failed", reason_of(error, ref), *facts)
-        cautions = (scale.caution, *_cautions(found, cells), views.caution, *source.cautions)
+        told = (*_cautions(found, cells), *_drawn(overlay, on_ink), views.caution, *source.cautions)
+        cautions = (scale.caution, *told)
         reason = "; ".join(caution for caution in cautions if caution)
         facts = (*source.size_px, scale.um_per_px)
         look = look_of(source.picture) if len(cells) >= LEAST_CELLS else ""
@@ -144,6 +150,22 @@ class Pipeline:
         if self._typer is None:
             return cells
         return replace(cells, types=self._typer.type_cells(source, cells, factor))
+
+
+def _without_ink(cells: Cells, overlay: Overlay | None) -> tuple[Cells, int]:
+    """The cells that are no ink, and how many were."""
+    if overlay is None:
+        return cells, 0
+    kept = ~overlay.under(cells.detections.boxes_xyxy)
+    return Cells(cells.detections[kept], cells.edge[kept]), int((~kept).sum())
+
+
+def _drawn(overlay: Overlay | None, on_ink: int) -> Iterator[str]:
+    """What a person should know of what is drawn on the picture."""
+    if overlay is not None and (overlay.has_bar or on_ink):
+        yield INK_CAUTION
+    if overlay is not None and overlay.has_lines:
+        yield LINES_CAUTION
 
 
 def _cautions(found: Found, cells: Cells) -> Iterator[str]:

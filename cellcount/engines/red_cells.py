@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.core.blood import RBC
+from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import Detections
 from cellcount.engines.base import Engine
 from cellcount.images.scale import resize
@@ -20,7 +20,7 @@ from cellcount.images.white_balance import apply_gains, white_balance_gains
 
 _VIEW_PX = 320
 _SCORE = 0.5
-_FEWEST = 3
+_FEWEST, _REDS_PER_WHITE = 3, 2
 _NEAR = 2.0
 _ROUNDS = 4
 #: Zooms tried, relative to the first view, where no red cells are seen.
@@ -56,7 +56,10 @@ def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | N
 
 
 def found_diameter_px(engine: Engine, found: Detections, size_px: tuple[int, int]) -> float | None:
-    """Median diameter of the whole red cells among detections, None for fewer than three.
+    """Median diameter of the whole red cells that were found at one scale only.
+
+    None for fewer than three, and where there are not clearly more red cells than white ones: at
+    several times its size a red cell looks like a white one, and a platelet like a red one.
 
     Args:
         engine: that found them.
@@ -66,8 +69,17 @@ def found_diameter_px(engine: Engine, found: Detections, size_px: tuple[int, int
     ids = [c.id for c in engine.card.classes]
     if RBC not in ids:
         return None
-    is_red = (found.labels == ids.index(RBC)) & (found.scores >= _SCORE)
-    boxes, (width, height) = found.boxes_xyxy[is_red], size_px
+    labels = found.labels[found.scores >= _SCORE]
+    whites = int((labels == ids.index(WBC)).sum()) if WBC in ids else 0
+    if (labels == ids.index(RBC)).sum() < _REDS_PER_WHITE * whites:
+        return None
+    return _median_diameter_px(found, ids.index(RBC), size_px)
+
+
+def _median_diameter_px(found: Detections, label: int, size_px: tuple[int, int]) -> float | None:
+    """Median diameter of whole cells, None for fewer than three."""
+    is_sure = (found.labels == label) & (found.scores >= _SCORE)
+    boxes, (width, height) = found.boxes_xyxy[is_sure], size_px
     whole = (boxes[:, :2] > 1).all(1) & (boxes[:, 2] < width - 1) & (boxes[:, 3] < height - 1)
     sides = boxes[whole, 2:] - boxes[whole, :2]
     if len(sides) < _FEWEST:
@@ -80,8 +92,8 @@ def _median_at(engine: Engine, pixels: NDArray[np.uint8], factor: float) -> floa
     view = _central_view(pixels, factor)
     if engine.card.preprocessing.white_balance:
         view = apply_gains(view, white_balance_gains(pixels))
-    found = engine.detect([view])[0]
-    return found_diameter_px(engine, found, (view.shape[1], view.shape[0]))
+    red = [c.id for c in engine.card.classes].index(RBC)
+    return _median_diameter_px(engine.detect([view])[0], red, (view.shape[1], view.shape[0]))
 
 
 def _central_view(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

@@ -35,10 +35,13 @@ _FLAT, _CONSTANT = 4.0, 1.0
 _DARK, _DARK_SMALL, _SMALL = 0.65, 0.35, 0.04
 #: Green is less than red and blue by this share of the brightness in what is stained.
 _DYED = 0.12
-#: One colour: so much do its pixels differ at most, and so much does it differ from the glass.
-_SPREAD, _UNLIKE_GLASS = 6.0, 8.0
+#: One colour: the standard deviation of its pixels, and how much two parts of it differ at most.
+_DEVIATION, _ALIKE = 1.7, 6.0
+#: So much does a surround of one colour differ from the glass, which light makes uneven; less where
+#: all channels are white.
+_UNLIKE_GLASS, _WHITE, _WHITE_UNLIKE_GLASS = 25.0, 250.0, 8.0
 #: A field in a white surround holds so much of the picture, and that much of it is its own glass.
-_LEAST_IN_WHITE, _LEAST_CLEAR = 0.25, 0.1
+_LEAST_IN_WHITE, _LEAST_CLEAR, _CLEAR = 0.25, 0.1, 20.0
 #: So much brighter than at the edge of a dark surround it is a little further into the field; the
 #: light of a lamp falls off more slowly.
 _EDGE_STEP, _EDGE_FROM_PX, _EDGE_TO_PX = 1.3, 4, 7
@@ -52,7 +55,7 @@ _LEAST_FIELD, _MOST = 0.02, 0.8
 _BULGE, _CONSTANT_BULGE = 0.1, 0.05
 #: Share of a part's edge that runs straight in a stitched field, and how long that is at least.
 _STRAIGHT, _LONG_PX = 0.85, 12
-_EDGE_PX = 2
+_EDGE_PX, _SOFT_EDGE_PX = 2, 6
 #: Beside a surround that is found, the rest of it need not be flat: flares and rims of lenses.
 _REST = 0.5
 #: The soft edge ends where glass has this share of its brightness, at most so far (of the side).
@@ -128,11 +131,18 @@ def find_lit_field(pixels: NDArray[np.uint8]) -> LitField | None:
     """The lit part of a picture, None where all of it is."""
     height, width = pixels.shape[:2]
     step = max(1, round(max(height, width) / _SIDE_PX))
-    thumbnail = np.asarray(Image.fromarray(pixels).reduce(step))  # (h, w, 3)
-    if min(thumbnail.shape[:2]) < _LEAST_SIDE_PX:
+    image = Image.fromarray(pixels)
+    grey = np.asarray(image.convert("L").reduce(step)).astype(np.float32)  # (h, w)
+    if min(grey.shape) < _LEAST_SIDE_PX:
         return None
-    grey = thumbnail.mean(axis=2, dtype=np.float32)  # (h, w)
-    surround = _surround(thumbnail, grey)
+    change = _change(grey)
+    constant = list(_at_the_border(change <= _CONSTANT))
+    # Taken from the brightest there is, so that nothing is missed; most pictures end here.
+    may_be_dark = (grey < _DARK * float(grey.max())) & (change <= _FLAT)
+    if not constant and not _touches_the_border(may_be_dark):
+        return None
+    thumbnail = np.asarray(image.reduce(step))  # (h, w, 3)
+    surround = _surround(thumbnail, grey, constant, change <= _FLAT)
     if surround.mean() < _LEAST_SURROUND or surround.mean() > 1 - _LEAST_LIT:
         return None
     surround = _with_islands(_with_soft_edge(surround, grey))
@@ -143,19 +153,26 @@ def find_lit_field(pixels: NDArray[np.uint8]) -> LitField | None:
     return LitField(surround, (width, height), glass)
 
 
-def _surround(thumbnail: NDArray[np.uint8], grey: NDArray[np.float32]) -> Mask:
-    """What lies around the field up to where its edge begins."""
-    change = _change(grey)
+def _surround(
+    thumbnail: NDArray[np.uint8], grey: NDArray[np.float32], constant: Sequence[Mask], flat: Mask
+) -> Mask:
+    """What lies around the field up to where its edge begins.
+
+    Args:
+        thumbnail: (h, w, 3).
+        grey: its brightness, (h, w).
+        constant: its parts at the border that are most flat.
+        flat: all that is.
+    """
     surround = np.zeros(grey.shape, np.bool_)
-    constant = _at_the_border(change <= _CONSTANT)
     parts = [part for part in constant if _is_one_colour(thumbnail, part)]
     for part in parts:
         alike = _of_one_colour(thumbnail, part, parts)
         if not _is_glass(thumbnail, part, alike) and _lies_around(part, alike, _CONSTANT_BULGE):
             surround = surround | part
     glass = float(np.percentile(grey[~surround], GLASS_PERCENTILE))
-    dark = ~surround & (grey < _DARK * glass) & (change <= _FLAT)
-    if glass < _LEAST_GLASS or not dark.any():
+    dark = ~surround & (grey < _DARK * glass) & flat
+    if glass < _LEAST_GLASS or not _touches_the_border(dark):
         return surround
     for part in _at_the_border(dark & ~_is_stained(thumbnail, grey)):
         level = _DARK if part.mean() >= _SMALL else _DARK_SMALL
@@ -190,10 +207,13 @@ def _is_stained(thumbnail: NDArray[np.uint8], grey: NDArray[np.float32]) -> Mask
     return np.asarray(np.minimum(red, blue) - green > _DYED * np.maximum(grey, 40), np.bool_)
 
 
+def _touches_the_border(mask: Mask) -> bool:
+    return any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
 def _at_the_border(mask: Mask) -> Iterator[Mask]:
     """The connected parts of a mask that touch the border and are not too small, largest first."""
-    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    if not any(edge.any() for edge in edges):
+    if not _touches_the_border(mask):
         return
     labels, count = ndimage.label(mask)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -204,33 +224,33 @@ def _at_the_border(mask: Mask) -> Iterator[Mask]:
 
 
 def _is_one_colour(thumbnail: NDArray[np.uint8], part: Mask) -> bool:
-    inner = thumbnail[part]  # (n, 3)
-    spread = np.percentile(inner, 99, axis=0) - np.percentile(inner, 1, axis=0)
-    return bool(spread.max() <= _SPREAD)
+    inner = thumbnail[part].astype(np.float32)  # (n, 3)
+    return bool(inner.std(axis=0).max() <= _DEVIATION)
 
 
 def _of_one_colour(thumbnail: NDArray[np.uint8], part: Mask, parts: Sequence[Mask]) -> Mask:
     """All parts of the colour of one of them, together."""
     colour = np.median(thumbnail[part], axis=0)
-    alike = [p for p in parts if np.abs(np.median(thumbnail[p], axis=0) - colour).max() <= _SPREAD]
+    alike = [p for p in parts if np.abs(np.median(thumbnail[p], axis=0) - colour).max() <= _ALIKE]
     return np.asarray(np.logical_or.reduce(alike), np.bool_)
 
 
 def _is_glass(thumbnail: NDArray[np.uint8], part: Mask, others: Mask) -> bool:
     """Whether a part has the colour of the glass in the rest of the picture, or no rest is left."""
-    rest = thumbnail[~ndimage.binary_dilation(part | others, iterations=_EDGE_PX)]
+    rest = thumbnail[~ndimage.binary_dilation(part | others, iterations=_SOFT_EDGE_PX)]
     if len(rest) < _LEAST_LIT * part.size:
         return True
     glass, colour = (
         np.percentile(rest, GLASS_PERCENTILE, axis=0),
         np.median(thumbnail[part], axis=0),
     )
-    if np.abs(colour - glass).max() <= _UNLIKE_GLASS:
+    unlike = _WHITE_UNLIKE_GLASS if colour.min() >= _WHITE else _UNLIKE_GLASS
+    if np.abs(colour - glass).max() <= unlike:
         return True
     if colour.mean() < glass.mean():
         return False
     # What is brighter than the rest is glass around cells, unless there is glass in the rest too.
-    is_clear = np.abs(rest - glass).max(axis=1) <= _UNLIKE_GLASS
+    is_clear = np.abs(rest - glass).max(axis=1) <= _CLEAR
     return bool(len(rest) < _LEAST_IN_WHITE * part.size or is_clear.mean() < _LEAST_CLEAR)
 
 
