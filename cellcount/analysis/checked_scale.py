@@ -61,7 +61,7 @@ OWN_CAUTION = (
 
 
 class Checked(NamedTuple):
-    """What was detected on an image, and the scale at which that was."""
+    """Detections of an image, and the scale at which they were made."""
 
     scale: Scale
     found: Found
@@ -81,7 +81,7 @@ class CheckedDetector:
         self._rbc_px = detector.engine.card.rbc_diameter_px
 
     def detect(self, loaded: Loaded, source: Source) -> Checked:
-        """What is found on an image.
+        """Detect the cells of an image at a scale that its red cells do not contradict.
 
         Args:
             loaded: the image as it was read.

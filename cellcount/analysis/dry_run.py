@@ -67,7 +67,7 @@ def expect(job: Job) -> Expected | None:
 
 
 def _part(loaded: Loaded) -> tuple[Loaded, float]:
-    """What is analysed of an image, its middle sample field, and that field's share of it."""
+    """Part of an image to analyse, its middle sample field, and that field's share of it."""
     if loaded.source is None:
         return loaded, 1.0
     try:

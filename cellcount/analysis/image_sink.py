@@ -1,4 +1,4 @@
-"""What is done with every image once it is analysed: kept, drawn, counted and reported."""
+"""Sink of analysed images: each is stored, drawn, counted and reported."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _SHOWN = 3
 
 
 def look_of(picture: Picture | None) -> str:
-    """What is kept of a field's look; "" where it is not held whole."""
+    """Perceptual hash of a field; "" where it is not held whole."""
     if picture is None or 0 in picture.pixels.shape:
         return ""
     step = max(1, max(picture.width_px, picture.height_px) // _SIDE_PX)

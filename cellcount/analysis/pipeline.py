@@ -161,7 +161,7 @@ def _without_ink(cells: Cells, overlay: Overlay | None) -> tuple[Cells, int]:
 
 
 def _drawn(overlay: Overlay | None, on_ink: int) -> Iterator[str]:
-    """What a person should know of what is drawn on the picture."""
+    """Cautions about overlays drawn on the picture."""
     if overlay is not None and (overlay.has_bar or on_ink):
         yield INK_CAUTION
     if overlay is not None and overlay.has_lines:
@@ -169,7 +169,7 @@ def _drawn(overlay: Overlay | None, on_ink: int) -> Iterator[str]:
 
 
 def _cautions(found: Found, cells: Cells) -> Iterator[str]:
-    """What a person should know of the cells found."""
+    """Cautions about the cells found."""
     if found.capped:
         yield CAP_CAUTION
     if found.short_of_memory:

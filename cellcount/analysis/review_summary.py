@@ -70,7 +70,7 @@ class ReviewSummary:
 
     @property
     def words(self) -> str:
-        """What counts, in a sentence for people; "" where nothing does."""
+        """Say which reviews count, in a sentence; "" where none does."""
         parts = []
         if self.cells:
             parts.append(f"{self.cells:,} cells have the type of a reviewer: {_by(self.reviewers)}")
@@ -80,7 +80,7 @@ class ReviewSummary:
         return "; ".join([*parts, f"last {self.latest}"]) if parts else ""
 
     def loss(self, name: Callable[[str], str]) -> str:
-        """What does not count any more, in a sentence for people; "" where all does.
+        """Say which reviews no longer count, in a sentence; "" where all do.
 
         Args:
             name: what outputs call an image.

@@ -78,7 +78,7 @@ class RunOutputs:
         return with_reviews(result, [t.id for t in self.facts.types])
 
     def content(self, results: Results) -> RunContent:
-        """What forms of output are written from."""
+        """Content from which forms of output are written."""
         return RunContent(results, self.facts.labels, self.files.settings.csv, self.facts)
 
     def write(self, journal: Journal, results: Results) -> Written:
@@ -105,7 +105,7 @@ class RunOutputs:
         return Written(tables, Totals.of(final.results(), final.labels), reviewed)
 
     def notes(self, written: Written) -> tuple[str, ...]:
-        """What a person must know of what was written, in a sentence each."""
+        """Notes for people on what was written, in a sentence each."""
         loss = "" if written.reviewed is None else written.reviewed.loss(self.names.image)
         return (loss,) if loss else ()
 

@@ -229,7 +229,7 @@ def _key(ref: ImageRef) -> _SlideKey:
 
 
 def _name(slide: _SlideKey) -> str:
-    """Where a slide's factor is kept: slides of two specimens may share a name."""
+    """Key under which a slide's factor is stored; two specimens may share a slide name."""
     specimen, name = slide
     return f"{SCALE_PREFIX}{specimen}{_OF}{name}" if specimen else f"{SCALE_PREFIX}{name}"
 

@@ -281,7 +281,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class BoxEdit:
-    """What a person did to a cell besides naming its type.
+    """Edit of a cell by a person, besides naming its type.
 
     Attributes:
         change: ``added`` where only the person saw the cell, ``moved`` where its box is the

@@ -1,4 +1,4 @@
-"""What every annotation reader returns: images with boxes, and what was wrong with them.
+"""Result of every annotation reader: images with boxes, and the problems met.
 
 Shapes: N boxes of one image. Boxes are float32 ``(N, 4)`` xyxy in pixels of the image as
 displayed (EXIF orientation applied), clipped to the image.

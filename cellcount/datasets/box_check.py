@@ -138,7 +138,7 @@ def _in_pixels(
 
 
 def _fault(box: RawBox, xyxy: NDArray[np.float32], shown: Size) -> str:
-    """What is wrong with a box of finite numbers in pixels, clipped to the picture; or ""."""
+    """Name the fault of a box of finite pixels, clipped to the picture; "" without one."""
     width, height = float(xyxy[2] - xyxy[0]), float(xyxy[3] - xyxy[1])
     if width <= 0 or height <= 0:
         return f"has no width or height inside the {shown[0]}×{shown[1]} px image"

@@ -97,7 +97,7 @@ def meaning_of(numbers: Array, frames: Array, expected: Layout) -> Meaning:
 
 
 def _unit(numbers: Array, frames: Array, expected: Layout) -> float:
-    """What a share is a share of; one odd box does not decide."""
+    """Unit of coordinates given as shares; one odd box does not decide."""
     reach = np.abs(numbers).max(axis=1)
     if np.median(reach) <= 1 and np.median(frames) > 1:
         return 1.0

@@ -35,7 +35,7 @@ _NO = ("", "0", "false", "f", "no", "none", "null", "na", "nan", "[]", "{}")
 
 @dataclass(slots=True)
 class _Boxes:
-    """What a file says of the boxes of one image id.
+    """Boxes of one image id in a file.
 
     Attributes:
         boxes: the usable ones.

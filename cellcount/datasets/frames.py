@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What was done with the boxes of a picture so that they lie where they belong.
+    """Change of frame that puts the boxes of a picture where they belong.
 
     Attributes:
         boxes_xyxy: in pixels of the file as displayed; None where that cannot be decided.

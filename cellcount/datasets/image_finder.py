@@ -32,7 +32,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Clues:
-    """What an annotation says of its picture beside the name.
+    """Clues to a picture that its annotation gives beside the name.
 
     Attributes:
         split: "" where it names none.

@@ -1,4 +1,4 @@
-"""What a source says of one picture, as the readers hand it on: unchecked.
+"""Raw annotations: one picture's boxes as the source states them, unchecked.
 
 Shapes: none; plain numbers.
 """
@@ -29,7 +29,7 @@ class RawBox(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a source says of one picture.
+    """Annotation of one picture as its source states it.
 
     Attributes:
         image: the picture's file.

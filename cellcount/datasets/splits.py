@@ -148,7 +148,7 @@ class SplitTable:
         return texts
 
     def _names_of(self, path: Path, root: Path) -> list[str]:
-        """What the table calls a file: its path from the root, its name, its stem."""
+        """Names under which a table may list a file: path from the root, name, stem."""
         found = map(self.lookup.find, (relative_posix(path, root), path.name, path.stem))
         return [name for name in found if name is not None]
 

@@ -46,7 +46,7 @@ class _Region:
 
 @dataclass(slots=True)
 class _File:
-    """What one file holds.
+    """Content of one VIA file.
 
     Attributes:
         images: image → a text for each of its regions that is none.

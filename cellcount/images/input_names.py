@@ -21,7 +21,7 @@ _MARK = "~"
 
 @dataclass(frozen=True, slots=True)
 class InputHome:
-    """What an INPUT is called after.
+    """Place after which an INPUT is named.
 
     Attributes:
         path: a folder, a manifest without its suffix, or a file given by name.

@@ -156,7 +156,7 @@ def find_lit_field(pixels: NDArray[np.uint8]) -> LitField | None:
 def _surround(
     thumbnail: NDArray[np.uint8], grey: NDArray[np.float32], constant: Sequence[Mask], flat: Mask
 ) -> Mask:
-    """What lies around the field up to where its edge begins.
+    """Mask of the surround, up to where the edge of the field begins.
 
     Args:
         thumbnail: (h, w, 3).
@@ -202,7 +202,7 @@ def _change(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _is_stained(thumbnail: NDArray[np.uint8], grey: NDArray[np.float32]) -> Mask:
-    """Where green is clearly the least: the dyes of blood films take it out, dark rooms do not."""
+    """Mask of pixels with clearly least green: dyes of blood films absorb it, darkness does not."""
     red, green, blue = (thumbnail[..., c].astype(np.float32) for c in range(3))
     return np.asarray(np.minimum(red, blue) - green > _DYED * np.maximum(grey, 40), np.bool_)
 

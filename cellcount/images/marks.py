@@ -30,7 +30,7 @@ _DRAWN_BY = (
 
 
 def png_mark() -> PngInfo:
-    """What Pillow is given as ``pnginfo`` to save a drawn picture."""
+    """Text chunk (Pillow's ``pnginfo``) that marks a drawn picture."""
     info = PngInfo()
     for key, text in PICTURE_TEXT.items():
         info.add_text(key, text)
@@ -43,7 +43,7 @@ def is_export(folder: Path) -> bool:
 
 
 def drawn_by(head: bytes) -> str:
-    """What a file was drawn as, from its first ``MARKED_BYTES`` bytes; "" for all that was not."""
+    """Read the mark of a drawn picture from its first ``MARKED_BYTES`` bytes; "" without one."""
     if not head.startswith(_PNG):
         return ""
     at, texts = len(_PNG), []

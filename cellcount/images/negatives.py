@@ -40,7 +40,7 @@ _GREY = 1.0  # standard deviation of the green excess below which a picture is g
 
 
 class Vote(NamedTuple):
-    """What a part of a picture says.
+    """Vote of one part of a picture.
 
     Attributes:
         darkness: how near the dark end its glass lies, -1 for the bright end and 1 for the dark.
@@ -87,7 +87,7 @@ def is_negative(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _parts(light: View) -> Iterator[Vote]:
-    """What each of 3 x 3 parts says, as far as it has contrast."""
+    """Votes of 3 x 3 parts, of those with contrast."""
     slope = np.hypot(*np.gradient(light)) if min(light.shape) > 1 else np.zeros_like(light)
     for rows in np.array_split(np.arange(light.shape[0]), _PARTS):
         for columns in np.array_split(np.arange(light.shape[1]), _PARTS):
@@ -97,7 +97,7 @@ def _parts(light: View) -> Iterator[Vote]:
 
 
 def _middle(light: View) -> Vote | None:
-    """What the middle half says, where no eyepiece darkens the corners."""
+    """Vote of the middle half, where no eyepiece darkens the corners."""
     slope = np.hypot(*np.gradient(light)) if min(light.shape) > 1 else np.zeros_like(light)
     down, across = light.shape[0] // 4, light.shape[1] // 4
     rows, columns = slice(down, light.shape[0] - down), slice(across, light.shape[1] - across)

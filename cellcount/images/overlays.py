@@ -40,7 +40,7 @@ _DARKER, _LEAST_LINE = 0.06, 0.6
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Overlay:
-    """What is drawn on a picture.
+    """Overlay drawn on a picture.
 
     Attributes:
         ink: where ink was burnt in, (H, W), None for nowhere.
@@ -65,7 +65,7 @@ class Overlay:
 
 
 def find_overlay(pixels: NDArray[np.uint8]) -> Overlay | None:
-    """What is drawn on a picture, None where nothing is."""
+    """Find the overlay drawn on a picture, None where there is none."""
     ink = _ink(pixels)
     has_lines = _has_lines(pixels)
     if ink is None and not has_lines:

@@ -94,7 +94,7 @@ def under_void_alpha(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def low_range_caution(highest: int, stored: int, how: str) -> str:
-    """What to say of samples that leave the upper bits unused, "" where they use them.
+    """Caution for samples that leave the upper bits unused, "" where they use them.
 
     Args:
         highest: largest sample.

@@ -27,7 +27,7 @@ SURELY_SAME, MAYBE_SAME = 0.92, 0.5
 
 
 def view_of(pixels: NDArray[np.uint8]) -> View | None:
-    """What a picture shows, for ``likeness``; None where it shows nothing."""
+    """Reduced view of a picture, for ``likeness``; None where it shows nothing."""
     height, width = pixels.shape[:2]
     scale = _SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

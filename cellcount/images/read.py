@@ -70,7 +70,7 @@ def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class FieldsIn:
-    """What a file holds.
+    """Fields and other pages of a file.
 
     Attributes:
         pages: those (from 0) that are fields of their own; ``(0,)`` where reading will fail.

@@ -73,7 +73,7 @@ def read_page(tif: tifffile.TiffFile, file: BinaryIO, index: int, max_pixels: in
 def sample_cautions(
     samples: NDArray[Any], page: tifffile.TiffPage, bits: int, *, is_void: bool
 ) -> Iterator[str]:
-    """What a person should know of a page's samples ``(H, W, S)``."""
+    """Cautions of a page's samples ``(H, W, S)``."""
     if is_void:
         yield pixel_formats.VOID_ALPHA_CAUTION
     colours = _PHOTOMETRIC_SAMPLES[page.photometric]

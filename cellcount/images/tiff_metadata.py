@@ -1,4 +1,4 @@
-"""What a TIFF says about itself beside its pixels: scale, significant bits, channels, planes.
+"""Metadata of a TIFF: scale, significant bits, channels, planes.
 
 A scale is believed only between 0.01 and 10 um per pixel and only where pixels are square: the
 72, 96 and 300 dpi that printing software writes (353, 265 and 85 um) say nothing of a microscope.
@@ -137,7 +137,7 @@ def _is_reduced(tif: tifffile.TiffFile, index: int) -> bool:
 
 
 def name_beside(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int) -> str:
-    """What a page is called where that is no field's name ("macro image"), else ""."""
+    """Name of a page that is no field ("macro image"), else ""."""
     lens = page.tags.valueof(_NDPI_LENS)
     if isinstance(lens, int | float) and lens < 0:  # as Hamamatsu marks macro and map
         return "macro" if lens == -1 else "slide map"

@@ -38,7 +38,7 @@ _Plane = tuple[float, int, Picture]
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What the pages (from 0) of a file are.
+    """Roles of the pages (from 0) of a file.
 
     Attributes:
         fields: the first page of each field.
@@ -182,7 +182,7 @@ def _stated(tif: tifffile.TiffFile, index: int) -> tuple[int, ...]:
 
 
 def _view(tif: tifffile.TiffFile, file: BinaryIO, index: int, indices: list[int]) -> View | None:
-    """What a page shows, None where it has no neighbour of its form or cannot be read."""
+    """Reduced view of a page; None where no neighbour has its form or it cannot be read."""
     if not any(_may_join(tif, *sorted((index, i))) for i in (index - 1, index + 1) if i in indices):
         return None
     try:
@@ -270,7 +270,7 @@ def _as_plane(best: _Plane, count: int) -> Picture:
 
 
 def _size_caution(tif: tifffile.TiffFile, index: int) -> str:
-    """What to say of a page that is smaller than another one, "" where none is larger."""
+    """Caution for a page that is smaller than another one, "" where none is larger."""
     if not 1 < len(tif.pages) <= _SIZED_PAGES:
         return ""
     headers = {i: page for i in range(len(tif.pages)) if (page := _header(tif, i))}

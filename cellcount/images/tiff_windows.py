@@ -118,7 +118,7 @@ def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[
 def _cautions(
     tif: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO, index: int
 ) -> tuple[str, ...]:
-    """What is to be said of a page by its header and some of its samples."""
+    """Cautions of a page, from its header and some of its samples."""
     planes = tiff_metadata.stated_planes(tif, index)
     said = (f"{planes.stated} planes (z-stack or time series), of which this one is counted",)
     bits = tiff_metadata.significant_bits(tif, page, index)

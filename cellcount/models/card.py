@@ -1,4 +1,4 @@
-"""What cards have in common: JSON to dataclasses, every key, type and range checked.
+"""Base of both cards: JSON to dataclasses, every key, type and range checked.
 
 Shapes: none; plain data.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
@@ -17,6 +17,40 @@ from cellcount.models.json_types import misfits
 SCHEMA = 1
 MAX_CARD_BYTES = 1_000_000
 Kind = TypeVar("Kind")
+Rgb = tuple[float, float, float]
+
+
+class JsonCard:
+    """Base of the dataclasses that a weight file carries as one JSON document.
+
+    Class attributes:
+        parts: field → dataclass of the parts that are objects of their own.
+        listed: field that lists classes or types of cells, and what one of them is called.
+    """
+
+    __slots__ = ()
+    parts: ClassVar[Mapping[str, type]]
+    listed: ClassVar[tuple[str, str]]
+
+    def to_json(self) -> str:
+        """Write the card as the text that ``from_json`` reads."""
+        values = dataclasses.asdict(self)  # type: ignore[call-overload]  # cards are dataclasses
+        return json.dumps(values, indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse and check a card.
+
+        Raises:
+            WeightsError: not JSON, unknown or missing keys, wrong types or values.
+        """
+        raw = read_object(text)
+        for key, kind in cls.parts.items():
+            raw[key] = build(kind, raw.get(key, {}), f"card's {key}")
+        plural, singular = cls.listed
+        if isinstance(raw.get(plural), list):
+            raw[plural] = tuple(build(CellClass, c, f"card's {singular}") for c in raw[plural])
+        return build(cls, raw)
 
 
 def read_object(text: str) -> dict[str, Any]:
@@ -68,6 +102,14 @@ def check_range(part: object, *bounds: tuple[str, float, float]) -> None:
             raise WeightsError(f"{name} is {getattr(part, name)}, expected {low:g} to {high:g}")
 
 
+def check_statistics(mean: Rgb, std: Rgb) -> None:
+    """Raises WeightsError where RGB statistics are not for values in 0 to 1."""
+    if not all(0 < s < 100 for s in std):
+        raise WeightsError(f"std is {std}, expected numbers above 0, for values in 0 to 1")
+    if not all(abs(m) < 100 for m in mean):
+        raise WeightsError(f"mean is {mean}, expected numbers for values in 0 to 1")
+
+
 def check_printable(*texts: str, classes: Iterable[CellClass]) -> None:
     """Refuse texts that stand in tables and on terminals if they could command one."""
     named = [text for c in classes for text in (c.id, c.name, c.plural, c.abbreviation, c.lineage)]
@@ -77,7 +119,7 @@ def check_printable(*texts: str, classes: Iterable[CellClass]) -> None:
 
 
 def check_identity(name: str, license_: str, schema: int) -> None:
-    """What every card must say: a schema that is known here, and a licence."""
+    """Raises WeightsError where a card has an unknown schema or no licence."""
     if schema != SCHEMA:
         raise WeightsError(
             f"card schema is {schema}, this cellcount reads {SCHEMA}; "

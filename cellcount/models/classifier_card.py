@@ -7,25 +7,22 @@ Shapes: none; plain data.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from cellcount.core.blood import WBC
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card import (
     SCHEMA,
-    build,
+    JsonCard,
+    Rgb,
     check_identity,
     check_printable,
     check_range,
-    read_object,
+    check_statistics,
 )
 from cellcount.models.taxonomy import Taxonomy
-
-Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +86,11 @@ class ClassifierPreprocessing:
     def __post_init__(self) -> None:
         if not all(8 <= side <= 2048 for side in self.input_px):
             raise WeightsError(f"input_px is {self.input_px}, expected sides of 8 to 2048")
-        if not all(0 < s < 100 for s in self.std):
-            raise WeightsError(f"std is {self.std}, expected numbers above 0, for values in 0 to 1")
-        if not all(abs(m) < 100 for m in self.mean):
-            raise WeightsError(f"mean is {self.mean}, expected numbers for values in 0 to 1")
+        check_statistics(self.mean, self.std)
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierCard:
+class ClassifierCard(JsonCard):
     """Card v1 of a classifier.
 
     Attributes:
@@ -114,6 +108,13 @@ class ClassifierCard:
         evaluations: every test evaluation ever made with these weights.
         notes: what the model cannot do, in plain words.
     """
+
+    parts: ClassVar = {
+        "architecture": ClassifierArchitecture,
+        "crop": CropRule,
+        "preprocessing": ClassifierPreprocessing,
+    }
+    listed: ClassVar = ("types", "type")
 
     name: str
     version: str
@@ -151,31 +152,6 @@ class ClassifierCard:
                     f"card of {self.name!r}: {name} is {shares}, "
                     f"expected a share above 0 for each of {', '.join(ids)}"
                 )
-
-    def to_json(self) -> str:
-        """The card as the text that ``from_json`` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> ClassifierCard:
-        """Parses and validates a card.
-
-        Raises:
-            WeightsError: not JSON, unknown or missing keys, wrong types or values.
-        """
-        raw = read_object(text)
-        for key, kind in _PARTS.items():
-            raw[key] = build(kind, raw.get(key, {}), f"card's {key}")
-        if isinstance(raw.get("types"), list):
-            raw["types"] = tuple(build(CellClass, t, "card's type") for t in raw["types"])
-        return build(cls, raw)
-
-
-_PARTS: dict[str, type] = {
-    "architecture": ClassifierArchitecture,
-    "crop": CropRule,
-    "preprocessing": ClassifierPreprocessing,
-}
 
 
 def types_of(taxonomy: Taxonomy) -> tuple[CellClass, ...]:

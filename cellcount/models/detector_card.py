@@ -8,21 +8,20 @@ Shapes: none; plain data.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from cellcount.core.nms import ANY_CLASS_NMS_IOU, PROPOSAL_NMS_IOU, SAME_CLASS_NMS_IOU
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.card import (
     SCHEMA,
-    build,
+    JsonCard,
+    Rgb,
     check_identity,
     check_printable,
     check_range,
-    read_object,
+    check_statistics,
 )
 from cellcount.settings import MAX_REFINE_STEPS
 
@@ -85,17 +84,14 @@ class Preprocessing:
     """
 
     white_balance: bool = True
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: Rgb = (0.485, 0.456, 0.406)
+    std: Rgb = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear-antialias"
     pad_multiple: int = 32
 
     def __post_init__(self) -> None:
         check_range(self, ("pad_multiple", 1, 1024))
-        if not all(0 < s < 100 for s in self.std):
-            raise WeightsError(f"std is {self.std}, expected numbers above 0, for values in 0 to 1")
-        if not all(abs(m) < 100 for m in self.mean):
-            raise WeightsError(f"mean is {self.mean}, expected numbers for values in 0 to 1")
+        check_statistics(self.mean, self.std)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +165,7 @@ class Refinement:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class Card(JsonCard):
     """Card v1 of a detector.
 
     Attributes:
@@ -185,6 +181,14 @@ class Card:
         evaluations: every test evaluation ever made with these weights.
         notes: what the model cannot do, in plain words.
     """
+
+    parts: ClassVar = {
+        "architecture": Architecture,
+        "preprocessing": Preprocessing,
+        "inference": Inference,
+        "refinement": Refinement,
+    }
+    listed: ClassVar = ("classes", "class")
 
     name: str
     version: str
@@ -227,29 +231,3 @@ class Card:
     def threshold_of(self, class_id: str) -> float:
         """The score from which ``class_id`` is counted (0.5 where the card states none)."""
         return self.thresholds.get(class_id, 0.5)
-
-    def to_json(self) -> str:
-        """The card as the text that ``from_json`` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Card:
-        """Parses and validates a card.
-
-        Raises:
-            WeightsError: not JSON, unknown or missing keys, wrong types or values.
-        """
-        raw = read_object(text)
-        for key, kind in _PARTS.items():
-            raw[key] = build(kind, raw.get(key, {}), f"card's {key}")
-        if isinstance(raw.get("classes"), list):
-            raw["classes"] = tuple(build(CellClass, c, "card's class") for c in raw["classes"])
-        return build(cls, raw)
-
-
-_PARTS: dict[str, type] = {
-    "architecture": Architecture,
-    "preprocessing": Preprocessing,
-    "inference": Inference,
-    "refinement": Refinement,
-}

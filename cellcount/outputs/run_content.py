@@ -1,4 +1,4 @@
-"""What there is to be written of a run: its results, and all that outputs tell besides them."""
+"""Content of a run that outputs write: its results, and facts about the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Results = Callable[[], Iterator[ImageResult]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Labels:
-    """What cells may be called, and by which rules they are counted.
+    """Names that cells may have, and the rules by which they are counted.
 
     Attributes:
         classes: of the detector.
@@ -35,7 +35,7 @@ class Labels:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class RunFacts:
-    """What the outputs of a run tell besides its results.
+    """Facts of a run that its outputs state besides the results.
 
     Attributes:
         counting: how cells are counted.
@@ -59,13 +59,13 @@ class RunFacts:
 
     @property
     def labels(self) -> Labels:
-        """What cells may be called."""
+        """Names that cells may have."""
         return Labels(self.counting.classes, self.types, self.counting.label)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunContent:
-    """What a form of output is written from.
+    """Everything from which a form of output is written.
 
     Attributes:
         results: of the run, with codes in place of names where these were asked for.

@@ -107,7 +107,7 @@ class _Reader:
         self.rows.setdefault((ref.image, cell), one)
 
     def _identity(self, ref: ImageRef, cell: int) -> tuple[str, str]:
-        """What is the same of a cell in every copy of its image."""
+        """Identity of a cell that every copy of its image shares."""
         if ref.image not in self._images:
             self._images[ref.image] = self._stored.journal.corrected(ref)
         image = self._images[ref.image]

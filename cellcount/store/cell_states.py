@@ -1,4 +1,4 @@
-"""What corrections come to: the state of each cell, derived from its edits alone."""
+"""State of each corrected cell, derived from its edits alone."""
 
 from __future__ import annotations
 

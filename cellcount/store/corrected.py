@@ -64,7 +64,7 @@ class CorrectedImage:
         return 0 if state is None else state.version
 
     def identity(self, place: int) -> tuple[str, str]:
-        """What edits of a cell are kept by: the content of its image, and its lasting id."""
+        """Key of a cell's edits: the content of its image, and its lasting id."""
         state = self.states.get(self.ids[place])
         return (self.key if state is None else state.image_key), self.ids[place]
 

@@ -190,7 +190,7 @@ class Journal:
             return found.fetchone() is not None
 
     def state_of(self, ref: ImageRef) -> ImageState:
-        """What is known of an image; nothing is written.
+        """State of an image, read without writing anything.
 
         Returns:
             ``done`` where its result stands, ``failed``, ``changed`` where its file is not the one
@@ -315,7 +315,7 @@ class Journal:
             return corrected(result, key, self.settings.get("classes") or (), edits)
 
     def looks(self) -> dict[str, str]:
-        """What is kept of the look of done images, by image."""
+        """Stored perceptual hashes of done images, by image."""
         query = (
             "SELECT image, json_extract(record, '$.look') FROM result "
             "WHERE settings = ? AND status = 'done'"
