@@ -56,7 +56,7 @@ from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.files.digest import sha256_of
-from cellcount.models.detector_card import Card, Refinement
+from cellcount.models.detector_card import DetectorCard, Refinement
 from cellcount.models.weights import read_weights, resolve, write_weights
 from cellcount.training.detector.data import augment_settings, field_factors
 from cellcount.training.detector.fields import FieldDataset
@@ -123,7 +123,7 @@ def build(arm: str, seed: int, plan: Plan, start: Path) -> FasterRCNN:
     return model
 
 
-def settings_of(plan: Plan, seed: int, card: Card) -> DetectorTraining:
+def settings_of(plan: Plan, seed: int, card: DetectorCard) -> DetectorTraining:
     """Settings of one training and of the crops."""
     return from_recipe(
         "default",
@@ -326,7 +326,7 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def fields_of(arguments: argparse.Namespace, card: Card, *splits: str) -> Fields:
+def fields_of(arguments: argparse.Namespace, card: DetectorCard, *splits: str) -> Fields:
     """Images of the splits, each scaled by its own red cells or those of images of its size."""
     sets = [blood_classes(read_annotations(path)) for path in arguments.data]
     images = [image for annotated in sets for image in annotated.images]

@@ -27,7 +27,7 @@ from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import resolve
 from cellcount.rendering.field import random_spec, render_field
 
@@ -81,7 +81,7 @@ def rendered_fields(count: int) -> list[tuple[NDArray[np.uint8], float]]:
     return [(render_field(spec).pixels, spec.rbc_diameter_px) for spec in specs]
 
 
-def compare(weights: Path, device: str, half: str, count: int) -> tuple[Card, list[Parity]]:
+def compare(weights: Path, device: str, half: str, count: int) -> tuple[DetectorCard, list[Parity]]:
     """The parity of every class of the card."""
     exact_engine = load_engine("auto", weights, EngineOptions(device, "fp32"))
     half_engine = load_engine("auto", weights, EngineOptions(device, half))
@@ -96,7 +96,7 @@ def compare(weights: Path, device: str, half: str, count: int) -> tuple[Card, li
     return card, parities
 
 
-def show(card: Card, parities: Sequence[Parity], title: str, half: str) -> None:
+def show(card: DetectorCard, parities: Sequence[Parity], title: str, half: str) -> None:
     """The table, as the docs quote it."""
     table = Table(title=title, title_justify="left")
     table.add_column("class")

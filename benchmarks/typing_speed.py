@@ -44,7 +44,7 @@ from cellcount.models.classifier_card import (
     CropRule,
     types_of,
 )
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import read_card, resolve
 from cellcount.rendering.field import FieldSpec, render_field
@@ -76,7 +76,7 @@ def untrained(recipe: str, options: EngineOptions) -> CropClassifier:
 
 
 def product(
-    classifier: CropClassifier, detector: Card, count: int, per_field: int
+    classifier: CropClassifier, detector: DetectorCard, count: int, per_field: int
 ) -> Callable[[], None]:
     """Types ``count`` cells, so many on each field."""
     width, height = REFERENCE_SIZE_PX

@@ -73,10 +73,10 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from cellcount.core.records import CellClass
     from cellcount.engines.torchvision import FasterRCNN
-    from cellcount.models.detector_card import Architecture, Card, Inference
+    from cellcount.models.detector_card import Architecture, DetectorCard, Inference
     from cellcount.models.weights import write_weights
 
-    card = Card(
+    card = DetectorCard(
         name="tiny-random",
         version="1",
         classes=(

@@ -28,7 +28,7 @@ from typing import Any
 
 from cellcount.errors import UsageError, WeightsError
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import AnyCard, read_any_card, write_card
 
 _KEYS = {
@@ -51,12 +51,12 @@ def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
     if untold := sorted(set(known) - {source["name"] for source in told}):
         raise WeightsError(f"the model was trained on {untold}, of which the facts tell nothing")
     if "inference" in facts:
-        if not isinstance(card, Card):
+        if not isinstance(card, DetectorCard):
             raise WeightsError("facts name inference, which only a detector's card has")
         chosen = dataclasses.replace(card.inference, **facts["inference"])
         card = dataclasses.replace(card, inference=chosen)
     if "classifier" in facts:
-        if not isinstance(card, Card):
+        if not isinstance(card, DetectorCard):
             raise WeightsError("facts name a classifier, which only a detector's card has")
         card = dataclasses.replace(card, classifier=facts["classifier"])
     evaluations = tuple(facts.get("evaluations", card.evaluations))

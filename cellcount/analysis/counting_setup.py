@@ -17,7 +17,7 @@ from cellcount.differential.profile import Profile, load_profile
 from cellcount.differential.rows import SmearKind
 from cellcount.errors import UsageError
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 
@@ -26,7 +26,7 @@ _DEFAULT = "peripheral-blood"
 
 def counting_of(
     settings: DifferentialSettings,
-    detector: tuple[Card, str],
+    detector: tuple[DetectorCard, str],
     classifier: LoadedClassifier | None,
     *,
     wanted: bool,
@@ -80,7 +80,7 @@ def _typing(classifier: LoadedClassifier | None) -> tuple[Any, str | None]:
 
 
 def _profile(
-    settings: DifferentialSettings, card: Card, classifier: LoadedClassifier | None
+    settings: DifferentialSettings, card: DetectorCard, classifier: LoadedClassifier | None
 ) -> Profile:
     """The one asked for, else that of the smears that the models were made for."""
     if settings.profile is not None:
@@ -127,7 +127,7 @@ def _confusion(adjust: str | None, classifier: LoadedClassifier | None) -> Confu
     return confusion
 
 
-def _models(card: Card, sha256: str, classifier: LoadedClassifier | None) -> dict[str, str]:
+def _models(card: DetectorCard, sha256: str, classifier: LoadedClassifier | None) -> dict[str, str]:
     """What slides.csv says of program and models."""
     said = {"program": f"cellcount {__version__}", "detector": _model(card, sha256)}
     if card.densest_field:
@@ -188,13 +188,16 @@ def smear_of_classifier(card: ClassifierCard, map_name: str | None = None) -> Sm
     return None if taxonomy is None else taxonomy.profile
 
 
-def smear_of_detector(card: Card) -> SmearKind | None:
+def smear_of_detector(card: DetectorCard) -> SmearKind | None:
     """The kind of smear that a detector's classes are of, None where they do not tell."""
     return "peripheral-blood" if {c.id for c in card.classes} <= set(BLOOD_CLASSES) else None
 
 
 def misfit(
-    profile: Profile, detector: Card, classifier: ClassifierCard | None, map_name: str | None
+    profile: Profile,
+    detector: DetectorCard,
+    classifier: ClassifierCard | None,
+    map_name: str | None,
 ) -> str:
     """Why the models cannot be used with a profile, "" where they can."""
     kind = smear_of_detector(detector)

@@ -8,7 +8,7 @@ from typing import Any
 from cellcount import __version__
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.images.stain_reference import load_stain_reference
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.settings import AnalyzeSettings
 
 #: Counts changes of the method that change numbers while the version stays: results of another
@@ -17,7 +17,7 @@ from cellcount.settings import AnalyzeSettings
 METHOD = 2
 
 
-def thresholds_of(card: Card, min_score: float | None) -> dict[str, float]:
+def thresholds_of(card: DetectorCard, min_score: float | None) -> dict[str, float]:
     """Score from which each class is counted: the card's, or one for all."""
     return {c.id: card.threshold_of(c.id) if min_score is None else min_score for c in card.classes}
 

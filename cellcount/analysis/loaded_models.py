@@ -13,7 +13,7 @@ from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.files.digest import sha256_of
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import packaged_weights, resolve
 from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER, AnalyzeSettings
 
@@ -98,7 +98,7 @@ class LoadedClassifier:
 
     @classmethod
     def beside(
-        cls, detector: Card, name: str, map_name: str | None, options: EngineOptions
+        cls, detector: DetectorCard, name: str, map_name: str | None, options: EngineOptions
     ) -> LoadedClassifier | None:
         """The classifier that types the cells of a detector, None where nothing does.
 

@@ -46,12 +46,12 @@ def models_list(plugins: Path | None) -> None:
 
 
 def _detectors_table(packaged: dict[str, WeightFacts]) -> Table:
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
 
     rows = {
         name: (facts, [c.id for c in facts.card.classes], f"{facts.card.rbc_diameter_px:g} px")
         for name, facts in packaged.items()
-        if isinstance(facts.card, Card)
+        if isinstance(facts.card, DetectorCard)
     }
     return _packaged_table("detector", ("classes", "red cells"), rows)
 
@@ -148,12 +148,12 @@ def _operations(path: Path, plugins: Path | None) -> str:
     from cellcount.errors import CellcountError
     from cellcount.evaluation.cost import flops_of, flops_of_module, reference_field
     from cellcount.models.classifier import build_classifier
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
     from cellcount.models.weights import read_any_card
 
     card = read_any_card(path)
     try:
-        if isinstance(card, Card):
+        if isinstance(card, DetectorCard):
             engine = load_engine("auto", path, EngineOptions("cpu", "fp32", 1, plugins))
             flops = flops_of(engine, reference_field(card.rbc_diameter_px))
         else:

@@ -27,7 +27,7 @@ from cellcount.models.attention_losses import (
     episode_of,
     supervised_losses,
 )
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 
 #: Boxes per image (R, 4), one tensor each -> features (R, F) and class logits (R, K + 1).
 Describe = Callable[[list[Tensor]], tuple[Tensor, Tensor]]
@@ -56,8 +56,8 @@ class RegionMaps(NamedTuple):
 
 
 def with_steps(
-    card: Card, weights: dict[str, Tensor], steps: int | None
-) -> tuple[Card, dict[str, Tensor]]:
+    card: DetectorCard, weights: dict[str, Tensor], steps: int | None
+) -> tuple[DetectorCard, dict[str, Tensor]]:
     """Card and weights of a model that looks again ``steps`` times; None is what its card says.
 
     All steps share their weights, so a model may look more or less often than it did in training.

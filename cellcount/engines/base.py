@@ -21,7 +21,7 @@ from cellcount.errors import CellcountError, UsageError
 
 if TYPE_CHECKING:
     from cellcount.engines.detector_model import Detector
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
     from cellcount.models.pyramid import Trunk
 
 ENGINES = {
@@ -59,7 +59,7 @@ class EngineOptions:
 class Engine(Protocol):
     """A loaded detector. Stateless between calls."""
 
-    card: Card
+    card: DetectorCard
     name: str
     device: str
     precision: str
@@ -81,12 +81,12 @@ class EngineModule(Protocol):
         ...
 
     def build_model(
-        self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+        self, card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
     ) -> Detector:
         """The model of a card, untrained, around a trunk that is there already if one is given."""
         ...
 
-    def engine_of(self, model: Any, card: Card, options: EngineOptions) -> Engine:  # noqa: ANN401
+    def engine_of(self, model: Any, card: DetectorCard, options: EngineOptions) -> Engine:  # noqa: ANN401
         """The engine of a model that ``build_model`` made."""
         ...
 

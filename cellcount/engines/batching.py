@@ -24,7 +24,7 @@ from cellcount.engines.devices import (
     in_batches,
 )
 from cellcount.models.attention import AttentionRefinement
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 
 
 class BatchedEngine:
@@ -32,7 +32,7 @@ class BatchedEngine:
 
     name = ""
 
-    def __init__(self, model: Detector, card: Card, options: EngineOptions) -> None:
+    def __init__(self, model: Detector, card: DetectorCard, options: EngineOptions) -> None:
         device = choose_device(options.device)
         self.card = card
         self.device = str(device)

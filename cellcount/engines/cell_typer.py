@@ -18,7 +18,7 @@ from cellcount.images.source import Source
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import BALANCE_SIDES, surroundings, window
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 
 _MARGIN_PX = 16  # what resampling may look at beyond a cell's surroundings
 
@@ -39,7 +39,10 @@ class CellTyper:
     """
 
     def __init__(
-        self, classifier: CropClassifier, detector_card: Card, type_map: TypeMap | None = None
+        self,
+        classifier: CropClassifier,
+        detector_card: DetectorCard,
+        type_map: TypeMap | None = None,
     ) -> None:
         card = classifier.card
         if card.crop.window_rbc == 0:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, cast
 from torch import Tensor, nn
 
 from cellcount.models.attention import AttentionRefinement
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import check_state
 
 
@@ -32,7 +32,7 @@ class Detector(nn.Module, ABC):
         card: states everything that decides the model.
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: DetectorCard) -> None:
         super().__init__()
         self.card = card
         self._trunk_is_frozen = False

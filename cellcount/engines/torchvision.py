@@ -40,7 +40,7 @@ from cellcount.engines.detector_model import Detector, Parts
 from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
-from cellcount.models.detector_card import Architecture, Card, Inference
+from cellcount.models.detector_card import Architecture, DetectorCard, Inference
 from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, sized_like
 
@@ -185,7 +185,7 @@ class FasterRCNN(Detector):
     std: Tensor
 
     def __init__(
-        self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+        self, card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
     ) -> None:
         super().__init__(card)
         architecture, inference = card.architecture, card.inference
@@ -216,7 +216,7 @@ class FasterRCNN(Detector):
         """Loads tensors; what is not given stays as it is."""
         self.load_state_dict(dict(weights), strict=False)
 
-    def _build_refinement(self, card: Card) -> AttentionRefinement:
+    def _build_refinement(self, card: DetectorCard) -> AttentionRefinement:
         channels, width = self.trunk.channels, card.architecture.head_dim
         return AttentionRefinement(card.refinement, channels, width, len(card.classes))
 
@@ -307,13 +307,13 @@ class TorchvisionEngine(BatchedEngine):
 
 
 def build_model(
-    card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+    card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
 ) -> FasterRCNN:
     """The model of a card, untrained."""
     return FasterRCNN(card, plugin_folder, trunk)
 
 
-def engine_of(model: FasterRCNN, card: Card, options: EngineOptions) -> TorchvisionEngine:
+def engine_of(model: FasterRCNN, card: DetectorCard, options: EngineOptions) -> TorchvisionEngine:
     """The engine of a model that is there already."""
     return TorchvisionEngine(model, card, options)
 

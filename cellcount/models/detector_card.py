@@ -96,7 +96,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """Fixed numbers of detection; thresholds for counting are in ``Card.thresholds``.
+    """Fixed numbers of detection; thresholds for counting are in ``DetectorCard.thresholds``.
 
     Attributes:
         tile_px: side of the largest tile at the model's scale.
@@ -165,7 +165,7 @@ class Refinement:
 
 
 @dataclass(frozen=True, slots=True)
-class Card(JsonCard):
+class DetectorCard(JsonCard):
     """Card v1 of a detector.
 
     Attributes:

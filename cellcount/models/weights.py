@@ -24,11 +24,11 @@ from cellcount.files.atomic import atomic_write
 from cellcount.files.digest import sha256_of
 from cellcount.models.card import MAX_CARD_BYTES, read_object
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 
 MAX_HEADER_BYTES = 20_000_000
 WEIGHTS_SUFFIX = ".safetensors"
-AnyCard = Card | ClassifierCard
+AnyCard = DetectorCard | ClassifierCard
 PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
 
 
@@ -101,13 +101,13 @@ def read_any_card(path: Path) -> AnyCard:
         raise WeightsError(f"{path} carries no cellcount card, so its preprocessing is unknown")
     text = metadata["card"]
     is_classifier = read_object(text).get("task") == "classifier"
-    return ClassifierCard.from_json(text) if is_classifier else Card.from_json(text)
+    return ClassifierCard.from_json(text) if is_classifier else DetectorCard.from_json(text)
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path) -> DetectorCard:
     """The card of a detector's weight file; a classifier's is refused."""
     card = read_any_card(path)
-    if not isinstance(card, Card):
+    if not isinstance(card, DetectorCard):
         raise WeightsError(
             f"{path} is the classifier {card.name!r}, expected a detector; "
             "classifiers are named with --classifier"
@@ -132,7 +132,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
-def read_weights(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
+def read_weights(path: Path) -> tuple[DetectorCard, dict[str, torch.Tensor]]:
     """Card and float32 tensors of a detector."""
     return read_card(path), read_tensors(path)
 

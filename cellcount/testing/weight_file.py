@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cellcount.engines.base import Engine
     from cellcount.engines.crop_classifier import CropClassifier
     from cellcount.models.classifier_card import ClassifierCard
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
 
 
 def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
@@ -36,12 +36,12 @@ def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
     """
     from cellcount.engines.base import EngineOptions, load_engine
     from cellcount.engines.crop_classifier import load_classifier
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
     from cellcount.models.weights import read_any_card
 
     options = EngineOptions("cpu", "fp32", 2, plugins)
     try:
-        if isinstance(read_any_card(weights), Card):
+        if isinstance(read_any_card(weights), DetectorCard):
             engine = load_engine("auto", weights, options)
             promises = [_card_problems(engine.card), _detection_problems(engine)]
         else:
@@ -66,7 +66,7 @@ def _number_problems(weights: Path) -> Iterator[str]:
             yield f"tensor {name} holds values that are not finite"
 
 
-def _card_problems(card: Card) -> Iterator[str]:
+def _card_problems(card: DetectorCard) -> Iterator[str]:
     unstated = [c.id for c in card.classes if c.id not in card.thresholds]
     if unstated:
         yield f"the card states no threshold for {', '.join(unstated)}, so 0.5 is used"
@@ -98,7 +98,9 @@ def _detection_problems(engine: Engine) -> Iterator[str]:
         yield f"on an empty field it counts {counted} cells, expected none"
 
 
-def _output_problems(card: Card, tile: NDArray[np.uint8], found: Detections) -> Iterator[str]:
+def _output_problems(
+    card: DetectorCard, tile: NDArray[np.uint8], found: Detections
+) -> Iterator[str]:
     import numpy as np
 
     height, width = tile.shape[:2]
@@ -113,7 +115,7 @@ def _output_problems(card: Card, tile: NDArray[np.uint8], found: Detections) -> 
         yield f"labels go from {labels.min()} to {labels.max()}, with {len(card.classes)} classes"
 
 
-def _counted(card: Card, found: Detections) -> int:
+def _counted(card: DetectorCard, found: Detections) -> int:
     import numpy as np
 
     thresholds = np.array([card.threshold_of(c.id) for c in card.classes], np.float32)

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from cellcount import cli, plugins
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.errors import CellcountError, WeightsError
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import read_card, read_weights, resolve
 
 CASES = int(os.environ.get("CELLCOUNT_FUZZ", "150"))
@@ -73,7 +73,7 @@ def test_damage_anywhere_in_the_header_is_an_error_of_weights(whole: bytes, tmp_
         except WeightsError as error:
             reasons.append(str(error))
         else:
-            assert isinstance(card, Card)
+            assert isinstance(card, DetectorCard)
             assert tensors
     assert len(reasons) > 0.8 * CASES
     assert all(0 < len(reason) < 2000 for reason in reasons)

@@ -17,13 +17,13 @@ import torch
 
 from cellcount.core.records import CellClass
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.models.detector_card import Architecture, Card, Inference
+from cellcount.models.detector_card import Architecture, DetectorCard, Inference
 from cellcount.models.weights import write_weights
 from cellcount.rendering.field import LABELS, random_spec, render_field
 
 SEED, FIELDS, STEPS, BATCH, PEAK_RATE = 20, 80, 600, 2, 4e-3
 HEIGHT_PX, WIDTH_PX = 128, 160
-CARD = Card(
+CARD = DetectorCard(
     name="tiny",
     version="1",
     classes=(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cellcount.cli import main
 from cellcount.engines.base import EngineOptions, load_engine
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import read_card
 
 pytestmark = pytest.mark.detectron2
@@ -82,6 +82,6 @@ def test_strides_that_do_not_double_are_refused(golden: Path) -> None:
     from cellcount.errors import WeightsError
 
     architecture = dataclasses.replace(read_card(golden).architecture, strides=(4, 8, 32))
-    card: Card = dataclasses.replace(read_card(golden), architecture=architecture)
+    card: DetectorCard = dataclasses.replace(read_card(golden), architecture=architecture)
     with pytest.raises(WeightsError, match="strides are \\(4, 8, 32\\).*--engine torchvision"):
         config_of(card)

@@ -14,7 +14,7 @@ from cellcount.cli import main
 from cellcount.engines.base import EngineOptions, engine_module
 from cellcount.engines.detector_model import Detector
 from cellcount.evaluation.detection import Truth, evaluate_detections
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import read_card
 from cellcount.rendering.field import LABELS, FieldSpec, RenderedField, render_field
 
@@ -120,7 +120,7 @@ def train(model: Detector, fields: list[RenderedField]) -> None:
         schedule.step()
 
 
-def ap50(engine: str, model: Detector, card: Card, fields: list[RenderedField]) -> float:
+def ap50(engine: str, model: Detector, card: DetectorCard, fields: list[RenderedField]) -> float:
     detector = engine_module(engine).engine_of(model, card, EngineOptions("cpu", "fp32", 4))
     found = detector.detect([f.pixels for f in fields])
     truths = []

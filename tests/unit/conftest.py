@@ -21,7 +21,7 @@ from cellcount.models.classifier_card import (
     CropRule,
     types_of,
 )
-from cellcount.models.detector_card import Architecture, Card, Inference, Preprocessing
+from cellcount.models.detector_card import Architecture, DetectorCard, Inference, Preprocessing
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import write_weights
 from cellcount.rendering.field import FieldSpec, render_field
@@ -29,7 +29,7 @@ from cellcount.rendering.field import FieldSpec, render_field
 BACKGROUND = 235
 TYPES = ("neutrophil", "lymphocyte", "ig", "erythroblast")
 COLOURS = np.array([[200, 90, 110], [90, 60, 170], [150, 120, 60]], np.float32)
-CARD = Card(
+CARD = DetectorCard(
     name="discs",
     version="1",
     classes=tuple(CellClass(i, i, f"{i}s") for i in ("rbc", "wbc", "platelet")),
@@ -52,7 +52,7 @@ class DiscEngine:
 
     name, device, precision, batch_size = "discs", "cpu", "fp32", 1
 
-    def __init__(self, card: Card = CARD, seen: tuple[float, float] = (0.0, 99.0)) -> None:
+    def __init__(self, card: DetectorCard = CARD, seen: tuple[float, float] = (0.0, 99.0)) -> None:
         self.card = card
         self.seen = seen
         self.calls: list[list[tuple[int, ...]]] = []

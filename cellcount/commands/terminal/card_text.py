@@ -11,7 +11,7 @@ from cellcount.files.text import shown
 if TYPE_CHECKING:
     from cellcount.core.records import CellClass
     from cellcount.models.classifier_card import ClassifierCard
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
     from cellcount.models.weights import WeightFacts
 
 _WIDTH = 96
@@ -32,10 +32,10 @@ def card_text(facts: WeightFacts, operations: str) -> str:
         facts: of the weight file.
         operations: floating-point operations of a field or a cell, or why they are unknown.
     """
-    from cellcount.models.detector_card import Card
+    from cellcount.models.detector_card import DetectorCard
 
     card = facts.card
-    if isinstance(card, Card):
+    if isinstance(card, DetectorCard):
         finds, per = f"for {_plurals(card.classes)}", _PER_FIELD
         own = [*_counting(card), *_detector(card)]
     else:
@@ -66,7 +66,7 @@ def _plurals(classes: Iterable[CellClass]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _counting(card: Card) -> Iterator[str]:
+def _counting(card: DetectorCard) -> Iterator[str]:
     yield "Counting"
     for c in card.classes:
         stated = "" if c.id in card.thresholds else " (not stated by the card)"
@@ -79,7 +79,7 @@ def _counting(card: Card) -> Iterator[str]:
     yield ""
 
 
-def _detector(card: Card) -> Iterator[str]:
+def _detector(card: DetectorCard) -> Iterator[str]:
     model, before, after = card.architecture, card.preprocessing, card.inference
     anchors = "; ".join(", ".join(f"{a:.3g}" for a in level) for level in model.anchor_sizes_px)
     yield "Model"

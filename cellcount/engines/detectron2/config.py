@@ -14,7 +14,7 @@ from cellcount.engines import training_samples
 from cellcount.engines.detectron2.api import CfgNode, get_cfg
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.errors import WeightsError
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.pyramid import levels_read
 from cellcount.models.weights import WEIGHTS_SUFFIX, read_card
 
@@ -28,11 +28,11 @@ def add_config(cfg: CfgNode) -> None:
     cfg.MODEL.CELLCOUNT = CfgNode({"CARD": "", "PLUGINS": "", "RPN_SCORE_FLOOR": 0.0})
 
 
-def card_of(cfg: CfgNode) -> Card:
+def card_of(cfg: CfgNode) -> DetectorCard:
     """The card that a config names or holds."""
     text = str(cfg.MODEL.CELLCOUNT.CARD)
     if text.lstrip().startswith("{"):
-        return Card.from_json(text)
+        return DetectorCard.from_json(text)
     path = Path(text)
     if not path.is_file():
         raise WeightsError(
@@ -40,7 +40,7 @@ def card_of(cfg: CfgNode) -> Card:
             "or the card itself"
         )
     is_weights = path.suffix == WEIGHTS_SUFFIX
-    return read_card(path) if is_weights else Card.from_json(path.read_text("utf-8"))
+    return read_card(path) if is_weights else DetectorCard.from_json(path.read_text("utf-8"))
 
 
 def plugin_folder_of(cfg: CfgNode) -> Path | None:
@@ -48,7 +48,7 @@ def plugin_folder_of(cfg: CfgNode) -> Path | None:
     return Path(cfg.MODEL.CELLCOUNT.PLUGINS) if cfg.MODEL.CELLCOUNT.PLUGINS else None
 
 
-def config_of(card: Card, plugin_folder: Path | None = None) -> CfgNode:
+def config_of(card: DetectorCard, plugin_folder: Path | None = None) -> CfgNode:
     """Detectron2's default config with all that the card decides."""
     cfg = get_cfg()
     add_config(cfg)
@@ -56,7 +56,7 @@ def config_of(card: Card, plugin_folder: Path | None = None) -> CfgNode:
     return cfg
 
 
-def settings_of(card: Card, plugin_folder: Path | None = None) -> dict[str, Any]:
+def settings_of(card: DetectorCard, plugin_folder: Path | None = None) -> dict[str, Any]:
     """What differs from Detectron2's defaults, as nested settings.
 
     Raises:
@@ -101,7 +101,7 @@ def settings_of(card: Card, plugin_folder: Path | None = None) -> dict[str, Any]
     }
 
 
-def _feature_names(card: Card) -> list[str]:
+def _feature_names(card: DetectorCard) -> list[str]:
     """``p3`` for stride 8 and so on."""
     architecture = card.architecture
     strides = levels_read(architecture.pyramid, architecture.strides)
@@ -113,7 +113,7 @@ def _feature_names(card: Card) -> list[str]:
     return [f"p{stride.bit_length() - 1}" for stride in strides]
 
 
-def _rpn(card: Card, names: list[str]) -> dict[str, Any]:
+def _rpn(card: DetectorCard, names: list[str]) -> dict[str, Any]:
     inference = card.inference
     return {
         "IN_FEATURES": names,
@@ -129,7 +129,7 @@ def _rpn(card: Card, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _roi_heads(card: Card, names: list[str]) -> dict[str, Any]:
+def _roi_heads(card: DetectorCard, names: list[str]) -> dict[str, Any]:
     inference = card.inference
     return {
         "NAME": "CellCountROIHeads",

@@ -30,7 +30,7 @@ from cellcount.engines.detectron2.parts import CellCountRCNN
 from cellcount.engines.detectron2.state_dict import from_detectron2, to_detectron2
 from cellcount.files.atomic import atomic_write
 from cellcount.models.attention_losses import Policy
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, sized_like
 
@@ -56,7 +56,7 @@ class Detectron2Detector(Detector):
     """
 
     def __init__(
-        self, card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+        self, card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
     ) -> None:
         super().__init__(card)
         self.rcnn: CellCountRCNN = build_from_config(config_of(card, plugin_folder))
@@ -122,13 +122,15 @@ class Detectron2Engine(BatchedEngine):
 
 
 def build_model(
-    card: Card, plugin_folder: Path | None = None, trunk: Trunk | None = None
+    card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
 ) -> Detectron2Detector:
     """The model of a card, untrained."""
     return Detectron2Detector(card, plugin_folder, trunk)
 
 
-def engine_of(model: Detectron2Detector, card: Card, options: EngineOptions) -> Detectron2Engine:
+def engine_of(
+    model: Detectron2Detector, card: DetectorCard, options: EngineOptions
+) -> Detectron2Engine:
     """The engine of a model that is there already."""
     return Detectron2Engine(model, card, options)
 
@@ -162,7 +164,7 @@ def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple
     return config, checkpoint
 
 
-def _usage(card: Card) -> str:
+def _usage(card: DetectorCard) -> str:
     """What stands above the settings: how to use them."""
     return f"""\
 # {card.name} {card.version}, exported by cellcount for Detectron2:

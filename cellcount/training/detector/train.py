@@ -27,7 +27,7 @@ from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.files.digest import sha256_of
 from cellcount.models.backbone import Backbone, load_pretrained
-from cellcount.models.detector_card import Architecture, Card, Preprocessing, Refinement
+from cellcount.models.detector_card import Architecture, DetectorCard, Preprocessing, Refinement
 from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, resolve, write_weights
 from cellcount.training.detector.data import (
@@ -77,9 +77,9 @@ def build_refinement(settings: DetectorTraining) -> Refinement:
 
 def build_card(
     settings: DetectorTraining, data: TrainingData, architecture: Architecture, backbone: Backbone
-) -> Card:
+) -> DetectorCard:
     """The card of a training that is about to start."""
-    return Card(
+    return DetectorCard(
         name=settings.name,
         version=__version__,
         classes=cell_classes(data.classes),
@@ -112,7 +112,7 @@ class DetectorTask:
         self,
         settings: DetectorTraining,
         data: TrainingData,
-        card: Card,
+        card: DetectorCard,
         engine: EngineModule,
         out: Path,
         device: torch.device,
@@ -235,7 +235,7 @@ def train_detector(
 
 def _build(
     settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineModule
-) -> tuple[Card, Detector]:
+) -> tuple[DetectorCard, Detector]:
     """The model and its card: new, or grown from another model."""
     if settings.init:
         return _grow(settings, data, run, engine)
@@ -250,7 +250,7 @@ def _build(
 
 def _grow(
     settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineModule
-) -> tuple[Card, Detector]:
+) -> tuple[DetectorCard, Detector]:
     """The model that ``init`` names, as far as it fits the classes of the data.
 
     Its architecture, scale, preprocessing and thresholds are kept; a layer whose shape depends on
@@ -297,7 +297,7 @@ def _grow(
     return card, model
 
 
-def _check_rewardable(settings: DetectorTraining, parent: Card) -> None:
+def _check_rewardable(settings: DetectorTraining, parent: DetectorCard) -> None:
     """Rewards improve a second look that is there; one drawn at random would be none."""
     own = parent.refinement
     asked = dataclasses.replace(build_refinement(settings), steps=own.steps)

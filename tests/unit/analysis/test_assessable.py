@@ -16,7 +16,7 @@ from cellcount.core.records import CellClass
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.profile import load_profile
 from cellcount.models.classifier_card import ClassifierCard, types_of
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import load_taxonomy
 
 BLOOD, MARROW = load_profile("peripheral-blood"), load_profile("bone-marrow")
@@ -29,9 +29,9 @@ def classifier(taxonomy: str, *kept: str) -> ClassifierCard:
 
 
 @pytest.fixture
-def detector() -> Card:
+def detector() -> DetectorCard:
     classes = (CellClass("rbc", "red cell", "red cells"), CellClass("wbc", "w", "white cells"))
-    return Card("finding", "1", classes, 24.0, "MIT")
+    return DetectorCard("finding", "1", classes, 24.0, "MIT")
 
 
 def test_rows_come_from_the_taxonomy() -> None:
@@ -102,7 +102,7 @@ def test_own_types_fill_no_row() -> None:
     assert smear_of_classifier(card) is None
 
 
-def test_kinds_of_smear(detector: Card) -> None:
+def test_kinds_of_smear(detector: DetectorCard) -> None:
     assert smear_of_detector(detector) == "peripheral-blood"
     nucleated = dataclasses.replace(detector, classes=(CellClass("nucleated", "n", "ns"),))
     assert smear_of_detector(nucleated) is None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cellcount import cli
 from cellcount.engines.torchvision import FasterRCNN
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import (
     facts_of,
     packaged_weights,
@@ -126,7 +126,7 @@ def test_show_tells_everything_of_the_card(run: Run, tiny_weights: Path, tmp_pat
 def test_show_as_json_is_the_card_itself(run: Run, tiny_weights: Path) -> None:
     code, out, _ = run("models", "show", tiny_weights, "--json")
     assert code == 0
-    assert Card.from_json(out) == read_card(tiny_weights)
+    assert DetectorCard.from_json(out) == read_card(tiny_weights)
     assert json.loads(out)["rbc_diameter_px"] == 24.0
 
 

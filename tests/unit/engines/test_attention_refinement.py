@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine, load
 from cellcount.models.attention_losses import Policy
-from cellcount.models.detector_card import Card, Refinement
+from cellcount.models.detector_card import DetectorCard, Refinement
 from cellcount.models.weights import read_weights, write_weights
 
 Tiles = list[NDArray[np.uint8]]
 LOOK = Refinement(steps=2, hidden=16, heads=2, grid=4)
 
 
-def model_with(weights: Path, refinement: Refinement) -> tuple[Card, FasterRCNN]:
+def model_with(weights: Path, refinement: Refinement) -> tuple[DetectorCard, FasterRCNN]:
     card, state = read_weights(weights)
     card = dataclasses.replace(card, refinement=refinement)
     torch.manual_seed(0)

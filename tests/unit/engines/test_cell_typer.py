@@ -24,7 +24,7 @@ from cellcount.images.source import Field
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import Interpolation, surroundings, window
 from cellcount.models.classifier_card import CropRule
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import read_card
 
 FIELD = np.random.default_rng(8).integers(90, 220, (40, 50, 3), dtype=np.uint8).repeat(6, 0)
@@ -37,7 +37,7 @@ def classifier(tiny_classifier: Path) -> CropClassifier:
 
 
 @pytest.fixture(scope="module")
-def detector(tiny_weights: Path) -> Card:
+def detector(tiny_weights: Path) -> DetectorCard:
     """Finds rbc, wbc, platelet; its red cells are 24 px."""
     return read_card(tiny_weights)
 
@@ -60,7 +60,7 @@ def changed(classifier: CropClassifier, **card: object) -> CropClassifier:
     return other
 
 
-def test_white_cells_alone_are_typed(classifier: CropClassifier, detector: Card) -> None:
+def test_white_cells_alone_are_typed(classifier: CropClassifier, detector: DetectorCard) -> None:
     cells = cells_at((100, 90), (200, 120), (60, 60), (0, 0), labels=[1, 0, 1, 2])
     types = CellTyper(classifier, detector).type_cells(held(FIELD), cells, 1.0)
     assert (types.best >= 0).tolist() == [True, False, True, False]
@@ -71,7 +71,7 @@ def test_white_cells_alone_are_typed(classifier: CropClassifier, detector: Card)
 
 @pytest.mark.parametrize("rbc_px", [16, 24, 48])
 def test_a_cell_of_a_field_is_typed_as_its_own_picture(
-    classifier: CropClassifier, detector: Card, rbc_px: int
+    classifier: CropClassifier, detector: DetectorCard, rbc_px: int
 ) -> None:
     # The window of 3 red cells, cut out by slicing, is a picture of which the scale is known.
     x, y, half = 140, 110, 3 * rbc_px // 2
@@ -87,7 +87,9 @@ def test_a_cell_of_a_field_is_typed_as_its_own_picture(
     assert typed.prob[0] == pytest.approx(expected.max(), abs=0.02)
 
 
-def test_the_size_of_the_box_does_not_matter(classifier: CropClassifier, detector: Card) -> None:
+def test_the_size_of_the_box_does_not_matter(
+    classifier: CropClassifier, detector: DetectorCard
+) -> None:
     typer = CellTyper(classifier, detector)
     small, large = (
         typer.type_cells(held(FIELD), cells_at((150, 100), labels=[1], side=side), 1.0)
@@ -120,7 +122,9 @@ def test_a_window_has_the_white_balance_of_its_surroundings(
         np.testing.assert_array_equal(crop, expected)
 
 
-def test_the_lamp_is_taken_out_around_each_cell(classifier: CropClassifier, detector: Card) -> None:
+def test_the_lamp_is_taken_out_around_each_cell(
+    classifier: CropClassifier, detector: DetectorCard
+) -> None:
     cells = cells_at((150, 100), (60, 200), labels=[1, 1])
     field = FIELD.copy()
     field[::50] = field[:, ::50] = 235  # glass
@@ -137,7 +141,7 @@ def test_the_lamp_is_taken_out_around_each_cell(classifier: CropClassifier, dete
 
 
 def test_the_contour_is_cropped_within_the_window(
-    classifier: CropClassifier, detector: Card
+    classifier: CropClassifier, detector: DetectorCard
 ) -> None:
     y, x = np.mgrid[:300, :300]
     field = np.full((300, 300, 3), 235, np.uint8)
@@ -151,7 +155,7 @@ def test_the_contour_is_cropped_within_the_window(
     assert beside.prob[0] == pytest.approx(centred.prob[0], abs=0.02)
 
 
-def test_types_may_be_mapped(classifier: CropClassifier, detector: Card) -> None:
+def test_types_may_be_mapped(classifier: CropClassifier, detector: DetectorCard) -> None:
     mapped = CellTyper(classifier, detector, type_map(classifier.card, "pbc-8:wbc-5"))
     assert [t.id for t in mapped.types] == ["neutrophil", "lymphocyte"]
     cells = cells_at((150, 100), labels=[1])
@@ -162,19 +166,21 @@ def test_types_may_be_mapped(classifier: CropClassifier, detector: Card) -> None
     assert types.prob[0] + types.second_prob[0] < 1  # what was dropped is not shared out
 
 
-def test_a_field_without_cells_has_no_types(classifier: CropClassifier, detector: Card) -> None:
+def test_a_field_without_cells_has_no_types(
+    classifier: CropClassifier, detector: DetectorCard
+) -> None:
     assert len(CellTyper(classifier, detector).type_cells(held(FIELD), Cells.empty(), 1.0)) == 0
 
 
 def test_a_classifier_of_whole_pictures_is_refused(
-    classifier: CropClassifier, detector: Card
+    classifier: CropClassifier, detector: DetectorCard
 ) -> None:
     with pytest.raises(UsageError, match="looks at whole pictures of single cells"):
         CellTyper(changed(classifier, crop=CropRule(0)), detector)
 
 
 def test_a_detector_without_its_cells_is_refused(
-    classifier: CropClassifier, detector: Card
+    classifier: CropClassifier, detector: DetectorCard
 ) -> None:
     with pytest.raises(UsageError, match=r"types blast, but the detector .* finds rbc, wbc, plat"):
         CellTyper(changed(classifier, detector_classes=("blast",)), detector)
@@ -200,7 +206,7 @@ def assert_same(one: CellTypes, other: CellTypes) -> None:
         assert np.array_equal(getattr(one, field.name), getattr(other, field.name))
 
 
-def test_the_field_is_left_as_it_was(classifier: CropClassifier, detector: Card) -> None:
+def test_the_field_is_left_as_it_was(classifier: CropClassifier, detector: DetectorCard) -> None:
     before: NDArray[np.uint8] = FIELD.copy()
     CellTyper(classifier, detector).type_cells(held(FIELD), cells_at((9, 9), labels=[1]), 1.0)
     assert np.array_equal(FIELD, before)

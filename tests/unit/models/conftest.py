@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cellcount.core.records import CellClass
-from cellcount.models.detector_card import Architecture, Card
+from cellcount.models.detector_card import Architecture, DetectorCard
 
 
 @pytest.fixture
-def card() -> Card:
-    return Card(
+def card() -> DetectorCard:
+    return DetectorCard(
         name="small",
         version="1.2",
         classes=(CellClass("rbc", "red cell", "red cells"), CellClass("wbc", "w", "ws")),

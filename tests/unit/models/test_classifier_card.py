@@ -13,7 +13,7 @@ import pytest
 from cellcount.core.records import CellClass
 from cellcount.errors import WeightsError
 from cellcount.models.classifier_card import ClassifierCard, CropRule, types_of
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import load_taxonomy
 from cellcount.models.weights import (
     facts_of,
@@ -93,7 +93,7 @@ def test_a_wrong_card_is_refused_with_the_reason(
 
 
 def test_files_of_both_kinds_are_told_apart(tiny_weights: Path, tiny_classifier: Path) -> None:
-    assert isinstance(read_any_card(tiny_weights), Card)
+    assert isinstance(read_any_card(tiny_weights), DetectorCard)
     assert read_any_card(tiny_classifier) == read_classifier_card(tiny_classifier)
     with pytest.raises(WeightsError, match="is the classifier 'tiny-types', expected a detector"):
         read_card(tiny_classifier)

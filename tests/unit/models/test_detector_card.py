@@ -10,19 +10,19 @@ import pytest
 
 from cellcount.errors import WeightsError
 from cellcount.models.card import MAX_CARD_BYTES
-from cellcount.models.detector_card import Architecture, Card, Inference, Preprocessing
+from cellcount.models.detector_card import Architecture, DetectorCard, Inference, Preprocessing
 
 Change = Callable[[dict[str, Any]], object]
 
 
-def changed(card: Card, change: Change) -> str:
+def changed(card: DetectorCard, change: Change) -> str:
     raw = json.loads(card.to_json())
     change(raw)
     return json.dumps(raw)
 
 
-def test_a_card_comes_back_as_it_was(card: Card) -> None:
-    again = Card.from_json(card.to_json())
+def test_a_card_comes_back_as_it_was(card: DetectorCard) -> None:
+    again = DetectorCard.from_json(card.to_json())
     assert again == card
     assert again.architecture.anchor_sizes_px == ((8.0, 12.5), (24.0, 32.0), (48.0, 64.0))
 
@@ -37,7 +37,7 @@ def test_defaults_fill_what_a_card_leaves_out() -> None:
             "classes": [{"id": "rbc", "name": "red cell", "plural": "red cells"}],
         }
     )
-    card = Card.from_json(text)
+    card = DetectorCard.from_json(text)
     assert (card.architecture, card.inference) == (Architecture(), Inference())
     assert card.threshold_of("rbc") == 0.5
     assert card.rbc_diameter_px == 80
@@ -82,9 +82,11 @@ def test_defaults_fill_what_a_card_leaves_out() -> None:
         (lambda c: c["inference"].update(tile_px=0), "tile_px is 0, expected 64 to 8192"),
     ],
 )
-def test_a_wrong_card_is_refused_with_the_reason(card: Card, change: Change, message: str) -> None:
+def test_a_wrong_card_is_refused_with_the_reason(
+    card: DetectorCard, change: Change, message: str
+) -> None:
     with pytest.raises(WeightsError, match=message):
-        Card.from_json(changed(card, change))
+        DetectorCard.from_json(changed(card, change))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_wrong_card_is_refused_with_the_reason(card: Card, change: Change, mes
 )
 def test_what_is_no_card_is_refused(text: str, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
-        Card.from_json(text)
+        DetectorCard.from_json(text)
 
 
 def test_the_parts_check_themselves_when_made_in_code() -> None:

@@ -17,7 +17,7 @@ from cellcount.engines.torchvision import FasterRCNN
 from cellcount.errors import WeightsError
 from cellcount.files.digest import sha256_of
 from cellcount.models.card import MAX_CARD_BYTES
-from cellcount.models.detector_card import Card
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import (
     MAX_HEADER_BYTES,
     load_state,
@@ -41,7 +41,7 @@ def state() -> dict[str, torch.Tensor]:
 
 
 def test_float32_comes_back_bit_for_bit(
-    card: Card, state: dict[str, torch.Tensor], tmp_path: Path
+    card: DetectorCard, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
     write_weights(path, card, state, half=False)
@@ -53,7 +53,7 @@ def test_float32_comes_back_bit_for_bit(
 
 
 def test_float16_comes_back_rounded_once_and_half_the_size(
-    card: Card, state: dict[str, torch.Tensor], tmp_path: Path
+    card: DetectorCard, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     state = {**state, "large": torch.randn(500, 100)}
@@ -66,7 +66,7 @@ def test_float16_comes_back_rounded_once_and_half_the_size(
     assert tensors["steps"].item() == 12_345
 
 
-def test_numbers_beyond_float16_stay_whole(card: Card, tmp_path: Path) -> None:
+def test_numbers_beyond_float16_stay_whole(card: DetectorCard, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_weights(path, card, {"running_var": torch.tensor([1.0, 1e6])})
     _, tensors = read_weights(path)
@@ -74,7 +74,7 @@ def test_numbers_beyond_float16_stay_whole(card: Card, tmp_path: Path) -> None:
 
 
 def test_colleagues_may_read_the_file_and_no_half_of_one_is_left(
-    card: Card, state: dict[str, torch.Tensor], tmp_path: Path
+    card: DetectorCard, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
     mask = os.umask(0o022)
@@ -86,7 +86,7 @@ def test_colleagues_may_read_the_file_and_no_half_of_one_is_left(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_oversize_card_is_not_written(card: Card, tmp_path: Path) -> None:
+def test_an_oversize_card_is_not_written(card: DetectorCard, tmp_path: Path) -> None:
     import dataclasses
 
     huge = dataclasses.replace(card, notes=("a" * MAX_CARD_BYTES,))
@@ -96,7 +96,7 @@ def test_an_oversize_card_is_not_written(card: Card, tmp_path: Path) -> None:
 
 
 def test_a_truncated_file_is_refused(
-    card: Card, state: dict[str, torch.Tensor], tmp_path: Path
+    card: DetectorCard, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.safetensors"
     write_weights(path, card, state)
@@ -153,7 +153,7 @@ def test_an_unreadable_file_is_an_error_of_weights(tmp_path: Path) -> None:
         read_card(tmp_path / "gone.safetensors")
 
 
-def test_tensors_that_do_not_fit_are_named(card: Card, tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_named(card: DetectorCard, tmp_path: Path) -> None:
     model = FasterRCNN(card)
     source = tmp_path / "model.safetensors"
     state = model.state_dict()
@@ -167,7 +167,9 @@ def test_tensors_that_do_not_fit_are_named(card: Card, tmp_path: Path) -> None:
         load_state(model, bent, source=source)
 
 
-def test_resolve_finds_a_file_and_the_only_file_of_a_folder(card: Card, tmp_path: Path) -> None:
+def test_resolve_finds_a_file_and_the_only_file_of_a_folder(
+    card: DetectorCard, tmp_path: Path
+) -> None:
     path = tmp_path / "model.safetensors"
     write_weights(path, card, {"a": torch.zeros(1)})
     assert resolve(str(path)) == resolve(str(tmp_path)) == path
