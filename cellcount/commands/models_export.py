@@ -31,10 +31,10 @@ def models_export(model: str, format_: str, out: Path, plugins: Path | None) -> 
     The first lines of config.yaml say how to load both with Detectron2's DefaultPredictor. Images
     given to it must be at the model's scale, as analyze brings them there.
     """
-    from cellcount.engines.base import engine_module
+    from cellcount.engines.base import engine_class
     from cellcount.models.weights import resolve
 
-    engine_module(format_)  # says what is missing where it is not installed
+    engine_class(format_)  # says what is missing where it is not installed
     from cellcount.engines.detectron2.engine import export
 
     for path in export(resolve(model), out, plugins):

@@ -6,8 +6,8 @@ boxes are xyxy in pixels of the tile.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cellcount.models.pyramid import Trunk
 
 ENGINES = {
-    "torchvision": "cellcount.engines.torchvision",
-    "detectron2": "cellcount.engines.detectron2.engine",
+    "torchvision": "cellcount.engines.torchvision:TorchvisionEngine",
+    "detectron2": "cellcount.engines.detectron2.engine:Detectron2Engine",
 }
 #: What is said of Detectron2 in the README, and where it is asked for without being there.
 DETECTRON2_IS_EXTRA = (
@@ -73,8 +73,12 @@ class Engine(Protocol):
         ...
 
 
-class EngineModule(Protocol):
-    """What the module of an engine offers."""
+class EngineClass(Protocol):
+    """Class of an engine."""
+
+    def __call__(self, model: Any, card: DetectorCard, options: EngineOptions) -> Engine:  # noqa: ANN401
+        """The engine of a model that ``build_model`` made."""
+        ...
 
     def load(self, weights: Path, options: EngineOptions) -> Engine:
         """The engine of a weight file."""
@@ -84,10 +88,6 @@ class EngineModule(Protocol):
         self, card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
     ) -> Detector:
         """The model of a card, untrained, around a trunk that is there already if one is given."""
-        ...
-
-    def engine_of(self, model: Any, card: DetectorCard, options: EngineOptions) -> Engine:  # noqa: ANN401
-        """The engine of a model that ``build_model`` made."""
         ...
 
 
@@ -112,8 +112,8 @@ def choose_engine(name: str) -> str:
     return name
 
 
-def engine_module(name: str) -> EngineModule:
-    """The module of the engine of that name, imported now.
+def engine_class(name: str) -> EngineClass:
+    """The class of the engine of that name, imported now.
 
     Raises:
         UsageError: no such engine, or Detectron2 is not installed.
@@ -121,7 +121,7 @@ def engine_module(name: str) -> EngineModule:
     """
     chosen = choose_engine(name)
     try:
-        return cast(EngineModule, importlib.import_module(ENGINES[chosen]))
+        return cast(EngineClass, pkgutil.resolve_name(ENGINES[chosen]))
     except ImportError as error:
         if chosen != "detectron2":
             raise
@@ -133,4 +133,4 @@ def engine_module(name: str) -> EngineModule:
 
 def load_engine(name: str, weights: Path, options: EngineOptions) -> Engine:
     """Loads the engine of that name with a weight file."""
-    return engine_module(name).load(weights, options)
+    return engine_class(name).load(weights, options)

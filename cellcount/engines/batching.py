@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cellcount.core.records import Detections
+from cellcount.engines.attention_refinement import with_steps
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.detector_model import Detector
 from cellcount.engines.devices import (
@@ -25,12 +28,15 @@ from cellcount.engines.devices import (
 )
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
+from cellcount.models.pyramid import Trunk
+from cellcount.models.weights import read_weights, sized_like
 
 
 class BatchedEngine:
-    """An engine around a detector; a subclass has only a name to add."""
+    """An engine around a detector; a subclass names itself and the class of its model."""
 
     name = ""
+    model_class: ClassVar[type[Any]]  # a Detector, made from card, plugin folder and trunk
 
     def __init__(self, model: Detector, card: DetectorCard, options: EngineOptions) -> None:
         device = choose_device(options.device)
@@ -40,6 +46,23 @@ class BatchedEngine:
         self.batch_size = options.batch_size or DEFAULT_BATCH[device.type]
         self._device = device
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def build_model(
+        cls, card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
+    ) -> Detector:
+        """Build the model of a card, untrained, around ``trunk`` if one is given."""
+        model: Detector = cls.model_class(card, plugin_folder, trunk)
+        return model
+
+    @classmethod
+    def load(cls, weights: Path, options: EngineOptions) -> Self:
+        """Load the engine of a weight file."""
+        card, state = with_steps(*read_weights(weights), options.refine_steps)
+        with sized_like(state, weights):
+            model = cls.build_model(card, options.plugin_folder)
+        model.take_file(state, weights)
+        return cls(model, card, options)
 
     @property
     def refinement(self) -> AttentionRefinement | None:

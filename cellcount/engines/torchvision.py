@@ -32,9 +32,7 @@ from cellcount.engines.attention_refinement import (
     RegionMaps,
     refine_detections,
     refinement_losses,
-    with_steps,
 )
-from cellcount.engines.base import EngineOptions
 from cellcount.engines.batching import BatchedEngine
 from cellcount.engines.detector_model import Detector, Parts
 from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
@@ -42,7 +40,6 @@ from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import Architecture, DetectorCard, Inference
 from cellcount.models.pyramid import Trunk
-from cellcount.models.weights import read_weights, sized_like
 
 # Level assignment of Lin et al. 2017, equation 1: a 224 px region belongs to stride 16.
 _CANONICAL_SIZE_PX, _CANONICAL_LEVEL = 224.0, 4
@@ -304,24 +301,4 @@ class TorchvisionEngine(BatchedEngine):
     """The default engine; installs from the package registry alone."""
 
     name = "torchvision"
-
-
-def build_model(
-    card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
-) -> FasterRCNN:
-    """The model of a card, untrained."""
-    return FasterRCNN(card, plugin_folder, trunk)
-
-
-def engine_of(model: FasterRCNN, card: DetectorCard, options: EngineOptions) -> TorchvisionEngine:
-    """The engine of a model that is there already."""
-    return TorchvisionEngine(model, card, options)
-
-
-def load(weights: Path, options: EngineOptions) -> TorchvisionEngine:
-    """The engine of a weight file."""
-    card, state = with_steps(*read_weights(weights), options.refine_steps)
-    with sized_like(state, weights):
-        model = build_model(card, options.plugin_folder)
-    model.take_file(state, weights)
-    return engine_of(model, card, options)
+    model_class = FasterRCNN

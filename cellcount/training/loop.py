@@ -11,18 +11,31 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from cellcount.engines.devices import choose_device
 from cellcount.errors import UsageError
 from cellcount.training import checkpoint
-from cellcount.training.distributed import Ranks, all_finite, barrier, gather, wrap
+from cellcount.training.distributed import (
+    Ranks,
+    all_finite,
+    announced_ranks,
+    barrier,
+    gather,
+    own_device,
+    wrap,
+)
 from cellcount.training.log import draw_curves, write_metrics
 from cellcount.training.optim import AveragedModel, build_optimizer, rate_factor
-from cellcount.training.settings import LoopSettings
+from cellcount.training.run_folder import claim_folder
+from cellcount.training.settings import LoopSettings, TrainRun
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Metrics = dict[str, float | int | None]
 _REPORT_EVERY = 20
@@ -88,6 +101,25 @@ class LoopRun:
     workers: int
     resume: bool
     report: Callable[[str], None]
+
+
+def begin_run(settings: DataclassInstance, run: TrainRun, report: Callable[[str], None]) -> LoopRun:
+    """Claim the run folder, and say where this process trains; only the first process reports.
+
+    Raises:
+        UsageError: the folder holds another training, or there is none to resume.
+    """
+    ranks = announced_ranks()
+    device = own_device(choose_device(run.device), ranks)
+    if ranks.is_first:
+        claim_folder(settings, run)
+    return LoopRun(
+        run.out, device, ranks, run.workers, run.resume, report if ranks.is_first else _say_nothing
+    )
+
+
+def _say_nothing(line: str) -> None:
+    del line
 
 
 def epochs_of(settings: LoopSettings, batches: int) -> int:

@@ -16,7 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines import attention_refinement, training_samples
-from cellcount.engines.base import EngineOptions, engine_module, load_engine
+from cellcount.engines.base import EngineOptions, engine_class, load_engine
 from cellcount.engines.detectron2.state_dict import from_detectron2
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.weights import check_state, read_card, read_weights, write_weights
@@ -42,7 +42,7 @@ def pair_of(weights: Path) -> Pair:
     card, state = read_weights(weights)
     models: list[Any] = []
     for name in Pair._fields:
-        model = engine_module(name).build_model(card)
+        model = engine_class(name).build_model(card)
         model.take_file(state, weights)
         models.append(model.eval())
     return Pair(*models)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cellcount.cli import main
-from cellcount.engines.base import EngineOptions, engine_module
+from cellcount.engines.base import EngineOptions, engine_class
 from cellcount.engines.detector_model import Detector
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.models.detector_card import DetectorCard
@@ -121,7 +121,7 @@ def train(model: Detector, fields: list[RenderedField]) -> None:
 
 
 def ap50(engine: str, model: Detector, card: DetectorCard, fields: list[RenderedField]) -> float:
-    detector = engine_module(engine).engine_of(model, card, EngineOptions("cpu", "fp32", 4))
+    detector = engine_class(engine)(model, card, EngineOptions("cpu", "fp32", 4))
     found = detector.detect([f.pixels for f in fields])
     truths = []
     for index, field in enumerate(fields):
@@ -138,12 +138,12 @@ def ap50(engine: str, model: Detector, card: DetectorCard, fields: list[Rendered
 def test_two_hundred_steps_from_the_same_start_are_as_good(repo_root: Path) -> None:
     card = read_card(repo_root / "tests" / "golden" / "tiny.safetensors")
     torch.manual_seed(4)
-    start = engine_module("torchvision").build_model(card).weights()
+    start = engine_class("torchvision").build_model(card).weights()
     start = {name: tensor.clone() for name, tensor in start.items()}
     learned_from, judged_on = fields_of(range(80)), fields_of(range(1000, 1040))
     reached = {}
     for name in ("torchvision", "detectron2"):
-        model = engine_module(name).build_model(card)
+        model = engine_class(name).build_model(card)
         model.take_weights(start)
         train(model, learned_from)
         reached[name] = ap50(name, model, card, judged_on)

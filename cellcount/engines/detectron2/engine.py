@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cellcount.engines.attention_refinement import with_steps
-from cellcount.engines.base import EngineOptions
 from cellcount.engines.batching import BatchedEngine
 from cellcount.engines.detector_model import Detector, Parts
 from cellcount.engines.detectron2.api import (
@@ -32,7 +30,7 @@ from cellcount.files.atomic import atomic_write
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.pyramid import Trunk
-from cellcount.models.weights import read_weights, sized_like
+from cellcount.models.weights import read_weights
 
 __all__ = ["Detectron2Detector", "Detectron2Engine", "add_config", "config_of", "export"]
 
@@ -119,29 +117,7 @@ class Detectron2Engine(BatchedEngine):
     """The engine for those who work with Detectron2."""
 
     name = "detectron2"
-
-
-def build_model(
-    card: DetectorCard, plugin_folder: Path | None = None, trunk: Trunk | None = None
-) -> Detectron2Detector:
-    """The model of a card, untrained."""
-    return Detectron2Detector(card, plugin_folder, trunk)
-
-
-def engine_of(
-    model: Detectron2Detector, card: DetectorCard, options: EngineOptions
-) -> Detectron2Engine:
-    """The engine of a model that is there already."""
-    return Detectron2Engine(model, card, options)
-
-
-def load(weights: Path, options: EngineOptions) -> Detectron2Engine:
-    """The engine of a weight file."""
-    card, state = with_steps(*read_weights(weights), options.refine_steps)
-    with sized_like(state, weights):
-        model = build_model(card, options.plugin_folder)
-    model.take_file(state, weights)
-    return engine_of(model, card, options)
+    model_class = Detectron2Detector
 
 
 def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple[Path, Path]:
@@ -151,7 +127,7 @@ def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple
         The two files in the folder ``out``.
     """
     card, state = read_weights(weights)
-    model = build_model(card, plugin_folder)
+    model = Detectron2Detector(card, plugin_folder)
     model.take_file(state, weights)
     out.mkdir(parents=True, exist_ok=True)
     config, checkpoint = out / CONFIG_FILE, out / CHECKPOINT_FILE

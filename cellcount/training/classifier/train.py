@@ -21,7 +21,6 @@ from cellcount.datasets.crop_writer import write_crop_table
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import load_classifier
-from cellcount.engines.devices import choose_device
 from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
 from cellcount.models.classifier import Classifier, create_classifier
 from cellcount.models.classifier_card import (
@@ -38,9 +37,9 @@ from cellcount.training.classifier.one_vs_rest import train_one_versus_rest
 from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.start import grown_card, new_model
 from cellcount.training.classifier.task import ClassifierTask, plain_crops
-from cellcount.training.distributed import announced_ranks, own_device, process_group
-from cellcount.training.loop import LoopRun, fit
-from cellcount.training.run_folder import WEIGHTS_FILE, claim_folder
+from cellcount.training.distributed import process_group
+from cellcount.training.loop import begin_run, fit
+from cellcount.training.run_folder import WEIGHTS_FILE
 from cellcount.training.settings import TrainRun
 
 
@@ -60,12 +59,8 @@ def train_classifier(
             mapping do not fit.
         AnnotationError: the data cannot be trained on.
     """
-    ranks = announced_ranks()
-    device = own_device(choose_device(run.device), ranks)
-    if ranks.is_first:
-        claim_folder(settings, run)
-    else:
-        report = _say_nothing
+    loop = begin_run(settings, run, report)
+    ranks, device, report = loop.ranks, loop.device, loop.report
     data = prepare(crops, settings, [path.name for path in run.data], report)
     report(
         f"{len(data.train)} cells to train on, {len(data.held_out)} held out of train, "
@@ -83,7 +78,6 @@ def train_classifier(
     card = build_card(settings, data, run)
     if settings.init:
         card = grown_card(card, settings.init)
-    loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
     with process_group(ranks, device):
         if settings.scheme == "ovr":
             train_one_versus_rest(card, settings, data, loop, run)
@@ -206,7 +200,3 @@ def val_line(result: ClassificationReport) -> str:
         f"val, {result.cells} cells: accuracy {scores.accuracy:.4f} "
         f"({limits[0]:.4f}–{limits[1]:.4f}), macro F1 {scores.macro_f1:.4f}"
     )
-
-
-def _say_nothing(line: str) -> None:
-    del line

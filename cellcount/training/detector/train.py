@@ -17,9 +17,8 @@ from cellcount import __version__
 from cellcount.core.records import Detections
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.pixels import read_pixels
-from cellcount.engines.base import EngineModule, EngineOptions, engine_module
+from cellcount.engines.base import EngineClass, EngineOptions, engine_class
 from cellcount.engines.detector_model import Detector
-from cellcount.engines.devices import choose_device
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
@@ -40,9 +39,9 @@ from cellcount.training.detector.data import (
 )
 from cellcount.training.detector.fields import FieldDataset
 from cellcount.training.detector.settings import DetectorTraining
-from cellcount.training.distributed import announced_ranks, own_device, process_group
-from cellcount.training.loop import LoopRun, Metrics, TrainingState, fit
-from cellcount.training.run_folder import WEIGHTS_FILE, claim_folder
+from cellcount.training.distributed import process_group
+from cellcount.training.loop import Metrics, TrainingState, begin_run, fit
+from cellcount.training.run_folder import WEIGHTS_FILE
 from cellcount.training.settings import TrainRun
 
 # Anchors per level of strides 8, 16 and 32 for red cells of 72 px; they grow with the red cells.
@@ -113,7 +112,7 @@ class DetectorTask:
         settings: DetectorTraining,
         data: TrainingData,
         card: DetectorCard,
-        engine: EngineModule,
+        engine: EngineClass,
         out: Path,
         device: torch.device,
     ) -> None:
@@ -163,7 +162,7 @@ class DetectorTask:
     def detect_all(self, model: nn.Module) -> tuple[list[Truth], list[Detections]]:
         """Truth and detections of the validation images, each at its own labelled scale."""
         options = EngineOptions(str(self._device), self._settings.precision)
-        detector = FieldDetector(self._engine.engine_of(model, self._card, options))
+        detector = FieldDetector(self._engine(model, self._card, options))
         truths, found = [], []
         for image, factor in zip(self._data.val, self._val_factors, strict=True):
             pixels = read_pixels(image)
@@ -206,13 +205,9 @@ def train_detector(
         UsageError: the run folder holds another training, or --resume finds none.
         AnnotationError: the data cannot be trained on.
     """
-    engine = engine_module(run.engine)
-    ranks = announced_ranks()
-    device = own_device(choose_device(run.device), ranks)
-    if ranks.is_first:
-        claim_folder(settings, run)
-    else:
-        report = _say_nothing
+    engine = engine_class(run.engine)
+    loop = begin_run(settings, run, report)
+    ranks, device, report = loop.ranks, loop.device, loop.report
     data = prepare(annotated, settings, [path.name for path in run.data], report)
     report(
         f"{len(data.train)} training and {len(data.val)} validation images, "
@@ -225,7 +220,6 @@ def train_detector(
         model = model.to(device).to(memory_format=torch.channels_last)
         torch.manual_seed(settings.seed + 1000 * ranks.rank)
         task = DetectorTask(settings, data, card, engine, run.out, device)
-        loop = LoopRun(run.out, device, ranks, run.workers, run.resume, report)
         progress: TrainingState = fit(model, task, settings, loop)
     weights = run.out / WEIGHTS_FILE
     best = f"best validation AP {progress.best:.4f}; " if task.validates else ""
@@ -234,7 +228,7 @@ def train_detector(
 
 
 def _build(
-    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineModule
+    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineClass
 ) -> tuple[DetectorCard, Detector]:
     """The model and its card: new, or grown from another model."""
     if settings.init:
@@ -249,7 +243,7 @@ def _build(
 
 
 def _grow(
-    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineModule
+    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineClass
 ) -> tuple[DetectorCard, Detector]:
     """The model that ``init`` names, as far as it fits the classes of the data.
 
@@ -324,7 +318,3 @@ def _choose_learned(model: Detector, settings: DetectorTraining) -> None:
         model.freeze_trunk()
     if settings.learn == "refinement":
         model.freeze_first_look()
-
-
-def _say_nothing(line: str) -> None:
-    del line

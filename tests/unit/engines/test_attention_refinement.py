@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine, load
+from cellcount.engines.torchvision import FasterRCNN, TorchvisionEngine
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import DetectorCard, Refinement
 from cellcount.models.weights import read_weights, write_weights
@@ -48,14 +48,14 @@ def test_a_weight_file_says_how_often_it_looks(tiny_weights: Path, tmp_path: Pat
     card, model = model_with(tiny_weights, LOOK)
     path = tmp_path / "look.safetensors"
     write_weights(path, card, disturbed(model).state_dict())
-    loaded = load(path, EngineOptions("cpu"))
+    loaded = TorchvisionEngine.load(path, EngineOptions("cpu"))
     assert loaded.card.refinement == LOOK
     stored = read_weights(path)[1]
     assert "refinement.query.weight" in stored
 
 
 def test_looking_again_moves_what_is_worth_a_look(tiny_weights: Path, tiles: Tiles) -> None:
-    plain = load(tiny_weights, EngineOptions("cpu"))
+    plain = TorchvisionEngine.load(tiny_weights, EngineOptions("cpu"))
     card, model = model_with(tiny_weights, LOOK)
     engine = TorchvisionEngine(disturbed(model), card, EngineOptions("cpu"))
     first, second = plain.detect(tiles[:1])[0], engine.detect(tiles[:1])[0]

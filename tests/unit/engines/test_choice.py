@@ -13,7 +13,7 @@ from cellcount.engines.base import (
     ENGINES,
     EngineOptions,
     choose_engine,
-    engine_module,
+    engine_class,
     has_detectron2,
     load_engine,
 )
@@ -65,7 +65,7 @@ def test_auto_is_detectron2_where_it_is_installed() -> None:
 @pytest.mark.usefixtures("broken_detectron2")
 def test_a_detectron2_that_does_not_work_is_told() -> None:
     with pytest.raises(CellcountError, match=r"importing it fails \(wrong torch\).*--engine torch"):
-        engine_module("auto")
+        engine_class("auto")
 
 
 @only_without

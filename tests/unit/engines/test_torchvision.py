@@ -16,7 +16,7 @@ from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine, load
+from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine
 from cellcount.models.weights import read_weights, write_weights
 
 Tiles = list[NDArray[np.uint8]]
@@ -48,7 +48,7 @@ def test_detections_are_ordered_and_inside_the_tile(tiny_weights: Path, tiles: T
 
 
 def test_a_tile_does_not_know_its_mates_or_its_place(tiny_weights: Path, tiles: Tiles) -> None:
-    engine = load(tiny_weights, EngineOptions("cpu", batch_size=3))
+    engine = TorchvisionEngine.load(tiny_weights, EngineOptions("cpu", batch_size=3))
     expected = engine.detect(tiles)
     for order in ([4, 3, 2, 1, 0], [2, 2, 2, 0, 1], [3]):
         for index, found in zip(order, engine.detect([tiles[i] for i in order]), strict=True):
@@ -56,7 +56,9 @@ def test_a_tile_does_not_know_its_mates_or_its_place(tiny_weights: Path, tiles: 
 
 
 def test_batch_size_changes_no_cell_and_hardly_a_score(tiny_weights: Path, tiles: Tiles) -> None:
-    one, four = (load(tiny_weights, EngineOptions("cpu", batch_size=b)) for b in (1, 4))
+    one, four = (
+        TorchvisionEngine.load(tiny_weights, EngineOptions("cpu", batch_size=b)) for b in (1, 4)
+    )
     for first, second in zip(one.detect(tiles), four.detect(tiles), strict=True):
         sure = first.scores > 0.05  # the last places of a full list may change hands
         best = pairwise_iou(first.boxes_xyxy[sure], second.boxes_xyxy)
@@ -75,13 +77,16 @@ def test_proposals_below_the_floor_are_not_looked_at_again(
     )
     write_weights(tmp_path / "floored.safetensors", floored, state)
     options = EngineOptions("cpu")
-    assert len(load(tiny_weights, options).detect(tiles[:1])[0]) > 0
-    assert len(load(tmp_path / "floored.safetensors", options).detect(tiles[:1])[0]) == 0
+    assert len(TorchvisionEngine.load(tiny_weights, options).detect(tiles[:1])[0]) > 0
+    assert (
+        len(TorchvisionEngine.load(tmp_path / "floored.safetensors", options).detect(tiles[:1])[0])
+        == 0
+    )
 
 
 def test_padding_finds_nothing(tiny_weights: Path, tiles: Tiles) -> None:
     """A tile of odd size is padded at the right and lower side, and cells end at its own edge."""
-    engine = load(tiny_weights, EngineOptions("cpu"))
+    engine = TorchvisionEngine.load(tiny_weights, EngineOptions("cpu"))
     found = engine.detect([tiles[0][:75, :101]])[0]
     assert len(found) > 0
     assert (found.boxes_xyxy <= [101, 75, 101, 75]).all()
@@ -89,7 +94,7 @@ def test_padding_finds_nothing(tiny_weights: Path, tiles: Tiles) -> None:
 
 
 def test_tiles_of_several_shapes_keep_their_places(tiny_weights: Path, tiles: Tiles) -> None:
-    engine = load(tiny_weights, EngineOptions("cpu", batch_size=2))
+    engine = TorchvisionEngine.load(tiny_weights, EngineOptions("cpu", batch_size=2))
     mixed = [tiles[0], tiles[1][:64, :64], tiles[2], tiles[3][:60, :50], tiles[4]]
     alone = [engine.detect([tile])[0] for tile in mixed]
     assert all(same(a, b) for a, b in zip(engine.detect(mixed), alone, strict=True))
@@ -98,7 +103,9 @@ def test_tiles_of_several_shapes_keep_their_places(tiny_weights: Path, tiles: Ti
 
 def test_two_interleaved_engines_and_fields(tiny_weights: Path, tiles: Tiles) -> None:
     """No state is left between calls, nor shared between engines."""
-    first, second = (load(tiny_weights, EngineOptions("cpu", batch_size=2)) for _ in range(2))
+    first, second = (
+        TorchvisionEngine.load(tiny_weights, EngineOptions("cpu", batch_size=2)) for _ in range(2)
+    )
     expected = first.detect(tiles[:3])
     other = second.detect(tiles[3:])
     assert all(same(a, b) for a, b in zip(second.detect(tiles[:3]), expected, strict=True))
@@ -107,8 +114,8 @@ def test_two_interleaved_engines_and_fields(tiny_weights: Path, tiles: Tiles) ->
 
 
 def test_bf16_is_close_to_fp32(tiny_weights: Path, tiles: Tiles) -> None:
-    whole = load(tiny_weights, EngineOptions("cpu", "fp32"))
-    half = load(tiny_weights, EngineOptions("cpu", "bf16"))
+    whole = TorchvisionEngine.load(tiny_weights, EngineOptions("cpu", "fp32"))
+    half = TorchvisionEngine.load(tiny_weights, EngineOptions("cpu", "bf16"))
     assert (whole.precision, half.precision) == ("fp32", "bf16")
     images = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2)
     with torch.inference_mode():
