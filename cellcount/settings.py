@@ -21,7 +21,8 @@ EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
 RunnerName = Literal["local", "ray"]
 StainFor = Literal["all", "detector", "classifier"]
-Separator = Literal[",", ";"]
+Separator = Literal[",", ";", "\t"]
+DecimalSign = Literal["point", "comma"]
 
 DEFAULT_DETECTOR = "blood"
 AUTO_CLASSIFIER = "auto"
@@ -127,10 +128,29 @@ class CsvForm:
     Attributes:
         separator: of the columns.
         bom: begin with a byte-order mark, for spreadsheets that look for it.
+        decimal: sign before the decimals; None for that of the countries whose spreadsheets use
+            this separator, which is a comma with semicolons.
     """
 
     separator: Separator = ","
     bom: bool = False
+    decimal: DecimalSign | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator == "," and self.decimal == "comma":
+            raise UsageError(
+                "--csv-decimal is comma, but a comma separates the columns, too; add "
+                "--csv-separator ';' or --csv-separator tab"
+            )
+
+    @property
+    def decimal_sign(self) -> DecimalSign:
+        """The decimal sign, chosen by the separator where none was asked for."""
+        return self.decimal or ("comma" if self.separator == ";" else "point")
+
+    def number(self, text: str) -> str:
+        """A number, given with a decimal point, as it stands in a table."""
+        return text.replace(".", ",") if self.decimal_sign == "comma" else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +162,9 @@ class OutputSettings:
         forms: name of a form of output (``cellcount.outputs.forms``, or of a plugin) → its path.
         annotated: folder of annotated images, or None.
         annotate: which images are drawn.
-        csv_separator: ``,`` or ``;``.
+        csv_separator: comma, semicolon or tab.
         csv_bom: tables begin with a byte-order mark.
+        csv_decimal: sign before the decimals, None for the one that goes with the separator.
         pseudonymize: key file of the codes that stand for names, or None for the names.
     """
 
@@ -153,12 +174,16 @@ class OutputSettings:
     annotate: AnnotateRule = "all"
     csv_separator: Separator = ","
     csv_bom: bool = False
+    csv_decimal: DecimalSign | None = None
     pseudonymize: Path | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.csv  # refuses what cannot be written
 
     @property
     def csv(self) -> CsvForm:
         """How the tables are written as CSV."""
-        return CsvForm(self.csv_separator, self.csv_bom)
+        return CsvForm(self.csv_separator, self.csv_bom, self.csv_decimal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +279,9 @@ class ClassifyRequest:
         batch_size: cells per model call, 0 for the device's default.
         max_pixels: largest picture that is decoded, in pixels.
         workers: threads that read, 0 for automatic.
-        csv_separator: ``,`` or ``;``.
+        csv_separator: comma, semicolon or tab.
         csv_bom: the table begins with a byte-order mark.
+        csv_decimal: sign before the decimals, None for the one that goes with the separator.
         plugins: folder of plugins that the user named.
     """
 
@@ -272,14 +298,16 @@ class ClassifyRequest:
     workers: int = 0
     csv_separator: Separator = ","
     csv_bom: bool = False
+    csv_decimal: DecimalSign | None = None
     plugins: Path | None = None
 
     @property
     def csv(self) -> CsvForm:
         """How the table is written as CSV."""
-        return CsvForm(self.csv_separator, self.csv_bom)
+        return CsvForm(self.csv_separator, self.csv_bom, self.csv_decimal)
 
     def __post_init__(self) -> None:
+        _ = self.csv  # refuses what cannot be written
         if self.classifier == NO_CLASSIFIER:
             raise UsageError(
                 "--classifier is none, but this command does nothing else than classify; name a "

@@ -256,6 +256,7 @@ class Job:
                 "annotate": request.output.annotate,
                 "csv_separator": request.output.csv_separator,
                 "csv_bom": request.output.csv_bom,
+                "csv_decimal": request.output.csv.decimal_sign,
                 "pseudonymized": request.output.pseudonymize is not None,
                 "slide_from": request.slide_from,
             },

@@ -154,6 +154,7 @@ class MergeJob:
             **self.names.settings(told["settings"]),
             "csv_separator": self.output.csv_separator,
             "csv_bom": self.output.csv_bom,
+            "csv_decimal": self.output.csv.decimal_sign,
             "pseudonymized": self.output.pseudonymize is not None,
             "merged_shards": len(self._shards),
         }

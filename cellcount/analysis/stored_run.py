@@ -142,16 +142,20 @@ def _output_document(output: OutputSettings, place: Path) -> dict[str, Any]:
     """The settings by name, our own forms among them; what was not asked for is left out."""
     asked = {f.name: getattr(output, f.name) for f in fields(output) if f.name != "forms"}
     asked |= {name: path for name, path in output.forms.items() if name in BUILT_IN}
+    asked["csv_decimal"] = output.csv.decimal_sign
     return {name: _relative(v, place) for name, v in asked.items() if v is not None}
 
 
 def _output_of(
     document: Mapping[str, Any], plugins: Mapping[str, str], place: Path
 ) -> OutputSettings:
-    """The settings of such a document and of the paths of plugins' forms."""
-    settings: dict[str, Any] = {
-        n: _here(place / v) if n in _PATHS else v for n, v in document.items()
-    }
+    """The settings of such a document and of the paths of plugins' forms.
+
+    A run that names no decimal sign is of 0.1.0, which wrote points whatever the separator; tables
+    that are written again after a review keep their form.
+    """
+    settings: dict[str, Any] = {"csv_decimal": "point"}
+    settings |= {n: _here(place / v) if n in _PATHS else v for n, v in document.items()}
     forms = {name: settings.pop(name) for name in BUILT_IN if name in settings}
     forms |= {name: _here(place / path) for name, path in plugins.items()}
     return OutputSettings(forms=forms, **settings)

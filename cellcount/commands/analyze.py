@@ -106,8 +106,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan, with expected time and space.")
 @click.option("--fresh", is_flag=True, help="Start over: forget an earlier run of this --out.")
-@shared.csv_separator
-@shared.csv_bom
+@shared.csv_form
 @click.option(
     "--pseudonymize",
     type=_FILE,

@@ -40,8 +40,7 @@ from cellcount.commands import options as shared
 )
 @click.option("--workers", type=int, default=0, metavar="N", help="Threads that read; 0 chooses.")
 @shared.max_pixels
-@shared.csv_separator
-@shared.csv_bom
+@shared.csv_form
 @shared.plugins
 def classify(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Type pictures of single cells, one cell in the middle of each.

@@ -64,6 +64,7 @@ _stain_reference = click.option(
 @shared.refine_steps
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 @click.option("--csv", "csv_", type=_FILE, help="Write the class table as CSV.")
+@shared.csv_form
 @shared.plugins
 def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Measure a detector on annotated images.
@@ -82,6 +83,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
     from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve
 
+    form = shared.csv_form_asked(options)
     for path in (options["csv_"], options["json_"]):
         if path is not None:
             check_writable(path)
@@ -111,7 +113,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             )
     _show(reports, {c.id: c.plural for c in engine.card.classes} | {"all": "all cells"})
     if options["csv_"]:
-        write_csv(options["csv_"], reports[ORIGINAL.name].rows())
+        write_csv(options["csv_"], reports[ORIGINAL.name].rows(), form=form)
     if options["json_"]:
         about = {
             "detector": engine.card.name,
@@ -192,6 +194,7 @@ def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
 @shared.precision
 @click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 @click.option("--csv", "csv_", type=_FILE, help="Write the scores as CSV.")
+@shared.csv_form
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -217,6 +220,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     from cellcount.images.stain_reference import load_stain_reference
     from cellcount.models.weights import resolve
 
+    shared.csv_form_asked(options)  # refuses what cannot be written before the work
     _check_places(options)
     weights = resolve(options["classifier"])
     classifier = load_classifier(
@@ -343,15 +347,16 @@ def _write_classifier(
     from cellcount.outputs.charts import draw_confusion
 
     original = next(iter(scores.values()))
+    form = shared.csv_form_asked(options)
     if options["csv_"]:
-        write_csv(options["csv_"], summary_csv_rows(scores))
+        write_csv(options["csv_"], summary_csv_rows(scores), form=form)
     if options["json_"]:
         reports = {name: one.to_dict() for name, one in scores.items()}
         write_json(options["json_"], about | {"reports": reports})
     if options["out"]:
         report = original.report
-        write_csv(options["out"] / "types.csv", report.type_rows())
-        write_csv(options["out"] / "confusion.csv", report.confusion_rows())
+        write_csv(options["out"] / "types.csv", report.type_rows(), form=form)
+        write_csv(options["out"] / "confusion.csv", report.confusion_rows(), form=form)
         title = f"{about['classifier']} on {about['data']}, {report.cells:,} cells"
         names = _short_names(truth, original)
         draw_confusion(options["out"] / "confusion.png", names, report.confusion, title)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import stdout_console, write_csv, write_json
 
 if TYPE_CHECKING:
     from cellcount.comparison.compare import Comparison, Options
+    from cellcount.settings import CsvForm
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -75,6 +77,7 @@ _json = click.option("--json", "json_", type=_FILE, help="Write everything as JS
     help="Page with pictures; a folder also gets tables, JSON and the pictures.",
 )
 @_csv
+@shared.csv_form_of_table
 @_json
 def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Compare the differentials of two methods.
@@ -97,14 +100,15 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
         read_count_table(options[name], values=options["values"], outside=options["outside"])
         for name in ("predicted", "reference")
     )
+    form = shared.csv_form_asked(options, predicted.form)
     comparison = compare(predicted, reference, wanted)
     show_comparison(stdout_console(), comparison, overview(comparison, comparison.classes))
     if options["csv_"]:
-        write_csv(options["csv_"], _safe(class_rows(comparison)))
+        write_csv(options["csv_"], _safe(class_rows(comparison)), form=form)
     if options["json_"]:
         write_json(options["json_"], to_document(comparison))
     if options["out"]:
-        _write_out(options["out"], comparison)
+        _write_out(options["out"], comparison, form)
 
 
 @click.command("repeatability")
@@ -113,6 +117,7 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
 @_outside
 @click.option("--out", type=_FILE, metavar="FILE.html", help="Page with the table.")
 @_csv
+@shared.csv_form_of_table
 @_json
 def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Variance components of repeated counts: within run, between runs, between days.
@@ -129,13 +134,14 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
 
     _check_places(options)
     table = read_count_table(options["table"], values=options["values"], outside=options["outside"])
+    form = shared.csv_form_asked(options, table.form)
     found = repeatability(table)
     console = stdout_console()
     show_tables(console, [repeatability_table(found)])
     for note in dict.fromkeys([*table.notes, *(n for one in found for n in one.components.notes)]):
         console.print(note, markup=False)
     if options["csv_"]:
-        write_csv(options["csv_"], _safe(repeatability_rows(found)))
+        write_csv(options["csv_"], _safe(repeatability_rows(found)), form=form)
     if options["json_"]:
         document = {"table": options["table"].name, "components": repeatability_document(found)}
         write_json(options["json_"], document)
@@ -196,7 +202,7 @@ def _is_page(out: Path) -> bool:
     return out.suffix.lower() in (".html", ".htm")
 
 
-def _write_out(out: Path, comparison: Comparison) -> None:
+def _write_out(out: Path, comparison: Comparison, form: CsvForm) -> None:
     """The page alone, or a folder with it, tables, JSON and pictures."""
     from cellcount.comparison.agreement_charts import draw_png
     from cellcount.comparison.comparison_page import file_stem, pictures, write_comparison_page
@@ -214,7 +220,7 @@ def _write_out(out: Path, comparison: Comparison) -> None:
     }
     for name, rows in tables.items():
         if rows:
-            write_csv(out / f"{name}.csv", _safe(rows))
+            write_csv(out / f"{name}.csv", _safe(rows), form=form)
     stems: list[str] = []
     for one in comparison.classes:
         stems.append(file_stem(one.id, stems))

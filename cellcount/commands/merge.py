@@ -16,8 +16,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
 @shared.tables
 @shared.exports
-@shared.csv_separator
-@shared.csv_bom
+@shared.csv_form
 @click.option(
     "--pseudonymize",
     type=_FILE,

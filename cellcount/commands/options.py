@@ -19,10 +19,13 @@ from cellcount.settings import (
     MAX_REFINE_STEPS,
     NO_STAIN_REFERENCE,
     PACKAGED_CLASSIFIER,
+    CsvForm,
     OutputSettings,
 )
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+SEPARATORS = (",", ";", "tab")
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -209,16 +212,60 @@ max_pixels = click.option(
     show_default=True,
     help="Largest image, or window of a larger TIFF, that is decoded.",
 )
-csv_separator = click.option(
-    "--csv-separator",
-    type=click.Choice([",", ";"]),
-    default=",",
-    show_default=True,
-    help="Separator of the tables.",
-)
-csv_bom = click.option(
+
+
+def _separator(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """The separator that goes by this name."""
+    return "\t" if name == "tab" else name
+
+
+_bom = click.option(
     "--csv-bom", is_flag=True, help="Begin tables with a byte-order mark, for spreadsheets."
 )
+_decimal = click.option(
+    "--csv-decimal",
+    type=click.Choice(["point", "comma"]),
+    help="Decimal sign of the tables; else a comma with --csv-separator ';', else a point.",
+)
+csv_form = _together(
+    click.option(
+        "--csv-separator",
+        type=click.Choice(SEPARATORS),
+        default=",",
+        show_default=True,
+        callback=_separator,
+        help="Separator of the tables.",
+    ),
+    _bom,
+    _decimal,
+)
+#: Of commands that make tables of a table: they are written as that one was, unless told otherwise.
+csv_form_of_table = _together(
+    click.option(
+        "--csv-separator",
+        type=click.Choice(SEPARATORS),
+        callback=_separator,
+        help="Separator of the tables written; else they are written as the table that is read.",
+    ),
+    _bom,
+    _decimal,
+)
+
+
+def csv_form_asked(options: Mapping[str, Any], read: CsvForm | None = None) -> CsvForm:
+    """How a command with `csv_form` or `csv_form_of_table` writes its tables.
+
+    Args:
+        options: of the command.
+        read: form of the table that was read, which holds where no separator is asked for.
+    """
+    separator, bom, decimal = (options[f"csv_{n}"] for n in ("separator", "bom", "decimal"))
+    if separator is None:
+        read = read or CsvForm()
+        return CsvForm(read.separator, bom or read.bom, decimal or read.decimal)
+    return CsvForm(separator, bom, decimal)
+
+
 plugins = click.option(
     "--plugins",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -25,7 +25,8 @@ from cellcount.differential.figures import ASSESSED_CELLS
 from cellcount.differential.rows import OUTSIDE_ROWS
 from cellcount.errors import UsageError
 from cellcount.files.names import one_form
-from cellcount.files.sheets import Grid, integer, number, read_grid
+from cellcount.files.sheets import Grid, Sheet, integer, number, read_grid
+from cellcount.settings import CsvForm, Separator
 
 Values = Literal["auto", "counts", "percent"]
 Level = Literal["slide", "specimen"]
@@ -93,12 +94,14 @@ class CountTable:
         rows: the differentials, in their order.
         classes: class → its name in words, in the order of the table.
         notes: what was understood or left out, in words.
+        form: of the file, for tables that are made of it; the plain one of a spreadsheet file.
     """
 
     path: Path
     rows: tuple[CountRow, ...]
     classes: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    form: CsvForm = CsvForm()  # noqa: RUF009 -- frozen
 
     def units(self, level: Level) -> dict[CountedUnit, dict[str, Share]]:
         """Slide or specimen → class → share, rows of the same one pooled; in the table's order."""
@@ -202,7 +205,17 @@ def _long(grid: Grid) -> CountTable:
     notes = []
     if any(line["of"] == ASSESSED_CELLS for line in grid.lines):
         notes.append("percentages are of assessed cells: some rows could not be assessed")
-    return CountTable(grid.path, tuple(rows), classes, tuple(notes))
+    return CountTable(grid.path, tuple(rows), classes, tuple(notes), _csv_form(grid.sheet))
+
+
+def _csv_form(sheet: Sheet) -> CsvForm:
+    """How a table is written that is like this one."""
+    separator: Separator = ","
+    if sheet.separator in (";", "\t"):
+        separator = ";" if sheet.separator == ";" else "\t"
+    if sheet.has_decimal_commas and separator != ",":
+        return CsvForm(separator, sheet.bom, "comma")
+    return CsvForm(separator, sheet.bom, "point" if sheet.has_decimal_points else None)
 
 
 def _place(line: Mapping[str, str]) -> tuple[str, str, str, str]:
@@ -298,7 +311,7 @@ def _wide(grid: Grid, values: Values, outside: set[str]) -> CountTable:
     if apart:
         notes.append(f"not part of the denominator: {', '.join(apart)}")
     classes = {name: name.replace("_", " ") for name in names}
-    return CountTable(grid.path, tuple(rows), classes, tuple(notes))
+    return CountTable(grid.path, tuple(rows), classes, tuple(notes), _csv_form(grid.sheet))
 
 
 def _form(sheet: _Sheet) -> tuple[Values, str]:

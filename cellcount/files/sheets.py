@@ -14,7 +14,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +36,7 @@ _TOLD_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\r?\n?', re.IGNORECASE)
 _NUL = re.compile("\0")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+\s*%?")
+_DECIMAL_POINT = re.compile(r"[+-]?\d+\.\d+\s*%?")
 #: One comma or several dots before each three digits: a thousands separator, or a decimal sign.
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3}|(?:\.\d{3})+)")
 _BOTH_SIGNS = re.compile(r"[+-]?\d[\d.,]*(?:,[\d.]*\.|\.[\d,]*,)[\d.,]*")
@@ -76,11 +77,13 @@ class Sheet:
         path: the file.
         rows: those that are not empty, the header first.
         separator: of a CSV; "" of a spreadsheet file.
+        bom: it began with UTF-8's byte-order mark.
     """
 
     path: Path
     rows: tuple[SheetRow, ...]
     separator: str
+    bom: bool = False
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -98,12 +101,19 @@ class Sheet:
         return fields if fields > len(self.header) else 0
 
     @cached_property
-    def _has_decimal_commas(self) -> bool:
+    def has_decimal_commas(self) -> bool:
         """Whether some field is a number with a comma that separates no thousands."""
         return any(
             _DECIMAL_COMMA.fullmatch(cell.strip()) and not _GROUPED.fullmatch(cell.strip(" %"))
             for row in self.body
             for cell in row.cells
+        )
+
+    @cached_property
+    def has_decimal_points(self) -> bool:
+        """Whether some field is a number with a dot that separates no thousands."""
+        return not self.has_decimal_commas and any(
+            _DECIMAL_POINT.fullmatch(cell.strip()) for row in self.body for cell in row.cells
         )
 
     def number(self, text: str) -> float:
@@ -130,8 +140,8 @@ class Sheet:
     def _may_group(self, text: str) -> bool:
         """Whether the comma or dot before three digits may separate thousands in this table."""
         if "," in text:
-            return self.separator != ";" and not self._has_decimal_commas
-        return self._has_decimal_commas
+            return self.separator != ";" and not self.has_decimal_commas
+        return self.has_decimal_commas
 
 
 def read_sheet(
@@ -162,13 +172,15 @@ def read_sheet(
             cells = read_workbook(path, sheet)
             numbered = [SheetRow(n, n, tuple(row)) for n, row in enumerate(cells, 1)]
             return Sheet(path, tuple(row for row in numbered if any(map(str.strip, row.cells))), "")
-        text = _decoded(path.read_bytes())
+        content = path.read_bytes()
+        text = _decoded(content)
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror or problem}") from problem
     except ValueError as problem:
         raise error(f"{path} cannot be read as a table: {problem}") from problem
     try:
-        return _parsed(path, text)
+        parsed = _parsed(path, text)
+        return replace(parsed, bom=content.startswith(codecs.BOM_UTF8))
     except (ValueError, csv.Error) as problem:
         raise error(f"{path} is not a CSV file: {problem}") from problem
 

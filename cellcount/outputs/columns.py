@@ -1,7 +1,8 @@
 """The columns of every table, declared once: they drive writer, check and documentation.
 
-Tables are UTF-8 CSV with ``\\n`` line ends, a decimal point whatever the separator, and nothing
-where a value is missing. Two things are done to text, both undone by `Column.read`:
+Tables are UTF-8 CSV with ``\\n`` line ends, and nothing where a value is missing. Numbers have the
+decimal sign that a `CsvForm` asks for; both are read. Two things are done to text, both undone by
+`Column.read`:
 
 - an apostrophe is put before a leading ``= + - @ '`` tab or line end, so that no spreadsheet
   runs a file name as a formula;
@@ -22,11 +23,13 @@ from cellcount.core.records import UNCLASSIFIED, CellClass, ReviewerType
 from cellcount.differential.figures import ASSESSMENTS, KINDS
 from cellcount.differential.rollup import LEVELS
 from cellcount.files.text import escape_text, unescape_text
+from cellcount.settings import CsvForm
 
 Dtype = Literal["text", "int", "float", "bool"]
 Value: TypeAlias = str | int | float | bool | None
 
 _NEEDS_QUOTES = re.compile(r'[",;\r\n]')
+_PLAIN = CsvForm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Column:
     form: str = ""
     choices: tuple[str, ...] = ()
 
-    def write(self, value: Value) -> str:
+    def write(self, value: Value, csv: CsvForm = _PLAIN) -> str:
         """One value as it stands in the file; nothing for None and for what is no number."""
         if value is None:
             return ""
@@ -60,7 +63,7 @@ class Column:
         number = float(value)
         if not math.isfinite(number):
             return ""
-        return format(number, self.form) if self.dtype == "float" else str(int(value))
+        return csv.number(format(number, self.form)) if self.dtype == "float" else str(int(value))
 
     def read(self, text: str) -> Value:
         """The value of one field; None for an empty number, "" for an empty text.
@@ -80,7 +83,7 @@ class Column:
                 raise ValueError(f"{text!r} is neither true nor false")
             return text.lower() == "true"
         try:
-            return int(text) if self.dtype == "int" else float(text)
+            return int(text) if self.dtype == "int" else float(text.replace(",", "."))
         except ValueError:
             raise ValueError(f"{text!r} is no {self.dtype}") from None
 
@@ -268,7 +271,8 @@ def _reviewed_count_column(cell_type: CellClass) -> Column:
 
 
 def _quoted(text: str) -> str:
-    # Both separators are quoted always, so that a change of separator changes nothing else.
+    # Commas and semicolons are quoted always, so that a change of separator changes no text; tabs
+    # are escaped.
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 

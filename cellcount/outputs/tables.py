@@ -99,7 +99,7 @@ def write_table(
             file.write(codecs.BOM_UTF8)
         file.write(f"{csv.separator.join(column.name for column in columns)}\n".encode())
         for batch in batches:
-            for row in _written(columns, batch):
+            for row in _written(columns, batch, csv):
                 file.write(f"{csv.separator.join(row)}\n".encode())
 
 
@@ -179,8 +179,8 @@ def _scores(result: ImageResult) -> list[Value]:
 
 
 def _written(
-    columns: Sequence[Column], batch: Mapping[str, Sequence[Value]]
+    columns: Sequence[Column], batch: Mapping[str, Sequence[Value]], csv: CsvForm
 ) -> Iterator[tuple[str, ...]]:
     nothing = [None] * len(next(iter(batch.values()), ()))
-    texts = ([column.write(v) for v in batch.get(column.name, nothing)] for column in columns)
+    texts = ([column.write(v, csv) for v in batch.get(column.name, nothing)] for column in columns)
     return zip(*texts, strict=True)

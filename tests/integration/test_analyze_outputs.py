@@ -116,7 +116,17 @@ def test_dry_run_writes_nothing_and_tells_the_plan(slides: Path, run: Run) -> No
 
 def test_semicolons_change_nothing_but_the_separator(slides: Path, run: Run, rows: Rows) -> None:
     run(slides, "--out", "a.csv", "--cells", "ac.csv")
-    run(slides, "--out", "b.csv", "--cells", "bc.csv", "--csv-separator", ";")
+    run(
+        slides,
+        "--out",
+        "b.csv",
+        "--cells",
+        "bc.csv",
+        "--csv-separator",
+        ";",
+        "--csv-decimal",
+        "point",
+    )
     assert rows("a.csv") == rows("b.csv", ";")
     assert rows("ac.csv") == rows("bc.csv", ";")
     assert check_table(Path("b.csv"), counts_columns(BLOOD)) == []

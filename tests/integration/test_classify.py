@@ -108,7 +108,7 @@ def test_batch_size_workers_and_separator_change_nothing_else(
 ) -> None:
     classify(crops, "--out", "a.csv")
     classify(crops, "--out", "b.csv", "--batch-size", "7", "--workers", "3")
-    classify(crops, "--out", "c.csv", "--csv-separator", ";")
+    classify(crops, "--out", "c.csv", "--csv-separator", ";", "--csv-decimal", "point")
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
     assert rows("a.csv") == rows("c.csv", ";")
 

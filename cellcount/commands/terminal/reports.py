@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellcount.files.text import number_of, shown
+from cellcount.settings import CsvForm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _WIDTH = 100
+_PLAIN = CsvForm()
 
 
 def stdout_console() -> Console:
@@ -57,19 +59,31 @@ def say_problems(problems: Sequence[Problem]) -> None:
 
 
 def write_csv(
-    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    form: CsvForm = _PLAIN,
 ) -> None:
     """Rows as CSV, None as an empty field; the columns of the first row unless they are named."""
+    import codecs
     import csv
     import io
 
     from cellcount.files.atomic import atomic_write
 
+    def field(value: object) -> object:
+        if value is None:
+            return ""
+        return form.number(str(value)) if isinstance(value, float) else value
+
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if columns is None else columns)
+    names = list(rows[0]) if columns is None else columns
+    writer = csv.DictWriter(text, names, delimiter=form.separator)
     writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+    writer.writerows({name: field(value) for name, value in row.items()} for row in rows)
     with atomic_write(path) as file:
+        if form.bom:
+            file.write(codecs.BOM_UTF8)
         file.write(text.getvalue().encode())
 
 

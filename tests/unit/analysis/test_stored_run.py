@@ -71,6 +71,7 @@ def test_it_comes_back_as_it_was(
     for name in ("out", "annotated", "pseudonymize"):
         assert Path("/") / getattr(again.output, name) == getattr(stored.output, name)
     assert (again.output.csv_separator, again.output.csv_bom) == (";", True)
+    assert again.output.csv.decimal_sign == "comma"
     assert again.output.annotate == "flagged"
     assert again.refs == stored.refs
     assert again.found(again.refs[0]).path == tmp_path / "in" / "x.png"
@@ -122,6 +123,7 @@ def test_what_version_0_1_0_kept_is_read(tmp_path: Path) -> None:
             annotate="flagged",
             csv_separator=";",
             csv_bom=True,
+            csv_decimal="point",  # as that version wrote whatever the separator
             pseudonymize=tmp_path.parent / "keys" / "key.json",
         )
         assert [ref.image for ref in run.refs] == ["s1/a.png", "s1/b.png"]
@@ -129,4 +131,5 @@ def test_what_version_0_1_0_kept_is_read(tmp_path: Path) -> None:
         assert run.facts.labels.profile == "peripheral-blood 1.0"
         assert dict(run.facts.versions)["cellcount"] == "0.1.0"
         run.keep(journal)  # and a run that goes on keeps the same
+        document["output"]["csv_decimal"] = "point"
         assert journal.get_value("run") == document

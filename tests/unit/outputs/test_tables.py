@@ -81,8 +81,8 @@ def test_cells_to_the_byte(
     name = '"\'=é, ""x""\\x0a.png"'
     assert path.read_bytes().decode() == (
         "image;cell;x_min_px;y_min_px;x_max_px;y_max_px;label;score;edge;profile\n"
-        f"{name};1;0.00;1.50;10.25;20.00;wbc;0.9877;true;p 1 (forced)\n"
-        f"{name};2;639.99;2.00;640.00;480.00;rbc;0.5000;false;p 1 (forced)\n"
+        f"{name};1;0,00;1,50;10,25;20,00;wbc;0,9877;true;p 1 (forced)\n"
+        f"{name};2;639,99;2,00;640,00;480,00;rbc;0,5000;false;p 1 (forced)\n"
     )
 
 
@@ -146,8 +146,8 @@ def test_pictures_of_single_cells_to_the_byte(
     )
     assert path.read_text("utf-8") == (
         "image;status;reason;type;type_prob;type_2;type_2_prob;needs_review\n"
-        "a.png;done;;neutrophil;0.9000;monocyte;0.0625;false\n"
-        "b.png;done;;unclassified;;monocyte;0.4000;true\n"
+        "a.png;done;;neutrophil;0,9000;monocyte;0,0625;false\n"
+        "b.png;done;;unclassified;;monocyte;0,4000;true\n"
         '"c,1.png";failed;empty file;;;;;\n'
     )
     assert check_table(path, PICTURE_TYPES_COLUMNS) == []
