@@ -88,6 +88,7 @@ class Job:
             known=self._known_names,
         )
         self.plan: Plan = without_copies(plan)
+        files.check_stems(names.image(ref.image) for ref in self.plan.refs)
         shard = request.run.shard
         self.refs = tuple(r for r in self.plan.refs if shard is None or shard.holds(r.image))
         self.stain = load_stain_reference(settings.stain_reference)  # wrong ones are told now

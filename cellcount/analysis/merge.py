@@ -80,6 +80,7 @@ class MergeJob:
                 key=lambda ref: path_order(ref.image),
             )
         )
+        self.files.check_stems(self.names.image(ref.image) for ref in self._refs)
 
     @property
     def classes(self) -> Sequence[CellClass]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from cellcount.errors import UsageError
 from cellcount.files.atomic import check_folder_writable, check_writable
 from cellcount.files.locks import holder_file
 from cellcount.outputs.forms import BUILT_IN, OutputForm, form_of
+from cellcount.outputs.image_labels import stem_of
 from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.review_tables import history_path
 from cellcount.outputs.run_record import run_manifest_path
@@ -118,6 +119,28 @@ class OutputFiles:
                 f"a shard sees a part of the images, and {whole[0]} needs all; give {whole[0]} to "
                 "cellcount merge, which writes the outputs of all shards"
             )
+
+    def check_stems(self, images: Iterable[str]) -> None:
+        """Find out whether the file of each image can be found by the image's stem.
+
+        Args:
+            images: all of the run, as outputs name them.
+
+        Raises:
+            UsageError: a form needs that, and two images have one stem.
+        """
+        option = next((form.option for form, _ in self.forms if form.by_stem), None)
+        if option is None:
+            return
+        of_stem: dict[str, str] = {}
+        for image in images:
+            other = of_stem.setdefault(stem_of(image).lower(), image)
+            if other != image:
+                raise UsageError(
+                    f"{option} writes one label file for a stem, but {other} and {image} have "
+                    f"the same: programs would take its labels for both; rename one of the "
+                    f"two, or leave out {option} (--coco and --voc tell them apart)"
+                )
 
     def check(self) -> None:
         """Find out before anything is changed that all of them can be written.

@@ -16,7 +16,7 @@ from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.image_finder import Clues, ImageFinder
 from cellcount.datasets.raw_annotation import Annotation, RawBox, stated_pixels
 from cellcount.datasets.reading import Reading
-from cellcount.datasets.sources import MAX_LABEL_BYTES, files_near
+from cellcount.datasets.sources import MAX_LABEL_BYTES, files_near, walk_files
 from cellcount.datasets.splits import folder_split, list_key, read_split_lists
 from cellcount.errors import AnnotationError
 from cellcount.files.encodings import decoded, stated_xml_encoding
@@ -31,13 +31,13 @@ _HEAD_BYTES = 8192
 
 def sniff(source: Path) -> bool:
     """Whether a folder (or one XML file) looks like Pascal VOC."""
-    return any(_is_voc(path) for path in files_near(source, ".xml", depth=2)[:20])
+    return any(_is_voc(path) for path in _files(source)[:20])
 
 
 def read(source: Path) -> AnnotatedSet:
     """Reads a Pascal VOC data set; raises AnnotationError where there is no XML file at all."""
     root = source.parent if source.is_file() else source
-    files = files_near(source, ".xml", depth=2)
+    files = _files(source)
     if not files:
         raise AnnotationError(f"{source} holds no *.xml file, expected {LOOKED_FOR}")
     # All XML files of a set are written by one program.
@@ -60,6 +60,15 @@ def read(source: Path) -> AnnotatedSet:
         reading.note_unlisted(finder.images)
         reading.note_exports(finder.passed_over)
     return reading.finish("voc")
+
+
+def _files(source: Path) -> list[Path]:
+    """The XML files of a set, sorted; below Annotations in a tree like that of the images."""
+    found = set(files_near(source, ".xml", depth=2))
+    for folder in source.iterdir() if source.is_dir() else ():
+        if folder.name.lower() == "annotations" and folder.is_dir():
+            found.update(p for p in walk_files(folder) if p.suffix.lower() == ".xml")
+    return sorted(found)
 
 
 def parse_xml(path: Path) -> ET.Element:

@@ -38,6 +38,8 @@ class OutputForm:
         differential: it tells differentials, so that a profile must fit the models, and that a
             shard, which sees a part of the images, cannot write it.
         for_programs: it is read by other programs rather than by people.
+        by_stem: programs find the file of an image by the image's stem alone, so that two images
+            of one stem in a folder cannot both have one; they are refused.
         bytes_per_cell: about so many, for the estimate of a dry run.
     """
 
@@ -48,6 +50,7 @@ class OutputForm:
     sees: Literal["final", "own"] = "final"
     differential: bool = False
     for_programs: bool = False
+    by_stem: bool = False
     bytes_per_cell: int = 0
 
     @property
@@ -92,6 +95,7 @@ FORMS = (
         write="cellcount.outputs.yolo_export:write_yolo_labels",
         kind="folder",
         for_programs=True,
+        by_stem=True,
     ),
     OutputForm(
         name="voc",

@@ -42,17 +42,22 @@ def labelled_image(result: ImageResult, labels: Labels) -> LabelledImage:
 
 
 def stems(results: Results) -> Callable[[str], str]:
-    """Name the file of labels of an image: its stem where no other image shares it, else whole."""
-    counts = Counter(_stem(result.ref.image).lower() for result in results())
+    """Name the file of labels of an image: its stem where no other image shares it, else whole.
+
+    Where programs go by the stem alone, such images are refused before they are analysed; what is
+    whole here tells its image itself, or belongs to a run of 0.1.0 that is written again.
+    """
+    counts = Counter(stem_of(result.ref.image).lower() for result in results())
 
     def name(image: str) -> str:
-        stem = _stem(image)
+        stem = stem_of(image)
         return image if counts[stem.lower()] > 1 else stem
 
     return name
 
 
-def _stem(image: str) -> str:
+def stem_of(image: str) -> str:
+    """Take the suffix of an image file from an image's name; pages of a TIFF keep theirs."""
     path = PurePosixPath(image)
     return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else image
 

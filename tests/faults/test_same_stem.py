@@ -88,3 +88,18 @@ def test_converted_pictures_of_one_stem_get_names_of_their_own(
     expected = sorted(len(fields.boxes(i)) for i in range(3))
     assert sorted(len(i.labels) for i in annotated.images) == expected
     assert annotated.problems == ()
+
+
+@pytest.mark.parametrize(
+    "names", [("a.jpg", "a.png"), ("m/a.tif", "m/A.bmp"), ("a.b.gif", "a.b.webp")]
+)
+@pytest.mark.parametrize("more", [(), ("--shard", "1/2"), ("--dry-run",)])
+def test_yolo_labels_of_pictures_of_one_stem_are_refused_before_they_are_counted(
+    fields: Fields, folder: Path, run: Run, names: tuple[str, str], more: tuple[str, ...]
+) -> None:
+    put(fields, *(f"s/{name}" for name in names))
+    code, _, err = run("analyze", "s", "--out", "o.csv", "--yolo", "y", *more)
+    assert code == 2
+    assert all(f" {name} " in err for name in names)
+    assert "--yolo writes one label file for a stem" in err
+    assert sorted(path.name for path in folder.iterdir()) == ["s"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +136,39 @@ def test_parquet_by_its_name(slides: Path, run: Run, name: str) -> None:
 
 def test_classify_has_the_mark_too() -> None:
     assert any(p.name == "csv_bom" for p in cli.cli.get_command(None, "classify").params)  # type: ignore[arg-type, union-attr]
+
+
+def test_yolo_tools_find_the_labels_of_every_image_by_its_stem(slides: Path, run: Run) -> None:
+    (slides / "c.bmp").rename(slides / "c d.1.bmp")
+    (slides / "a" / "2.jpg").rename(slides / "a" / "images.JPG")
+    assert run(slides, "--out", "o.csv", "--yolo", "y")[0] == 0
+    Path("y/images").mkdir()
+    shutil.copytree(slides, "y/images", dirs_exist_ok=True)
+    images = sorted(path for path in Path("y/images").rglob("*") if path.is_file())
+    found = {
+        image: Path("y/labels", image.relative_to("y/images")).with_suffix(".txt")
+        for image in images
+    }
+    assert len(images) == 5
+    assert sorted(found.values()) == sorted(Path("y/labels").rglob("*.txt"))
+    read = {image.path: len(image.labels) for image in read_annotations(Path("y")).images}
+    lines = {image.absolute(): len(path.read_text().splitlines()) for image, path in found.items()}
+    assert {path.absolute(): n for path, n in read.items()} == lines
+    assert min(lines.values()) > 0
+
+
+def test_voc_tells_images_of_one_stem_apart_and_no_yolo_is_refused(
+    slides: Path, run: Run, rows: Callable[..., list[dict[str, str]]]
+) -> None:
+    (slides / "b" / "x.png").rename(slides / "a" / "1.bmp")
+    assert run(slides, "--out", "o.csv", "--voc", "v", "--geojson", "g")[0] == 0
+    counted = {row["image"]: int(row["cells"]) for row in rows("o.csv")}
+    assert {"a/1.bmp", "a/1.png"} <= counted.keys()
+    shutil.copytree(slides, "v/JPEGImages")
+    read = read_annotations(Path("v"), format="voc")
+    assert read.problems == ()
+    root = Path("v/JPEGImages").absolute()
+    found = {i.path.absolute().relative_to(root).as_posix(): len(i.labels) for i in read.images}
+    assert found == counted
+    for image, n in counted.items():
+        assert len(json.loads(Path("g", f"{image}.geojson").read_text())["features"]) == n
