@@ -196,10 +196,13 @@ class DifferentialSettings:
         limits: of percentages.
         adjust: confusion matrix (CSV) that percentages are corrected by, ``card`` for that of the
             classifier's card, None for no correction.
+        keep_rejected: count detected white cells whatever their type, platelets, artefacts and
+            false finds among them.
     """
 
     profile: str | None = None
     force_profile: bool = False
+    keep_rejected: bool = False
     limits: Literal["wilson", "clopper-pearson"] = "wilson"
     adjust: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def counting_of(
     types: tuple[TypeRows, ...] = ()
     if classifier is not None:
         types = assessable_types(classifier.card, classifier.types, profile, map_name)
+    if settings.keep_rejected:
+        types = tuple(replace(t, white_cell=True) for t in types)
     rules = Rules(
         method=settings.limits,
         confusion=_confusion(settings.adjust, classifier),
@@ -63,6 +66,7 @@ def counting_of(
 def profile_facts(counting: Counting) -> dict[str, Any]:
     """The profile and how limits are made, JSON-ready: for run.json."""
     profile, rules = counting.profile, counting.rules
+    rejected = counting.no_white_types
     return {
         "name": profile.name,
         "version": profile.version,
@@ -72,6 +76,7 @@ def profile_facts(counting: Counting) -> dict[str, Any]:
         "confidence": rules.confidence,
         "quality": dict(profile.quality),
         "adjusted_by": None if rules.confusion is None else rules.confusion.source,
+        **({"rejected_types": list(rejected)} if rejected else {}),
     }
 
 
@@ -155,7 +160,8 @@ def assessable_types(
     """The rows of a profile that the types of a classifier fill, after its mapping.
 
     A type that the mapping makes up of others fills no row that none of them does: what a
-    classifier never learned to name, no mapping teaches it.
+    classifier never learned to name, no mapping teaches it. It is that of a white cell where one
+    of them is.
 
     Args:
         card: of the classifier.
@@ -176,7 +182,8 @@ def assessable_types(
         rows = tuple(row for row in reported.rows if row in filled)
         notes = (reported.note, *(source.note for source in sources if source.rows))
         note = "; ".join(dict.fromkeys(n for n in notes if n))
-        found.append(TypeRows(t.id, t.plural, rows, note))
+        white = reported.white_cell and any(source.white_cell for source in sources)
+        found.append(TypeRows(t.id, t.plural, rows, note, white_cell=white))
     return tuple(found)
 
 
@@ -225,7 +232,8 @@ def _of_taxonomy(taxonomy: Taxonomy | None, cell_type: CellClass, profile: Profi
     if taxonomy is None or cell_type.id not in taxonomy.ids:
         return TypeRows(cell_type.id, cell_type.plural)
     known = taxonomy.types[taxonomy.index(cell_type.id)]
-    return TypeRows(known.id, cell_type.plural, profile.own_rows(known.rows), known.note)
+    rows = profile.own_rows(known.rows)
+    return TypeRows(known.id, cell_type.plural, rows, known.note, white_cell=known.white_cell)
 
 
 def _words(kind: SmearKind) -> str:

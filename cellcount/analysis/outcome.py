@@ -63,6 +63,7 @@ class Totals:
         done, cells: analysed images and the cells on them.
         counts: class id → cells.
         types: type id → cells, ``unclassified`` last; empty where no classifier ran.
+        rejected: detected white cells that are in neither, for their type is that of none.
         not_done: failed and excluded images with reasons.
         cautions: done images with a caution.
     """
@@ -72,6 +73,7 @@ class Totals:
     cells: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
+    rejected: int = 0
     not_done: list[NotDone] = field(default_factory=list)
     cautions: list[NotDone] = field(default_factory=list)
 
@@ -97,7 +99,8 @@ class Totals:
             self.not_done.append(note)
             return
         self.done += 1
-        self.cells += len(result.cells)
+        self.cells += result.cells.counted
+        self.rejected += len(result.cells) - result.cells.counted
         if result.reason:
             self.cautions.append(note)
         if self.counts:

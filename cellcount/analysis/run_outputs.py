@@ -74,8 +74,12 @@ class RunOutputs:
         return lambda: map(told, stored.of(self.names.ordered(refs)))
 
     def final(self, result: ImageResult) -> ImageResult:
-        """A result with the types that count: a reviewer's, else the classifier's."""
-        return with_reviews(result, [t.id for t in self.facts.types])
+        """A result with the types that count, a reviewer's, else the classifier's.
+
+        Detected white cells whose type is that of none are marked as rejected.
+        """
+        typed = with_reviews(result, [t.id for t in self.facts.types])
+        return self.facts.counting.rejecting(typed)
 
     def content(self, results: Results) -> RunContent:
         """Content from which forms of output are written."""

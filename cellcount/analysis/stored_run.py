@@ -80,7 +80,7 @@ class StoredRun:
             rules["confusion"]["cells"] = counting.rules.confusion.cells.tolist()
         return {
             "profile": [counting.profile.name, self.profile_toml],
-            "assessable": [asdict(t) for t in counting.assessable],
+            "assessable": [_without_default(asdict(t)) for t in counting.assessable],
             "classes": [asdict(c) for c in counting.classes],
             "rules": rules,
             "models": _pairs(counting.models),
@@ -183,6 +183,11 @@ def _here(path: Path) -> Path:
     """A path as one would write it in the current folder."""
     whole = Path(os.path.normpath(path))
     return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+
+
+def _without_default(type_rows: dict[str, Any]) -> dict[str, Any]:
+    """A type as earlier versions wrote it, unless it is that of no white cell."""
+    return {k: v for k, v in type_rows.items() if k != "white_cell" or not v}
 
 
 def _pairs(mapping: Mapping[str, Any]) -> list[list[Any]]:

@@ -36,6 +36,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @shared.type_map
 @shared.profile
 @shared.force_profile
+@shared.keep_rejected
 @shared.limits
 @shared.adjust
 @shared.slide_from

@@ -169,6 +169,12 @@ force_profile = click.option(
     is_flag=True,
     help="Use the profile though the models know another kind of smear; outputs are marked.",
 )
+keep_rejected = click.option(
+    "--keep-rejected",
+    is_flag=True,
+    help="Count detected white cells that are typed as none (platelets, artefacts, "
+    "not_a_white_cell) as white cells all the same.",
+)
 limits = click.option(
     "--limits",
     type=click.Choice(["wilson", "clopper-pearson"]),

@@ -167,7 +167,7 @@ def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Progr
     watcher.start("Counting", len(job.refs))
     for ref in job.refs:
         result = pipeline.analyze(load(ref, settings.max_pixels))
-        result = counted(result, counting.profile)
+        result = counting.rejecting(counted(result, counting.profile))
         watcher.advance(result)
         _add(sums, result, known.get(ref.image, ()), job, words)
     if not sums.done:

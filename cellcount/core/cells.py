@@ -72,10 +72,16 @@ def edge_of(boxes_xyxy: NDArray[np.float32], width_px: int, height_px: int) -> N
 
 
 def count_by_class(cells: Cells, num_classes: int) -> NDArray[np.int64]:
-    """Number of cells of each class, int64 ``(K,)``; a label outside 0…K-1 is an error."""
-    counts = np.bincount(cells.detections.labels, minlength=num_classes).astype(np.int64)
+    """Number of cells of each class, int64 ``(K,)``; a label outside 0…K-1 is an error.
+
+    Rejected cells are in none of them.
+    """
+    labels = cells.detections.labels
+    counts = np.bincount(labels, minlength=num_classes).astype(np.int64)
     if len(counts) != num_classes:
         raise ValueError(f"a label is {len(counts) - 1}, expected less than {num_classes}")
+    if cells.rejected is not None:
+        counts -= np.bincount(labels[cells.rejected], minlength=num_classes)
     return counts
 
 
@@ -123,6 +129,25 @@ def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
             second[cell], second_prob[cell] = -1, 0
     types = CellTypes(best, prob, second, second_prob, accepted)
     return replace(result, cells=replace(cells, types=types))
+
+
+def with_rejected(
+    result: ImageResult, white_labels: Sequence[int], no_white_types: Sequence[int]
+) -> ImageResult:
+    """Mark the detected white cells whose type, as it counts, is that of no white cell.
+
+    A cell of which the classifier was not sure enough is not rejected.
+
+    Args:
+        result: with the types that count.
+        white_labels: the detector's classes of white cells.
+        no_white_types: types that are none: platelets, artefacts, false finds.
+    """
+    types, labels = result.cells.types, result.cells.detections.labels
+    if types is None or not no_white_types:
+        return result
+    rejected = types.accepted & np.isin(types.best, no_white_types) & np.isin(labels, white_labels)
+    return replace(result, cells=replace(result.cells, rejected=rejected))
 
 
 def without_removed(result: ImageResult) -> ImageResult:

@@ -25,6 +25,9 @@ UNCLASSIFIED = "unclassified"
 NOT_A_CELL = "not_a_cell"
 """What stands for the type of a cell that a person said is none."""
 
+REJECTED = "rejected"
+"""Name of the count of cells that were detected as white cells and typed as none."""
+
 TAKEN_OUT = (NOT_A_CELL, "deleted")
 """What stands for the type of cells that a person took out."""
 
@@ -213,12 +216,15 @@ class Cells:
         types: what a classifier said of the N cells, None where none was asked.
         numbers: int64 ``(N,)``, rank of each cell from 1 in the tables, None where it is its
             place: cells that a person removed leave a gap, and those added come last.
+        rejected: bool ``(N,)``, detected as a white cell, but of a type that is none: in no count
+            of a class; None where no type was held against its class.
     """
 
     detections: Detections
     edge: NDArray[np.bool_]
     types: CellTypes | None = None
     numbers: NDArray[np.int64] | None = None
+    rejected: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.edge.shape != (len(self.detections),):
@@ -232,6 +238,11 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.detections)
+
+    @property
+    def counted(self) -> int:
+        """Number of cells that count as cells of their class."""
+        return len(self) if self.rejected is None else int((~self.rejected).sum())
 
     def number_of(self, place: int) -> int:
         """Rank from 1 that the tables give to the cell at a place from 0."""

@@ -40,6 +40,7 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
     if tally.total:
         yield from _on_number(tally)
         yield from _on_thresholds(tally, figures.get(("measure", "blasts_of_all")))
+    yield from _on_rejected(tally)
     yield from _on_unclassified(tally)
     yield from _on_white_cell_count(tally)
     yield from _on_adjustment(tally)
@@ -133,6 +134,17 @@ def _on_thresholds(tally: Tally, blasts: Figure | None) -> Iterator[Advice]:
             f"blasts_near_{threshold:g}",
             f"blasts {blasts.value:.1f} % ({blasts.limits.low:.1f}–{high:.1f}) of {counted} leave "
             f"the threshold of {threshold:g} % open; {remedy}",
+        )
+
+
+def _on_rejected(tally: Tally) -> Iterator[Advice]:
+    n = tally.sample.rejected
+    if n:
+        names = ", ".join(t.name for t in tally.coverage.types if not t.white_cell)
+        yield Advice(
+            "rejected",
+            f"{number_of(n, 'detected white cell')} typed as {names}: in no count of white cells; "
+            "cells.csv lists each one for review, and --keep-rejected counts them all the same",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cellcount.core.records import UNCLASSIFIED
+from cellcount.core.records import REJECTED, UNCLASSIFIED
 from cellcount.differential.advice import advice_of
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.figures import (
@@ -193,15 +193,18 @@ def _outside(tally: Tally) -> Iterator[Figure]:
 def _objects(tally: Tally) -> Iterator[Figure]:
     """What the detector found, per field."""
     sample = tally.sample
-    for name, n in sample.objects.items():
+    found = [(name, sample.object_names.get(name, name), n) for name, n in sample.objects.items()]
+    if sample.rejected is not None:
+        found.append((REJECTED, "detected as white cells, typed as none", sample.rejected))
+    for id_, name, n in found:
         fields = sample.fields
         limits = None
         if fields is not None:
             limits = mean_limits(n, fields, confidence=tally.rules.confidence)
         yield tally.figure(
             "object",
+            id_,
             name,
-            sample.object_names.get(name, name),
             n=n,
             denominator=fields,
             of="fields" if fields else "",

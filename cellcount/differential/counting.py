@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cellcount.core.blood import is_white
+from cellcount.core.cells import with_rejected
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.figures import Differential, Rules, TypeRows
@@ -37,6 +39,21 @@ class Counting:
         """Name and version of the profile, and whether it was forced."""
         return self.profile.label(forced=self.rules.forced)
 
+    @property
+    def no_white_types(self) -> tuple[str, ...]:
+        """Ids of the types whose cells leave the count of white cells."""
+        return tuple(t.id for t in self.assessable if not t.white_cell)
+
+    def rejecting(self, result: ImageResult) -> ImageResult:
+        """Mark the cells of a result that were detected as white cells and are none.
+
+        Args:
+            result: with the types that count; ``assessable`` names them in their order.
+        """
+        white = [label for label, c in enumerate(self.classes) if is_white(c.id)]
+        none = [place for place, t in enumerate(self.assessable) if not t.white_cell]
+        return with_rejected(result, white, none)
+
     def fields(self, results: Iterable[ImageResult]) -> Iterator[FieldCounts]:
         """Give what each field contributes, one result in memory at a time."""
         ids = [t.id for t in self.assessable]
@@ -55,6 +72,8 @@ class Counting:
             "denominator": coverage.words(profile.rows),
             "outside_the_denominator": coverage.words(profile.outside),
         }
+        if no_white := [t.name for t in self.assessable if not t.white_cell]:
+            said["not_white_cells"] = f"{', '.join(no_white)}: in no count of white cells"
         if self.assessable:
             said["not_assessed"] = coverage.words(coverage.missing) or "none of the denominator"
         said["limits"] = f"{100 * self.rules.confidence:g} %, {self.rules.method}"

@@ -37,6 +37,8 @@ class TypeRows:
         note: what a reader of its numbers must know.
         searched: every cell was asked whether it is one. False for a type that only a reviewer
             gave: its cells count, but their absence says nothing.
+        white_cell: a detected white cell of this type counts as one; False for platelets,
+            artefacts and false finds, which leave the count of white cells.
     """
 
     id: str
@@ -44,6 +46,7 @@ class TypeRows:
     rows: tuple[str, ...] = ()
     note: str = ""
     searched: bool = True
+    white_cell: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,8 @@ class Sample:
         slides: slides they lie on.
         per_field: cells of each field and type (F, K), in the order of the assessable types.
         reviewed: type → cells among the counted ones that a person has labelled.
-        objects: class of the detector → objects.
+        objects: class of the detector → objects; rejected ones are in none of them.
+        rejected: detected white cells of a type that is none; None where no type is.
         object_names: class of the detector → its name in words.
         area_um2: of all fields analysed, None where the scale of one is unknown.
         wbc_10e9_per_l: the different white cell counts that were given for them.
@@ -164,6 +168,7 @@ class Sample:
     per_field: NDArray[np.int64] | None = None
     reviewed: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, int] = field(default_factory=dict)
+    rejected: int | None = None
     object_names: Mapping[str, str] = field(default_factory=dict)
     area_um2: float | None = None
     wbc_10e9_per_l: tuple[float, ...] = ()

@@ -30,9 +30,10 @@ class FieldCounts:
         ref: which field.
         status: ``done``, else there is nothing else to know of it.
         types: int64 (K + 1,).
-        objects: int64 (C,).
+        objects: int64 (C,); rejected cells are in none of them.
         area_um2: None where its scale is unknown.
         reviewed: int64 (K,), the cells of ``types`` that a person has labelled; None where none.
+        rejected: detected white cells whose type is that of none.
     """
 
     ref: ImageRef
@@ -41,6 +42,7 @@ class FieldCounts:
     objects: NDArray[np.int64]
     area_um2: float | None = None
     reviewed: NDArray[np.int64] | None = None
+    rejected: int = 0
 
 
 def field_counts(
@@ -64,7 +66,8 @@ def field_counts(
     if result.reviewed and said is not None:
         by_person = np.isin(np.arange(len(said)), list(result.reviewed)) & said.accepted
         reviewed = np.bincount(said.best[by_person], minlength=len(type_ids)).astype(np.int64)
-    return FieldCounts(result.ref, result.status, types, objects, area, reviewed)
+    rejected = len(result.cells) - result.cells.counted
+    return FieldCounts(result.ref, result.status, types, objects, area, reviewed, rejected)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,6 +135,7 @@ def unit_differential(
         reviewed={t.id: n for t, n in zip(assessable, reviewed, strict=True) if n},
         objects={c.id: int(n) for c, n in zip(classes, objects.sum(axis=0), strict=True)},
         object_names={c.id: c.plural for c in classes},
+        rejected=None if all(t.white_cell for t in assessable) else sum(f.rejected for f in done),
         area_um2=None if None in areas else float(sum(a for a in areas if a is not None)),
         wbc_10e9_per_l=tuple(sorted(wbc for wbc in given if wbc is not None)),
     )

@@ -6,14 +6,14 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cellcount.core.cells import without_removed
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.files.atomic import atomic_write
-from cellcount.outputs.run_content import RunContent
+from cellcount.outputs.run_content import Labels, RunContent
 from cellcount.outputs.typed import label_values
 
 
@@ -35,7 +35,7 @@ def write_coco(path: Path, content: RunContent) -> None:
         done = (without_removed(r) for r in content.results() if r.status == "done")
         for image_id, result in enumerate(done, 1):
             _write_item(file, image_id, _image(image_id, result))
-            for annotation in _annotations(image_id, result, labels.types):
+            for annotation in _annotations(image_id, result, labels):
                 annotation_id += 1
                 _write_item(waiting, annotation_id, {"id": annotation_id, **annotation})
         file.write(b'],\n"annotations": [')
@@ -61,16 +61,14 @@ def _image(image_id: int, result: ImageResult) -> dict[str, Any]:
     }
 
 
-def _annotations(
-    image_id: int, result: ImageResult, types: Sequence[CellClass]
-) -> Iterator[dict[str, Any]]:
+def _annotations(image_id: int, result: ImageResult, labels: Labels) -> Iterator[dict[str, Any]]:
     detections = result.cells.detections
     for box_xyxy, score, label, edge, attributes in zip(
         detections.boxes_xyxy.tolist(),
         detections.scores.tolist(),
         detections.labels.tolist(),
         result.cells.edge.tolist(),
-        _attributes(result, types),
+        _attributes(result, labels),
         strict=True,
     ):
         x_min, y_min, x_max, y_max = box_xyxy
@@ -87,12 +85,12 @@ def _annotations(
         }
 
 
-def _attributes(result: ImageResult, types: Sequence[CellClass]) -> Iterator[dict[str, Any]]:
+def _attributes(result: ImageResult, labels: Labels) -> Iterator[dict[str, Any]]:
     """For each of the cells its type, as far as a classifier or a reviewer gave any."""
     if result.cells.types is None:
         yield from ({} for _ in range(len(result.cells)))
         return
-    columns = label_values(result, types)
+    columns = label_values(result, labels.types, labels.no_white_types)
     for row in zip(*columns.values(), strict=True):
         known = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
         rounded = {n: round(v, 4) if isinstance(v, float) else v for n, v in known.items()}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cellcount.core.blood import WBC
-from cellcount.core.records import UNCLASSIFIED, CellClass, ReviewerType
+from cellcount.core.records import REJECTED, UNCLASSIFIED, CellClass, ReviewerType
 from cellcount.differential.figures import ASSESSMENTS, KINDS
 from cellcount.differential.rollup import LEVELS
 from cellcount.files.text import escape_text, unescape_text
@@ -205,7 +205,13 @@ TYPE_COLUMNS = (
         f"the likeliest type besides that one; of `{UNCLASSIFIED}` cells the likeliest of all",
     ),
     Column("type_2_prob", "float", "", "its probability of `type_2`", ".4f"),
-    Column("needs_review", "bool", "", "a person should look at this cell's type"),
+    Column(
+        "needs_review",
+        "bool",
+        "",
+        "a person should look at this cell's type: it is unclassified, or it takes the cell out of "
+        "the count of white cells",
+    ),
 )
 """What a classifier adds to cells.csv."""
 
@@ -230,17 +236,19 @@ PICTURE_TYPES_COLUMNS = (_IMAGE, _STATUS, _REASON, *TYPE_COLUMNS)
 
 
 def counts_columns(
-    classes: Sequence[CellClass], types: Sequence[CellClass] = ()
+    classes: Sequence[CellClass], types: Sequence[CellClass] = (), *, rejecting: bool = False
 ) -> tuple[Column, ...]:
     """counts.csv, one row per image: the fixed columns, a count per class, and one per type.
 
     Args:
         classes: of the detector.
         types: of the classifier, then those that only a reviewer gave; none where none runs.
+        rejecting: some of the types are those of no white cell.
     """
     return (
         *_COUNTS_COLUMNS,
         *(_count_column(c.id, c.plural) for c in classes),
+        *((_REJECTED_COLUMN,) if rejecting else ()),
         *(
             _reviewed_count_column(t)
             if isinstance(t, ReviewerType)
@@ -249,6 +257,16 @@ def counts_columns(
         ),
         *((_type_count_column(UNCLASSIFIED, ""),) if types else ()),
     )
+
+
+_REJECTED_COLUMN = Column(
+    f"n_{REJECTED}",
+    "int",
+    "cells",
+    "detected white cells typed as none (platelets, artefacts, `not_a_white_cell`): in no other "
+    "`n_` column and not in `cells`; there where the classifier has such types and "
+    "`--keep-rejected` is not given; empty unless done",
+)
 
 
 def _count_column(class_id: str, plural: str) -> Column:

@@ -21,11 +21,13 @@ class Labels:
         classes: of the detector.
         types: of the classifier, then those that only reviewers gave; none where none ran.
         profile: by which cells are counted, as outputs call it.
+        no_white_types: ids of the types whose cells leave the count of white cells.
     """
 
     classes: Sequence[CellClass]
     types: Sequence[CellClass] = ()
     profile: str = ""
+    no_white_types: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
@@ -60,7 +62,8 @@ class RunFacts:
     @property
     def labels(self) -> Labels:
         """Names that cells may have."""
-        return Labels(self.counting.classes, self.types, self.counting.label)
+        counting = self.counting
+        return Labels(counting.classes, self.types, counting.label, counting.no_white_types)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

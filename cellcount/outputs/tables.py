@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cellcount.core.cells import count_by_class, count_by_type, without_removed
-from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult, ReviewerType
+from cellcount.core.records import REJECTED, UNCLASSIFIED, CellClass, ImageResult, ReviewerType
 from cellcount.differential.field_quality import measures_of
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.columns import (
@@ -40,7 +40,7 @@ def write_counts(path: Path, content: RunContent) -> None:
     labels = content.labels
     constant: dict[str, Value] = {"profile": labels.profile}
     rows = (constant | _counts_values(result, labels) for result in content.results())
-    columns = counts_columns(labels.classes, labels.types)
+    columns = counts_columns(labels.classes, labels.types, rejecting=bool(labels.no_white_types))
     write_table(path, columns, map(single, rows), content.csv)
 
 
@@ -123,7 +123,8 @@ def _counts_values(result: ImageResult, labels: Labels) -> dict[str, Value]:
     }
     values |= measures_of(result)
     if result.status == "done":
-        values["cells"] = len(result.cells)
+        values["cells"] = result.cells.counted
+        values[f"n_{REJECTED}"] = len(result.cells) - result.cells.counted
         counts = count_by_class(result.cells, len(classes))
         values |= {f"n_{c.id}": int(n) for c, n in zip(classes, counts, strict=True)}
         typed = count_by_type(result.cells.types, len(types)).tolist()
@@ -166,7 +167,9 @@ def _cell_values(result: ImageResult, labels: Labels) -> dict[str, Sequence[Valu
         "edge": cells.edge.tolist(),
         "profile": [labels.profile] * len(cells),
     }
-    return values | label_values(result, labels.types) if labels.types else values
+    if not labels.types:
+        return values
+    return values | label_values(result, labels.types, labels.no_white_types)
 
 
 def _scores(result: ImageResult) -> list[Value]:

@@ -5,7 +5,7 @@ Shapes: N cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes, ImageResult
 from cellcount.outputs.columns import REVIEW_COLUMNS, TYPE_COLUMNS, Value
@@ -43,18 +43,27 @@ def type_values(said: CellTypes, types: Sequence[CellClass]) -> dict[str, list[V
     return values
 
 
-def label_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str, list[Value]]:
+def label_values(
+    result: ImageResult, types: Sequence[CellClass], no_white_types: Collection[str] = ()
+) -> dict[str, list[Value]]:
     """Name of each of ``TYPE_COLUMNS`` and ``REVIEW_COLUMNS`` → N values.
 
-    What a reviewer said stands beside what the classifier said; such a cell needs no look.
+    What a reviewer said stands beside what the classifier said; such a cell needs no look. One
+    that the classifier alone takes out of the count of white cells does.
 
     Args:
         result: with its reviews, and what the classifier itself said.
         types: the classifier's types first, in the order of its indices.
+        no_white_types: ids of the types whose cells leave the count of white cells.
     """
     count, said = len(result.cells), result.cells.types
     values = type_values(CellTypes.untyped(count) if said is None else said, types)
     values |= {column.name: [None] * count for column in REVIEW_COLUMNS}
+    if no_white_types:
+        values["needs_review"] = [
+            needed or type_id in no_white_types
+            for needed, type_id in zip(values["needs_review"], values["type"], strict=True)
+        ]
     for cell, review in result.reviewed.items() if count else ():
         values["needs_review"][cell] = False
         values["reviewed_type"][cell] = review.type_id

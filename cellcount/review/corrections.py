@@ -119,8 +119,12 @@ class _Reader:
         if name not in self._known:
             found = next(self._stored.unnamed([ref]), None)
             told = None if found is None else self._stored.outputs.names.result(found)
-            types = self._stored.run.facts.types
-            self._known[name] = None if told is None else (told, label_values(told, types))
+            labels = self._stored.run.facts.labels
+            self._known[name] = (
+                None
+                if told is None
+                else (told, label_values(told, labels.types, labels.no_white_types))
+            )
         return self._known[name]
 
 

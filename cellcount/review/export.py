@@ -115,6 +115,7 @@ def _candidates(
     stored: StoredResults, selection: Selection, wanted: set[str]
 ) -> Iterator[_Candidate]:
     ids = [t.id for t in stored.run.facts.types]
+    no_white = stored.run.facts.counting.no_white_types
     order = 0
     for result in stored.results()():
         said = result.cells.types
@@ -124,7 +125,8 @@ def _candidates(
             if best < 0:
                 continue
             seen = cell in result.reviewed or cell in result.box_edits
-            needs_look = not said.accepted[cell] and not seen
+            rejected = said.accepted[cell] and ids[best] in no_white
+            needs_look = (rejected or not said.accepted[cell]) and not seen
             called = {ids[best]} if said.accepted[cell] else {ids[best], UNCLASSIFIED}
             if (selection.every or needs_look) and (not wanted or called & wanted):
                 yield _Candidate(float(said.prob[cell]), order, result.ref.image, cell)
@@ -147,7 +149,8 @@ def _rows(
         picture = _picture_of(result, stored.run.facts.max_pixels)
         if picture is None:
             missing.append(image)
-        values = label_values(result, stored.run.facts.types)
+        labels = stored.run.facts.labels
+        values = label_values(result, labels.types, labels.no_white_types)
         for place, cell in places[image]:
             crop = f"{CROPS}/{place + 1:05d}.png"
             if picture is not None:

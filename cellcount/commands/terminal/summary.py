@@ -50,6 +50,8 @@ def say_outcome(
         _Part("", [(c.plural, totals.counts[c.id]) for c in classes]),
         _Part("", [("all cells", totals.cells)]),
     ]
+    if totals.rejected:
+        parts.append(_Part("", [("rejected: no white cells", totals.rejected)]))
     if types:
         parts.append(_Part("by type", _typed(totals.types, types)))
     _say(outcome, parts, images=totals.done)
