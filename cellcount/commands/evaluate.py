@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -228,6 +228,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     )
     truth = true_types(_crops(options), classifier.card, options["type_map"])
     _say_left_out(truth.left_out)
+    _say_merged(truth.merged)
     stain = load_stain_reference(options["stain_reference"])
     chosen = with_stain(variants(RESIZES) if options["robustness"] else [ORIGINAL], stain)
     with counter("typing", len(truth.items), "cell") as tick:
@@ -283,6 +284,15 @@ def _crops(options: dict[str, Any]) -> CropSet:
             err=True,
         )
     return crops
+
+
+def _say_merged(merged: Mapping[str, Sequence[str]]) -> None:
+    for name, members in merged.items():
+        click.echo(
+            f"measured together as {shown(name)}, since labels do not tell them apart: "
+            f"{', '.join(members)}",
+            err=True,
+        )
 
 
 def _say_left_out(left_out: Counter[str]) -> None:

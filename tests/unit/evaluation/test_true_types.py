@@ -55,6 +55,36 @@ def test_a_mapping_from_the_classifiers_types() -> None:
     assert truth.reported.sums[row].tolist() == [float(i == "neutrophil") for i in truth.ids]
 
 
+def test_coarse_labels_are_measured_as_the_sum_of_their_types() -> None:
+    card = card_of("cells-14")
+    crops = crops_of("neutrophil", "BNE", "SNE", "ig", "MMY", "EO", "granulopoiesis", "others")
+    truth = true_types(crops, card, None)
+    expected = ["neutrophil", "neutrophil", "neutrophil", "ig", "ig", "eosinophil"]
+    assert told(truth.labels, truth.ids) == expected
+    assert truth.left_out == Counter({"granulopoiesis": 1, "others": 1})
+    assert truth.merged == {
+        "neutrophil": ("segmented_neutrophil", "band_neutrophil"),
+        "ig": ("metamyelocyte", "myelocyte", "promyelocyte"),
+    }
+    assert len(truth.ids) == len(card.types) - 3
+    probs = np.zeros((1, len(card.types)), np.float32)
+    probs[0, :2] = 0.5, 0.25
+    assert truth.reported.apply(probs)[0, truth.ids.index("neutrophil")] == 0.75
+    near = truth.neighbours[truth.ids.index("ig")]
+    assert sorted(truth.ids[i] for i in near) == ["blast", "neutrophil"]
+
+
+def test_labels_that_tell_types_apart_merge_none() -> None:
+    truth = true_types(crops_of("SNE", "BNE"), card_of("cells-14"), None)
+    assert truth.merged == {}
+    assert told(truth.labels, truth.ids) == ["segmented_neutrophil", "band_neutrophil"]
+
+
+def test_a_group_is_a_coarse_label_too() -> None:
+    truth = true_types(crops_of("Immature granulocytes", "MYB"), card_of("mll-21"), None)
+    assert told(truth.labels, truth.ids) == ["immature_granulocytes"] * 2
+
+
 def test_dropped_cells_are_left_out_and_said() -> None:
     truth = true_types(crops_of("monocyte", "platelet"), card_of("pbc-8"), "pbc-8:wbc-5")
     assert told(truth.labels, truth.ids) == ["monocyte"]
