@@ -12,25 +12,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from cellcount.core.records import ImageRef, ImageResult, Picture
-from cellcount.datasets.near_duplicates import near_duplicates, perceptual_hash
+from cellcount.core.records import ImageRef, ImageResult
+from cellcount.datasets.near_duplicates import grey_hash, near_duplicates
+from cellcount.images.thumbnails import Thumbnails
 from cellcount.store.journal import Journal
 
 #: Fields with fewer cells look alike because they show next to nothing.
 LEAST_CELLS = 10
-_SIDE_PX = 256
+_SIDE_PX = 320  # a view that is made anyway
 _SHOWN = 3
 
 
-def look_of(picture: Picture | None) -> str:
-    """Perceptual hash of a field; "" where it is not held whole."""
-    if picture is None or 0 in picture.pixels.shape:
-        return ""
-    step = max(1, max(picture.width_px, picture.height_px) // _SIDE_PX)
-    small = np.asarray(Image.fromarray(picture.pixels).reduce(step))
-    words: bytes = perceptual_hash(small)[0].tobytes()
+def look_of(thumbnails: Thumbnails) -> str:
+    """Perceptual hash of a field, from its views."""
+    words: bytes = grey_hash(thumbnails.grey(_SIDE_PX)).tobytes()
     return words.hex()
 
 

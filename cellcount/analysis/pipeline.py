@@ -31,6 +31,7 @@ from cellcount.images.quality import median_quality
 from cellcount.images.source import Field, Source
 from cellcount.images.stain import with_dyes
 from cellcount.images.stain_reference import load_stain_reference
+from cellcount.images.thumbnails import Thumbnails
 from cellcount.settings import AnalyzeSettings
 
 #: Cautions: the ``reason`` of a done image that a person should look at.
@@ -88,12 +89,15 @@ class Pipeline:
         if source is None:
             return ImageResult(ref, "failed", loaded.reason)
         try:
-            seen, field = lit_part(source)
+            small = None if source.picture is None else Thumbnails(source.picture.pixels)
+            seen, field = lit_part(source, small)
             views = self._views(seen)
             scale, found = self._detector.detect(loaded, views.detector)
             quality = self._quality(seen, field, scale.factor)
             cells = self._counted(found, source.size_px, field)
-            overlay = None if seen.picture is None else find_overlay(seen.picture.pixels)
+            overlay = None
+            if seen.picture is not None:
+                overlay = find_overlay(seen.picture.pixels, small if field is None else None)
             cells, on_ink = _without_ink(cells, overlay)
             cells = self._typed(views.classifier, cells, scale.factor)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
@@ -103,7 +107,7 @@ class Pipeline:
         cautions = (scale.caution, *told)
         reason = "; ".join(caution for caution in cautions if caution)
         facts = (*source.size_px, scale.um_per_px)
-        look = look_of(source.picture) if len(cells) >= LEAST_CELLS else ""
+        look = look_of(small) if small is not None and len(cells) >= LEAST_CELLS else ""
         return ImageResult(ref, "done", reason, *facts, scale.factor, cells, quality, look=look)
 
     def _views(self, source: Source) -> _Views:

@@ -59,9 +59,7 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> Words:
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise ValueError(f"pixels must be (H, W, 3) and not empty, got {pixels.shape}")
-    grey = pixels.astype(np.float32) @ _LUMINANCE  # (H, W)
-    rows, columns = _transform(grey.shape[0]), _transform(grey.shape[1])
-    spectrum = rows @ grey @ columns.T  # (D, D)
+    spectrum = _spectrum(pixels.astype(np.float32) @ _LUMINANCE)
     alternating = (-1.0) ** np.arange(_COEFFICIENTS)
     flips = [
         turned * (alternating[:, None] if upside_down else 1.0) * (alternating if mirrored else 1.0)
@@ -69,7 +67,24 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> Words:
         for upside_down in (False, True)
         for mirrored in (False, True)
     ]
-    bits = np.stack(flips).reshape(8, -1) > _FLAT  # (8, 256)
+    return _bits(np.stack(flips))
+
+
+def grey_hash(grey: NDArray[np.uint8]) -> Words:
+    """The hash of a grey picture ``(H, W)`` as it lies, uint64 ``(4,)``."""
+    words: Words = _bits(_spectrum(grey.astype(np.float32))[None])[0]
+    return words
+
+
+def _spectrum(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The lowest coefficients of the cosine transform of ``(H, W)``, ``(D, D)``."""
+    rows, columns = _transform(grey.shape[0]), _transform(grey.shape[1])
+    return np.asarray(rows @ grey @ columns.T, np.float32)
+
+
+def _bits(spectra: NDArray[np.floating[Any]]) -> Words:
+    """The signs of spectra ``(N, D, D)``, ``(N, 4)``."""
+    bits = spectra.reshape(len(spectra), -1) > _FLAT
     bits[:, 0] = False  # mean brightness tells nothing
     return np.packbits(bits, axis=1).view(np.uint64)
 

@@ -15,16 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from cellcount.core.records import Picture
 from cellcount.images.source import Field, Source
-from cellcount.images.white_balance import GLASS_PERCENTILE
+from cellcount.images.thumbnails import Thumbnails
+from cellcount.images.white_balance import GLASS_PERCENTILE, percentile, percentiles
 
 Mask = NDArray[np.bool_]
 _SIDE_PX, _LEAST_SIDE_PX = 160, 8
@@ -60,6 +62,7 @@ _EDGE_PX, _SOFT_EDGE_PX = 2, 6
 _REST = 0.5
 #: The soft edge ends where glass has this share of its brightness, at most so far (of the side).
 _EDGE_LIGHT, _WIDEST_EDGE = 0.9, 0.08
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,40 +118,51 @@ class LitField:
         return np.asarray(self.outside[row, column], np.bool_)
 
 
-def lit_part(source: Source) -> tuple[Source, LitField | None]:
+def lit_part(
+    source: Source, thumbnails: Thumbnails | None = None
+) -> tuple[Source, LitField | None]:
     """An image with clear glass around the field that is lit, and that field; None for all of it.
 
     Args:
         source: the image; one that is not held whole is taken as it is.
+        thumbnails: its views, where there are any.
     """
-    field = None if source.picture is None else find_lit_field(source.picture.pixels)
-    if source.picture is None or field is None:
+    if source.picture is None:
+        return source, None
+    field = find_lit_field(source.picture.pixels, thumbnails)
+    if field is None:
         return source, None
     return Field(Picture(field.painted(source.picture.pixels), source.um_per_px)), field
 
 
-def find_lit_field(pixels: NDArray[np.uint8]) -> LitField | None:
-    """The lit part of a picture, None where all of it is."""
+def find_lit_field(
+    pixels: NDArray[np.uint8], thumbnails: Thumbnails | None = None
+) -> LitField | None:
+    """The lit part of a picture, None where all of it is.
+
+    Args:
+        pixels: of the picture.
+        thumbnails: its views, where there are any.
+    """
     height, width = pixels.shape[:2]
-    step = max(1, round(max(height, width) / _SIDE_PX))
-    image = Image.fromarray(pixels)
-    grey = np.asarray(image.convert("L").reduce(step)).astype(np.float32)  # (h, w)
-    if min(grey.shape) < _LEAST_SIDE_PX:
+    small = thumbnails or Thumbnails(pixels)
+    view = small.grey(_SIDE_PX)  # (h, w)
+    if min(view.shape) < _LEAST_SIDE_PX:
         return None
-    change = _change(grey)
+    grey, change = view.astype(np.float32), _change(view)
     constant = list(_at_the_border(change <= _CONSTANT))
     # Taken from the brightest there is, so that nothing is missed; most pictures end here.
     may_be_dark = (grey < _DARK * float(grey.max())) & (change <= _FLAT)
     if not constant and not _touches_the_border(may_be_dark):
         return None
-    thumbnail = np.asarray(image.reduce(step))  # (h, w, 3)
+    thumbnail = small.colour(_SIDE_PX)  # (h, w, 3)
     surround = _surround(thumbnail, grey, constant, change <= _FLAT)
     if surround.mean() < _LEAST_SURROUND or surround.mean() > 1 - _LEAST_LIT:
         return None
     surround = _with_islands(_with_soft_edge(surround, grey))
     if surround.all():
         return None
-    colour = np.percentile(thumbnail[~surround], GLASS_PERCENTILE, axis=0)
+    colour = percentiles(thumbnail[~surround], GLASS_PERCENTILE)
     glass = np.clip(colour.round(), 1, 254).astype(np.uint8)  # 0 and 255 would be clipped
     return LitField(surround, (width, height), glass)
 
@@ -164,13 +178,8 @@ def _surround(
         constant: its parts at the border that are most flat.
         flat: all that is.
     """
-    surround = np.zeros(grey.shape, np.bool_)
-    parts = [part for part in constant if _is_one_colour(thumbnail, part)]
-    for part in parts:
-        alike = _of_one_colour(thumbnail, part, parts)
-        if not _is_glass(thumbnail, part, alike) and _lies_around(part, alike, _CONSTANT_BULGE):
-            surround = surround | part
-    glass = float(np.percentile(grey[~surround], GLASS_PERCENTILE))
+    surround = _of_one_colour(thumbnail, constant)
+    glass = percentile(grey[~surround].astype(np.uint8), GLASS_PERCENTILE)
     dark = ~surround & (grey < _DARK * glass) & flat
     if glass < _LEAST_GLASS or not _touches_the_border(dark):
         return surround
@@ -187,10 +196,74 @@ def _surround(
     return surround
 
 
-def _change(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+def _of_one_colour(thumbnail: NDArray[np.uint8], constant: Sequence[Mask]) -> Mask:
+    """The parts of a surround that have one colour, other than that of glass, together."""
+    surround = np.zeros(thumbnail.shape[:2], np.bool_)
+    inner = [_pixels_of(thumbnail, part) for part in constant]
+    of_one = [n for n, colours in enumerate(inner) if _is_one_colour(colours)]
+    if not of_one:
+        return surround
+    colours = np.stack([percentiles(inner[n], 50) for n in of_one])  # (parts, 3)
+    is_alike = np.abs(colours[:, None] - colours).max(axis=2) <= _ALIKE  # (parts, parts)
+    rests: dict[bytes, tuple[Mask, _Rest]] = {}  # the same for most parts
+    for number, colour, others in zip(of_one, colours, is_alike, strict=True):
+        key, part = others.tobytes(), constant[number]
+        if key not in rests:
+            alike = np.logical_or.reduce([constant[of_one[n]] for n in np.flatnonzero(others)])
+            left = _pixels_of(thumbnail, ~_dilated(alike, _SOFT_EDGE_PX))
+            rests[key] = alike, _Rest.of(left, part.size)
+        alike, rest = rests[key]
+        if not rest.is_glass(colour) and _lies_around(part, alike, _CONSTANT_BULGE):
+            surround = surround | part
+    return surround
+
+
+def _pixels_of(thumbnail: NDArray[np.uint8], part: Mask) -> NDArray[np.uint8]:
+    """Colours in a part, (N, 3); as ``thumbnail[part]``, but faster."""
+    return thumbnail.reshape(-1, 3).take(np.flatnonzero(part), axis=0)
+
+
+class _Rest(NamedTuple):
+    """The rest of a picture, without the parts of one colour that touch its border.
+
+    Attributes:
+        colours: of its pixels, (N, 3).
+        share: how much of the picture it is, 0 to 1.
+        glass: colour of its clear background, (3,), None where next to nothing is left.
+    """
+
+    colours: NDArray[np.uint8]
+    share: float
+    glass: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, colours: NDArray[np.uint8], size: int) -> _Rest:
+        share = len(colours) / size
+        return cls(
+            colours, share, None if share < _LEAST_LIT else percentiles(colours, GLASS_PERCENTILE)
+        )
+
+    def is_glass(self, colour: NDArray[np.float64]) -> bool:
+        """Whether parts of a colour are glass as the rest has it, or no rest is left."""
+        if self.glass is None:
+            return True
+        unlike = _WHITE_UNLIKE_GLASS if colour.min() >= _WHITE else _UNLIKE_GLASS
+        if np.abs(colour - self.glass).max() <= unlike:
+            return True
+        if colour.mean() < self.glass.mean():
+            return False
+        # What is brighter than the rest is glass around cells, unless there is glass in it too.
+        is_clear = np.abs(self.colours - self.glass).max(axis=1) <= _CLEAR
+        return bool(self.share < _LEAST_IN_WHITE or is_clear.mean() < _LEAST_CLEAR)
+
+
+def _change(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The largest step of brightness to a neighbour above, below, left or right, (h, w)."""
     change = np.zeros_like(grey)
-    down, right = np.abs(np.diff(grey, axis=0)), np.abs(np.diff(grey, axis=1))
+    down, right = (
+        np.maximum(first, second) - np.minimum(first, second)  # bytes have no sign
+        for first, second in ((grey[1:], grey[:-1]), (grey[:, 1:], grey[:, :-1]))
+    )
     for target, step in (
         (change[1:], down),
         (change[:-1], down),
@@ -213,7 +286,7 @@ def _touches_the_border(mask: Mask) -> bool:
 
 def _at_the_border(mask: Mask) -> Iterator[Mask]:
     """The connected parts of a mask that touch the border and are not too small, largest first."""
-    if not _touches_the_border(mask):
+    if np.count_nonzero(mask) < _LEAST_PART * mask.size or not _touches_the_border(mask):
         return
     labels, count = ndimage.label(mask)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -223,35 +296,8 @@ def _at_the_border(mask: Mask) -> Iterator[Mask]:
         yield labels == number
 
 
-def _is_one_colour(thumbnail: NDArray[np.uint8], part: Mask) -> bool:
-    inner = thumbnail[part].astype(np.float32)  # (n, 3)
-    return bool(inner.std(axis=0).max() <= _DEVIATION)
-
-
-def _of_one_colour(thumbnail: NDArray[np.uint8], part: Mask, parts: Sequence[Mask]) -> Mask:
-    """All parts of the colour of one of them, together."""
-    colour = np.median(thumbnail[part], axis=0)
-    alike = [p for p in parts if np.abs(np.median(thumbnail[p], axis=0) - colour).max() <= _ALIKE]
-    return np.asarray(np.logical_or.reduce(alike), np.bool_)
-
-
-def _is_glass(thumbnail: NDArray[np.uint8], part: Mask, others: Mask) -> bool:
-    """Whether a part has the colour of the glass in the rest of the picture, or no rest is left."""
-    rest = thumbnail[~ndimage.binary_dilation(part | others, iterations=_SOFT_EDGE_PX)]
-    if len(rest) < _LEAST_LIT * part.size:
-        return True
-    glass, colour = (
-        np.percentile(rest, GLASS_PERCENTILE, axis=0),
-        np.median(thumbnail[part], axis=0),
-    )
-    unlike = _WHITE_UNLIKE_GLASS if colour.min() >= _WHITE else _UNLIKE_GLASS
-    if np.abs(colour - glass).max() <= unlike:
-        return True
-    if colour.mean() < glass.mean():
-        return False
-    # What is brighter than the rest is glass around cells, unless there is glass in the rest too.
-    is_clear = np.abs(rest - glass).max(axis=1) <= _CLEAR
-    return bool(len(rest) < _LEAST_IN_WHITE * part.size or is_clear.mean() < _LEAST_CLEAR)
+def _is_one_colour(colours: NDArray[np.uint8]) -> bool:
+    return bool(colours.astype(np.float32).std(axis=0).max() <= _DEVIATION)
 
 
 def _has_edge(part: Mask, grey: NDArray[np.float32]) -> bool:
@@ -266,7 +312,7 @@ def _has_edge(part: Mask, grey: NDArray[np.float32]) -> bool:
 
 def _lies_around(part: Mask, others: Mask, bulge: float) -> bool:
     """Whether a part's edge is straight along the picture, or the field bulges into it."""
-    near = ndimage.binary_dilation(part | others, iterations=_EDGE_PX)
+    near = _dilated(part | others, _EDGE_PX)
     field = _field(~near)
     if field is None:
         return False
@@ -279,9 +325,22 @@ def _straight_share(part: Mask) -> float:
     straight = every = 0
     for edges in (filled[:, 1:] != filled[:, :-1], (filled[1:] != filled[:-1]).T):
         every += int(edges.sum())
-        near = ndimage.binary_dilation(edges, np.ones((1, 3), np.bool_))  # cells soften it
-        straight += int((edges & ndimage.binary_opening(near, np.ones((_LONG_PX, 1)))).sum())
+        near = edges.copy()  # cells soften it
+        near[:, 1:] |= edges[:, :-1]
+        near[:, :-1] |= edges[:, 1:]
+        straight += int((edges & _in_long_runs(near)).sum())
     return straight / every if every else 0.0
+
+
+def _in_long_runs(mask: Mask) -> Mask:
+    """Which pixels lie in a run of a column that is long enough."""
+    long = np.zeros(mask.shape, np.bool_)
+    if mask.shape[0] < _LONG_PX:
+        return long
+    begins = sliding_window_view(mask, _LONG_PX, axis=0).all(axis=2)
+    for offset in range(_LONG_PX):
+        long[offset : offset + begins.shape[0]] |= begins
+    return long
 
 
 def _field(lit: Mask) -> Mask | None:
@@ -296,24 +355,46 @@ def _field(lit: Mask) -> Mask | None:
 
 
 def _hull(mask: Mask) -> Mask:
-    """The pixels within the convex hull of a mask."""
-    from scipy.spatial import ConvexHull, QhullError
-
+    """The pixels within the convex hull of a mask: from its left side to its right in each row."""
     rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
+    if len(rows) < 2:
         return mask
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    points = np.concatenate([np.stack([first, rows], 1), np.stack([last, rows], 1)])
-    try:
-        sides = ConvexHull(points).equations  # (n, 3): a x + b y + c <= 0 within
-    except QhullError:  # all in one line
-        return mask
-    y, x = np.indices(mask.shape)
-    inside = np.ones(mask.shape, np.bool_)
-    for a, b, c in sides:
-        inside &= a * x + b * y + c <= 1e-6
+    every = np.arange(rows[0], rows[-1] + 1)
+    left, right = _leftmost(rows, first, every), -_leftmost(rows, -last, every)
+    x = np.arange(mask.shape[1])
+    inside = np.zeros(mask.shape, np.bool_)
+    inside[every] = (x >= left[:, None] - _ROUNDING) & (x <= right[:, None] + _ROUNDING)
     return inside
+
+
+def _leftmost(
+    rows: NDArray[np.intp], x: NDArray[np.intp], every: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Where the left side of the convex hull of points, one in each row, crosses every row."""
+    hull: list[tuple[int, int]] = []
+    for row, place in zip(rows.tolist(), x.tolist(), strict=True):
+        while len(hull) > 1:
+            (row_0, x_0), (row_1, x_1) = hull[-2:]
+            if (x_1 - x_0) * (row - row_1) < (place - x_1) * (row_1 - row_0):
+                break  # the side still bends to the left at the last point
+            hull.pop()
+        hull.append((row, place))
+    corners = np.array(hull)
+    return np.asarray(np.interp(every, corners[:, 0], corners[:, 1]), np.float64)
+
+
+def _dilated(mask: Mask, times: int) -> Mask:
+    """The mask and what lies so many steps above, below, left or right of it."""
+    for _ in range(times):
+        wider = mask.copy()
+        wider[1:] |= mask[:-1]
+        wider[:-1] |= mask[1:]
+        wider[:, 1:] |= mask[:, :-1]
+        wider[:, :-1] |= mask[:, 1:]
+        mask = wider
+    return mask
 
 
 def _with_soft_edge(surround: Mask, grey: NDArray[np.float32]) -> Mask:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
-from cellcount.images.white_balance import glass_level
+from cellcount.images.thumbnails import Thumbnails
+from cellcount.images.white_balance import GLASS_PERCENTILE, glass_level, percentile
 
 Mask = NDArray[np.bool_]
 #: Black ink has no channel above this, white ink none below; pure colours have two so far apart.
@@ -64,10 +64,15 @@ class Overlay:
         return is_ink
 
 
-def find_overlay(pixels: NDArray[np.uint8]) -> Overlay | None:
-    """Find the overlay drawn on a picture, None where there is none."""
+def find_overlay(pixels: NDArray[np.uint8], thumbnails: Thumbnails | None = None) -> Overlay | None:
+    """Find the overlay drawn on a picture, None where there is none.
+
+    Args:
+        pixels: of the picture.
+        thumbnails: its views, where there are any.
+    """
     ink = _ink(pixels)
-    has_lines = _has_lines(pixels)
+    has_lines = _has_lines((thumbnails or Thumbnails(pixels)).grey(_SIDE_PX))
     if ink is None and not has_lines:
         return None
     has_bar = ink is not None and _has_bar(ink)
@@ -78,8 +83,8 @@ def _ink(pixels: NDArray[np.uint8]) -> Mask | None:
     """Pixels of black, white and pure ink, None for hardly any."""
     red, green, blue = (pixels[..., channel] for channel in range(3))
     # What is not black, white or pure has green in between; every second pixel tells.
-    some = green[::2, ::2]
-    if ((some <= _BLACK) | (some >= _WHITE)).sum() < _LEAST_INK_PX / 8:
+    some = np.ascontiguousarray(green[::2, ::2])
+    if np.count_nonzero((some <= _BLACK) | (some >= _WHITE)) < _LEAST_INK_PX / 8:
         return None
     high = np.maximum(np.maximum(red, green), blue)
     low = np.minimum(np.minimum(red, green), blue)
@@ -105,15 +110,18 @@ def _has_bar(ink: Mask) -> bool:
     return False
 
 
-def _has_lines(pixels: NDArray[np.uint8]) -> bool:
-    """Whether thin dark straight lines cross the picture, at whatever angle."""
-    step = max(1, round(max(pixels.shape[:2]) / _SIDE_PX))
-    grey = np.asarray(Image.fromarray(pixels).convert("L").reduce(step)).astype(np.float32)
+def _has_lines(grey: NDArray[np.uint8]) -> bool:
+    """Whether thin dark straight lines cross a picture, at whatever angle.
+
+    Args:
+        grey: view of the picture, (h, w).
+    """
     if min(grey.shape) < _SIDE_PX / 4:
         return False
-    least = _DARKER * float(np.percentile(grey[::4, ::4], 95))
-    upright, level = _below_both_sides(grey.T).T, _below_both_sides(grey)
-    is_line = (upright > least) | (level > least)
+    least = int(_DARKER * percentile(grey[::4, ::4].ravel(), GLASS_PERCENTILE))
+    is_line = np.zeros(grey.shape, np.bool_)
+    is_line[2:-2] = _is_below_both(grey[2:-2], grey[:-4], grey[4:], least)
+    is_line[:, 2:-2] |= _is_below_both(grey[:, 2:-2], grey[:, :-4], grey[:, 4:], least)
     y, x = np.nonzero(is_line)
     least_points = _LEAST_LINE * min(grey.shape)
     if len(x) < least_points:
@@ -122,21 +130,24 @@ def _has_lines(pixels: NDArray[np.uint8]) -> bool:
     return bool(thin * _most_in_line(x[::thin], y[::thin], grey.shape) >= least_points)
 
 
-def _below_both_sides(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much darker each pixel is than those two rows above and below it, (h, w)."""
-    depth = np.zeros_like(grey)
-    depth[2:-2] = np.minimum(grey[:-4], grey[4:]) - grey[2:-2]
-    return depth
+def _is_below_both(
+    own: NDArray[np.uint8], first: NDArray[np.uint8], second: NDArray[np.uint8], least: int
+) -> Mask:
+    """Where pixels are more than so much darker than those on both sides of them."""
+    sides = np.minimum(first, second)
+    return np.asarray((sides > own) & (sides - own > least))  # bytes have no sign
 
 
 def _most_in_line(x: NDArray[np.intp], y: NDArray[np.intp], shape: tuple[int, ...]) -> int:
     """How many points the fullest straight line has more than those beside it (Hough 1962)."""
     angles = np.deg2rad(np.arange(0, 180, _STEP_DEG), dtype=np.float32)
     reach = int(math.hypot(*shape)) // _BIN_PX + 3
-    along = np.outer(np.cos(angles), x) + np.outer(np.sin(angles), y)  # (angles, points)
-    place = np.floor(along / _BIN_PX).astype(np.intp) + reach
-    place += 2 * reach * np.arange(len(angles))[:, None]
-    counts = np.bincount(place.ravel(), minlength=2 * reach * len(angles))
+    across = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float64) / _BIN_PX
+    place = across @ np.stack([x, y]).astype(np.float64)  # (angles, points)
+    place += (
+        reach + 2 * reach * np.arange(len(angles))[:, None]
+    )  # above 0: cutting is rounding down
+    counts = np.bincount(place.astype(np.intp).ravel(), minlength=2 * reach * len(angles))
     counts = counts.reshape(len(angles), 2 * reach)
     beside = np.maximum(counts[:, :-4], counts[:, 4:])  # rows of cells are not so thin
     return int((counts[:, 2:-2] - beside).max())

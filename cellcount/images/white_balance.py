@@ -32,22 +32,34 @@ def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     step_y = max(1, pixels.shape[0] // _SAMPLES_PER_SIDE)
     step_x = max(1, pixels.shape[1] // _SAMPLES_PER_SIDE)
     sample = pixels[::step_y, ::step_x].reshape(-1, 3)
-    return np.array([_percentile(sample[:, channel], GLASS_PERCENTILE) for channel in range(3)])
+    return percentiles(sample, GLASS_PERCENTILE)
 
 
-def _percentile(values: NDArray[np.uint8], percent: float) -> float:
-    """``np.percentile`` of bytes, to the last bit, by counting instead of sorting."""
-    place = percent / 100 * (len(values) - 1)
+def percentile(values: NDArray[np.uint8], percent: float) -> float:
+    """``np.percentile`` of bytes (N,), N at least 1."""
+    return float(percentiles(values[:, None], percent)[0])
+
+
+def percentiles(colours: NDArray[np.uint8], percent: float) -> NDArray[np.float64]:
+    """``np.percentile`` of each of C channels, to the last bit, by counting instead of sorting.
+
+    Args:
+        colours: bytes (N, C), N at least 1.
+        percent: 0 to 100.
+    """
+    count, channels = colours.shape
+    own = np.arange(0, 256 * channels, 256, dtype=np.uint16)  # each channel counts by itself
+    counts = np.bincount((colours + own).ravel(), minlength=256 * channels)
+    reached = counts.reshape(channels, 256).cumsum(axis=1)
+    place = percent / 100 * (count - 1)
     rank = int(place)
-    reached = np.cumsum(np.bincount(values, minlength=256))
     low, high = (
-        float(np.searchsorted(reached, min(r, len(values) - 1), side="right"))
-        for r in (rank, rank + 1)
+        (reached <= min(r, count - 1)).sum(axis=1).astype(np.float64) for r in (rank, rank + 1)
     )
     share = place - rank
     if share >= 0.5:  # as numpy does, so that both ends are met exactly
-        return high - (high - low) * (1 - share)
-    return low + (high - low) * share
+        return np.asarray(high - (high - low) * (1 - share))
+    return np.asarray(low + (high - low) * share)
 
 
 def apply_gains(pixels: NDArray[np.uint8], gains: NDArray[np.float32]) -> NDArray[np.uint8]:
