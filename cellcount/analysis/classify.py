@@ -31,7 +31,7 @@ from cellcount.files.atomic import check_writable
 from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM
 from cellcount.outputs.run_content import Labels
-from cellcount.outputs.tables import write_picture_types
+from cellcount.outputs.tables import check_forms_of, write_picture_types
 from cellcount.settings import ClassifyRequest
 
 
@@ -47,13 +47,15 @@ class ClassifyJob:
     """A classify request, made ready to run; nothing is written before ``run``.
 
     Raises:
-        UsageError: inputs and outputs, or classifier and mapping, do not go together.
+        UsageError: inputs and outputs, or classifier and mapping, do not go together; or what the
+            form of the table needs is not installed.
         WeightsError: no such classifier.
         CellcountError: there is no picture.
     """
 
     def __init__(self, request: ClassifyRequest) -> None:
         self.request = request
+        check_forms_of([request.out])
         self.plan: Plan = plan_of(request.inputs, [request.out], um_per_px=request.um_per_px)
         options = EngineOptions(
             request.device, request.precision, request.batch_size, request.plugins

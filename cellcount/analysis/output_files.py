@@ -9,11 +9,12 @@ from pathlib import Path
 from cellcount.errors import UsageError
 from cellcount.files.atomic import check_folder_writable, check_writable
 from cellcount.files.locks import holder_file
-from cellcount.outputs.forms import BUILT_IN, OutputForm, form_of
+from cellcount.outputs.excel import is_excel
+from cellcount.outputs.forms import BUILT_IN, COUNTS, OutputForm, form_of
 from cellcount.outputs.image_labels import stem_of
-from cellcount.outputs.parquet import check_parquet, is_parquet
 from cellcount.outputs.review_tables import history_path
 from cellcount.outputs.run_record import run_manifest_path
+from cellcount.outputs.tables import check_forms_of
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import journal_path
 
@@ -49,9 +50,27 @@ class OutputFiles:
         return [(form_of(name, self._packages.get(name, "")), asked[name]) for name in names]
 
     @property
+    def _every_form(self) -> list[tuple[OutputForm, Path]]:
+        return [(COUNTS, self.settings.out), *self.forms]
+
+    @property
+    def written(self) -> list[tuple[Path, list[OutputForm]]]:
+        """What is written, in order: each path with its form, a workbook with all its tables."""
+        found: list[tuple[Path, list[OutputForm]]] = []
+        books: dict[Path, list[OutputForm]] = {}
+        for form, path in self._every_form:
+            if _is_sheet(form, path) and path.absolute() in books:
+                books[path.absolute()].append(form)
+                continue
+            found.append((path, [form]))
+            if _is_sheet(form, path):
+                books[path.absolute()] = found[-1][1]
+        return found
+
+    @property
     def tables(self) -> list[Path]:
-        """The files that were asked for, counts.csv first."""
-        return [self.settings.out, *(path for form, path in self.forms if form.kind == "file")]
+        """The files that were asked for, counts.csv first, each once."""
+        return [path for path, forms in self.written if forms[0].kind == "file"]
 
     @property
     def folders(self) -> list[Path]:
@@ -88,14 +107,15 @@ class OutputFiles:
         return [*self.tables, self.history, self.record, self.journal, *locks]
 
     def _check_names(self) -> None:
-        named: list[tuple[str, Path | None]] = [("--out", self.settings.out)]
-        named += [(form.option, path) for form, path in self.forms if form.kind == "file"]
-        taken: dict[Path, str] = {}
-        for option, path in [*named, ("--pseudonymize", self.settings.pseudonymize)]:
-            if path is None:
-                continue
-            other = taken.setdefault(path.absolute(), option)
-            if other != option:
+        """Refuse two options that name one file, but tables that are sheets of one workbook."""
+        files = [(form, path) for form, path in self._every_form if form.kind == "file"]
+        named = [(form.option, path, _is_sheet(form, path)) for form, path in files]
+        if self.settings.pseudonymize is not None:
+            named.append(("--pseudonymize", self.settings.pseudonymize, False))
+        taken: dict[Path, tuple[str, bool]] = {}
+        for option, path, is_sheet in named:
+            other, shared = taken.setdefault(path.absolute(), (option, is_sheet))
+            if other != option and not (is_sheet and shared):
                 raise UsageError(f"{option} and {other} both name {path}; give each its own")
 
     def check_forms(self, *, shard: bool = False) -> None:
@@ -105,12 +125,11 @@ class OutputFiles:
             shard: the run sees a part of the images.
 
         Raises:
-            UsageError: a table is to be Parquet, and pyarrow is not there; or a form or option
-                needs all images.
+            UsageError: a table is to be Parquet or Excel, and the library for it is not there; or
+                a form or option needs all images.
             PluginError: a form is of a plugin that is not installed.
         """
-        if any(is_parquet(path) for path in self.tables):
-            check_parquet()
+        check_forms_of(path for path, forms in self.written if forms[0].table)
         whole = [option for option, _ in self.differentials] if shard else []
         if shard and self.settings.pseudonymize is not None:
             whole.append("--pseudonymize")
@@ -154,3 +173,8 @@ class OutputFiles:
             check_writable(path)
         for folder in self.folders:
             check_folder_writable(folder)
+
+
+def _is_sheet(form: OutputForm, path: Path) -> bool:
+    """Whether a form is a table that becomes a sheet of a workbook."""
+    return bool(form.table) and is_excel(path)

@@ -18,11 +18,10 @@ from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types
 from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
-from cellcount.outputs.forms import write_form
+from cellcount.outputs.forms import write_together
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.review_tables import write_history
 from cellcount.outputs.run_content import Results, RunContent, RunFacts
-from cellcount.outputs.tables import write_counts
 from cellcount.store.edits import Edit
 from cellcount.store.journal import Journal
 
@@ -100,9 +99,8 @@ class RunOutputs:
         outputs = self.reviewed_by(reviewed)
         final = outputs.content(lambda: map(outputs.final, results()))
         contents = {"own": outputs.content(results), "final": final}
-        write_counts(self.files.settings.out, final)
-        for form, path in self.files.forms:
-            write_form(form, path, contents[form.sees])
+        for path, forms in self.files.written:
+            write_together(forms, path, contents)
         tables = self.files.tables
         if journal.has_reviews:
             tables.append(self._write_reviews(journal))

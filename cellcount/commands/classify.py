@@ -16,7 +16,7 @@ from cellcount.commands import options as shared
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Table with one row per picture (CSV).",
+    help="Table with one row per picture (CSV, .xlsx or .parquet).",
 )
 @shared.classifier
 @shared.type_map

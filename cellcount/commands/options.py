@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cellcount.errors import UsageError
-from cellcount.outputs.forms import BUILT_IN, FORMS, OutputForm
+from cellcount.outputs.forms import BUILT_IN, COUNTS, FORMS, OutputForm
 from cellcount.plugins import OUTPUTS, available
 from cellcount.settings import (
     AUTO_CLASSIFIER,
@@ -87,9 +87,7 @@ def output_settings(options: Mapping[str, Any]) -> OutputSettings:
 
 
 tables = _together(
-    click.option(
-        "--out", required=True, type=_FILE, help="Table with one row per image (CSV or .parquet)."
-    ),
+    click.option(COUNTS.option, required=True, type=_FILE, help=COUNTS.help),
     *(_option_of(form) for form in FORMS if not form.for_programs),
 )
 exports = _together(

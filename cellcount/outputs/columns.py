@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -86,6 +86,22 @@ class Column:
             return int(text) if self.dtype == "int" else float(text.replace(",", "."))
         except ValueError:
             raise ValueError(f"{text!r} is no {self.dtype}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class TypedTable:
+    """A table to be written.
+
+    Attributes:
+        name: of the table, and of its sheet in a workbook.
+        columns: of it.
+        batches: name of a column → values; all values of a batch are equally many, and a column
+            that is not named is empty.
+    """
+
+    name: str
+    columns: Sequence[Column]
+    batches: Iterable[Mapping[str, Sequence[Value]]]
 
 
 _IMAGE = Column(

@@ -9,7 +9,7 @@ what is written all follow these entries. Nothing heavy is imported: ``--help`` 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -32,6 +32,8 @@ class OutputForm:
         help: of the option.
         write: writes it, from the path that was asked for and the content of the run; or
             ``module:function``, which is imported when it is used.
+        table: of a form that is a table, what gives its columns and rows from the content of the
+            run, as ``module:function``, so that several tables can be sheets of one workbook.
         kind: whether the path is that of a file, or of a folder with a file per image.
         sees: ``final`` types of cells are those that count, a reviewer's before the classifier's;
             ``own`` ones are the classifier's, with the reviews beside them.
@@ -46,6 +48,7 @@ class OutputForm:
     name: str
     help: str
     write: Write | str
+    table: str = ""
     kind: Literal["file", "folder"] = "file"
     sees: Literal["final", "own"] = "final"
     differential: bool = False
@@ -56,15 +59,25 @@ class OutputForm:
     @property
     def option(self) -> str:
         """How the command line asks for it."""
-        return f"--{self.name}" if self.name in BUILT_IN else f"--output {self.name}"
+        return (
+            f"--{self.name}" if self.name in (COUNTS.name, *BUILT_IN) else f"--output {self.name}"
+        )
 
 
+#: What every run writes.
+COUNTS = OutputForm(
+    name="out",
+    help="Table with one row per image (CSV, .xlsx or .parquet).",
+    write="cellcount.outputs.tables:write_counts",
+    table="cellcount.outputs.tables:counts_table",
+)
 #: In the order in which they are written.
 FORMS = (
     OutputForm(
         name="cells",
-        help="Table with one row per cell (likewise).",
+        help="Table with one row per cell (likewise; a sheet of one .xlsx if the names agree).",
         write="cellcount.outputs.tables:write_cells",
+        table="cellcount.outputs.tables:cells_table",
         sees="own",
         bytes_per_cell=75,
     ),
@@ -72,6 +85,7 @@ FORMS = (
         name="slides",
         help="Table with the differential of each slide (likewise).",
         write="cellcount.outputs.slides:write_slides",
+        table="cellcount.outputs.slides:slides_table",
         differential=True,
     ),
     OutputForm(
@@ -150,10 +164,32 @@ def write_form(form: OutputForm, path: Path, content: RunContent) -> None:
         PluginError: it is a plugin's, and failed in another way.
     """
     write = pkgutil.resolve_name(form.write) if isinstance(form.write, str) else form.write
-    if form.name in BUILT_IN:
+    if form.name in (COUNTS.name, *BUILT_IN):
         write(path, content)
     else:
         _told(form.name, write, path, content)
+
+
+def write_together(
+    forms: Sequence[OutputForm], path: Path, contents: Mapping[str, RunContent]
+) -> None:
+    """Write the forms that share a path: one, or tables as the sheets of one workbook.
+
+    Args:
+        forms: in the order of their sheets.
+        path: the file or folder.
+        contents: of the run, by what a form sees.
+
+    Raises:
+        OutputError: it cannot be written.
+        PluginError: a form is a plugin's, and failed in another way.
+    """
+    if len(forms) == 1:
+        write_form(forms[0], path, contents[forms[0].sees])
+        return
+    from cellcount.outputs.excel import write_workbook
+
+    write_workbook(path, [pkgutil.resolve_name(f.table)(contents[f.sees]) for f in forms])
 
 
 def packages_of(names: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cellcount.core.records import NOT_A_CELL
-from cellcount.outputs.columns import CELLS_COLUMNS, TYPE_COLUMNS, Column, Value
+from cellcount.outputs.columns import CELLS_COLUMNS, TYPE_COLUMNS, Column, TypedTable, Value
 from cellcount.outputs.tables import single, write_table
 from cellcount.settings import CsvForm
 from cellcount.store.edits import Edit, EditKind
@@ -80,7 +80,7 @@ def write_history(path: Path, edits: Iterable[Edit], csv: CsvForm) -> None:
         OutputError: the file cannot be written; an older one is untouched.
     """
     rows = (single(_history_row(one)) for one in edits)
-    write_table(path, HISTORY_COLUMNS, rows, csv)
+    write_table(path, TypedTable("reviews", HISTORY_COLUMNS, rows), csv)
 
 
 def write_corrections(
@@ -93,7 +93,7 @@ def write_corrections(
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    write_table(path, CORRECTIONS_COLUMNS, map(single, rows), csv)
+    write_table(path, TypedTable("corrections", CORRECTIONS_COLUMNS, map(single, rows)), csv)
 
 
 def check_of(image: str, cell: int, box_xyxy: Sequence[float], said: Sequence[Value]) -> str:

@@ -12,7 +12,7 @@ from cellcount.differential.counting import Counting
 from cellcount.differential.figures import PERCENT, Figure, Rules
 from cellcount.differential.limits import Limits
 from cellcount.differential.rollup import FieldCounts, roll_up
-from cellcount.outputs.columns import SLIDES_COLUMNS, Value
+from cellcount.outputs.columns import SLIDES_COLUMNS, TypedTable, Value
 from cellcount.outputs.run_content import RunContent
 from cellcount.outputs.tables import single, write_table
 from cellcount.settings import CsvForm
@@ -24,8 +24,13 @@ def write_slides(path: Path, content: RunContent) -> None:
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
+    write_table(path, slides_table(content), content.csv)
+
+
+def slides_table(content: RunContent) -> TypedTable:
+    """The table with a row for every figure and advice of slides, specimens and the run."""
     counting = content.facts.counting
-    write_differentials(path, counting.fields(content.results()), counting, content.csv)
+    return _table(counting.fields(content.results()), counting)
 
 
 def write_differentials(
@@ -42,7 +47,11 @@ def write_differentials(
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    write_table(path, SLIDES_COLUMNS, map(single, slide_values(fields, counting)), csv)
+    write_table(path, _table(fields, counting), csv)
+
+
+def _table(fields: Iterable[FieldCounts], counting: Counting) -> TypedTable:
+    return TypedTable("slides", SLIDES_COLUMNS, map(single, slide_values(fields, counting)))
 
 
 def slide_values(fields: Iterable[FieldCounts], counting: Counting) -> Iterator[dict[str, Value]]:

@@ -20,10 +20,12 @@ from cellcount.outputs.columns import (
     PICTURE_TYPES_COLUMNS,
     TYPED_CELLS_COLUMNS,
     Column,
+    TypedTable,
     Value,
     counts_columns,
 )
-from cellcount.outputs.parquet import is_parquet, write_parquet
+from cellcount.outputs.excel import check_excel, is_excel, write_workbook
+from cellcount.outputs.parquet import check_parquet, is_parquet, write_parquet
 from cellcount.outputs.run_content import Labels, RunContent
 from cellcount.outputs.typed import label_values, type_values
 from cellcount.settings import CsvForm
@@ -37,11 +39,16 @@ def write_counts(path: Path, content: RunContent) -> None:
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
+    write_table(path, counts_table(content), content.csv)
+
+
+def counts_table(content: RunContent) -> TypedTable:
+    """The table with one row per image."""
     labels = content.labels
     constant: dict[str, Value] = {"profile": labels.profile}
     rows = (constant | _counts_values(result, labels) for result in content.results())
     columns = counts_columns(labels.classes, labels.types, rejecting=bool(labels.no_white_types))
-    write_table(path, columns, map(single, rows), content.csv)
+    return TypedTable("counts", columns, map(single, rows))
 
 
 def write_cells(path: Path, content: RunContent) -> None:
@@ -52,10 +59,15 @@ def write_cells(path: Path, content: RunContent) -> None:
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
+    write_table(path, cells_table(content), content.csv)
+
+
+def cells_table(content: RunContent) -> TypedTable:
+    """The table with one row per cell."""
     labels = content.labels
     columns = TYPED_CELLS_COLUMNS if labels.types else CELLS_COLUMNS
     batches = (_cell_values(result, labels) for result in content.results())
-    write_table(path, columns, batches, content.csv)
+    return TypedTable("cells", columns, batches)
 
 
 def write_picture_types(
@@ -70,37 +82,46 @@ def write_picture_types(
         OutputError: the file cannot be written; an older one is untouched.
     """
     rows = (single(_picture_values(result, types)) for result in results)
-    write_table(path, PICTURE_TYPES_COLUMNS, rows, csv)
+    write_table(path, TypedTable("types", PICTURE_TYPES_COLUMNS, rows), csv)
 
 
-def write_table(
-    path: Path,
-    columns: Sequence[Column],
-    batches: Iterable[Mapping[str, Sequence[Value]]],
-    csv: CsvForm = _PLAIN,
-) -> None:
-    """Write batches of rows as CSV, or as Parquet where the path ends so.
+def write_table(path: Path, table: TypedTable, csv: CsvForm = _PLAIN) -> None:
+    """Write a table as CSV, or as Parquet or an Excel workbook where the path ends so.
 
     Args:
-        path: the table.
-        columns: of it.
-        batches: name of a column → values; all values of a batch are equally many, and a column
-            that is not named is empty.
+        path: the file.
+        table: what is written.
         csv: how it is written as CSV.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
     if is_parquet(path):
-        write_parquet(path, columns, batches)
+        write_parquet(path, table.columns, table.batches)
+        return
+    if is_excel(path):
+        write_workbook(path, [table])
         return
     with atomic_write(path) as file:
         if csv.bom:
             file.write(codecs.BOM_UTF8)
-        file.write(f"{csv.separator.join(column.name for column in columns)}\n".encode())
-        for batch in batches:
-            for row in _written(columns, batch, csv):
+        file.write(f"{csv.separator.join(column.name for column in table.columns)}\n".encode())
+        for batch in table.batches:
+            for row in _written(table.columns, batch, csv):
                 file.write(f"{csv.separator.join(row)}\n".encode())
+
+
+def check_forms_of(paths: Iterable[Path]) -> None:
+    """Find out before hours of work that tables cannot be written in the form their names ask for.
+
+    Raises:
+        UsageError: the library of the form is not installed.
+    """
+    named = tuple(paths)
+    if any(map(is_parquet, named)):
+        check_parquet()
+    if any(map(is_excel, named)):
+        check_excel()
 
 
 def single(row: Mapping[str, Value]) -> dict[str, Sequence[Value]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -172,3 +173,27 @@ def test_voc_tells_images_of_one_stem_apart_and_no_yolo_is_refused(
     assert found == counted
     for image, n in counted.items():
         assert len(json.loads(Path("g", f"{image}.geojson").read_text())["features"]) == n
+
+
+def test_tables_that_name_one_workbook_are_its_sheets(slides: Path, run: Run) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="needs openpyxl (extra: excel)")
+    book = ("--out", "run.xlsx", "--cells", "run.xlsx", "--slides", "./run.xlsx")
+    assert run("slides", *book, "--csv-bom")[0] == 0
+    assert run("slides", "--out", "c.csv", "--cells", "cells.csv", "--slides", "s.csv")[0] == 0
+    found = openpyxl.load_workbook("run.xlsx")
+    assert found.sheetnames == ["counts", "cells", "slides", "columns"]
+    for sheet, name in zip(found, ("c.csv", "cells.csv", "s.csv"), strict=False):
+        with open(name, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert [cell.value for cell in next(sheet.iter_rows())] == rows[0]
+        assert sheet.max_row == len(rows), name
+    first = Path("run.xlsx").read_bytes()
+    assert run("slides", *book)[0] == 0
+    assert Path("run.xlsx").read_bytes() == first
+
+
+@pytest.mark.parametrize("others", [("--coco", "run.xlsx"), ("--report", "run.xlsx")])
+def test_a_workbook_takes_tables_alone(slides: Path, run: Run, others: tuple[str, str]) -> None:
+    code, _, err = run("slides", "--out", "run.xlsx", *others)
+    assert code == 2
+    assert f"{others[0]} and --out both name run.xlsx; give each its own" in err
