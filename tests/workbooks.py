@@ -8,12 +8,30 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 Cell = str | float | None
+#: First row and column, last row and column, from 0.
+Merged = tuple[int, int, int, int]
 _XLSX = "http://schemas.openxmlformats.org"
 _ODS = "urn:oasis:names:tc:opendocument:xmlns"
 
 
-def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]]) -> Path:
-    """An Excel workbook; empty rows are left out of the file, as Excel does."""
+def write_xlsx(
+    path: Path,
+    sheets: Mapping[str, Sequence[Sequence[Cell]]],
+    *,
+    merged: Sequence[Merged] = (),
+) -> Path:
+    """An Excel workbook; empty rows are left out of the file, as Excel does.
+
+    Args:
+        path: the file.
+        sheets: name → rows.
+        merged: cells that are merged in every sheet.
+    """
+    ranges = "".join(
+        f'<mergeCell ref="{chr(65 + left)}{top + 1}:{chr(65 + right)}{bottom + 1}"/>'
+        for top, left, bottom, right in merged
+    )
+    ranges = f"<mergeCells>{ranges}</mergeCells>" if ranges else ""
     names = "".join(
         f'<sheet name="{escape(name)}" sheetId="{n}" r:id="rId{n}"/>'
         for n, name in enumerate(sheets, 1)
@@ -50,7 +68,7 @@ def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]]) -> Pa
                 f"xl/worksheets/sheet{n}.xml",
                 f'<worksheet xmlns="{_XLSX}/spreadsheetml/2006/main"><sheetData>'
                 f"{''.join(_excel_row(at, row) for at, row in enumerate(rows, 1) if any(row))}"
-                "</sheetData></worksheet>",
+                f"</sheetData>{ranges}</worksheet>",
             )
     return path
 
@@ -66,10 +84,22 @@ def _excel_row(at: int, row: Sequence[Cell]) -> str:
     return f'<row r="{at}">{cells}</row>'
 
 
-def write_ods(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]]) -> Path:
-    """A LibreOffice workbook; it ends in a million repeated empty rows, as LibreOffice's do."""
+def write_ods(
+    path: Path,
+    sheets: Mapping[str, Sequence[Sequence[Cell]]],
+    *,
+    merged: Sequence[Merged] = (),
+) -> Path:
+    """A LibreOffice workbook; it ends in a million repeated empty rows, as LibreOffice's do.
+
+    Args:
+        path: the file.
+        sheets: name → rows.
+        merged: cells that are merged in every sheet.
+    """
     tables = "".join(
-        f'<table:table table:name="{escape(name)}">{"".join(map(_ods_row, rows))}'
+        f'<table:table table:name="{escape(name)}">'
+        f"{''.join(_ods_row(at, row, merged) for at, row in enumerate(rows))}"
         '<table:table-row table:number-rows-repeated="1048000">'
         '<table:table-cell table:number-columns-repeated="16384"/></table:table-row></table:table>'
         for name, rows in sheets.items()
@@ -93,19 +123,26 @@ def write_ods(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]]) -> Pat
     return path
 
 
-def _ods_row(row: Sequence[Cell]) -> str:
+def _ods_row(at: int, row: Sequence[Cell], merged: Sequence[Merged]) -> str:
     cells = ""
-    for value in row:
+    spans = {m[:2]: (m[2] - m[0] + 1, m[3] - m[1] + 1) for m in merged}
+    for column, value in enumerate(row):
+        tall, wide = spans.get((at, column), (1, 1))
+        spanned = (
+            f' table:number-rows-spanned="{tall}" table:number-columns-spanned="{wide}"'
+            if (tall, wide) != (1, 1)
+            else ""
+        )
         if isinstance(value, str):
             cells += (
-                '<table:table-cell office:value-type="string">'
+                f'<table:table-cell{spanned} office:value-type="string">'
                 f"<text:p>{escape(value)}</text:p></table:table-cell>"
             )
         elif value is None:
             cells += "<table:table-cell/>"
         else:
             cells += (
-                f'<table:table-cell office:value-type="float" office:value="{value!r}">'
+                f'<table:table-cell{spanned} office:value-type="float" office:value="{value!r}">'
                 f"<text:p>{value!r}</text:p></table:table-cell>"
             )
     return f"<table:table-row>{cells}</table:table-row>"

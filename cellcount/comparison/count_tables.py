@@ -141,7 +141,7 @@ def read_count_table(
     Raises:
         UsageError: it cannot be read, or a field does not hold what its column says.
     """
-    grid = read_grid(path, "a header and a row per slide or specimen")
+    grid = read_grid(path, "a header and a row per slide or specimen", sheets=("slides",))
     if not grid.has(*UNIT_COLUMNS):
         raise UsageError(
             f"{path} has the columns {', '.join(grid.header)}; expected a column slide or "

@@ -57,7 +57,9 @@ def read_known_cells(path: Path, classes: Sequence[str]) -> list[KnownCell]:
     Raises:
         UsageError: it is no such list; says where.
     """
-    grid = read_grid(path, f"a list of known cells: {_EXPECTED}, and a row per cell")
+    grid = read_grid(
+        path, f"a list of known cells: {_EXPECTED}, and a row per cell", sheets=("cells",)
+    )
     columns = {n: next((a for a in names if grid.has(a)), "") for n, names in _ALIASES.items()}
     asked = _POINT if all(columns[name] for name in _POINT) else _CORNERS
     if not grid.has("image") or not all(columns[name] for name in asked):

@@ -14,7 +14,7 @@ from pathlib import Path
 from cellcount.datasets.annotated import clean_label
 from cellcount.datasets.crop_set import Box, Collecting, CropSet, LabelledCrop
 from cellcount.datasets.image_finder import Clues, ImageFinder
-from cellcount.datasets.sources import read_table
+from cellcount.datasets.sources import TABLE_SHEETS, read_table
 from cellcount.datasets.splits import SPLITS_FILE, folder_split, split_name
 from cellcount.errors import AnnotationError
 from cellcount.files.sheets import TABLE_SUFFIXES, AmbiguousNumberError, Sheet, sheet_header
@@ -42,7 +42,7 @@ def table_of(source: Path) -> Path | None:
     else:
         tables = sorted(p for p in source.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
         found = sorted(tables, key=lambda p: p.name.lower() != SPLITS_FILE)
-    return next((path for path in found if _columns(sheet_header(path))), None)
+    return next((path for path in found if _columns(sheet_header(path, TABLE_SHEETS))), None)
 
 
 def read_crop_table(source: Path) -> CropSet:

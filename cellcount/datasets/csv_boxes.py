@@ -14,7 +14,7 @@ from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.image_finder import Clues, ImageFinder
 from cellcount.datasets.raw_annotation import Annotation, RawBox, stated_pixels
 from cellcount.datasets.reading import Reading
-from cellcount.datasets.sources import files_near, read_table
+from cellcount.datasets.sources import TABLE_SHEETS, files_near, read_table
 from cellcount.datasets.splits import folder_split, split_name, split_of_name
 from cellcount.errors import AnnotationError
 from cellcount.files.sheets import TABLE_SUFFIXES, AmbiguousNumberError, Sheet, sheet_header
@@ -42,15 +42,22 @@ Row = dict[str, str]
 
 def sniff(source: Path) -> bool:
     """Whether a CSV file, or one in a folder, has the columns of a box table."""
-    return any(_columns(sheet_header(path)) for path in files_near(source, TABLE_SUFFIXES))
+    return any(
+        _columns(sheet_header(path, TABLE_SHEETS)) for path in files_near(source, TABLE_SUFFIXES)
+    )
 
 
 def read(source: Path) -> AnnotatedSet:
     """Reads one or several box tables; raises AnnotationError where there is none."""
     root = source.parent if source.is_file() else source
-    tables = [p for p in files_near(source, TABLE_SUFFIXES) if _columns(sheet_header(p))]
+    tables = [
+        p for p in files_near(source, TABLE_SUFFIXES) if _columns(sheet_header(p, TABLE_SHEETS))
+    ]
     if not tables:
-        found = [f"{p.name}: {list(sheet_header(p))}" for p in files_near(source, TABLE_SUFFIXES)]
+        found = [
+            f"{p.name}: {list(sheet_header(p, TABLE_SHEETS))}"
+            for p in files_near(source, TABLE_SUFFIXES)
+        ]
         raise AnnotationError(
             f"{source} holds no table of boxes, expected {LOOKED_FOR}; found {found or 'no table'}"
         )

@@ -15,6 +15,8 @@ from cellcount.images.file_types import DRAWN_MARK, EXPORT_MARK
 from cellcount.images.read import probe_size
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
+#: Sheets of a workbook that hold labels, where they are called so.
+TABLE_SHEETS = ("labels", "boxes", "cells")
 # A label file of one image; a JSON of LabelMe may carry the picture itself.
 MAX_LABEL_BYTES = 16 * 2**20
 MAX_LABELME_BYTES = 256 * 2**20
@@ -50,7 +52,7 @@ def read_json(path: Path, max_bytes: int = MAX_SET_BYTES) -> object:
 
 def read_table(path: Path) -> Sheet:
     """A CSV or spreadsheet file, the header first; raises AnnotationError."""
-    return read_sheet(path, max_bytes=MAX_SET_BYTES, error=AnnotationError)
+    return read_sheet(path, TABLE_SHEETS, max_bytes=MAX_SET_BYTES, error=AnnotationError)
 
 
 def relative_posix(path: Path, folder: Path) -> str:

@@ -78,12 +78,15 @@ class Sheet:
         rows: those that are not empty, the header first.
         separator: of a CSV; "" of a spreadsheet file.
         bom: it began with UTF-8's byte-order mark.
+        repeated: number of the row and place of the cell (from 0) of those that repeat a cell
+            above them, with which they are merged.
     """
 
     path: Path
     rows: tuple[SheetRow, ...]
     separator: str
     bom: bool = False
+    repeated: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ class Sheet:
 
 def read_sheet(
     path: Path,
-    sheet: str | None = None,
+    sheets: Sequence[str] = (),
     *,
     max_bytes: int = MAX_TABLE_BYTES,
     error: type[CellcountError] = UsageError,
@@ -155,7 +158,8 @@ def read_sheet(
 
     Args:
         path: the file; a spreadsheet file is known by its ending.
-        sheet: name of the sheet in a spreadsheet file; the first that holds anything if None.
+        sheets: names of sheets of a spreadsheet file that go before the others, which is the
+            first that holds anything.
         max_bytes: larger files are refused.
         error: what is raised.
 
@@ -169,9 +173,11 @@ def read_sheet(
                 f"{path} has {size:,} bytes, expected at most {max_bytes:,} for such a file"
             )
         if path.suffix.lower() in WORKBOOK_SUFFIXES:
-            cells = read_workbook(path, sheet)
-            numbered = [SheetRow(n, n, tuple(row)) for n, row in enumerate(cells, 1)]
-            return Sheet(path, tuple(row for row in numbered if any(map(str.strip, row.cells))), "")
+            table = read_workbook(path, sheets)
+            numbered = [SheetRow(n, n, tuple(row)) for n, row in enumerate(table.rows, 1)]
+            filled = tuple(row for row in numbered if any(map(str.strip, row.cells)))
+            repeated = frozenset((n + 1, c) for n, c in table.repeated)
+            return Sheet(path, filled, "", repeated=repeated)
         content = path.read_bytes()
         text = _decoded(content)
     except OSError as problem:
@@ -185,11 +191,16 @@ def read_sheet(
         raise error(f"{path} is not a CSV file: {problem}") from problem
 
 
-def sheet_header(path: Path) -> tuple[str, ...]:
-    """The column names of a table, of a CSV without reading the rest; () where there are none."""
+def sheet_header(path: Path, sheets: Sequence[str] = ()) -> tuple[str, ...]:
+    """The column names of a table, of a CSV without reading the rest; () where there are none.
+
+    Args:
+        path: the file.
+        sheets: as of `read_sheet`.
+    """
     if path.suffix.lower() in WORKBOOK_SUFFIXES:
         try:
-            return read_sheet(path).header
+            return read_sheet(path, sheets).header
         except CellcountError:
             return ()
     try:
@@ -325,6 +336,15 @@ class Grid:
         """The number of a line's row in a spreadsheet."""
         return int(line[_ROW])
 
+    def is_repeated(self, line: Mapping[str, str], name: str) -> bool:
+        """Whether a field repeats the one above it, with which it is merged."""
+        repeated, row = self.sheet.repeated, self.row(line)
+        return bool(repeated) and any(
+            (row, place) in repeated
+            for place, header in enumerate(self.sheet.header)
+            if header.strip().lower() == name.lower()
+        )
+
     def has_number(self, name: str) -> bool:
         """Whether the column holds any number."""
         return any(self._is_number(line[name]) for line in self.lines)
@@ -338,18 +358,21 @@ class Grid:
             return False
 
 
-def read_grid(path: Path, expected: str, least_rows: int = 1) -> Grid:
+def read_grid(
+    path: Path, expected: str, least_rows: int = 1, *, sheets: Sequence[str] = ()
+) -> Grid:
     """Read a table with a header.
 
     Args:
         path: the file.
         expected: what it should hold, in words, for whoever gave an empty one.
         least_rows: fewer below the header are refused.
+        sheets: as of `read_sheet`.
 
     Raises:
         UsageError: no such file, no table, no rows, or a column is there twice.
     """
-    sheet = read_sheet(path)
+    sheet = read_sheet(path, sheets)
     if len(sheet.rows) < 1 + least_rows:
         what = "has no rows" if sheet.rows else "is empty"
         raise UsageError(f"{path} {what}; expected {expected}")
@@ -389,6 +412,11 @@ def number(grid: Grid, line: Mapping[str, str], name: str, low: float, high: flo
     text = line[name]
     if text.lower() in _NOTHING:
         return None
+    if grid.is_repeated(line, name):
+        raise UsageError(
+            f"{grid.where(line)}, column {name}: the cell is merged with the one above it, so "
+            f"that {text!r} could count once or in each row; unmerge them"
+        )
     try:
         value = grid.sheet.number(text)
     except AmbiguousNumberError as error:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from cellcount.files.merged_cells import Merged, PlainTable, merged_in_ods, plain_table
+
+if TYPE_CHECKING:
+    import python_calamine
 
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".ods")
 MAX_CELLS = 100_000_000
@@ -20,15 +25,16 @@ _ODS_ROW_OR_CELL = re.compile(rb"<table:(table-row|table-cell|covered-table-cell
 _REPEATED = re.compile(rb'number-(?:rows|columns)-repeated="([0-9]{1,9})"')
 
 
-def read_workbook(path: Path, sheet: str | None = None) -> list[list[str]]:
+def read_workbook(path: Path, sheets: Sequence[str] = ()) -> PlainTable:
     """All rows of a sheet from row 1 on, empty ones too, each value as text.
 
     Args:
         path: the file.
-        sheet: its name; without one the first visible sheet that holds anything is read.
+        sheets: names of sheets that go before the others, in any letter case; of these, else of
+            all, the first visible sheet that holds anything is read.
 
     Raises:
-        ValueError: it is no such file, has a password or no such sheet, or is too large.
+        ValueError: it is no such file, has a password, or is too large.
         OSError: it cannot be read.
     """
     import python_calamine  # only where a workbook is read
@@ -36,20 +42,31 @@ def read_workbook(path: Path, sheet: str | None = None) -> list[list[str]]:
     _check_size(path)
     try:
         with python_calamine.load_workbook(path) as book:
-            names = _sheets(book)
-            if sheet is not None and sheet not in book.sheet_names:
-                raise ValueError(
-                    f"it has no sheet {sheet!r}; its sheets are {', '.join(book.sheet_names)}"
-                )
-            for name in names if sheet is None else [sheet]:
-                rows = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-                if rows or sheet is not None:
-                    return [[_text(value) for value in row] for row in rows]
+            for name in _ordered(_sheets(book), sheets):
+                found = book.get_sheet_by_name(name)
+                if rows := found.to_python(skip_empty_area=False):
+                    merged = _merged(path, found)
+                    return plain_table([[_text(value) for value in row] for row in rows], merged)
     except python_calamine.PasswordError as error:
         raise ValueError("it is protected by a password; save it without one") from error
     except python_calamine.CalamineError as error:
         raise ValueError(f"it is no spreadsheet: {error}") from error
-    return []
+    return PlainTable([], frozenset())
+
+
+def _ordered(names: Sequence[str], first: Sequence[str]) -> list[str]:
+    """The names, those that are asked for before the others."""
+    asked = [name.casefold() for name in first]
+    places = {name: asked.index(name.casefold()) for name in names if name.casefold() in asked}
+    return sorted(names, key=lambda name: places.get(name, len(asked)))
+
+
+def _merged(path: Path, sheet: python_calamine.CalamineSheet) -> Iterable[Merged]:
+    """The merged cells of a sheet."""
+    if path.suffix.lower() == ".ods":
+        return merged_in_ods(path, sheet.name)
+    ranges = sheet.merged_cell_ranges or []
+    return [Merged(top, left, bottom, right) for (top, left), (bottom, right) in ranges]
 
 
 def _sheets(book: object) -> list[str]:

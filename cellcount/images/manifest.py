@@ -36,7 +36,7 @@ class ManifestRow:
 
 def read_manifest(manifest: Path) -> list[ManifestRow]:
     """All rows of a manifest in file order; ``UsageError`` says row and column of what is wrong."""
-    sheet, folders = read_sheet(manifest), Folders()
+    sheet, folders = read_sheet(manifest, ("manifest",)), Folders()
     header = [name.strip().lower() for name in sheet.header]
     _check_header(manifest, header)
     rows = []

@@ -134,7 +134,7 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
     Raises:
         UsageError: it is no such table, or some of its rows cannot be used: each is named.
     """
-    grid = read_grid(path, _EXPECTED, least_rows=0)
+    grid = read_grid(path, _EXPECTED, least_rows=0, sheets=("corrections",))
     missing = [name for name in _NEEDED if not grid.has(name)]
     if missing:
         raise UsageError(f"{path} has no column {', '.join(missing)}; expected {_EXPECTED}")

@@ -167,4 +167,4 @@ def test_what_is_no_number_is_an_empty_cell(tmp_path: Path) -> None:
     write_workbook(
         tmp_path / "t.xlsx", [TypedTable("t", (column,), [{"x": [float("nan"), None, 1.005]}])]
     )
-    assert read_workbook(tmp_path / "t.xlsx")[1:] == [[""], [""], ["1"]]
+    assert read_workbook(tmp_path / "t.xlsx").rows[1:] == [[""], [""], ["1"]]
