@@ -36,6 +36,7 @@ PAGES = (
     "docs/control.md",
     "docs/differential.md",
     "docs/images.md",
+    "docs/laboratory-systems.md",
     "docs/review.md",
     "docs/stain.md",
     "docs/training.md",
@@ -225,7 +226,7 @@ def test_every_command_stands_in_the_readme(readme: str) -> None:
 def test_every_option_exists(repo_root: Path, page: str) -> None:
     known = {"--debug", "--version", "--help", "--nproc-per-node"}  # the last one is torchrun's
     known = known.union(*(options(c) for _, c in leaves(cli.cli)))
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (repo_root / page).read_text("utf-8")))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (repo_root / page).read_text("utf-8")))
     assert used - known == set()
 
 

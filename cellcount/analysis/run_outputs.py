@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,8 +98,9 @@ class RunOutputs:
         corrections = journal.corrections()
         reviewed = ReviewSummary.of(results(), corrections) if corrections else None
         outputs = self.reviewed_by(reviewed)
-        final = outputs.content(lambda: map(outputs.final, results()))
-        contents = {"own": outputs.content(results), "final": final}
+        begun = _time_of(journal)
+        final = replace(outputs.content(lambda: map(outputs.final, results())), begun=begun)
+        contents = {"own": replace(outputs.content(results), begun=begun), "final": final}
         for path, forms in self.files.written:
             write_together(forms, path, contents)
         tables = self.files.tables
@@ -120,3 +122,13 @@ class RunOutputs:
         names = self.names
         for one in journal.edits():
             yield replace(one, image=names.image(one.image), source=names.text(one.source))
+
+
+def _time_of(journal: Journal) -> str:
+    """When a journal was begun or, if that is later, last corrected; kept in the journal."""
+    begun = journal.get_value("begun")
+    if not isinstance(begun, str):
+        begun = datetime.now(UTC).isoformat(timespec="seconds")
+        journal.set_value("begun", begun)
+    latest = max(datetime.fromisoformat(t) for t in (begun, *(e.made_at for e in journal.edits())))
+    return latest.astimezone(UTC).strftime("%Y%m%d%H%M%S%z")

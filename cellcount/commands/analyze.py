@@ -120,7 +120,7 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
     """Count the cells of smear images.
 
     INPUT is an image, a folder (searched through), a glob pattern in quotes, or a manifest: a CSV
-    file with the column path and, where known, slide, specimen, stain, um_per_px,
+    file with the column path and, where known, slide, specimen, accession, stain, um_per_px,
     wbc_10e9_per_l.
 
     An interrupted run goes on where it stopped when the same command is given again.

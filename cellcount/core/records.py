@@ -59,6 +59,7 @@ class ImageRef:
         wbc_10e9_per_l: the analyzer's white cell count of the specimen, or None.
         page: page of a multi-page file, counted from 0.
         caution: what a person should know of the file among the others of a run, or "".
+        accession: number of the order that the specimen belongs to, or "".
     """
 
     path: Path
@@ -70,12 +71,14 @@ class ImageRef:
     wbc_10e9_per_l: float | None = None
     page: int = 0
     caution: str = ""
+    accession: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """All of it, JSON-ready; a caution only where there is one."""
+        """All of it, JSON-ready; a caution or an accession number only where there is one."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)} | {"path": str(self.path)}
-        if not self.caution:
-            del facts["caution"]
+        for name in ("caution", "accession"):
+            if not facts[name]:
+                del facts[name]
         return facts
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cellcount.core.blood import PLATELET
+from cellcount.differential.codes import RowCodes, row_codes
 from cellcount.differential.field_quality import MEASURES, THRESHOLDS
 from cellcount.differential.rows import ROWS, SAME_CELLS, SMEAR_KINDS, SmearKind
 from cellcount.errors import UsageError
@@ -128,6 +129,7 @@ class Profile:
         nrbc: row of nucleated red cells, stated per 100 cells of the denominator, or "".
         targets: numbers of cells to count, ascending.
         unclassified_percent: advice is given when more of the cells are unclassified.
+        codes: by which information systems know its rows.
         quality: threshold of a field's quality (``profiles.quality.THRESHOLDS``) → number.
         notes: what a reader must know.
     """
@@ -151,6 +153,7 @@ class Profile:
     targets: tuple[Target, ...] = ()
     unclassified_percent: float = 10.0
     quality: Mapping[str, float] = field(default_factory=dict)
+    codes: RowCodes = field(default_factory=RowCodes)
     notes: tuple[str, ...] = ()
 
     def name_of(self, row: str) -> str:
@@ -222,6 +225,7 @@ _TOP: dict[str, type] = {
     "targets": list,
     "unclassified_percent": float,
     "quality": dict,
+    "loinc": dict,
 }
 _NEEDED = ("title", "version", "kind", "standard", "cells", "rows")
 _BLASTS: dict[str, type] = {"row": str, "erythroid": list, "thresholds_percent": list, "note": str}
@@ -282,6 +286,7 @@ def parse_profile(name: str, text: str, *, origin: str) -> Profile:
         targets=_targets(origin, content.get("targets", [])),
         unclassified_percent=float(percent),
         quality=_numbers(origin, content.get("quality", {})),
+        codes=row_codes(origin, content.get("loinc"), (*rows, *outside, *(g.id for g in groups))),
         notes=tuple(content.get("notes", ())),
     )
 

@@ -354,6 +354,7 @@ class _Names:
                 stain=given.stain,
                 um_per_px=given.um_per_px,
                 wbc_10e9_per_l=given.wbc_10e9_per_l,
+                accession=given.accession,
                 page=page,
             )
             for image, page in zip(images, pages, strict=True)

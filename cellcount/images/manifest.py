@@ -1,15 +1,15 @@
 """The manifest: a table that names images and says what is known of each.
 
-Columns: ``path`` (relative to the manifest), and as wanted ``slide``, ``specimen``, ``stain``,
-``um_per_px``, ``wbc_10e9_per_l``. A CSV with any separator, decimal sign and encoding, or a
-spreadsheet file.
+Columns: ``path`` (relative to the manifest), and as wanted ``slide``, ``specimen``, ``accession``,
+``stain``, ``um_per_px``, ``wbc_10e9_per_l``. A CSV with any separator, decimal sign and encoding,
+or a spreadsheet file.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cellcount.files.names import Folders, one_form, there
 from cellcount.files.sheets import AmbiguousNumberError, Sheet, read_sheet
 from cellcount.files.text import unescape_text
 
-COLUMNS = ("path", "slide", "specimen", "stain", "um_per_px", "wbc_10e9_per_l")
+COLUMNS = ("path", "slide", "specimen", "accession", "stain", "um_per_px", "wbc_10e9_per_l")
 _RANGES = {"um_per_px": (0.005, 10.0), "wbc_10e9_per_l": (0.0, 5000.0)}
 
 
@@ -32,6 +32,7 @@ class ManifestRow:
     stain: str = ""
     um_per_px: float | None = None
     wbc_10e9_per_l: float | None = None
+    accession: str = ""
 
 
 def read_manifest(manifest: Path) -> list[ManifestRow]:
@@ -55,7 +56,22 @@ def read_manifest(manifest: Path) -> list[ManifestRow]:
         rows.append(_row(where, cells, sheet, _located(manifest.parent, cells["path"], folders)))
     if not rows:
         raise UsageError(f"{manifest} lists no images below its header")
+    _check_accessions(manifest, rows)
     return rows
+
+
+def _check_accessions(manifest: Path, rows: Sequence[ManifestRow]) -> None:
+    """Refuse two accession numbers of one specimen: results would go to the wrong order."""
+    given: dict[str, set[str]] = {}
+    for row in rows:
+        if row.specimen and row.accession:
+            given.setdefault(row.specimen, set()).add(row.accession)
+    for specimen, numbers in given.items():
+        if len(numbers) > 1:
+            raise UsageError(
+                f"{manifest}: specimen {specimen} has the accession numbers "
+                f"{', '.join(sorted(numbers))}, expected one; mend the column accession"
+            )
 
 
 def _check_header(manifest: Path, header: list[str]) -> None:
@@ -84,6 +100,7 @@ def _row(where: str, cells: Mapping[str, str], sheet: Sheet, path: Path) -> Mani
         path=path,
         slide=one_form(cells.get("slide", "").strip()),
         specimen=one_form(cells.get("specimen", "").strip()),
+        accession=cells.get("accession", "").strip(),
         stain=cells.get("stain", "").strip(),
         **numbers,
     )

@@ -119,6 +119,20 @@ FORMS = (
         for_programs=True,
     ),
     OutputForm(
+        name="fhir",
+        help="FHIR R4B Bundle of the differentials.",
+        write="cellcount.outputs.fhir:write_fhir",
+        differential=True,
+        for_programs=True,
+    ),
+    OutputForm(
+        name="hl7",
+        help="HL7 v2.5.1 messages (ORU^R01) of the differentials.",
+        write="cellcount.outputs.hl7:write_hl7",
+        differential=True,
+        for_programs=True,
+    ),
+    OutputForm(
         name="report",
         help="Report of the run as one HTML page.",
         write="cellcount.outputs.report.report:write_report",

@@ -104,6 +104,7 @@ class Pseudonyms:
             image=self.image(ref.image),
             slide=self.path(ref.slide),
             specimen=self.path(ref.specimen),
+            accession=self.text(ref.accession),
             caution=NAMELESS_CAUTION if ref.caution else "",
         )
 

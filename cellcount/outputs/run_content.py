@@ -75,9 +75,11 @@ class RunContent:
         labels: what cells may be called.
         csv: how tables are written.
         facts: what else there is to tell.
+        begun: when the run's journal was begun or last corrected, as ``20260131120000+0000``.
     """
 
     results: Results
     labels: Labels
     csv: CsvForm
     facts: RunFacts
+    begun: str = ""

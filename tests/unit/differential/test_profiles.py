@@ -155,3 +155,28 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_text(BLOOD.replace('kind = "p', 'knd = "p'), "utf-8")
     assert cli.main(["profiles", "check", str(path)]) == 2
     assert f"{path} has a key 'knd'; did you mean 'kind'?" in capsys.readouterr().err
+
+
+def test_packaged_profiles_name_two_sources_of_their_codes() -> None:
+    for name in profiles():
+        codes = load_profile(name).codes
+        assert len(set(codes.sources)) >= 2
+        assert codes.percent
+        every = [*codes.percent.values(), *codes.absolute.values()]
+        assert len({code.code for code in every}) == len(every)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ('percent.monocytes = "26485-4 Monocytes"', "has monocytes = '26485-4 Monocytes'"),
+        ('percent.monocytes = "Monocytes"', "expected a code with its check digit, and its name"),
+        ('percent.monocites = "26485-3 Monocytes"', "did you mean 'monocytes'"),
+        ('sources = ["one", "one"]', "name two that the codes were checked against"),
+    ],
+)
+def test_codes_that_cannot_be_meant_are_refused(codes: str, message: str) -> None:
+    plain = profile_text("peripheral-blood").partition("[loinc]")[0]
+    sources = "" if "sources" in codes else 'sources = ["one", "two"]\n'
+    with pytest.raises(UsageError, match=message):
+        parse_profile("mine", f"{plain}[loinc]\n{sources}{codes}\n", origin="mine.toml")

@@ -21,12 +21,12 @@ def written(folder: Path, text: str | bytes) -> Path:
 def test_all_columns(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        "path,slide,specimen,stain,um_per_px,wbc_10e9_per_l\n"
-        "s1/a.tif,S1,P7,Giemsa,0.0645,6.2\n"
-        "s1/b.tif,,,,,\n",
+        "path,slide,specimen,stain,um_per_px,wbc_10e9_per_l,accession\n"
+        "s1/a.tif,S1,P7,Giemsa,0.0645,6.2,26-17\n"
+        "s1/b.tif,,,,,,\n",
     )
     assert read_manifest(path) == [
-        ManifestRow(tmp_path / "s1/a.tif", "S1", "P7", "Giemsa", 0.0645, 6.2),
+        ManifestRow(tmp_path / "s1/a.tif", "S1", "P7", "Giemsa", 0.0645, 6.2, "26-17"),
         ManifestRow(tmp_path / "s1/b.tif"),
     ]
 
