@@ -67,20 +67,40 @@ def review_export(
 @click.command("apply")
 @_RESULTS
 @click.argument(
-    "table", metavar="CORRECTIONS", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+    "table",
+    metavar="[CORRECTIONS]",
+    required=False,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option(
+    "--geojson",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of GeoJSON as QuPath wrote it after the cells were changed there.",
 )
 @click.option("--reviewer", required=True, metavar="NAME", help="Who looked at the cells.")
-def review_apply(results: Path, table: Path, reviewer: str) -> None:
+def review_apply(results: Path, table: Path | None, geojson: Path | None, reviewer: str) -> None:
     """Count by what a reviewer said, and write every output of the run again.
 
     RESULTS is the counts.csv of the analyze; CORRECTIONS the table of review export, filled in.
+    In its place may stand a folder of files from a program in which the cells were moved, added,
+    deleted or given other names.
     The classifier's labels stay; reviewed ones have columns of their own in cells.csv. A later
     review of a cell goes before an earlier one, and all of them stay in the history beside
     counts.csv. The images are needed for pictures alone.
     """
-    from cellcount.review.apply import apply_review
+    from cellcount.errors import UsageError
+    from cellcount.review.apply import apply_drawn, apply_review
 
-    _say(apply_review(results, table, reviewer))
+    if table is not None and geojson is None:
+        _say(apply_review(results, table, reviewer))
+    elif geojson is not None and table is None:
+        done = apply_drawn(results, geojson, "geojson", reviewer)
+        if done.written:
+            _say(done)
+        else:
+            click.echo("the cells are as these results have them, so nothing was changed")
+    else:
+        raise UsageError("name one of CORRECTIONS and --geojson, which says what was corrected")
 
 
 def _say(done: Applied) -> None:
@@ -89,7 +109,14 @@ def _say(done: Applied) -> None:
         click.echo(f"nothing is filled in ({rows} left empty), so nothing was changed")
         return
     parts = [f"{number_of(len(done.relabelled), 'cell')} relabelled"]
-    parts.append(f"{done.confirmed:,} confirmed")
+    counts = {
+        "confirmed": done.confirmed,
+        "moved": done.moved,
+        "added": done.added,
+        "deleted": done.deleted,
+    }
+    drawn = bool(done.moved or done.added or done.deleted)
+    parts += [f"{n:,} {what}" for what, n in counts.items() if n or (what == "confirmed") > drawn]
     if done.already:
         parts.append(f"{done.already:,} as this reviewer said before")
     if done.empty:

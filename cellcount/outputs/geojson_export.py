@@ -15,15 +15,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cellcount.core.records import UNCLASSIFIED, CellTypes, ImageResult
+from cellcount.core.records import CellTypes, ImageResult
 from cellcount.files.atomic import atomic_write
+from cellcount.outputs.drawn_labels import drawn_labels, last_review
 from cellcount.outputs.image_labels import as_utf8, called
 from cellcount.outputs.pictures.annotate import mirrored_path
 from cellcount.outputs.pictures.shapes import look_of
 from cellcount.outputs.run_content import Labels, RunContent
 from cellcount.outputs.typed import type_values
 
-# Ids of cells are made from the image's name and the cell's number, so they stay the same.
+#: Measurement that says when the image was last corrected as the file was written.
+LAST_REVIEW = "last_review"
+
 _NAMESPACE = uuid.UUID("5b0a1c0e-6a7b-5f0d-9d59-2f6f0f4c8a11")
 
 
@@ -54,26 +57,27 @@ def write_geojson(folder: Path, content: RunContent) -> None:
 
 def _features(result: ImageResult, labels: Labels) -> Iterator[dict[str, Any]]:
     detections, names = result.cells.detections, labels.names
-    full = {c.id: c.name for c in (*labels.types, *labels.classes)}
     said = CellTypes.untyped(len(detections)) if result.cells.types is None else result.cells.types
     typed = type_values(said, labels.types)
     rows = zip(
         called(result, labels),
+        drawn_labels(result, labels),
         detections.boxes_xyxy.tolist(),
         detections.scores.tolist(),
-        typed["type"],
         typed["type_prob"],
         strict=True,
     )
-    for place, (name, box_xyxy, score, kind, prob) in enumerate(rows):
+    reviewed = last_review(result)
+    for place, (name, label, box_xyxy, score, prob) in enumerate(rows):
         number = result.cells.number_of(place)
-        measurements = {} if math.isnan(score) else {"score": round(score, 4)}
+        measurements: dict[str, float] = {} if math.isnan(score) else {"score": round(score, 4)}
         if isinstance(prob, float) and place not in result.reviewed:
             measurements["type_prob"] = round(prob, 4)
-        label = f"{full[name]} ({UNCLASSIFIED})" if kind == UNCLASSIFIED else full[name]
+        if reviewed:
+            measurements[LAST_REVIEW] = reviewed
         yield {
             "type": "Feature",
-            "id": str(uuid.uuid5(_NAMESPACE, as_utf8(f"{result.ref.image}\n{number}"))),
+            "id": cell_id(result.ref.image, number),
             "geometry": {"type": "Polygon", "coordinates": [_ring(box_xyxy)]},
             "properties": {
                 "objectType": "detection",
@@ -82,6 +86,11 @@ def _features(result: ImageResult, labels: Labels) -> Iterator[dict[str, Any]]:
                 "measurements": measurements,
             },
         }
+
+
+def cell_id(image: str, number: int) -> str:
+    """Id of a cell: made from what its image is called and its number, so it stays the same."""
+    return str(uuid.uuid5(_NAMESPACE, as_utf8(f"{image}\n{number}")))
 
 
 def _ring(box_xyxy: Sequence[float]) -> list[list[float]]:

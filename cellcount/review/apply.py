@@ -7,7 +7,7 @@ whole or not at all. If that is interrupted, applying the same table again compl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from cellcount.errors import UsageError
 from cellcount.files.locks import locked
 from cellcount.outputs.run_record import refresh_run_manifest
 from cellcount.review.corrections import Correction, read_corrections
+from cellcount.review.drawn_files import DrawnForm, read_drawn
 from cellcount.store.corrected import Editor
 from cellcount.store.edits import Edit
 
@@ -52,6 +53,7 @@ class Applied:
         confirmed: cells whose label stays, now as a reviewer's.
         already: cells of which this reviewer had said the same before.
         empty: rows that are not filled in.
+        moved, added, deleted: cells that were changed so in another program.
         changes: figures that are others now.
         written: files and folders of outputs written anew; none of an empty table.
         not_drawn: images whose annotated picture could not be drawn again.
@@ -62,6 +64,9 @@ class Applied:
     confirmed: int = 0
     already: int = 0
     empty: int = 0
+    moved: int = 0
+    added: int = 0
+    deleted: int = 0
     changes: tuple[Change, ...] = ()
     written: tuple[Path, ...] = ()
     not_drawn: tuple[str, ...] = ()
@@ -80,36 +85,87 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         UsageError: the table or the name cannot be used; nothing was changed.
         OutputError: an output cannot be written.
     """
-    who = " ".join(reviewer.split())
-    if not 0 < len(who) <= _LONGEST_NAME:
-        raise UsageError(f"--reviewer is {reviewer!r}, expected a name or initials")
+    who = _name_of(reviewer)
     with stored_results(results) as stored:
         read = read_corrections(table, stored)
         if not read.rows:
             return Applied(empty=read.empty)
-        stored.outputs.files.check()
         touched = _refs_of(stored, read.rows)
         labels = dict(_labels(stored, read.rows, touched))
-        before = _figures(stored, touched)
-        stored.outputs.names.keep((), table.name)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
         new = [one for one in read.rows if labels[one.image, one.cell][1:] != _said(one, who)]
-        stored.journal.add_edits(_edits(stored, new, Editor(who, now, table.name)))
-        with locked(stored.outputs.files.tables):
-            written = stored.outputs.write(stored.journal, stored.results())
-        not_drawn = _draw(stored, written, touched)
-        record = _tell(stored, written)
         last = [(labels[one.image, one.cell][0], one.type_id) for one in new]
-        return Applied(
+        said = Applied(
             relabelled=tuple((old, to) for old, to in last if old != to),
             confirmed=sum(old == to for old, to in last),
             already=len(read.rows) - len(new),
             empty=read.empty,
-            changes=tuple(_changes(before, _figures(stored, touched))),
-            written=(*written.tables, *stored.outputs.files.folders, *record),
-            not_drawn=not_drawn,
-            notes=stored.outputs.notes(written),
         )
+        edits = _edits(stored, new, Editor(who, _now(), table.name))
+        return _applied(stored, edits, touched, said, table.name)
+
+
+def apply_drawn(results: Path, folder: Path, form: DrawnForm, reviewer: str) -> Applied:
+    """Keep what a person changed in another program and write every output of the run again.
+
+    Args:
+        results: counts.csv of a run, or what else `stored_results` knows.
+        folder: with a file per image, as that program wrote it.
+        form: of the files.
+        reviewer: who changed them.
+
+    Raises:
+        UsageError: a file or the name cannot be used; nothing was changed.
+        OutputError: an output cannot be written.
+    """
+    who = _name_of(reviewer)
+    with stored_results(results) as stored:
+        source = folder.resolve().name
+        read = read_drawn(folder, form, stored, Editor(who, _now(), source))
+        if not read.edits:
+            return Applied(empty=0)
+        said = Applied(
+            relabelled=tuple(read.relabelled),
+            moved=read.moved,
+            added=read.added,
+            deleted=read.deleted,
+        )
+        return _applied(stored, read.edits, read.touched, said, source)
+
+
+def _name_of(reviewer: str) -> str:
+    who = " ".join(reviewer.split())
+    if not 0 < len(who) <= _LONGEST_NAME:
+        raise UsageError(f"--reviewer is {reviewer!r}, expected a name or initials")
+    return who
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _applied(
+    stored: StoredResults,
+    edits: Sequence[Edit],
+    touched: list[ImageRef],
+    said: Applied,
+    source: str,
+) -> Applied:
+    """Keep edits, write every output again, and tell what came of it."""
+    stored.outputs.files.check()
+    before = _figures(stored, touched)
+    stored.outputs.names.keep((), source)
+    stored.journal.add_edits(edits)
+    with locked(stored.outputs.files.tables):
+        written = stored.outputs.write(stored.journal, stored.results())
+    not_drawn = _draw(stored, written, touched)
+    record = _tell(stored, written)
+    return replace(
+        said,
+        changes=tuple(_changes(before, _figures(stored, touched))),
+        written=(*written.tables, *stored.outputs.files.folders, *record),
+        not_drawn=not_drawn,
+        notes=stored.outputs.notes(written),
+    )
 
 
 def _said(one: Correction, who: str) -> tuple[str, str]:
