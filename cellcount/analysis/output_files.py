@@ -10,7 +10,7 @@ from cellcount.errors import UsageError
 from cellcount.files.atomic import check_folder_writable, check_writable
 from cellcount.files.locks import holder_file
 from cellcount.outputs.excel import is_excel
-from cellcount.outputs.forms import BUILT_IN, COUNTS, OutputForm, form_of
+from cellcount.outputs.forms import BUILT_IN, COUNTS, OutputForm, check_needs, form_of
 from cellcount.outputs.image_labels import stem_of
 from cellcount.outputs.review_tables import history_path
 from cellcount.outputs.run_record import run_manifest_path
@@ -125,10 +125,11 @@ class OutputFiles:
             shard: the run sees a part of the images.
 
         Raises:
-            UsageError: a table is to be Parquet or Excel, and the library for it is not there; or
-                a form or option needs all images.
+            UsageError: the library for a form is not there, or a form or option needs all images.
             PluginError: a form is of a plugin that is not installed.
         """
+        for form, _ in self.forms:
+            check_needs(form)
         check_forms_of(path for path, forms in self.written if forms[0].table)
         whole = [option for option, _ in self.differentials] if shard else []
         if shard and self.settings.pseudonymize is not None:

@@ -77,8 +77,15 @@ def review_export(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of GeoJSON as QuPath wrote it after the cells were changed there.",
 )
+@click.option(
+    "--rois",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of ROI sets as ImageJ wrote them after the cells were changed there.",
+)
 @click.option("--reviewer", required=True, metavar="NAME", help="Who looked at the cells.")
-def review_apply(results: Path, table: Path | None, geojson: Path | None, reviewer: str) -> None:
+def review_apply(
+    results: Path, table: Path | None, geojson: Path | None, rois: Path | None, reviewer: str
+) -> None:
     """Count by what a reviewer said, and write every output of the run again.
 
     RESULTS is the counts.csv of the analyze; CORRECTIONS the table of review export, filled in.
@@ -91,16 +98,20 @@ def review_apply(results: Path, table: Path | None, geojson: Path | None, review
     from cellcount.errors import UsageError
     from cellcount.review.apply import apply_drawn, apply_review
 
-    if table is not None and geojson is None:
+    drawn = {form: path for form, path in (("geojson", geojson), ("rois", rois)) if path}
+    if (table is not None) + len(drawn) != 1:
+        raise UsageError(
+            "name one of CORRECTIONS, --geojson and --rois, which says what was corrected"
+        )
+    if table is not None:
         _say(apply_review(results, table, reviewer))
-    elif geojson is not None and table is None:
-        done = apply_drawn(results, geojson, "geojson", reviewer)
-        if done.written:
-            _say(done)
-        else:
-            click.echo("the cells are as these results have them, so nothing was changed")
+        return
+    ((form, folder),) = drawn.items()
+    done = apply_drawn(results, folder, form, reviewer)  # type: ignore[arg-type]  # one of both
+    if done.written:
+        _say(done)
     else:
-        raise UsageError("name one of CORRECTIONS and --geojson, which says what was corrected")
+        click.echo("the cells are as these results have them, so nothing was changed")
 
 
 def _say(done: Applied) -> None:

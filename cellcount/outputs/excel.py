@@ -7,7 +7,6 @@ formula, not even after Excel has saved the sheet as CSV.
 
 from __future__ import annotations
 
-import datetime
 import math
 import re
 import zipfile
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellcount.errors import OutputError, UsageError
 from cellcount.files.atomic import atomic_write
+from cellcount.files.dateless_zip import FIXED_TIME, DatelessZip
 from cellcount.files.text import escape_text
 from cellcount.outputs.columns import Column, TypedTable, Value
 
@@ -32,8 +32,6 @@ _WIDEST_COLUMN, _NARROWEST_COLUMN = 40, 9
 #: What Excel would read as the code of a character.
 _CHARACTER_CODE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 _DECIMALS = re.compile(r"\.(\d+)f")
-#: The oldest time that a zip archive can state.
-_FIXED_TIME = datetime.datetime(1980, 1, 1)
 _MEANINGS = (
     Column("sheet", "text", "", ""),
     Column("column", "text", "", ""),
@@ -73,7 +71,7 @@ def write_workbook(path: Path, tables: Sequence[TypedTable]) -> None:
 
     book = openpyxl.Workbook(write_only=True)
     book.properties.creator = "cellcount"
-    book.properties.created = book.properties.modified = _FIXED_TIME
+    book.properties.created = book.properties.modified = FIXED_TIME
     meanings = (
         (table.name, column.name, column.unit, column.meaning)
         for table in tables
@@ -176,33 +174,9 @@ def _letters() -> Iterator[str]:
     return (get_column_letter(number) for number in range(1, 16_385))
 
 
-class _Dateless(zipfile.ZipFile):
-    """A zip archive that does not tell when it was written."""
-
-    def writestr(self, zinfo_or_arcname: Any, data: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        super().writestr(_entry(zinfo_or_arcname), data)
-
-    def write(self, filename: Any, arcname: Any = None, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        # A sheet that openpyxl wrote to a temporary file; it is streamed, not read whole.
-        with (
-            open(filename, "rb") as source,
-            self.open(_entry(arcname), "w", force_zip64=True) as to,
-        ):
-            while chunk := source.read(1 << 20):
-                to.write(chunk)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, _FIXED_TIME.timetuple()[:6])
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.external_attr = 0o600 << 16
-    entry.create_system = 3  # Unix, wherever it is written
-    return entry
-
-
 def _save(book: Workbook, file: Any) -> None:  # noqa: ANN401 -- as zipfile takes it
     """Write a workbook without the date, which openpyxl's own way of saving would enter."""
     from openpyxl.writer.excel import ExcelWriter
 
-    with _Dateless(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with DatelessZip(file, "w", zipfile.ZIP_DEFLATED) as archive:
         ExcelWriter(book, archive).write_data()

@@ -8,13 +8,14 @@ what is written all follow these entries. Nothing heavy is imported: ``--help`` 
 
 from __future__ import annotations
 
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from cellcount.errors import CellcountError, PluginError
+from cellcount.errors import CellcountError, PluginError, UsageError
 from cellcount.plugins import OUTPUTS, available, find
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class OutputForm:
             ``own`` ones are the classifier's, with the reviews beside them.
         differential: it tells differentials, so that a profile must fit the models, and that a
             shard, which sees a part of the images, cannot write it.
+        needs: library that it needs, and the extra that installs it; "" and "" for none.
         for_programs: it is read by other programs rather than by people.
         by_stem: programs find the file of an image by the image's stem alone, so that two images
             of one stem in a folder cannot both have one; they are refused.
@@ -52,6 +54,7 @@ class OutputForm:
     kind: Literal["file", "folder"] = "file"
     sees: Literal["final", "own"] = "final"
     differential: bool = False
+    needs: tuple[str, str] = ("", "")
     for_programs: bool = False
     by_stem: bool = False
     bytes_per_cell: int = 0
@@ -101,6 +104,14 @@ FORMS = (
         help="Folder for GeoJSON of the cells, for QuPath.",
         write="cellcount.outputs.geojson_export:write_geojson",
         kind="folder",
+        for_programs=True,
+    ),
+    OutputForm(
+        name="rois",
+        help="Folder for ROI sets of the cells, for ImageJ.",
+        write="cellcount.outputs.imagej_export:write_rois",
+        kind="folder",
+        needs=("roifile", "imagej"),
         for_programs=True,
     ),
     OutputForm(
@@ -168,6 +179,20 @@ def form_of(name: str, package: str = "") -> OutputForm:
             f"expected an OutputForm named {name!r}"
         )
     return form
+
+
+def check_needs(form: OutputForm) -> None:
+    """Find out before hours of work that a form cannot be written.
+
+    Raises:
+        UsageError: the library that it needs is not installed.
+    """
+    library, extra = form.needs
+    if library and importlib.util.find_spec(library) is None:
+        raise UsageError(
+            f"{form.option} needs {library}, which is not installed; install it with "
+            f"pip install 'cellcount[{extra}]', or leave out this form"
+        )
 
 
 def write_form(form: OutputForm, path: Path, content: RunContent) -> None:

@@ -8,12 +8,15 @@ from typing import Literal
 from cellcount.analysis.stored_results import StoredResults
 from cellcount.errors import UsageError
 from cellcount.files.text import and_more
-from cellcount.review import qupath
+from cellcount.review import imagej, qupath
 from cellcount.review.drawn_cells import DrawnChanges, DrawnReader
 from cellcount.store.corrected import Editor
 
-DrawnForm = Literal["geojson"]
-_FORMS = {"geojson": (qupath.SUFFIX, qupath.read_geojson)}
+DrawnForm = Literal["geojson", "rois"]
+_FORMS = {
+    "geojson": (qupath.SUFFIX, qupath.read_geojson),
+    "rois": (imagej.SUFFIX, imagej.read_rois),
+}
 _MOST_ERRORS = 20
 
 

@@ -175,3 +175,54 @@ def test_a_table_and_a_folder_are_not_applied_together(apply: Review) -> None:
         code, _, err = apply(*arguments)
         assert code == 2
         assert "name one of CORRECTIONS" in err
+
+
+def test_rois_of_imagej_go_out_and_come_back(
+    slides: Path,
+    run: Run,
+    rows: Rows,
+    colour_weights: Path,
+    classifier_plugins: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    roifile = pytest.importorskip("roifile", reason="needs roifile (extra: imagej)")
+    typing = ("--classifier", colour_weights, "--plugins", classifier_plugins)
+    outputs = ("--out", "o/counts.csv", "--cells", "o/cells.csv", "--rois", "o/rois")
+    assert run(slides, *outputs, *typing)[0] == 0
+    cells = of_image(rows)
+    path = Path("o/rois") / f"{IMAGE}.zip"
+    first = path.read_bytes()
+    found = roifile.roiread(path)
+    assert len(found) == len(cells)
+    for roi, row in zip(found, cells, strict=True):
+        assert roi.name.startswith(f"{row['cell']} ")
+        assert roi.roitype == roifile.ROI_TYPE.RECT
+        assert roi.xd == pytest.approx(float(row["x_min_px"]), abs=0.01)
+        assert roi.yd + roi.heightd == pytest.approx(float(row["y_max_px"]), abs=0.01)
+
+    def apply() -> str:
+        capfd.readouterr()
+        code = cli.main(["review", "apply", "o/counts.csv", "--rois", "sets", "--reviewer", "AB"])
+        out, err = capfd.readouterr()
+        assert code == 0, err
+        return out
+
+    target = Path("sets") / f"{IMAGE}.zip"
+    target.parent.mkdir(parents=True)
+    shutil.copy(path, target)
+    assert "nothing was changed" in apply()
+    typed = next(n for n, row in enumerate(cells) if row["type"] not in ("", "unclassified"))
+    found[typed].name = f"{typed + 1} eosinophils"
+    drawn = roifile.ImagejRoi.frompoints([[5, 5], [25, 6], [20, 30]], name="platelet")
+    target.unlink()
+    kept = [roi for n, roi in enumerate(found) if n == typed or n % 5]
+    roifile.roiwrite(target, [*kept, drawn])
+    out = apply()
+    gone = len(found) - len(kept)
+    assert f"1 cell relabelled, 1 added, {gone} deleted" in out
+    after = of_image(rows)
+    assert after[typed]["reviewed_type"] == "eosinophils"
+    assert after[-1]["label"] == "platelet"
+    assert [after[-1][c] for c in ("x_min_px", "y_max_px")] == ["5.00", "30.00"]
+    assert path.read_bytes() != first
+    assert "nothing was changed" in apply()
