@@ -14,13 +14,20 @@ from typing import BinaryIO, Literal
 
 from cellcount.errors import ImageError
 
-FileKind = Literal["TIFF", "JPEG", "PNG", "BMP", "WebP", "GIF"]
+FileKind = Literal["TIFF", "JPEG", "PNG", "BMP", "WebP", "GIF", "slide"]
 
+#: Slides of scanners that are a kind of TIFF.
+SCANNER_TIFF_SUFFIXES = frozenset({".svs", ".ndpi", ".scn", ".bif"})
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".gif"}
-    | {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs"}
+    | {".tif", ".tiff", ".btf", ".tf8", ".tf2"}
+    | SCANNER_TIFF_SUFFIXES
 )
-HEAD_BYTES = 32
+#: Slides of scanners that are no TIFF.
+SLIDE_SUFFIXES = frozenset({".mrxs", ".czi", ".dcm", ".vms", ".vmu", ".svslide"})
+#: Where a DICOM file says that it is one.
+DICOM_MARK = range(128, 132)
+HEAD_BYTES = 132
 #: Lies in every folder of annotated pictures, so that no later run takes these for images.
 DRAWN_MARK = ".cellcount-annotated"
 #: Lies in every folder of copied pictures or of labels, which are passed over below a data set.
@@ -43,8 +50,11 @@ _STRANGERS = (
     (b"Rar!", "a rar archive"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"%PDF", "a PDF"),
-    (b"ZISRAWFILE", "a Zeiss CZI file; export it as TIFF"),
-    (b"\xda\xce\xbe\x0a", "a Nikon ND2 file; export it as TIFF"),
+    (
+        b"\xda\xce\xbe\x0a",
+        "a Nikon ND2 file; save it in NIS-Elements as TIFF (RGB, 8 bit, with its calibration)",
+    ),
+    (b"\x70\x00\x00\x00", "a Leica LIF file; export it in LAS X as TIFF (RGB, 8 bit)"),
     (b"\x00\x00\x00\x0cjP", "a JPEG 2000 file; save it as TIFF or PNG"),
     (b"\x89HDF", "an HDF5 file"),
     (b"<", "a text or XML file"),

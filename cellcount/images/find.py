@@ -44,6 +44,13 @@ from cellcount.images.input_names import InputHome, input_names
 from cellcount.images.manifest import ManifestRow, read_manifest
 from cellcount.images.marks import is_export
 from cellcount.images.read import FieldsIn, fields_in
+from cellcount.images.scanner_slides import (
+    has_slide_name,
+    is_slide,
+    slide_identity,
+    slide_parts,
+    why_no_slide,
+)
 from cellcount.images.system_files import APPLE_DOUBLE, file_reason, folder_reason
 
 
@@ -143,6 +150,7 @@ class _Search:
     inputs: set[str] = field(default_factory=set)
     folders: dict[str, Path] = field(default_factory=dict)
     files: dict[str | tuple[int, int], Path] = field(default_factory=dict)
+    slides: dict[str, Path] = field(default_factory=dict)
 
     def sources(self, text: str) -> Iterator[_Source]:
         """The INPUT that ``text`` names: nothing where it was named before or is no file."""
@@ -214,9 +222,12 @@ class _Search:
         try:
             if not has_image_name(path):
                 with open_regular(path) as file:
-                    if file_kind(file.read(HEAD_BYTES)) is None:
-                        self.say(path, _other_type(path))
-                        return
+                    head = file.read(HEAD_BYTES)
+                reason = _other_type(path) if file_kind(head) is None else ""
+                reason = why_no_slide(path) if is_slide(path, head) else reason
+                if reason:
+                    self.say(path, reason)
+                    return
         except (ImageError, OSError) as error:
             self.say(path, str(error))
             return
@@ -241,6 +252,11 @@ class _Search:
                     (later if child.is_symlink() else now).append(child)
             elif kind == "file" and has_image_name(path):
                 yield path
+            elif kind == "file" and has_slide_name(path):
+                if reason := why_no_slide(path):
+                    self.say(path, reason)
+                else:
+                    yield path
             elif os.path.realpath(path) not in self.own_files:
                 self.say(path, _other_type(path) if kind == "file" else kind)
 
@@ -256,6 +272,10 @@ class _Search:
             self.say(folder, why(error))
             return []
         names = self._without_system_files(folder, names)
+        parts = slide_parts(folder, names)
+        for name, slide in parts.items():
+            self.say(folder / name, f"a part of the slide {slide}")
+        names = [name for name in names if name not in parts]
         return [folder / name for name in sorted(names, reverse=True)]  # popped from the end
 
     def _without_system_files(self, folder: Path, names: list[str]) -> list[str]:
@@ -286,10 +306,15 @@ class _Search:
                 self.say(path, "an annotated picture that cellcount has drawn")
                 continue
             first = self.files.setdefault(_same_file(path, real), path)
-            if first is path:
+            if first is not path:
+                self.say(path, f"the same file as {first}, counted once")
+                continue
+            identity = slide_identity(path)
+            slide = self.slides.setdefault(identity, path) if identity else path
+            if slide is path:
                 yield path
             else:
-                self.say(path, f"the same file as {first}, counted once")
+                self.say(path, f"another file of the slide in {slide}")
 
     def _is_drawn(self, folder: str) -> bool:
         """Whether a folder, or one above it, is marked as one of annotated pictures."""

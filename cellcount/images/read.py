@@ -1,9 +1,9 @@
 """One file to one RGB picture, within stated bounds, or one ``ImageError`` that says why not.
 
-JPEG, PNG, BMP, WebP and GIF are decoded by Pillow, TIFF by tifffile and imagecodecs; the first
-bytes decide which, so a wrong extension does no harm. The rule by which samples become RGB uint8
-stands in ``cellcount.images.pixel_formats``. Whatever a decoder raises on a hostile file is
-turned into an ``ImageError`` here and nowhere else.
+JPEG, PNG, BMP, WebP and GIF are decoded by Pillow, TIFF by tifffile and imagecodecs, slides in the
+forms of scanners by OpenSlide; the first bytes decide which, so a wrong extension does no harm. The
+rule by which samples become RGB uint8 stands in ``cellcount.images.pixel_formats``. Whatever a
+decoder raises on a hostile file is turned into an ``ImageError`` here and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from typing import Any, BinaryIO, ClassVar
 
 from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
-from cellcount.images.file_types import HEAD_BYTES, FileKind, file_kind, open_regular, stranger, why
+from cellcount.images.file_types import (
+    HEAD_BYTES,
+    SLIDE_SUFFIXES,
+    FileKind,
+    check_size,
+    file_kind,
+    open_regular,
+    stranger,
+    why,
+)
 from cellcount.images.marks import MARKED_BYTES, drawn_by
 
 _REASON_CHARS = 160
@@ -45,6 +54,8 @@ def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
             from cellcount.images.tiff_pages import read_tiff
 
             picture = read_tiff(file, ref.page, max_pixels)
+        elif kind == "slide":
+            picture = _read_slide(ref.path, max_pixels)
         else:
             from cellcount.images.raster import read_raster
 
@@ -56,6 +67,17 @@ def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
         return picture
 
 
+def _read_slide(path: Path, max_pixels: int) -> Picture:
+    """A slide of a scanner as a whole, where it is small enough."""
+    from cellcount.images.scanner_slides import read_slide_windows, slide_header
+    from cellcount.images.tiff_windows import Rect
+
+    width, height, um_per_px, cautions = slide_header(path)
+    check_size(width, height, max_pixels)
+    pixels = next(read_slide_windows(path, [Rect(0, 0, width, height)]))
+    return Picture(pixels, um_per_px, cautions)
+
+
 def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
     """Width and height in pixels of one upright field, from its header; raises ``ImageError``."""
     with readable(ref.path) as (file, kind):
@@ -63,6 +85,10 @@ def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
             from cellcount.images.tiff import tiff_size
 
             return tiff_size(file, ref.page, max_pixels)
+        if kind == "slide":
+            from cellcount.images.scanner_slides import slide_header
+
+            return slide_header(ref.path)[:2]
         from cellcount.images.raster import raster_size
 
         return raster_size(file, kind, max_pixels)
@@ -112,7 +138,7 @@ def readable(path: Path) -> Iterator[tuple[BinaryIO, FileKind]]:
         name = "image"
         try:
             head = file.read(HEAD_BYTES)
-            kind = file_kind(head)
+            kind = _kind_of(path, head)
             if kind is None:
                 raise ImageError(stranger(head))
             name = kind
@@ -123,6 +149,15 @@ def readable(path: Path) -> Iterator[tuple[BinaryIO, FileKind]]:
             raise ImageError("not enough memory to decode it") from error
         except Exception as error:  # decoders raise anything on damaged files
             raise ImageError(_reason(error, name)) from error
+
+
+def _kind_of(path: Path, head: bytes) -> FileKind | None:
+    kind = file_kind(head)
+    if kind is not None and path.suffix.lower() not in SLIDE_SUFFIXES:
+        return kind
+    from cellcount.images.scanner_slides import is_slide
+
+    return "slide" if is_slide(path, head) else kind
 
 
 def _reason(error: Exception, kind: str) -> str:

@@ -1,7 +1,8 @@
 """An image of a whole slide, or of a large part of one: read window by window, never whole.
 
 A TIFF above ``WHOLE_PIXELS``, or above the limit of ``--max-pixels``, is a whole slide where its
-form allows windows. The limit then bounds each window instead of the image.
+form allows windows, or OpenSlide knows it; so is a slide in another scanner's form. The limit then
+bounds each window instead of the image.
 
 Before it is counted, it is sampled:
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,23 @@ from numpy.typing import NDArray
 from cellcount.core.records import ImageRef
 from cellcount.core.tiles import split
 from cellcount.errors import ImageError
+from cellcount.images.file_types import SCANNER_TIFF_SUFFIXES, FileKind
 from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
 from cellcount.images.scale import sample_evenly
-from cellcount.images.tiff_windows import Rect, read_windows, window_header
+from cellcount.images.scanner_slides import (
+    can_open,
+    has_overlapping_tiles,
+    read_slide_windows,
+    slide_header,
+)
+from cellcount.images.tiff_windows import (
+    WHOLE_PIXELS,
+    Header,
+    Rect,
+    read_windows,
+    window_header,
+)
 from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
 from cellcount.images.windows import Part
 
@@ -64,6 +78,7 @@ class WholeSlide:
         um_per_px: scale found in the file's own metadata, or None.
         max_pixels: largest window that is read, in pixels.
         cautions: sentences about the file that a person should read before believing the counts.
+        by_openslide: its windows are read by OpenSlide.
     """
 
     path: Path
@@ -73,6 +88,7 @@ class WholeSlide:
     um_per_px: float | None
     max_pixels: int
     cautions: tuple[str, ...] = ()
+    by_openslide: bool = False
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -110,7 +126,11 @@ class WholeSlide:
                 "--max-pixels, or use a smaller --tile-px"
             )
         with readable(self.path) as (file, _):
-            windows = list(read_windows(file, self.page, rects))
+            windows = list(
+                read_slide_windows(self.path, rects)
+                if self.by_openslide
+                else read_windows(file, self.page, rects)
+            )
         yield from windows
 
     def around(self, boxes_xyxy: NDArray[np.floating[Any]], reach_px: int) -> Iterator[Part]:
@@ -200,8 +220,34 @@ def open_whole_slide(ref: ImageRef, *, max_pixels: int) -> WholeSlide | None:
         ImageError: it is a whole slide, but damaged or of a form that is not read.
     """
     with readable(ref.path) as (file, kind):
-        header = window_header(file, ref.page, max_pixels) if kind == "TIFF" else None
+        header, by_openslide = _header(file, kind, ref, max_pixels)
     if header is None:
         return None
     width, height, um_per_px, cautions = header
-    return WholeSlide(ref.path, ref.page, width, height, um_per_px, max_pixels, cautions)
+    return WholeSlide(
+        ref.path, ref.page, width, height, um_per_px, max_pixels, cautions, by_openslide
+    )
+
+
+def _header(
+    file: BinaryIO, kind: FileKind, ref: ImageRef, max_pixels: int
+) -> tuple[Header | None, bool]:
+    """What is known of a whole slide, and whether OpenSlide reads it; None for any other image."""
+    refusal: ImageError | None = None
+    overlaps = kind == "TIFF" and has_overlapping_tiles(ref.path)
+    if kind == "TIFF" and not overlaps:
+        try:
+            header = window_header(file, ref.page, max_pixels)
+        except ImageError as error:
+            header, refusal = None, error
+        asked = refusal is not None or ref.path.suffix.lower() in SCANNER_TIFF_SUFFIXES
+        if header is not None or not asked or not can_open(ref.path):
+            if refusal is not None:
+                raise refusal
+            return header, False
+    elif kind != "slide" and not overlaps:
+        return None, False
+    header = slide_header(ref.path)
+    if header.width_px * header.height_px <= min(WHOLE_PIXELS, max_pixels):
+        return None, False
+    return header, True

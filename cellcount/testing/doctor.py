@@ -27,6 +27,7 @@ from cellcount.core.blood import RBC, WBC
 from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.files.digest import sha256_of
+from cellcount.images.known_formats import read_formats
 from cellcount.models.weights import packaged_weights, read_any_card
 from cellcount.rendering.field import render_field
 from cellcount.rendering.samples import JPEG_QUALITY, SAMPLE_FIELDS
@@ -66,6 +67,7 @@ def examine(package: Path | None = None) -> Iterator[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _libraries,
         _extras,
+        _formats,
         _devices,
         lambda: check_weights(folder / "weights"),
         lambda: _self_test(folder.parent / "sample_data"),
@@ -126,6 +128,17 @@ def _extras() -> Iterator[Finding]:
         yield Finding("ok", "Detectron2 is installed: --engine auto takes it")
     else:
         yield Finding("note", "Detectron2 is not installed, which is optional", DETECTRON2_IS_EXTRA)
+
+
+def _formats() -> Iterator[Finding]:
+    """What images can be read, and what that rests on."""
+    tested, others, missing = read_formats()
+    yield Finding("ok", f"reads, tested here: {', '.join(tested)}")
+    by_whom = "left to its library" if missing else "by OpenSlide"
+    yield Finding("ok", f"reads {by_whom}, not tested here: {', '.join(others)}")
+    if missing:
+        advice = "pip install 'cellcount[slides]'"
+        yield Finding("note", f"needs OpenSlide: {', '.join(missing)}", advice)
 
 
 def _name_of(requirement: str) -> str:

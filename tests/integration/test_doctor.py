@@ -18,6 +18,8 @@ def test_this_installation_is_in_order(capsys: pytest.CaptureFixture[str]) -> No
     said = capsys.readouterr().out
     for words in ("cellcount 0", "torch ", "CPU: ", "weights blood", "sha256 as packaged"):
         assert words in said
+    assert "reads, tested here: JPEG, PNG" in said
+    assert "MIRAX MRXS" in said
     assert "self-test: 6 sample fields counted in" in said
     assert said.endswith("in working order\n")
 

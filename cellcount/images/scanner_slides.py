@@ -1,0 +1,165 @@
+"""Whole slides in the forms of scanners, read window by window by OpenSlide.
+
+OpenSlide (LGPL 2.1) is an optional extra that is called and never copied. TIFF that tifffile reads
+by windows, Aperio's SVS among it, is left to `cellcount.images.tiff_windows`, so that its counts do
+not depend on what is installed. What a scanner left out, and OpenSlide gives as transparent, is
+white like glass.
+
+Shapes: h, w size of a window.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.errors import ImageError
+from cellcount.images.file_types import DICOM_MARK, SLIDE_SUFFIXES
+from cellcount.images.pixel_formats import over_white
+from cellcount.images.tiff_windows import Header, Rect
+
+if TYPE_CHECKING:
+    import openslide
+
+NEEDS_OPENSLIDE = (
+    "a slide of a scanner, which is read by OpenSlide: pip install 'cellcount[slides]', or export "
+    "it as TIFF"
+)
+_CZI = b"ZISRAWFILE"
+_PARTS = re.compile(r"=\s*([^=\r\n]+\.jpg)\s*$", re.IGNORECASE | re.MULTILINE)
+_PARTS_BYTES = 65_536
+_UM_PER_PX = (0.005, 10.0)
+#: What tifffile refuses of these is damaged.
+_LEFT_TO_TIFFFILE = ("generic-tiff", "aperio")
+
+
+def has_openslide() -> bool:
+    """Whether OpenSlide is installed."""
+    return importlib.util.find_spec("openslide") is not None
+
+
+def has_slide_name(path: Path) -> bool:
+    """Whether the name ends like a slide's that is no TIFF."""
+    return path.suffix.lower() in SLIDE_SUFFIXES
+
+
+def is_slide(path: Path, head: bytes) -> bool:
+    """Whether a file is a slide that is no TIFF, by its name and first bytes."""
+    marked = head.startswith(_CZI) or head[DICOM_MARK.start : DICOM_MARK.stop] == b"DICM"
+    return marked or has_slide_name(path)
+
+
+def why_no_slide(path: Path) -> str:
+    """Why a file with a slide's name cannot be read, "" where it can."""
+    if not has_openslide():
+        return NEEDS_OPENSLIDE
+    return "" if _vendor(path) else "not a slide that OpenSlide knows, or damaged"
+
+
+def slide_identity(path: Path) -> str:
+    """What all files of a DICOM slide have in common; "" for every other file."""
+    if path.suffix.lower() != ".dcm" or not has_openslide():
+        return ""
+    try:
+        with _opened(path) as slide:
+            return str(slide.properties.get("openslide.quickhash-1", ""))
+    except ImageError:
+        return ""
+
+
+def slide_parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Name of each file or folder that holds pixels of a slide beside it → name of the slide."""
+    parts: dict[str, str] = {}
+    for name in names:
+        parts |= dict.fromkeys(_parts_of(folder / name), name)
+    return {name: parts[name] for name in names if name in parts}
+
+
+def _parts_of(path: Path) -> tuple[str, ...]:
+    """The folder of an MRXS, the pictures of a VMS."""
+    if path.suffix.lower() == ".mrxs":
+        return (path.stem,)
+    if path.suffix.lower() not in (".vms", ".vmu"):
+        return ()
+    try:
+        with path.open("rb") as file:
+            text = file.read(_PARTS_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(name.strip() for name in _PARTS.findall(text))
+
+
+def slide_header(path: Path) -> Header:
+    """Size and scale of a slide at its full resolution.
+
+    Raises:
+        ImageError: OpenSlide is not installed, or cannot read it.
+    """
+    with _opened(path) as slide:
+        width, height = slide.dimensions
+        return Header(width, height, _um_per_px(slide))
+
+
+def read_slide_windows(path: Path, rects: Iterable[Rect]) -> Iterator[NDArray[np.uint8]]:
+    """Windows of a slide at its full resolution, RGB uint8 ``(h, w, 3)``, in their order.
+
+    Raises:
+        ImageError: OpenSlide is not installed, or cannot read it.
+    """
+    with _opened(path) as slide:
+        for rect in rects:
+            region = slide.read_region((rect.x, rect.y), 0, (rect.width, rect.height))
+            samples = np.asarray(region)
+            yield over_white(samples[:, :, :3], samples[:, :, 3], premultiplied=False)
+
+
+def can_open(path: Path) -> bool:
+    """Whether OpenSlide is installed and knows the form of a file that tifffile may not."""
+    return has_openslide() and _vendor(path) not in ("", *_LEFT_TO_TIFFFILE)
+
+
+def has_overlapping_tiles(path: Path) -> bool:
+    """Whether tiles of a scanner's TIFF overlap, so that cells would count twice as they lie."""
+    return path.suffix.lower() == ".bif"
+
+
+def _vendor(path: Path) -> str:
+    import openslide
+
+    try:
+        return openslide.OpenSlide.detect_format(path) or ""
+    except openslide.OpenSlideError:
+        return ""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[openslide.OpenSlide]:
+    if not has_openslide():
+        raise ImageError(NEEDS_OPENSLIDE)
+    import openslide
+
+    try:
+        with openslide.OpenSlide(path) as slide:
+            yield slide
+    except openslide.OpenSlideError as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"not a slide that OpenSlide can read: {text}") from error
+
+
+def _um_per_px(slide: openslide.OpenSlide) -> float | None:
+    """The mean of both directions, None where it is not told or cannot be meant."""
+    try:
+        values = [float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"]
+    except (KeyError, ValueError):
+        return None
+    low, high = _UM_PER_PX
+    mean = math.fsum(values) / len(values)
+    return mean if low <= mean <= high else None
