@@ -14,7 +14,10 @@ Numbers = Sequence[float | None]
 
 _SUM_WORDS = {
     "total", "totals", "sum", "sums", "subtotal", "summe", "gesamt", "gesamtzahl", "insgesamt",
-    "zwischensumme", "somme", "totale", "totaux", "suma", "σ",
+    "zwischensumme", "somme", "totale", "totaux", "suma", "σ", "totaal", "summa", "totalt",
+    "yhteensä", "összesen", "razem", "ogółem", "celkem", "spolu", "ukupno", "toplam", "jumlah",
+    "σύνολο", "итого", "всего", "сумма", "разом", "合计", "合計", "总计", "總計", "总数", "總數",
+    "합계", "총계", "รวม", "tổng", "المجموع",
 }  # fmt: skip
 #: With these and the words above alone a name is that of a total.
 _COUNT_WORDS = {

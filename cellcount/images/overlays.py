@@ -36,6 +36,8 @@ _SIDE_PX, _STEP_DEG, _BIN_PX, _MOST_POINTS = 320, 1.5, 2, 500
 #: A line is darker than what lies on both sides of it by this share of the glass, along so much of
 #: the picture's shorter side. Rows of cells are so along less than half of it.
 _DARKER, _LEAST_LINE = 0.06, 0.6
+#: Steps of so few grey levels are rounding, in a picture that is nearly black.
+_LEAST_STEP = 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -119,6 +121,8 @@ def _has_lines(grey: NDArray[np.uint8]) -> bool:
     if min(grey.shape) < _SIDE_PX / 4:
         return False
     least = int(_DARKER * percentile(grey[::4, ::4].ravel(), GLASS_PERCENTILE))
+    if least < _LEAST_STEP:
+        return False
     is_line = np.zeros(grey.shape, np.bool_)
     is_line[2:-2] = _is_below_both(grey[2:-2], grey[:-4], grey[4:], least)
     is_line[:, 2:-2] |= _is_below_both(grey[:, 2:-2], grey[:, :-4], grey[:, 4:], least)

@@ -21,6 +21,7 @@ _FOLDERS = {
     "$recycle.bin": _SYSTEM, "recycler": _SYSTEM, "recycled": _SYSTEM, ".trashes": _SYSTEM,
     "system volume information": _SYSTEM, "lost+found": _SYSTEM, "found.000": _SYSTEM,
     "temporary items": _SYSTEM, ".trash": _SYSTEM,
+    "_thumb": _THUMBNAILS,
     "thumbs": _THUMBNAILS, ".thumbs": _THUMBNAILS, "_thumbs": _THUMBNAILS, "thumb": _THUMBNAILS,
     "thumbnails": _THUMBNAILS, ".thumbnails": _THUMBNAILS, "_thumbnails": _THUMBNAILS,
     "thumbnail": _THUMBNAILS, ".thumb": _THUMBNAILS, ".thumbcache": _THUMBNAILS,

@@ -29,7 +29,11 @@ _MAX_SAMPLE_VALUES = (281, 341)  # MaxSampleValue, SMaxSampleValue
 _PAGE_NAME, _NDPI_LENS = 285, 65421
 _LONGEST_NAME = 200
 #: Names of pictures that scanners and microscopes put beside a field.
-_BESIDE = re.compile(r"\b(macro|label|thumb(nail)?|overview|preview|slide[ _]?map)\b", re.I)
+_BESIDE = re.compile(
+    r"(?<![a-z])(slide[ _-]?)?(macro|label|barcode|thumb(nail)?|overview|preview|(?<=slide.)map|"
+    r"(?<=slide)map)([ _-]?(image|picture|photo))?(?![a-z])",
+    re.IGNORECASE,
+)
 
 log = logging.getLogger(__name__)
 

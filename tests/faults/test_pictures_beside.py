@@ -151,3 +151,24 @@ def test_a_page_that_is_a_little_smaller_is_counted_with_a_caution(
     assert read("f.tif").cautions == ()
     (caution,) = read("f.tif", 1).cautions
     assert caution.startswith("page of 600 x 400 px beside one of 640 x 480 px")
+
+
+@pytest.mark.parametrize(
+    "name", ["barcode", "SlidePreview", "slide_label", "Macro_Image", "LabelImage", "Slide Map"]
+)
+def test_pictures_of_the_slide_are_known_by_the_names_that_scanners_give(
+    fields: Fields, folder: Path, name: str
+) -> None:
+    with tifffile.TiffWriter("f.ome.tif") as tif:
+        tif.write(fields.pixels(0), photometric="rgb", metadata={"axes": "YXS", "Name": "40x"})
+        beside = {"axes": "YXS", "Name": name}
+        tif.write(small(fields, 1, 480, 360), photometric="rgb", metadata=beside)
+    assert field_pages(Path("f.ome.tif")) == (0,)
+
+
+@pytest.mark.parametrize("name", ["40x", "labelled field", "preparation", "thumbprint", "mapped"])
+def test_other_names_are_those_of_fields(fields: Fields, folder: Path, name: str) -> None:
+    with tifffile.TiffWriter("f.ome.tif") as tif:
+        for i in range(2):
+            tif.write(fields.pixels(i), photometric="rgb", metadata={"axes": "YXS", "Name": name})
+    assert field_pages(Path("f.ome.tif")) == (0, 1)

@@ -44,6 +44,17 @@ def test_a_total_in_front_and_one_that_includes_what_is_outside(tmp_path: Path) 
     assert neutrophils(table) == pytest.approx(100 * 112 / sum(COUNTS[0]))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Total", "Итого", "合計", "总计", "Razem", "Összesen", "TOPLAM", "Σύνολο", "Totaal (n)"],
+)
+def test_totals_of_equally_many_cells_are_known_by_name(tmp_path: Path, name: str) -> None:
+    rows = [(112 + i, 58 - i, 21, 9, 200) for i in range(8)]
+    table = read(tmp_path, f"{HEADER},{name}", rows)
+    assert list(table.classes) == ["Neutrophils", "Lymphocytes", "Monocytes", "Eosinophils"]
+    assert neutrophils(table) == 56
+
+
 @pytest.mark.parametrize("name", ["Total", "Sum %", "Kontrolle"])
 def test_percentages_with_a_column_of_hundreds(tmp_path: Path, name: str) -> None:
     rows = [(56.5, 30.1, 8.9, 4.5, 100), (60.0, 27.0, 9.0, 4.1, 100), (50, 40, 6, 4, 100)]

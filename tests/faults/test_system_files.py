@@ -13,7 +13,7 @@ from tests.faults.recipes import Fields, Run
 FOLDERS = [
     "@eaDir/f0.jpg", ".@__thumb", "#recycle", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN",
     "System Volume Information", "lost+found", "__MACOSX", ".AppleDouble", ".thumbnails", "Thumbs",
-    "thumbnails", ".Trash-1000", "Network Trash Folder", "Previews.lrdata",
+    "thumbnails", "_thumb", ".Trash-1000", "Network Trash Folder", "Previews.lrdata",
 ]  # fmt: skip
 
 
