@@ -28,6 +28,7 @@ from cellcount.engines.devices import (
 )
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
+from cellcount.models.folding import folded
 from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, sized_like
 
@@ -62,6 +63,8 @@ class BatchedEngine:
         with sized_like(state, weights):
             model = cls.build_model(card, options.plugin_folder)
         model.take_file(state, weights)
+        trunk = model.eval().parts().trunk
+        trunk.backbone = folded(trunk.backbone)
         return cls(model, card, options)
 
     @property

@@ -23,6 +23,7 @@ from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import contour_crop, window
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.folding import folded
 from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
 from cellcount.models.weights import load_state, read_classifier_weights, sized_like
 
@@ -100,7 +101,7 @@ def load_classifier(weights: Path, options: EngineOptions) -> CropClassifier:
     with sized_like(state, weights):
         model = build_classifier(card, options.plugin_folder)
     load_state(model, state, source=weights)
-    return CropClassifier(model, card, options)
+    return CropClassifier(folded(model.eval(), card.preprocessing.input_px), card, options)
 
 
 def prepare_picture(

@@ -219,8 +219,8 @@ class FasterRCNN(Detector):
 
     def features(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Pyramid maps of uint8 images (N, 3, H, W)."""
-        normalised = (images.float() / 255 - self.mean) / self.std
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        pixels = images.contiguous(memory_format=torch.channels_last).float()
+        normalised = pixels.sub_(255 * self.mean).div_(255 * self.std)
         return OrderedDict((str(i), m) for i, m in enumerate(self.trunk(normalised)))
 
     def _proposal_maps(self, maps: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
