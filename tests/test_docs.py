@@ -37,6 +37,7 @@ PAGES = (
     "docs/differential.md",
     "docs/images.md",
     "docs/laboratory-systems.md",
+    "docs/performance.md",
     "docs/review.md",
     "docs/stain.md",
     "docs/training.md",

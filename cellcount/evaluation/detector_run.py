@@ -15,15 +15,18 @@ from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_detections
-from cellcount.evaluation.perturbations import ORIGINAL, Variant, variants
+from cellcount.evaluation.perturbations import ORIGINAL, RED_CELL_SHIFTS, Variant, variants
+from cellcount.images.lit_field import lit_part
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px
+from cellcount.images.source import Field, Picture
 
 RESIZES = (0.4, 0.6, 1.5, 2.5)
 
 
 def robustness_variants() -> list[Variant]:
-    """The original, the resized and the ``shift`` suite."""
-    return variants(RESIZES)
+    """The original, the resized and the ``shift`` suite, with other laboratories' red cells."""
+    shifts = [Variant(name, change=change) for name, change in RED_CELL_SHIFTS.items()]
+    return [*variants(RESIZES), *shifts]
 
 
 def truth_of(
@@ -48,6 +51,19 @@ def field_factor(
     return factor_from_red_cells([] if diameter is None else [diameter], card.rbc_diameter_px)
 
 
+def detect_field(
+    detector: FieldDetector, pixels: NDArray[np.uint8], um_per_px: float | None = None
+) -> Detections:
+    """Detections on a single image that is a slide of its own, as ``analyze`` makes them.
+
+    What lies around the lit field is painted over before, and nothing is found there.
+    """
+    seen, lit = lit_part(Field(Picture(pixels)))
+    painted = pixels if seen.picture is None else seen.picture.pixels
+    found = detector.detect(painted, field_factor(detector, painted, um_per_px)).detections
+    return found if lit is None else found[lit.holds(found.boxes_xyxy)]
+
+
 def detect_set(
     images: Sequence[LabelledImage],
     detector: FieldDetector,
@@ -66,9 +82,8 @@ def detect_set(
     for image in images:
         pixels = variant.apply(read_pixels(image))
         scale = None if um_per_px is None else um_per_px / variant.factor
-        factor = field_factor(detector, pixels, scale)
         truths.append(truth_of(image, classes, pixels.shape, variant.factor))
-        found.append(detector.detect(variant.prepared(pixels), factor).detections)
+        found.append(detect_field(detector, variant.prepared(pixels), scale))
         if on_image is not None:
             on_image()
     return truths, found

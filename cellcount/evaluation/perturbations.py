@@ -131,6 +131,26 @@ SHIFTS: dict[str, Shift] = {
 }
 
 
+def _mixed(pixels: Pixels, mixing: tuple[tuple[float, ...], ...], strength: float) -> Pixels:
+    """Stain: densities above the glass mixed between the channels, and so many times as strong."""
+    density = -np.log((pixels.astype(np.float32) + 1) / 256)
+    glass = np.quantile(density[::4, ::4].reshape(-1, 3), 0.05, axis=0)
+    stained = np.clip((density - glass) @ np.asarray(mixing, np.float32).T, 0, None) * strength
+    return np.clip(256 * np.exp(-(stained + glass)) - 0.5, 0, 255).astype(np.uint8)
+
+
+_GREY = ((0.4, 0.3, 0.3), (0.3, 0.4, 0.3), (0.3, 0.3, 0.4))
+_GREEN = ((0.5, 0.7, 0.0), (0.1, 0.5, 0.1), (0.2, 0.5, 0.4))
+_AS_IT_IS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+#: Red cells as other laboratories have them, which a detector may take for white ones.
+RED_CELL_SHIFTS: dict[str, Shift] = {
+    "grey red cells": partial(_mixed, mixing=_GREY, strength=1.0),
+    "grey dark red cells": partial(_mixed, mixing=_GREY, strength=2.0),
+    "green red cells": partial(_mixed, mixing=_GREEN, strength=1.2),
+    "dark red cells": partial(_mixed, mixing=_AS_IT_IS, strength=2.0),
+}
+
+
 def resized(pixels: Pixels, factor: float) -> Pixels:
     """The field as another objective or camera would give it: bicubic, antialiased."""
     size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from tests.faults.recipes import Fields, Run, made
+from tests.faults.recipes import Fields, Run, made, write_coco
 
 
 def rows(path: str) -> list[dict[str, str]]:
@@ -51,6 +53,21 @@ def test_w02_the_surround_of_an_eyepiece(fields: Fields, run: Run) -> None:
             x = (float(row["x_min_px"]) + float(row["x_max_px"])) / 2
             y = (float(row["y_min_px"]) + float(row["y_max_px"])) / 2
             assert np.hypot(x - 320, y - 240) < 236, row
+
+
+def test_an_evaluation_sees_no_cells_outside_the_lit_field_either(fields: Fields, run: Run) -> None:
+    in_a_disc(fields.image(0), (5, 5, 5), 5).save(made("e/images/f.png"))
+    inside = [
+        a
+        for a in fields.annotations(0, 1)
+        if np.hypot(a["bbox"][0] + a["bbox"][2] / 2 - 320, a["bbox"][1] - 240) < 200
+    ]
+    write_coco("e/truth.json", [(1, "images/f.png")], inside)
+    code, *text = run("evaluate", "detector", "e", "--json", "e.json")
+    assert code == 0, text
+    report = json.loads(Path("e.json").read_text(encoding="utf-8"))["reports"]["original"]
+    white = next(one for one in report["classes"] if one["class"] == "wbc")
+    assert white["counted"] <= 2
 
 
 def graticule(draw: ImageDraw.ImageDraw) -> None:

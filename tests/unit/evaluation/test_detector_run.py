@@ -19,7 +19,7 @@ from cellcount.evaluation.detector_run import (
     robustness_variants,
     truth_of,
 )
-from cellcount.evaluation.perturbations import SHIFTS, Variant
+from cellcount.evaluation.perturbations import RED_CELL_SHIFTS, SHIFTS, Variant
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField
@@ -100,7 +100,15 @@ def test_a_photometric_change_reaches_the_detector(
 
 def test_the_suite_holds_original_sizes_and_shifts() -> None:
     names = [v.name for v in robustness_variants()]
-    assert names == ["original", "0.4x size", "0.6x size", "1.5x size", "2.5x size", *SHIFTS]
+    assert names == [
+        "original",
+        "0.4x size",
+        "0.6x size",
+        "1.5x size",
+        "2.5x size",
+        *SHIFTS,
+        *RED_CELL_SHIFTS,
+    ]
     pixels = np.full((20, 30, 3), 128, np.uint8)
     sizes = {v.name: v.apply(pixels).shape[:2] for v in robustness_variants()}
     assert sizes["0.4x size"] == (8, 12)
