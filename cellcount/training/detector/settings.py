@@ -10,6 +10,9 @@ from cellcount.errors import UsageError
 from cellcount.models.json_types import misfits
 from cellcount.training.settings import build_settings
 
+#: Strengths of augmentation of models for any laboratory, which see fields in white balance.
+ANY_LABORATORY = ("full", "wide")
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorTraining:
@@ -38,6 +41,8 @@ class DetectorTraining:
         refine_objective: ``supervised``, or ``actor-critic``: rewards for every step, from weights
             whose second look was supervised (``init``).
         learn: ``all``, ``heads`` (backbone and pyramid stay as they are) or ``refinement`` alone.
+        frozen: parts of the backbone that keep their weights, by name and separated by spaces, like
+            ``body.conv_stem body.bn1``: early pretrained layers cost most time and gain least.
         resize: ``rbc`` brings red cells to ``rbc_diameter_px``; ``long-edge`` brings the longer
             side of every image to ``size_px``, as the seed paper does.
         rbc_diameter_px: red-cell diameter at the model's scale.
@@ -49,9 +54,11 @@ class DetectorTraining:
         warmup: share of all iterations with rising learning rate.
         clip_norm: largest gradient norm, 0 for none.
         ema_decay: of the averaged weights that are evaluated and exported, 0 for none.
-        augment: full (any laboratory), mild (images like the training images), or flips alone.
-        harden: share of the epochs after which focus and light get worse, with ``augment`` full; 1
-            for never. White cells are changed from then on, too:
+        augment: full (any laboratory), wide (the same with stains of any colour, many crops without
+            white cells, and heaps of red cells once images are hard), mild (images like the
+            training images), or flips alone.
+        harden: share of the epochs after which focus and light get worse, with ``augment`` full or
+            wide; 1 for never. White cells are changed from then on, too:
         small_copies: mean number of white cells that are copied, smaller, within their image;
         plain_cells: share of the images whose white cells become paler and lose their texture, as
             a poor lens shows them.
@@ -86,6 +93,7 @@ class DetectorTraining:
     refine_score: Literal["iou", "class"] = "iou"
     refine_objective: Literal["supervised", "actor-critic"] = "supervised"
     learn: Literal["all", "heads", "refinement"] = "all"
+    frozen: str = ""
     resize: Literal["rbc", "long-edge"] = "rbc"
     rbc_diameter_px: float = 80.0
     rbc_px: float | None = None
@@ -101,7 +109,7 @@ class DetectorTraining:
     warmup: float = 0.04
     clip_norm: float = 5.0
     ema_decay: float = 0.998
-    augment: Literal["full", "mild", "flips"] = "full"
+    augment: Literal["full", "wide", "mild", "flips"] = "full"
     harden: float = 1.0
     small_copies: float = 0.3
     plain_cells: float = 0.0
@@ -156,6 +164,16 @@ class DetectorTraining:
         return train / (train + val), val / (train + val)
 
 
+#: What both parts of the training of detector 2.0 share.
+_AT_48_PX: dict[str, Any] = {
+    "frozen": "body.conv_stem body.bn1 body.blocks.0 body.blocks.1",
+    "rbc_diameter_px": 48.0,
+    "size_px": 224,
+    "augment": "wide",
+    "precision": "fp32",
+    "settle_sets": 1,
+}
+
 #: Named presets over the defaults above.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -183,6 +201,30 @@ RECIPES: dict[str, dict[str, Any]] = {
         "plain_cells": 0.3,
         "settle": 0.4,
         "settle_sets": 1,
+    },
+    # Detector 2.0, in two parts: starts from ImageNet's weights (tools/imagenet_weights.py), at a
+    # smaller scale, for stains and smears unlike those that it learns from.
+    "blood-wide": {
+        "name": "blood",
+        "backbone": "timm/tf_efficientnet_lite0",
+        "finest_stride": 4,
+        "pyramid_channels": 64,
+        **_AT_48_PX,
+        "epochs": 26,
+        "lr": 6e-4,
+        "validate_every": 6,
+        "harden": 0.35,
+        "settle": 0.2,
+    },
+    "blood-wide-hard": {
+        "name": "blood",
+        **_AT_48_PX,
+        "epochs": 10,
+        "lr": 3e-4,
+        "warmup": 0.1,
+        "validate_every": 5,
+        "harden": 0.0,
+        "settle": 0.4,
     },
     # For comparison with published figures: the packaged model goes on with BCCD's train and val
     # images, with settings chosen on val before. Its labels miss half of the red cells.

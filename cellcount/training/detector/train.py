@@ -38,7 +38,7 @@ from cellcount.training.detector.data import (
     prepare,
 )
 from cellcount.training.detector.fields import FieldDataset
-from cellcount.training.detector.settings import DetectorTraining
+from cellcount.training.detector.settings import ANY_LABORATORY, DetectorTraining
 from cellcount.training.distributed import process_group
 from cellcount.training.loop import Metrics, TrainingState, begin_run, fit
 from cellcount.training.run_folder import WEIGHTS_FILE
@@ -87,7 +87,7 @@ def build_card(
         architecture=architecture,
         refinement=build_refinement(settings),
         preprocessing=Preprocessing(
-            white_balance=settings.augment == "full", mean=backbone.mean, std=backbone.std
+            white_balance=settings.augment in ANY_LABORATORY, mean=backbone.mean, std=backbone.std
         ),
         densest_field=max(len(image.labels) for image in data.train),
         data=data.sources,
@@ -156,7 +156,7 @@ class DetectorTask:
         """After a while images get harder; the last epochs settle near the model's scale."""
         settings = self._settings
         settling = epoch >= round(epochs * (1 - settings.settle))
-        hard = settings.augment == "full" and epoch >= round(epochs * settings.harden)
+        hard = settings.augment in ANY_LABORATORY and epoch >= round(epochs * settings.harden)
         self.dataset.start_epoch(epoch, settling=settling, hard=hard)
 
     def detect_all(self, model: nn.Module) -> tuple[list[Truth], list[Detections]]:
@@ -314,6 +314,8 @@ def _choose_learned(model: Detector, settings: DetectorTraining) -> None:
     """Leaves the rest as it is, statistics of normalisation included."""
     if settings.refine_objective == "actor-critic":
         model.learn_by_rewards()
+    if settings.frozen:
+        model.freeze_backbone_parts(settings.frozen.split())
     if settings.learn != "all":
         model.freeze_trunk()
     if settings.learn == "refinement":

@@ -1,14 +1,17 @@
-"""White cells less alike: smaller copies among the red cells, and plain ones.
+"""White cells less alike, and red cells in heaps: smaller copies of the former, and plain ones.
 
 Where white cells are always larger than red ones, a model learns their size, and overlooks the
 small lymphocytes of another laboratory. A copy from the same field has the field's own colours
 (Ghiasi et al. 2021, arXiv:2012.07177). Where they always show a dark, patterned nucleus, it
 learns that, and takes the smooth, paler discs that a poorer lens makes of them for red cells.
+Where red cells always lie apart, it takes a heap of them for a white one.
 
 Shapes: pixels uint8 (3, H, W); boxes float32 (R, 4) xyxy; labels int64 (R,).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -27,6 +30,9 @@ _GRAIN = (3, 14)
 #: What is left of its contrast against the empty glass.
 _CONTRAST = (0.4, 1.0)
 _GLASS_QUANTILE = 0.95
+#: Red cells of a heap, and the distance from one to the next in their diameters.
+_HEAP, _HEAP_STEP = (3, 11), (0.3, 0.9)
+_FEWEST_RED = 3
 
 
 def with_small_copy(
@@ -71,8 +77,7 @@ def with_plain_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, made_plain: 
     if not len(cells):
         return pixels
     pixels = pixels.clone()
-    sparse = pixels[:, ::4, ::4].reshape(3, -1).float()
-    glass = torch.quantile(sparse, _GLASS_QUANTILE, dim=1).view(3, 1, 1)
+    glass = _glass_of(pixels)
     for x0, y0, x1, y1 in _widened(cells, pixels).tolist():
         cell = pixels[:, y0:y1, x0:x1].float()
         size = list(cell.shape[1:])
@@ -85,6 +90,57 @@ def with_plain_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, made_plain: 
         mixed = cell * (1 - mask) + plain * mask
         pixels[:, y0:y1, x0:x1] = mixed.round().clamp(0, 255).to(torch.uint8)
     return pixels
+
+
+def with_heap(
+    pixels: Tensor, boxes: Tensor, labels: Tensor, red: int, white: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The field with a heap of its own red cells, for models take heaps for white cells.
+
+    Red cells are translucent, so optical densities add up where they overlap. The heap never covers
+    a white cell; the field stays as it was where it has too few red cells, or no room.
+    """
+    cells = _whole_cells(pixels, boxes, labels, red)
+    if len(cells) < _FEWEST_RED:
+        return pixels, boxes, labels
+    height, width = pixels.shape[-2:]
+    sides = (cells[:, 2:] - cells[:, :2]).float()
+    step = float(sides.mean())
+    x, y = uniform(step, max(width - step, step)), uniform(step, max(height - step, step))
+    glass = _glass_of(pixels)
+    pixels, own = pixels.clone(), []
+    for _ in range(int(torch.randint(*_HEAP, ()))):
+        one = cells[int(torch.randint(len(cells), ()))]
+        cell = pixels_at(pixels, one).rot90(int(torch.randint(4, ())), (1, 2)).float()
+        h, w = cell.shape[1:]
+        left, top = round(x - w / 2), round(y - h / 2)
+        angle, distance = uniform(0, 2 * math.pi), step * uniform(*_HEAP_STEP)
+        x, y = x + distance * math.cos(angle), y + distance * math.sin(angle)
+        place = torch.tensor([left, top, left + w, top + h], dtype=boxes.dtype)
+        if left < 0 or top < 0 or left + w > width or top + h > height:
+            continue
+        if (_covered(boxes[labels == white], place) > 0.02).any():
+            continue
+        window = pixels[:, top : top + h, left : left + w].float()
+        through = 1 - _ellipse(h, w) * (1 - (cell / glass).clamp(max=1))
+        pixels[:, top : top + h, left : left + w] = (window * through).round().to(torch.uint8)
+        own.append(place)
+    if not own:
+        return pixels, boxes, labels
+    new = torch.full((len(own),), red, dtype=labels.dtype)
+    return pixels, torch.cat([boxes, torch.stack(own)]), torch.cat([labels, new])
+
+
+def pixels_at(pixels: Tensor, box: Tensor) -> Tensor:
+    """The pixels (3, h, w) within a box of whole pixels, as a copy."""
+    x0, y0, x1, y1 = box.tolist()
+    return pixels[:, y0:y1, x0:x1].clone()
+
+
+def _glass_of(pixels: Tensor) -> Tensor:
+    """Colour (3, 1, 1) of the empty glass."""
+    sparse = pixels[:, ::4, ::4].reshape(3, -1).float()
+    return torch.quantile(sparse, _GLASS_QUANTILE, dim=1).view(3, 1, 1).clamp(min=1)
 
 
 def _whole_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, wanted: int) -> Tensor:

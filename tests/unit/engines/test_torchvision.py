@@ -17,6 +17,7 @@ from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine
+from cellcount.errors import UsageError
 from cellcount.models.weights import read_weights, write_weights
 
 Tiles = list[NDArray[np.uint8]]
@@ -226,3 +227,20 @@ def test_a_finest_level_may_be_pooled_from_without_anchors(
     sides = torch.tensor([20.0, 111.0, 113.0, 225.0, 500.0])
     levels = pooler.level_of(torch.stack([sides * 0, sides * 0, sides, sides], dim=1))
     assert levels.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_frozen_parts_of_a_backbone_stay_as_they_are_in_training(tiny_weights: Path) -> None:
+    model = FasterRCNN(read_weights(tiny_weights)[0])
+    names = [name for name, _ in model.trunk.backbone.named_children()]
+    model.freeze_backbone_parts(names)
+    model.train()
+    assert not any(p.requires_grad for p in model.trunk.backbone.parameters())
+    parts = [part for child in model.trunk.backbone.children() for part in child.modules()]
+    assert not any(part.training for part in parts)
+    assert all(p.requires_grad for p in model.trunk.pyramid.parameters())
+
+
+def test_a_part_that_the_backbone_does_not_have_is_named(tiny_weights: Path) -> None:
+    model = FasterRCNN(read_weights(tiny_weights)[0])
+    with pytest.raises(UsageError, match=r"frozen names 'body.nothing'.*it has"):
+        model.freeze_backbone_parts(["body.nothing"])

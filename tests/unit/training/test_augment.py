@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -111,3 +111,35 @@ def test_draws() -> None:
     assert 2.9 < max(values) < 3
     assert sum(chance(0.25) for _ in range(1000)) == pytest.approx(250, abs=60)
     assert not any(chance(0.0) for _ in range(50))
+
+
+def test_grey_slides_lose_their_colour_and_strange_ones_get_another(image: torch.Tensor) -> None:
+    coloured = image.clone()
+    coloured[1] = coloured[1] // 2
+
+    def spread(settings: ColourSettings) -> float:
+        torch.manual_seed(3)
+        looks = [SmearLook(settings)(coloured).float() for _ in range(20)]
+        return sum(float((look[0] - look[1]).abs().mean()) for look in looks) / len(looks)
+
+    usual = spread(NOTHING)
+    assert spread(replace(NOTHING, grey=1.0)) < usual / 2
+    torch.manual_seed(4)
+    far = replace(NOTHING, stain=0.1, strange=1.0)
+    near = replace(NOTHING, stain=0.1)
+    moved = {
+        name: sum(
+            float((SmearLook(s)(coloured).float() - coloured.float()).abs().mean())
+            for _ in range(30)
+        )
+        for name, s in (("far", far), ("near", near))
+    }
+    assert moved["far"] > 1.3 * moved["near"]
+
+
+def test_strength_makes_pale_and_dark_slides(image: torch.Tensor) -> None:
+    torch.manual_seed(5)
+    look = SmearLook(replace(NOTHING, strength=0.4))
+    means = torch.stack([look(image).float().mean() for _ in range(40)])
+    assert means.min() < image.float().mean() - 15
+    assert means.max() > image.float().mean() + 15

@@ -110,17 +110,32 @@ def test_the_long_edge_has_a_measured_diameter(
 
 
 def test_strengths_of_augmentation(tiny: Tiny) -> None:
-    flips, mild, full = (augment_settings(tiny(augment=a)) for a in ("flips", "mild", "full"))
+    flips, mild, full, wide = (
+        augment_settings(tiny(augment=a)) for a in ("flips", "mild", "full", "wide")
+    )
     assert flips.colour is None
     assert (flips.scale_range, flips.mosaic, flips.shear_share) == ((1.0, 1.0), 0.0, 0.0)
     assert full.scale_range[0] <= 0.4
     assert full.scale_range[1] >= 2.5
     assert mild.colour is not None
     assert full.colour is not None
-    assert all(
-        0 < getattr(mild.colour, f.name) <= getattr(full.colour, f.name)
-        for f in dataclasses.fields(full.colour)
+    assert wide.colour is not None
+    of_wide = {"strange", "strength", "grey"}
+    for name in (f.name for f in dataclasses.fields(full.colour)):
+        usual, strong = getattr(full.colour, name), getattr(wide.colour, name)
+        assert strong > usual if name in of_wide else 0 < getattr(mild.colour, name) <= usual
+    assert (full.heaps, full.no_white) == (0, 0)
+    assert wide.heaps > 0
+    assert wide.no_white > 0
+
+
+def test_the_blur_of_wide_crops_goes_with_the_size_of_red_cells(tiny: Tiny) -> None:
+    half, whole = (
+        augment_settings(tiny(augment="wide", rbc_diameter_px=px)) for px in (40.0, 80.0)
     )
+    assert half.colour is not None
+    assert whole.colour is not None
+    assert half.colour.blur_px == pytest.approx(whole.colour.blur_px / 2)
 
 
 def test_classes_have_full_names() -> None:

@@ -297,3 +297,24 @@ def test_an_unknown_scale_is_asked_for() -> None:
         AnnotationError, match="state the red-cell diameter in pixels with --rbc-px"
     ):
         scale_factors([labelled([50])], scale_class="rbc", target_px=80, given_px=None)
+
+
+def test_windows_that_avoid_white_cells_show_fewer(images: list[LabelledImage]) -> None:
+    small = dataclasses.replace(PLAIN, size_px=64)
+
+    def whites(augment: AugmentSettings) -> int:
+        items = [dataset(images, augment, seed=seed)[i] for seed in range(12) for i in range(3)]
+        return sum(int((target["labels"] == 2).sum()) for _, target in items)
+
+    usual = whites(small)
+    assert usual > 10
+    assert whites(dataclasses.replace(small, no_white=1.0)) < usual / 3
+
+
+def test_heaps_come_with_the_hard_epochs(images: list[LabelledImage]) -> None:
+    heaped = dataset(images, dataclasses.replace(PLAIN, heaps=1.0, size_px=192))
+    plain = dataset(images, dataclasses.replace(PLAIN, size_px=192))
+    assert equal(heaped[0], plain[0])
+    for one in (heaped, plain):
+        one.start_epoch(0, settling=False, hard=True)
+    assert len(heaped[0][1]["boxes"]) > len(plain[0][1]["boxes"])

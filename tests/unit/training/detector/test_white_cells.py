@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from scipy import ndimage
 
-from cellcount.training.detector.white_cells import with_plain_cells, with_small_copy
+from cellcount.training.detector.white_cells import (
+    with_heap,
+    with_plain_cells,
+    with_small_copy,
+)
 
 RED, WHITE = 1, 2
 
@@ -99,3 +103,42 @@ def test_a_cut_cell_is_left_as_it_is() -> None:
     pixels, boxes, labels = field()
     cut = boxes - torch.tensor([21.0, 0, 21, 0])
     assert with_plain_cells(pixels, cut, labels, WHITE) is pixels
+
+
+def test_a_heap_lies_where_its_boxes_say_and_is_darker_where_cells_overlap() -> None:
+    overlapping = 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        field_with_red = red_field()
+        pixels, boxes, labels = with_heap(*field_with_red, RED, WHITE)
+        assert len(boxes) == len(labels)
+        assert (labels[4:] == RED).all()
+        changed = (pixels != field_with_red[0]).any(0)
+        inside = torch.zeros_like(changed)
+        for x0, y0, x1, y1 in boxes[4:].long().tolist():
+            inside[y0:y1, x0:x1] = True
+        assert not (changed & ~inside).any()
+        overlapping += int((pixels[0] < 100).sum() > (field_with_red[0][0] < 100).sum())
+    assert overlapping > 5
+
+
+def test_a_heap_never_covers_a_white_cell_and_needs_three_red_ones() -> None:
+    for seed in range(40):
+        torch.manual_seed(seed)
+        pixels, boxes, _ = with_heap(*red_field(), RED, WHITE)
+        assert (pixels[0, 45:55, 45:55] == 60).all()
+        assert boxes[0].tolist() == [20, 20, 80, 80]
+    pixels, boxes, labels = field()
+    same = with_heap(pixels, boxes, labels, RED, WHITE)
+    assert torch.equal(same[0], pixels)
+    assert torch.equal(same[1], boxes)
+
+
+def red_field() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The field with red cells as discs of 40 px, and a third one."""
+    pixels, boxes, _ = field()
+    boxes = torch.cat([boxes, torch.tensor([[100.0, 10, 140, 50]])])
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(240), indexing="ij")
+    for x0, y0, _, _ in boxes[1:].tolist():
+        pixels[:, (y - y0 - 20) ** 2 + (x - x0 - 20) ** 2 <= 20**2] = 150
+    return pixels, boxes, torch.tensor([WHITE, RED, RED, RED])
