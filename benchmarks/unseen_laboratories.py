@@ -169,7 +169,7 @@ def _show(
         folder.mkdir(parents=True, exist_ok=True)
         x0, y0, x1, y1 = seen.boxes_xyxy[one]
         x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
-        box = tuple(int(v) for v in (x - half, y - half, x + half, y + half))
+        box = (int(x - half), int(y - half), int(x + half), int(y + half))
         crop = Image.fromarray(pixels).crop(box).resize((160, 160))
         crop.save(folder / f"{image.path.stem}-{int(x)}-{int(y)}-{seen.scores[one]:.2f}.png")
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from cellcount.errors import UsageError
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
+from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import check_state
 
 
 class Parts(NamedTuple):
     """Backbone with pyramid, the heads on it, and attention refinement where the model has it."""
 
-    trunk: nn.Module
+    trunk: Trunk
     heads: tuple[nn.Module, ...]
     refinement: AttentionRefinement | None
 

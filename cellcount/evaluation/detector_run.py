@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.core.records import Detections, LabelledImage
+from cellcount.core.records import Detections, LabelledImage, Picture
 from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
@@ -18,7 +18,7 @@ from cellcount.evaluation.detection import DetectionReport, Truth, evaluate_dete
 from cellcount.evaluation.perturbations import ORIGINAL, RED_CELL_SHIFTS, Variant, variants
 from cellcount.images.lit_field import lit_part
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px
-from cellcount.images.source import Field, Picture
+from cellcount.images.source import Field
 
 RESIZES = (0.4, 0.6, 1.5, 2.5)
 

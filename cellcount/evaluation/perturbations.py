@@ -136,7 +136,7 @@ def _mixed(pixels: Pixels, mixing: tuple[tuple[float, ...], ...], strength: floa
     density = -np.log((pixels.astype(np.float32) + 1) / 256)
     glass = np.quantile(density[::4, ::4].reshape(-1, 3), 0.05, axis=0)
     stained = np.clip((density - glass) @ np.asarray(mixing, np.float32).T, 0, None) * strength
-    return np.clip(256 * np.exp(-(stained + glass)) - 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(256 * np.exp(-(stained + glass)) - 0.5, 0, 255), np.uint8)
 
 
 _GREY = ((0.4, 0.3, 0.3), (0.3, 0.4, 0.3), (0.3, 0.3, 0.4))

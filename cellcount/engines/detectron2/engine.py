@@ -65,7 +65,7 @@ class Detectron2Detector(Detector):
         """The parts that can be frozen or watched."""
         heads = self.rcnn.roi_heads
         first = (self.rcnn.proposal_generator, heads.box_head, heads.box_predictor)
-        return Parts(self.rcnn.backbone, first, heads.refinement)
+        return Parts(self.rcnn.backbone.trunk, first, heads.refinement)
 
     def learn_by_rewards(self) -> None:
         """From now on the second look learns from rewards."""

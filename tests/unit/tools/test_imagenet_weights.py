@@ -20,7 +20,7 @@ MODEL = "mobilenetv2_035"
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Weights of a package that names them in its own way; returns them under timm's names."""
     torch.manual_seed(7)
-    state = timm_model(MODEL).state_dict()
+    state: dict[str, torch.Tensor] = timm_model(MODEL).state_dict()
     folder = tmp_path / "some_weights"
     folder.mkdir()
     (folder / "__init__.py").touch()
