@@ -30,6 +30,7 @@ from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import OutputSettings
 from cellcount.store.edits import Edit
 from cellcount.store.journal import JOURNAL_SUFFIX, Journal, Json, differences, journal_path
+from cellcount.store.remarks import Remark
 
 _MERGED = "merged"
 _SHOWN = 5
@@ -48,6 +49,7 @@ class _Shard:
     scales: dict[str, Json]
     left: int
     edits: list[Edit]
+    remarks: list[Remark]
 
 
 class MergeJob:
@@ -140,7 +142,11 @@ class MergeJob:
                 journal.set_value(f"{SCALE_PREFIX}{slide}", scale)
             # An image may have changed its shard: the last word is the last by the clock.
             edits = [edit for shard in self._shards for edit in shard.edits]
-            journal.add_edits(sorted(edits, key=lambda edit: edit.made_at))
+            remarks = [remark for shard in self._shards for remark in shard.remarks]
+            journal.add_edits(
+                sorted(edits, key=lambda edit: edit.made_at),
+                remarks=sorted(remarks, key=lambda remark: remark.made_at),
+            )
         except BaseException:
             journal.close()
             raise
@@ -216,6 +222,7 @@ def _read(path: Path) -> _Shard:
             journal.values(SCALE_PREFIX),
             sum(not journal.has(ref) for ref in run.refs),
             journal.edits(),
+            journal.remarks(),
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cellcount.errors import UsageError
 from cellcount.files.atomic import check_folder_writable, check_writable
 from cellcount.files.locks import holder_file
+from cellcount.outputs.approval_table import approvals_path
 from cellcount.outputs.excel import is_excel
 from cellcount.outputs.forms import BUILT_IN, COUNTS, OutputForm, check_needs, form_of
 from cellcount.outputs.image_labels import stem_of
@@ -28,7 +29,7 @@ class OutputFiles:
 
     Attributes:
         settings: likewise.
-        journal, record, history: what the run keeps beside counts.csv.
+        journal, record, history, approvals: what the run keeps beside counts.csv.
     """
 
     def __init__(self, settings: OutputSettings, packages: Mapping[str, str] | None = None) -> None:
@@ -37,6 +38,7 @@ class OutputFiles:
         self.journal = journal_path(settings.out)
         self.record = run_manifest_path(settings.out)
         self.history = history_path(settings.out)
+        self.approvals = approvals_path(settings.out)
 
     @cached_property
     def forms(self) -> list[tuple[OutputForm, Path]]:
@@ -91,7 +93,9 @@ class OutputFiles:
             UsageError: two have one name, or one is the table of another run.
         """
         self._check_names()
-        own = {path.absolute() for path in (self.record, self.journal, self.history)}
+        own = {
+            path.absolute() for path in (self.record, self.journal, self.history, self.approvals)
+        }
         for path in self.tables:
             if path.absolute() in own:
                 raise UsageError(
@@ -104,7 +108,7 @@ class OutputFiles:
                     "another file"
                 )
         locks = map(holder_file, (self.journal, *self.tables))
-        return [*self.tables, self.history, self.record, self.journal, *locks]
+        return [*self.tables, self.history, self.approvals, self.record, self.journal, *locks]
 
     def _check_names(self) -> None:
         """Refuse two options that name one file, but tables that are sheets of one workbook."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from cellcount.analysis.flag_words import FlagWords
 from cellcount.analysis.near_copies import NearCopies
 from cellcount.analysis.outcome import Totals
 from cellcount.analysis.output_files import OutputFiles
@@ -19,10 +20,12 @@ from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types
 from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
+from cellcount.outputs.approval_table import write_approvals
 from cellcount.outputs.forms import write_together
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.review_tables import write_history
 from cellcount.outputs.run_content import Results, RunContent, RunFacts
+from cellcount.store.approvals import approvals_of
 from cellcount.store.edits import Edit
 from cellcount.store.journal import Journal
 
@@ -53,6 +56,15 @@ class RunOutputs:
         """With the types that only reviewers gave."""
         return replace(self, facts=with_reviewer_types(self.facts, reviewed))
 
+    def approved_in(self, journal: Journal) -> RunOutputs:
+        """With what people signed off."""
+        name = self.names.path
+        found = {
+            (name(specimen), name(slide)): approval
+            for (specimen, slide), approval in approvals_of(journal.remarks()).items()
+        }
+        return replace(self, facts=replace(self.facts, approvals=found)) if found else self
+
     def drawn(self, journal: Journal) -> RunOutputs:
         """With every type that a reviewer gave, be it to an image that is not analysed yet."""
         said = [state.review for state in journal.corrections().values()]
@@ -66,10 +78,11 @@ class RunOutputs:
     def results(self, journal: Journal, refs: tuple[ImageRef, ...]) -> Results:
         """The results as outputs tell them, but with the classifier's own types."""
         stored, copies = self.results_in(journal), NearCopies.among(journal, refs)
-        name = self.names.image
+        name, flags = self.names.image, FlagWords.of(journal, refs)
 
         def told(result: ImageResult) -> ImageResult:
-            return copies.told(self.names.result(result), result.ref.image, name)
+            named = copies.told(self.names.result(result), result.ref.image, name)
+            return flags.told(named, result.ref.image)
 
         return lambda: map(told, stored.of(self.names.ordered(refs)))
 
@@ -97,7 +110,7 @@ class RunOutputs:
         """
         corrections = journal.corrections()
         reviewed = ReviewSummary.of(results(), corrections) if corrections else None
-        outputs = self.reviewed_by(reviewed)
+        outputs = self.reviewed_by(reviewed).approved_in(journal)
         begun = _time_of(journal)
         final = replace(outputs.content(lambda: map(outputs.final, results())), begun=begun)
         contents = {"own": replace(outputs.content(results), begun=begun), "final": final}
@@ -106,6 +119,9 @@ class RunOutputs:
         tables = self.files.tables
         if journal.has_reviews:
             tables.append(self._write_reviews(journal))
+        if approvals := outputs.facts.approvals:
+            write_approvals(self.files.approvals, approvals, self.files.settings.csv)
+            tables.append(self.files.approvals)
         return Written(tables, Totals.of(final.results(), final.labels), reviewed)
 
     def notes(self, written: Written) -> tuple[str, ...]:

@@ -55,14 +55,18 @@ class StoredResults:
 
 
 @contextmanager
-def stored_results(path: Path) -> Iterator[StoredResults]:
+def stored_results(path: Path, *, work: str = "") -> Iterator[StoredResults]:
     """The run that a counts.csv, run.json, journal or folder of results belongs to.
+
+    Args:
+        path: one of these.
+        work: what others are told meanwhile that the journal is in use for.
 
     Raises:
         UsageError: it belongs to none, or the key of its codes is gone.
         JournalError: the journal is in use, damaged, or of another version.
     """
-    with Journal.reopen(journal_of(path)) as journal:
+    with Journal.reopen(journal_of(path), work=work) as journal:
         run = StoredRun.read(journal)
         key = run.output.pseudonymize
         if key is not None and not key.is_file():

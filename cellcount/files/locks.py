@@ -110,26 +110,32 @@ def holder_file(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def leave_note(path: Path) -> str:
+def leave_note(path: Path, work: str = "") -> str:
     """Say that this process holds the journal; who was said to before, "" for nobody.
 
     Whoever gets here has SQLite's lock, so an earlier note is one of a process that died.
+
+    Args:
+        path: the journal.
+        work: for which it is held, such as ``cellcount review open``; "" for an analysis.
     """
     stale = named_in(holder_file(path))
-    holder_file(path).write_text(note_of_holder(), encoding="utf-8")
+    holder_file(path).write_text(note_of_holder(work), encoding="utf-8")
     return stale
 
 
-def note_of_holder() -> str:
-    """What a lock file says of the process that holds it: host, process, start."""
+def note_of_holder(work: str = "") -> str:
+    """What a lock file says of the process that holds it: host, process, start, and its work."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"host": gethostname(), "pid": os.getpid(), "started": started})
+    note = {"host": gethostname(), "pid": os.getpid(), "started": started}
+    return json.dumps(note | ({"work": work} if work else {}))
 
 
 def named_in(lock_file: Path) -> str:
     """Who the note in a lock file names, "" where there is none to be read."""
     try:
         holder = json.loads(lock_file.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+        work = f"{holder['work']}, " if holder.get("work") else ""
+        return f"{work}process {holder['pid']} on {holder['host']}, started {holder['started']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -192,6 +192,10 @@ class OutputNames:
         """What an image is called."""
         return image if self._codes is None else self._codes.image(image)
 
+    def path(self, text: str) -> str:
+        """What a slide or specimen is called."""
+        return text if self._codes is None else self._codes.path(text)
+
     def result(self, result: ImageResult) -> ImageResult:
         """A result as it is told."""
         return result if self._codes is None else self._codes.result(result)

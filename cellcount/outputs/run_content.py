@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from cellcount.core.records import CellClass, ImageResult
 from cellcount.differential.counting import Counting
 from cellcount.settings import CsvForm
+from cellcount.store.approvals import SlideApproval
+
+Approvals = Mapping[tuple[str, str], SlideApproval]
+"""Specimen and slide, as outputs call them → what a person signed off."""
 
 Results = Callable[[], Iterator[ImageResult]]
 """Streams the results of a run in the order of the outputs, as often as it is called."""
@@ -48,6 +52,7 @@ class RunFacts:
         versions: program or library to version.
         settings: by name, whatever decides the numbers.
         max_pixels: largest image that is read.
+        approvals: of slides.
     """
 
     counting: Counting
@@ -58,6 +63,7 @@ class RunFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     max_pixels: int
+    approvals: Approvals = field(default_factory=dict)
 
     @property
     def labels(self) -> Labels:

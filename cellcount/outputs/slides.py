@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 from cellcount.differential.counting import Counting
-from cellcount.differential.figures import PERCENT, Figure, Rules
+from cellcount.differential.figures import PERCENT, Differential, Figure, Rules
 from cellcount.differential.limits import Limits
 from cellcount.differential.rollup import FieldCounts, roll_up
-from cellcount.outputs.columns import SLIDES_COLUMNS, TypedTable, Value
-from cellcount.outputs.run_content import RunContent
+from cellcount.outputs.columns import SLIDES_COLUMNS, Column, TypedTable, Value
+from cellcount.outputs.run_content import Approvals, RunContent
 from cellcount.outputs.tables import single, write_table
 from cellcount.settings import CsvForm
 
@@ -29,12 +30,16 @@ def write_slides(path: Path, content: RunContent) -> None:
 
 def slides_table(content: RunContent) -> TypedTable:
     """The table with a row for every figure and advice of slides, specimens and the run."""
-    counting = content.facts.counting
-    return _table(counting.fields(content.results()), counting)
+    counting, approvals = content.facts.counting, content.facts.approvals
+    return _table(counting.fields(content.results()), counting, approvals)
 
 
 def write_differentials(
-    path: Path, fields: Iterable[FieldCounts], counting: Counting, csv: CsvForm
+    path: Path,
+    fields: Iterable[FieldCounts],
+    counting: Counting,
+    csv: CsvForm,
+    approvals: Approvals = MappingProxyType({}),
 ) -> None:
     """Write the differentials of some fields.
 
@@ -43,18 +48,24 @@ def write_differentials(
         fields: in the order of their paths.
         counting: how they are counted.
         csv: how the table is written.
+        approvals: of their slides.
 
     Raises:
         OutputError: the file cannot be written; an older one is untouched.
     """
-    write_table(path, _table(fields, counting), csv)
+    write_table(path, _table(fields, counting, approvals), csv)
 
 
-def _table(fields: Iterable[FieldCounts], counting: Counting) -> TypedTable:
-    return TypedTable("slides", SLIDES_COLUMNS, map(single, slide_values(fields, counting)))
+def _table(fields: Iterable[FieldCounts], counting: Counting, approvals: Approvals) -> TypedTable:
+    rows = slide_values(fields, counting, approvals)
+    return TypedTable("slides", SLIDES_COLUMNS, map(single, rows))
 
 
-def slide_values(fields: Iterable[FieldCounts], counting: Counting) -> Iterator[dict[str, Value]]:
+def slide_values(
+    fields: Iterable[FieldCounts],
+    counting: Counting,
+    approvals: Approvals = MappingProxyType({}),
+) -> Iterator[dict[str, Value]]:
     """The rows of slides.csv as values by column."""
     for unit in roll_up(fields):
         who: dict[str, Value] = {
@@ -64,13 +75,41 @@ def slide_values(fields: Iterable[FieldCounts], counting: Counting) -> Iterator[
             "profile": counting.label,
         }
         found = counting.of(unit)
-        for figure in found.figures:
-            yield who | figure_values(figure, found.rules)
-        for advice in found.advice:
-            yield who | {"kind": "advice", "row": advice.id, "note": advice.text}
+        for values in _unit_values(found):
+            yield who | values
+        approval = approvals.get((unit.specimen, unit.slide)) if unit.level == "slide" else None
+        if approval is not None:
+            words = approval.words(written_rows(found))
+            yield who | {"kind": "about", "row": "approval", "note": words}
         if unit.level == "run":
             for name, text in counting.about().items():
                 yield who | {"kind": "about", "row": name, "note": text}
+
+
+def _unit_values(found: Differential) -> Iterator[dict[str, Value]]:
+    """Figures and advice of a unit."""
+    for figure in found.figures:
+        yield figure_values(figure, found.rules)
+    for advice in found.advice:
+        yield {"kind": "advice", "row": advice.id, "note": advice.text}
+
+
+def written_rows(found: Differential) -> list[dict[str, str]]:
+    """The numbers of a slide as slides.csv writes them: column → text, nothing where it is empty.
+
+    A person approves these.
+    """
+    columns = {column.name: column for column in SLIDES_COLUMNS}
+    rows = []
+    for values in _unit_values(found):
+        texts = {name: _plain(columns[name], value) for name, value in values.items()}
+        rows.append({name: text for name, text in texts.items() if text})
+    return rows
+
+
+def _plain(column: Column, value: Value) -> str:
+    """A value as it is written, without the quotes of CSV."""
+    return ("" if value is None else str(value)) if column.dtype == "text" else column.write(value)
 
 
 def figure_values(figure: Figure, rules: Rules) -> dict[str, Value]:

@@ -103,7 +103,7 @@ def has_edits(connection: sqlite3.Connection) -> bool:
 def add_edits(
     connection: sqlite3.Connection, edits: Iterable[Edit], seen: Mapping[str, int] | None = None
 ) -> None:
-    """Add edits, all of them or none.
+    """Add edits within the caller's transaction.
 
     Args:
         connection: of the journal.
@@ -113,20 +113,14 @@ def add_edits(
     Raises:
         EditConflictError: a cell was edited since the person saw it; nothing is added.
     """
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        known = "SELECT 1 FROM edit WHERE uid = ?"
-        new = [e for e in edits if connection.execute(known, (e.uid,)).fetchone() is None]
-        checked = dict(seen or {})
-        for edit in new:
-            version = _version(connection, edit)
-            if checked.pop(edit.cell, version) != version:
-                raise EditConflictError(edit.cell, _reviewer(connection, edit))
-            insert_edit(connection, edit, version + 1)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+    known = "SELECT 1 FROM edit WHERE uid = ?"
+    new = [e for e in edits if connection.execute(known, (e.uid,)).fetchone() is None]
+    checked = dict(seen or {})
+    for edit in new:
+        version = _version(connection, edit)
+        if checked.pop(edit.cell, version) != version:
+            raise EditConflictError(edit.cell, _reviewer(connection, edit))
+        insert_edit(connection, edit, version + 1)
 
 
 def insert_edit(connection: sqlite3.Connection, edit: Edit, version: int) -> None:

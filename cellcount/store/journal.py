@@ -42,6 +42,7 @@ from cellcount.store.journal_file import (
     identity_of,
     prepare,
 )
+from cellcount.store.remarks import Remark, RemarkKind, all_remarks, insert_remarks
 from cellcount.store.results import pack, record_of, result_of
 
 Json = dict[str, Any] | list[Any] | str | float | None
@@ -115,15 +116,19 @@ class Journal:
         return journal
 
     @classmethod
-    def reopen(cls, path: Path) -> Journal:
+    def reopen(cls, path: Path, *, work: str = "") -> Journal:
         """The journal of an earlier run with the settings that it had last.
+
+        Args:
+            path: the SQLite file.
+            work: what others are told that it is in use for.
 
         Raises:
             JournalError: there is none, or it is in use, damaged, or not a journal.
         """
         if not path.is_file():
             raise JournalError(f"there is no journal {path}; run its part of the images first")
-        journal = cls._locked(path)
+        journal = cls._locked(path, work)
         try:
             with explained(path):
                 journal._go_on()
@@ -133,12 +138,12 @@ class Journal:
         return journal
 
     @classmethod
-    def _locked(cls, path: Path) -> Journal:
+    def _locked(cls, path: Path, work: str = "") -> Journal:
         connection = connect(path)
         try:
             with explained(path):
                 prepare(path, connection)
-                return cls(path, connection, leave_note(path))
+                return cls(path, connection, leave_note(path, work))
         except BaseException:
             connection.close()
             raise
@@ -379,18 +384,31 @@ class Journal:
         states = cell_states(self.edits()) if self.has_reviews else {}
         return {cell: state for cell, state in states.items() if state.is_corrected}
 
-    def add_edits(self, edits: Iterable[Edit], seen: Mapping[str, int] | None = None) -> None:
-        """Add edits, all of them or none; safe on disk on return.
+    def add_edits(
+        self,
+        edits: Iterable[Edit],
+        seen: Mapping[str, int] | None = None,
+        remarks: Iterable[Remark] = (),
+    ) -> None:
+        """Add edits and remarks, all of them or none; safe on disk on return.
 
         Args:
             edits: in their order; those that are there already are passed over.
             seen: lasting id of a cell → version that the person saw; others are not checked.
+            remarks: what else is said with them.
 
         Raises:
             EditConflictError: a cell was edited since the person saw it; nothing is added.
         """
-        with self._writing():
+        with self._writing(), self._connection:
+            self._connection.execute("BEGIN EXCLUSIVE")
             add_edits(self._connection, edits, seen)
+            insert_remarks(self._connection, remarks)
+
+    def remarks(self, kind: RemarkKind | None = None) -> list[Remark]:
+        """Every remark of a person, or those of one kind, the oldest first."""
+        with explained(self.path):
+            return all_remarks(self._connection, kind)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from cellcount.errors import JournalError
 from cellcount.files.locks import holder_file, named_in
 from cellcount.store.edits import TABLE
 from cellcount.store.migrate import BEFORE, migrate
+from cellcount.store.remarks import REMARK_TABLE
 
 APPLICATION_ID = 0x63656C6C  # "cell", in bytes 68-71 of the file
 # 2: with the quality of each field; 3: content hashes, results by settings; 4: edits of cells.
@@ -125,6 +126,7 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+    connection.execute(REMARK_TABLE)  # journals of this schema were made before it was there
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -192,7 +194,7 @@ def _check_unreviewed(path: Path, connection: sqlite3.Connection) -> None:
 
 def _is_reviewed(connection: sqlite3.Connection) -> bool:
     """Whether a journal of this schema or an earlier one holds what a person said."""
-    query = "SELECT name FROM sqlite_master WHERE name IN ('edit', 'review')"
+    query = "SELECT name FROM sqlite_master WHERE name IN ('edit', 'remark', 'review')"
     tables = [name for (name,) in connection.execute(query).fetchall()]
     return any(
         connection.execute(f"SELECT EXISTS (SELECT 1 FROM {t})").fetchone()[0] for t in tables
