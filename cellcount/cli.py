@@ -116,7 +116,7 @@ cli.add_command(
     )
 )  # fmt: skip
 cli.add_command(
-    _subgroup("review", "Have a person look at cells and count by it.", "export", "apply")
+    _subgroup("review", "Have a person look at cells and count by it.", "open", "export", "apply")
 )
 cli.add_command(_subgroup("control", "Check a slide of known cells every day.", "run", "history"))
 cli.add_command(_subgroup("profiles", "List, show and check profiles.", "list", "show", "check"))

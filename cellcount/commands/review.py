@@ -114,6 +114,48 @@ def review_apply(
         click.echo("the cells are as these results have them, so nothing was changed")
 
 
+@click.command("open")
+@_RESULTS
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    help="Port on this machine; any that is free without it.",
+)
+@click.option("--no-browser", is_flag=True, help="Show the address, and open no browser.")
+@click.option("--read-only", is_flag=True, help="Look at everything, change nothing.")
+@click.option(
+    "--behind-proxy",
+    metavar="URL",
+    default="",
+    help="Address of your own proxy, by which other machines reach the page.",
+)
+def review_open(
+    results: Path, port: int, no_browser: bool, read_only: bool, behind_proxy: str
+) -> None:
+    """Correct a finished run on a local web page.
+
+    RESULTS is the counts.csv of the analyze. The page is served on this machine alone, at an
+    address that nobody can guess. What people do there is in the journal at once; every output of
+    the run is written again when the page is closed with Ctrl-C, when a slide is approved, and
+    when the page is asked to.
+    """
+    from cellcount.review.page.server import serve
+
+    def ready(address: str) -> None:
+        click.echo(f"review page: {address}")
+        click.echo("keep this window open; Ctrl-C ends the review and writes the tables")
+        if not no_browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    written = serve(results, port=port, read_only=read_only, public=behind_proxy, ready=ready)
+    if written:
+        click.echo("written: " + ", ".join(shown(path) for path in written))
+
+
 def _say(done: Applied) -> None:
     rows = number_of(done.empty, "row")
     if not done.written:

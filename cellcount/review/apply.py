@@ -11,18 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cellcount.analysis.drawing import Drawings
-from cellcount.analysis.load import load
-from cellcount.analysis.run_outputs import Written
 from cellcount.analysis.stored_results import StoredResults, stored_results
 from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.figures import Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.errors import UsageError
-from cellcount.files.locks import locked
-from cellcount.outputs.run_record import refresh_run_manifest
 from cellcount.review.corrections import Correction, read_corrections
 from cellcount.review.drawn_files import DrawnForm, read_drawn
+from cellcount.review.rewrite import rewrite_outputs
 from cellcount.store.corrected import Editor
 from cellcount.store.edits import Edit
 
@@ -155,16 +151,13 @@ def _applied(
     before = _figures(stored, touched)
     stored.outputs.names.keep((), source)
     stored.journal.add_edits(edits)
-    with locked(stored.outputs.files.tables):
-        written = stored.outputs.write(stored.journal, stored.results())
-    not_drawn = _draw(stored, written, touched)
-    record = _tell(stored, written)
+    done = rewrite_outputs(stored, touched)
     return replace(
         said,
         changes=tuple(_changes(before, _figures(stored, touched))),
-        written=(*written.tables, *stored.outputs.files.folders, *record),
-        not_drawn=not_drawn,
-        notes=stored.outputs.notes(written),
+        written=done.written,
+        not_drawn=done.not_drawn,
+        notes=done.notes,
     )
 
 
@@ -212,34 +205,6 @@ def _edits(stored: StoredResults, rows: Sequence[Correction], editor: Editor) ->
 def _refs_of(stored: StoredResults, rows: Sequence[Correction]) -> list[ImageRef]:
     named = {one.image for one in rows}
     return [ref for ref in stored.run.refs if ref.image in named]
-
-
-def _tell(stored: StoredResults, written: Written) -> tuple[Path, ...]:
-    """Enters the review in run.json, and returns its path, where it still lies."""
-    path = stored.outputs.files.record
-    if not path.is_file():
-        return ()
-    facts = None if written.reviewed is None else written.reviewed.facts()
-    refresh_run_manifest(path, written.tables, facts)
-    return (path,)
-
-
-def _draw(stored: StoredResults, written: Written, refs: list[ImageRef]) -> tuple[str, ...]:
-    """Draw the touched images again; the names of those that cannot be read any more."""
-    outputs = stored.outputs.reviewed_by(written.reviewed)
-    if outputs.files.settings.annotated is None:
-        return ()
-    drawings, missing = Drawings(outputs, lambda _note: None), []
-    for result in stored.unnamed(refs):
-        if not drawings.is_drawn(result):
-            continue
-        loaded = load(result.ref, outputs.facts.max_pixels)
-        size_px = None if loaded.source is None else loaded.source.size_px
-        if size_px != (result.width_px, result.height_px):
-            missing.append(outputs.names.image(result.ref.image))
-        else:
-            drawings.work(loaded, result)()
-    return tuple(missing)
 
 
 _Key = tuple[str, str, str, str, str]

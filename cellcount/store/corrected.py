@@ -128,7 +128,11 @@ class CorrectedImage:
 
 
 def corrected(
-    result: ImageResult, key: str, classes: Sequence[str], edits: Sequence[Edit]
+    result: ImageResult,
+    key: str,
+    classes: Sequence[str],
+    edits: Sequence[Edit],
+    ids: Sequence[str] | None = None,
 ) -> CorrectedImage:
     """Apply the edits of an image to its result.
 
@@ -137,10 +141,12 @@ def corrected(
         key: content of the image.
         classes: ids of the detector's classes.
         edits: of the image, the oldest first.
+        ids: lasting ids of its cells where they are known already.
     """
     detections = result.cells.detections
-    labels = [label_of(label, classes) for label in detections.labels.tolist()]
-    ids = cell_ids(key, detections.boxes_xyxy.tolist(), labels)
+    if ids is None:
+        labels = [label_of(label, classes) for label in detections.labels.tolist()]
+        ids = cell_ids(key, detections.boxes_xyxy.tolist(), labels)
     states = cell_states(edits)
     if result.status != "done" or not states:
         return CorrectedImage(key, result, tuple(ids), states, classes)

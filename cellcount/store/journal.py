@@ -302,6 +302,18 @@ class Journal:
         """One image with the ids of its cells, from which edits are made; None without a result."""
         return self._stored(ref.image, ref, is_corrected=True)
 
+    def edits_of(self, key: str, image: str) -> list[Edit]:
+        """Every edit of one image, by its content and its identity, the oldest first."""
+        with explained(self.path):
+            return edits_of(self._connection, list({key, name_key(image)}))
+
+    def uncorrected(self, ref: ImageRef) -> CorrectedImage | None:
+        """One image without what people did to it; None without a result."""
+        found = self._stored(ref.image, ref, is_corrected=False)
+        if found is None:
+            return None
+        return corrected(found.result, found.key, self.settings.get("classes") or (), ())
+
     def _stored(
         self, image: str, ref: ImageRef | None, *, is_corrected: bool
     ) -> CorrectedImage | None:
@@ -370,6 +382,12 @@ class Journal:
         """Whether a person has reviewed or corrected cells."""
         with explained(self.path):
             return has_edits(self._connection)
+
+    def said(self) -> list[int]:
+        """Count the edits and the remarks of people."""
+        query = "SELECT (SELECT count(*) FROM edit), (SELECT count(*) FROM remark)"
+        with explained(self.path):
+            return list(self._connection.execute(query).fetchone())
 
     def edits(self) -> list[Edit]:
         """Every edit of a person, those that do not count any more included, the oldest first."""

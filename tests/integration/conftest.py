@@ -78,3 +78,22 @@ def rows() -> Callable[[Path | str], list[dict[str, str]]]:
             return list(csv.DictReader(file, delimiter=separator))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def typed_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    pristine: Path,
+    toy: str,
+    colour_weights: Path,
+    classifier_plugins: Path,
+) -> Path:
+    """The folder of a typed run of ``pristine`` with tables, report and COCO; for copying."""
+    folder = tmp_path_factory.mktemp("typed")
+    models = ["--detector", toy, "--classifier", str(colour_weights)]
+    names = {"--out": "counts.csv", "--cells": "cells.csv", "--slides": "slides.csv"}
+    names |= {"--report": "report.html", "--coco": "coco.json"}
+    outputs = [part for option, name in names.items() for part in (option, str(folder / name))]
+    plugins = ["--plugins", str(classifier_plugins)]
+    assert cli.main(["analyze", str(pristine), *models, *plugins, *outputs]) == 0
+    return folder

@@ -14,7 +14,11 @@ from cellcount.outputs.columns import SLIDES_COLUMNS, Value
 from cellcount.outputs.slides import figure_values
 
 _COLUMNS = {column.name: column for column in SLIDES_COLUMNS}
-_BAR_PX = 200.0
+_BAR_PX, _STRIP_PX = 200.0, 1000.0
+_COLOURS = (
+    "#1f77b4", "#d95f02", "#1b9e77", "#c2185b", "#7570b3", "#8c6d00", "#00838f", "#b30000",
+    "#5d4037", "#558b2f", "#6a1b9a", "#37474f",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,52 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def known(self) -> tuple[Row, ...]:
+        """Rows with a number."""
+        return tuple(row for row in self.rows if not row.missing)
+
+    @property
+    def unknown(self) -> tuple[Row, ...]:
+        """Rows that are pooled, not assessed, withheld or not counted."""
+        return tuple(row for row in self.rows if row.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A share in the picture of a differential, in pixels of a strip 1000 wide.
+
+    Attributes:
+        name: in words.
+        percent: as it is read.
+        x, width: where it lies.
+        colour: of it.
+    """
+
+    name: str
+    percent: str
+    x: float
+    width: float
+    colour: str
+
+
+def differential_strip(found: Differential) -> list[Segment]:
+    """The differential as one strip of shares; empty where there are no percentages."""
+    shares = [
+        figure
+        for figure in found.of_kind("class", "pool")
+        if figure.assessment == "assessed" and figure.percent
+    ]
+    segments, x = [], 0.0
+    for place, figure in enumerate(shares):
+        percent = figure.percent or 0.0
+        width = percent * _STRIP_PX / 100
+        colour = _COLOURS[place % len(_COLOURS)]
+        text = shown(_values(figure, found), "percent", ".1f").text
+        segments.append(Segment(figure.name, text, round(x, 1), round(width, 1), colour))
+        x += width
+    return segments
 
 
 def differential_tables(found: Differential) -> list[Table]:

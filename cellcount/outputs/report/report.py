@@ -28,13 +28,14 @@ from cellcount.outputs.report.differential_tables import (
     Cell,
     Table,
     counts_table,
+    differential_strip,
     differential_tables,
     shown,
     with_limits,
 )
 from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.run_content import Results, RunContent, RunFacts
-from cellcount.outputs.slides import figure_values
+from cellcount.outputs.slides import figure_values, written_rows
 
 _TEMPLATE = "report.html"
 _MOST_UNITS, _MOST_LISTED_UNITS = 120, 1_000
@@ -67,7 +68,7 @@ def write_report(path: Path, content: RunContent) -> None:
         "totals": [_counts_of_run(of_run)],
         "overview": _overview(ordered, detailed, counting),
         "units": [
-            _section(i, unit, found)
+            _section(i, unit, found, facts)
             for i, (unit, found) in enumerate(zip(ordered, detailed, strict=False), 1)
         ],
         "units_left": max(0, len(ordered) - _MOST_UNITS),
@@ -109,8 +110,10 @@ def _title(unit: Unit) -> str:
     return f"{name}, specimen {unit.specimen}" if unit.specimen else name
 
 
-def _section(number: int, unit: Unit, found: Differential) -> dict[str, Any]:
+def _section(number: int, unit: Unit, found: Differential, facts: RunFacts) -> dict[str, Any]:
     done = sum(one.status == "done" for one in unit.fields)
+    approval = facts.approvals.get((unit.specimen, unit.slide)) if unit.level == "slide" else None
+    tables = differential_tables(found) if done else []
     return {
         "anchor": f"unit-{number}",
         "title": _title(unit),
@@ -119,7 +122,10 @@ def _section(number: int, unit: Unit, found: Differential) -> dict[str, Any]:
         "slide": unit.slide,
         "lead": _lead(found, done, len(unit.fields)),
         "advice": [advice.text for advice in found.advice],
-        "tables": differential_tables(found) if done else [],
+        "approval": "" if approval is None else approval.words(written_rows(found)),
+        "strip": differential_strip(found) if done else [],
+        "tables": tables,
+        "unknown": sum(len(table.unknown) for table in tables),
     }
 
 

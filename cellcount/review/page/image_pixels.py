@@ -1,0 +1,221 @@
+"""Pictures for the page: crops of cells and tiles of images, whole slides included.
+
+Small images are kept decoded while they are looked at; of a whole slide blocks are read, and a view
+of the whole that is reduced by eight is made once in the background.
+
+Shapes: pixels uint8 (h, w, 3) RGB; boxes xyxy in pixels of the image.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from math import ceil
+from threading import Lock, Thread
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cellcount.core.records import ImageRef
+from cellcount.errors import ImageError
+from cellcount.images.source import Field, Source, open_source
+from cellcount.images.tiff_windows import Rect
+from cellcount.images.windows import window
+
+TILE_PX = 512
+CROP_PX = 96
+_AROUND = 1.6  # side of a crop over that of the cell's box
+_LEAST_PX = 16.0
+_BLOCK_PX = 1024
+_OVERVIEW_LEVEL = 3  # a whole slide is reduced by 2 ** 3 once
+_READ_PX = 2048
+_PICTURES_BYTES, _JPEG_BYTES = 600_000_000, 96_000_000
+_QUALITY = 85
+
+_Value = TypeVar("_Value")
+
+
+class _Memo(Generic[_Value]):
+    """Keeps what was made last, up to so many bytes."""
+
+    def __init__(self, most_bytes: int, size_of: Callable[[_Value], int]) -> None:
+        self._most, self._size_of, self._bytes = most_bytes, size_of, 0
+        self._kept: OrderedDict[object, _Value] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: object, make: Callable[[], _Value]) -> _Value:
+        """The value of a key, made now where it is not there."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = make()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = value
+                self._bytes += self._size_of(value)
+            while self._bytes > self._most and len(self._kept) > 1:
+                self._bytes -= self._size_of(self._kept.popitem(last=False)[1])
+        return value
+
+
+class ImagePixels:
+    """The pixels of a run's images.
+
+    Args:
+        refs: its images, with paths that hold here.
+        sizes: width and height that each was analysed with.
+        max_pixels: most pixels that are decoded at a time.
+    """
+
+    def __init__(
+        self,
+        refs: Sequence[ImageRef],
+        size_of: Callable[[int], tuple[int, int]],
+        max_pixels: int,
+    ) -> None:
+        self._refs, self._size_of, self._max_pixels = refs, size_of, max_pixels
+        self._sources: _Memo[Source | None] = _Memo(_PICTURES_BYTES, _source_bytes)
+        self._blocks: _Memo[NDArray[np.uint8]] = _Memo(_PICTURES_BYTES // 4, lambda b: b.nbytes)
+        self._jpegs: _Memo[bytes] = _Memo(_JPEG_BYTES, len)
+        self._overviews: dict[int, _Overview] = {}
+        self._lock = Lock()
+        self._opening: dict[int, Lock] = {}
+
+    def crop(self, image: int, box_xyxy: Sequence[float]) -> bytes | None:
+        """A cell with its surroundings as JPEG; None where its image is gone or has changed."""
+        key = (image, tuple(box_xyxy))
+        try:
+            return self._jpegs.get(key, lambda: self._crop(image, box_xyxy))
+        except ImageError:
+            return None
+
+    def tile(
+        self, image: int, level: int, column: int, row: int
+    ) -> bytes | Literal["later"] | None:
+        """A tile as JPEG, ``later`` while the overview of a slide is made, None for no such tile.
+
+        Args:
+            image: which.
+            level: the image is reduced by 2 to the power of it.
+            column, row: of the tile, from 0.
+        """
+        width, height = self._size_of(image)
+        side = TILE_PX << level
+        if level > 12 or column * side >= width or row * side >= height:
+            return None
+        x, y = column * side, row * side
+        rect = Rect(x, y, min(side, width - x), min(side, height - y))
+        try:
+            source = self._source(image)
+            if source is None:
+                return None
+            if source.picture is None and level >= _OVERVIEW_LEVEL:
+                return self._of_overview(image, source, rect, level)
+            key = (image, level, column, row)
+            return self._jpegs.get(key, lambda: _jpeg(_reduced(source.read(rect), level)))
+        except ImageError:
+            return None
+
+    def _source(self, image: int) -> Source | None:
+        with self._lock:
+            opening = self._opening.setdefault(image, Lock())
+        with opening:  # two that ask for the same image decode it once
+            return self._sources.get(image, lambda: self._opened(image))
+
+    def _opened(self, image: int) -> Source | None:
+        source = open_source(self._refs[image], max_pixels=self._max_pixels)
+        return source if source.size_px == self._size_of(image) else None
+
+    def _crop(self, image: int, box_xyxy: Sequence[float]) -> bytes:
+        source = self._source(image)
+        if source is None:
+            raise ImageError("the image has changed since it was analysed")
+        x_min, y_min, x_max, y_max = box_xyxy
+        centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+        side = max(_LEAST_PX, _AROUND * max(x_max - x_min, y_max - y_min))
+        pixels, left, top = self._around(image, source, centre, side)
+        place = (centre[0] - left, centre[1] - top)
+        return _jpeg(window(pixels, place, side, (CROP_PX, CROP_PX), "bicubic"))
+
+    def _around(
+        self, image: int, source: Source, centre: tuple[float, float], side: float
+    ) -> tuple[NDArray[np.uint8], int, int]:
+        """Pixels about a place, and where they begin."""
+        if source.picture is not None:
+            return source.picture.pixels, 0, 0
+        reach = ceil(side) + 16
+        width, height = source.size_px
+        column, row = int(centre[0]) // _BLOCK_PX, int(centre[1]) // _BLOCK_PX
+        margin = max(128, reach)
+        left, top = max(0, column * _BLOCK_PX - margin), max(0, row * _BLOCK_PX - margin)
+        right = min(width, (column + 1) * _BLOCK_PX + margin)
+        bottom = min(height, (row + 1) * _BLOCK_PX + margin)
+        rect = Rect(left, top, right - left, bottom - top)
+        return self._blocks.get((image, rect), lambda: source.read(rect)), left, top
+
+    def _of_overview(
+        self, image: int, source: Source, rect: Rect, level: int
+    ) -> bytes | Literal["later"] | None:
+        with self._lock:
+            overview = self._overviews.get(image)
+            if overview is None:
+                overview = self._overviews[image] = _Overview(source)
+        pixels = overview.part(rect)
+        if pixels is None:
+            return None if overview.failed else "later"
+        return _jpeg(_reduced(pixels, level - _OVERVIEW_LEVEL))
+
+
+class _Overview:
+    """A whole slide reduced by eight, made in the background from the top down."""
+
+    def __init__(self, source: Source) -> None:
+        width, height = source.size_px
+        self._source = source
+        scale = 1 << _OVERVIEW_LEVEL
+        self._pixels = np.full((ceil(height / scale), ceil(width / scale), 3), 255, np.uint8)
+        self._done_rows = 0
+        self.failed = False
+        Thread(target=self._make, daemon=True).start()
+
+    def part(self, rect: Rect) -> NDArray[np.uint8] | None:
+        """What is shown of a rectangle of the slide; None as long as it is not made."""
+        scale = 1 << _OVERVIEW_LEVEL
+        top, bottom = rect.y // scale, ceil((rect.y + rect.height) / scale)
+        if bottom > self._done_rows:
+            return None
+        return self._pixels[top:bottom, rect.x // scale : ceil((rect.x + rect.width) / scale)]
+
+    def _make(self) -> None:
+        width, height = self._source.size_px
+        scale = 1 << _OVERVIEW_LEVEL
+        try:
+            for y in range(0, height, _READ_PX):
+                for x in range(0, width, _READ_PX):
+                    rect = Rect(x, y, min(_READ_PX, width - x), min(_READ_PX, height - y))
+                    small = _reduced(self._source.read(rect), _OVERVIEW_LEVEL)
+                    rows, columns = small.shape[:2]
+                    self._pixels[
+                        y // scale : y // scale + rows, x // scale : x // scale + columns
+                    ] = small
+                self._done_rows = ceil(min(height, y + _READ_PX) / scale)
+        except ImageError:
+            self.failed = True
+
+
+def _reduced(pixels: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
+    return pixels if level == 0 else np.asarray(Image.fromarray(pixels).reduce(1 << level))
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def _source_bytes(source: Source | None) -> int:
+    return source.picture.pixels.nbytes if isinstance(source, Field) else 1000

@@ -1,0 +1,12 @@
+import { byId, post, showError } from "./page.js";
+
+byId("name").focus();
+byId("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await post("/api/sign-in", { name: byId("name").value });
+    location.reload();
+  } catch (error) {
+    showError(error.message);
+  }
+});
