@@ -9,6 +9,7 @@ from typing import Any
 
 from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes
+from cellcount.differential.counting import Counting
 from cellcount.differential.profile import Profile
 from cellcount.store.corrected import CorrectedImage
 
@@ -36,7 +37,6 @@ class PageType:
         id, name, abbreviation: as everywhere.
         row: row of the profile that it fills, "" for none or several.
         part: ``denominator``, ``outside`` or "" for neither.
-        is_known: the classifier can name it.
     """
 
     id: str
@@ -44,34 +44,32 @@ class PageType:
     abbreviation: str
     row: str
     part: str
-    is_known: bool
 
 
-def page_types(words: Vocabulary, types: Sequence[CellClass], profile: Profile) -> list[PageType]:
-    """The types that cells may be given: the classifier's, then further rows, then unclassified."""
-    row_of: dict[str, str] = {}
-    further = []
-    for row in words.rows:
-        meaning = words.id_of(row)
-        row_of.setdefault(meaning, row)
-        if meaning == row and row not in words.types:
-            further.append(row)
+def page_types(words: Vocabulary, types: Sequence[CellClass], counting: Counting) -> list[PageType]:
+    """The types that cells may be given: the classifier's, then further rows, then unclassified.
 
-    def part(type_id: str) -> str:
-        row = row_of.get(type_id, type_id)
-        if row in profile.rows:
-            return "denominator"
-        return "outside" if row in profile.outside else ""
-
+    Args:
+        words: names that a reviewer may give.
+        types: of the classifier.
+        counting: tells the rows of each, and the profile.
+    """
+    profile, rows_of = counting.profile, {one.id: one.rows for one in counting.assessable}
     known = [
-        PageType(t.id, t.name, t.abbreviation, row_of.get(t.id, ""), part(t.id), is_known=True)
+        PageType(t.id, t.name, t.abbreviation, *_row_of(rows_of.get(t.id, ()), profile))
         for t in types
     ]
-    named = [
-        PageType(row, profile.name_of(row), "", row, part(row), is_known=False) for row in further
-    ]
-    open_one = PageType(UNCLASSIFIED, UNCLASSIFIED, "?", "", "", is_known=False)
-    return [*known, *named, open_one]
+    further = [r for r in words.rows if words.id_of(r) == r and r not in words.types]
+    named = [PageType(row, profile.name_of(row), "", *_row_of((row,), profile)) for row in further]
+    return [*known, *named, PageType(UNCLASSIFIED, UNCLASSIFIED, "?", "", "")]
+
+
+def _row_of(rows: Sequence[str], profile: Profile) -> tuple[str, str]:
+    """The row that a type fills, and its part: several rows of one part are a pool of it."""
+    row = rows[0] if len(rows) == 1 else ""
+    if rows and all(one in profile.rows for one in rows):
+        return row, "denominator"
+    return row, "outside" if rows and all(one in profile.outside for one in rows) else ""
 
 
 def default_keys(types: Sequence[PageType]) -> dict[str, str]:

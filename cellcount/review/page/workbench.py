@@ -108,7 +108,7 @@ class Workbench:
         self._slide_of_image = {i: n for n, s in enumerate(self.slides) for i in s.images}
         facts = run.facts
         words = Vocabulary(facts.types, facts.counting.assessable, facts.counting.profile)
-        every = page_types(words, facts.types, facts.counting.profile)
+        every = page_types(words, facts.types, facts.counting)
         self.types: list[PageType] = every if facts.types else every[-1:]
         self.type_index = {t.id: index for index, t in enumerate(self.types)}
         found = [run.found(ref) for ref in self.images]

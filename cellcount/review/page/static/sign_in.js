@@ -10,3 +10,4 @@ byId("sign-in").addEventListener("submit", async (event) => {
     showError(error.message);
   }
 });
+document.querySelector("#sign-in button").disabled = false; // no form is sent before we listen

@@ -1,0 +1,375 @@
+"""The review page in a real browser: each flow by keys and by mouse, nothing asked elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.open_page import Page, of, open_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage
+    from playwright.sync_api import Page as Tab
+
+CHROMIUM = "/usr/bin/chromium"
+WIDE = {"width": 1280, "height": 800}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if not Path(CHROMIUM).is_file():
+        pytest.skip(f"no browser: {CHROMIUM} is not there (apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        options = {"executable_path": CHROMIUM, "args": ["--no-sandbox"]}
+        opened = playwright.chromium.launch(**options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(typed_run: Path, tmp_path: Path) -> Iterator[Page]:
+    shutil.copytree(typed_run, tmp_path / "o")
+    with open_page(tmp_path / "o" / "counts.csv") as opened:
+        yield opened.enter("server side")
+
+
+@pytest.fixture
+def tab(browser: Browser, page: Page) -> Iterator[Tab]:
+    """A tab in which A. Smith has signed in; it fails the test for whatever goes wrong there."""
+    wrong: list[str] = []
+    with browser.new_context(viewport=WIDE) as context:  # type: ignore[arg-type]  # a size
+        opened = context.new_page()
+        opened.set_default_timeout(30_000)
+        opened.on("console", lambda m: wrong.append(m.text) if _is_bad(m) else None)
+        opened.on("response", lambda r: wrong.append(r.url) if r.status == 404 else None)
+        opened.on("pageerror", lambda error: wrong.append(str(error)))
+        opened.on("request", lambda r: None if r.url.startswith(page.url) else wrong.append(r.url))
+        opened.goto(page.address)
+        opened.wait_for_selector("#sign-in button:enabled")
+        opened.fill("#name", "A. Smith")
+        opened.keyboard.press("Enter")
+        opened.wait_for_selector(".card table")
+        yield opened
+    assert wrong == []
+
+
+def _is_bad(message: ConsoleMessage) -> bool:
+    """Whether the console tells of a fault; what a test has refused on purpose is none."""
+    on_purpose = ("status of 409", "status of 423", "net::ERR_FAILED")
+    is_fault = message.type in ("error", "warning")
+    return is_fault and not any(text in message.text for text in on_purpose)
+
+
+def view(tab: Tab, page: Page, name: str, slide: int = 0) -> None:
+    tab.goto(f"{page.url}/slides/{slide}/{name}")
+    tab.wait_for_selector("body[data-ready]")
+
+
+def until(tab: Tab, expression: str) -> None:
+    """Wait for something; Playwright's own way needs a policy that lets pages make code of text."""
+    for _ in range(400):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    pytest.fail(f"it never was so: {expression}")
+
+
+def saved(tab: Tab) -> None:
+    """Wait until the server has every correction."""
+    until(tab, "document.querySelector('#status').textContent.startsWith('All')")
+
+
+def edits(page: Page) -> list[tuple[str, str, str]]:
+    return [(e.kind, e.type_id, e.reviewer) for e in page.bench.stored.journal.edits()]
+
+
+def test_cells_are_named_confirmed_and_taken_out_by_keys(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    for key in ("1", "2", "n"):
+        tab.keyboard.press(key)
+    until(tab, "document.querySelector('#counted').textContent === '2'")
+    tab.keyboard.press("Enter")
+    saved(tab)
+    made = edits(page)
+    assert [one[:2] for one in made[:3]] == [
+        ("retype", "neutrophil"), ("retype", "lymphocyte"), ("not_a_cell", ""),
+    ]  # fmt: skip
+    assert {who for _, _, who in made} == {"A. Smith"}
+    tab.keyboard.press("z")
+    tab.keyboard.press("z")
+    saved(tab)
+    tab.keyboard.press("Shift+Z")
+    saved(tab)
+    kinds = [kind for kind, _, _ in edits(page)]
+    assert kinds[-3:] == ["undo", "undo", "undo"]
+    assert tab.evaluate("performance.getEntriesByName('key to paint').length") >= 7
+
+
+def test_several_cells_are_dragged_onto_a_type(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.click("#cell-0")
+    tab.click("#cell-2", modifiers=["Shift"])
+    assert tab.locator(".tile.picked").count() == 3
+    tab.drag_and_drop("#cell-1", "#types li:nth-child(4) button")
+    saved(tab)
+    assert edits(page) == [("retype", "erythroblast", "A. Smith")] * 3
+    tab.click("#undo")
+    saved(tab)
+    assert len(edits(page)) == 6
+    tab.click("#types li:nth-child(2) button")
+    shown = tab.inner_text("#shown")
+    assert shown == f"{tab.inner_text('#types li:nth-child(2) .n')} cells"
+
+
+def test_a_comment_is_kept_and_shown(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.keyboard.press("c")
+    tab.fill("#ask-value", "vacuoles <b>")
+    tab.click("#ask button.first")
+    tab.wait_for_selector(".tile.said")
+    saved(tab)
+    (edit,) = page.bench.stored.journal.edits()
+    assert (edit.kind, edit.comment) == ("comment", "vacuoles <b>")
+    assert tab.get_attribute(".tile.said", "title") == "vacuoles <b>"
+
+
+def test_the_differential_moves_as_cells_are_corrected(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    cell = '#tables tr[data-row="lymphocytes"] [data-n]'
+    before = tab.get_attribute(cell, "data-n")
+    tab.keyboard.press("Control+a")
+    tab.keyboard.press("2")
+    saved(tab)
+    until(tab, f"document.querySelector('{cell}').dataset.n !== '{before}'")
+    tab.click("#write")
+    tab.wait_for_selector("#behind", state="hidden")
+    path = page.bench.stored.outputs.files.settings.forms["slides"]
+    with open(path, encoding="utf-8", newline="") as file:
+        written = {(r["kind"], r["row"]): r for r in csv.DictReader(file) if r["slide"] == "a"}
+    shown = tab.eval_on_selector_all(
+        "#tables tr[data-row]",
+        "rows => rows.map(r => [r.dataset.kind, r.dataset.row,"
+        " r.querySelector('[data-n]')?.dataset.n])",
+    )
+    assert len(shown) > 5
+    for kind, row, n in shown:
+        assert n is None or written[kind, row]["n"] == n
+
+
+def test_the_bell_rings_when_the_target_is_counted(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.evaluate("document.querySelector('#target').append(new Option('2', '2'))")
+    tab.select_option("#target", "2")
+    tab.focus("#gallery")
+    tab.keyboard.press("1")
+    assert tab.get_attribute("body", "data-bell") is None
+    tab.keyboard.press("1")
+    tab.wait_for_selector("body[data-bell='1']")
+    assert tab.inner_text("#reached") == "2 cells are counted."
+    assert tab.inner_text("#counted") == "2 / 2"
+    saved(tab)
+
+
+def test_a_conflict_is_shown_and_both_are_asked_about(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.evaluate("Object.defineProperty(document, 'hidden', {value: true})")  # no look meanwhile
+    cell = tab.get_attribute("#cell-0 img", "src").split("/")[3].split("?")[0]  # type: ignore[union-attr]  # there is one
+    (row,) = (one for one in page.rows() if one["id"] == cell)
+    assert page.edit(of(row, "retype", type="erythroblast"))[0] == 200
+    tab.keyboard.press("2")
+    tab.wait_for_selector("#conflicts button")
+    assert "server side made it ERB; you wanted lymphocyte" in tab.inner_text("#conflicts")
+    assert [one[2] for one in edits(page)] == ["server side"]
+    tab.click("#conflicts button:last-of-type")
+    tab.wait_for_selector("#conflicts", state="hidden")
+    saved(tab)
+    assert edits(page)[-1] == ("retype", "lymphocyte", "A. Smith")
+
+
+def test_corrections_wait_for_a_server_that_does_not_answer(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.route("**/edits", lambda route: route.abort())
+    tab.keyboard.press("1")
+    tab.keyboard.press("2")
+    until(tab, "document.querySelector('#status').textContent.startsWith('2 not saved')")
+    assert edits(page) == []
+    tab.unroute("**/edits")
+    saved(tab)
+    assert [one[1] for one in edits(page)] == ["neutrophil", "lymphocyte"]
+
+
+def test_keys_are_chosen_by_each_person(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.click("#edit-keys")
+    tab.fill("#key-list input[aria-label='lymphocyte']", "l")
+    tab.fill("#key-list input[aria-label='neutrophil']", "n")
+    tab.click("#keys-keep")
+    assert tab.inner_text("#keys-error") == "The key n is a command."
+    tab.fill("#key-list input[aria-label='neutrophil']", "1")
+    tab.click("#keys-keep")
+    tab.wait_for_selector("#types kbd:text-is('L')")
+    view(tab, page, "cells")
+    tab.keyboard.press("l")
+    saved(tab)
+    assert edits(page) == [("retype", "lymphocyte", "A. Smith")]
+
+
+def test_boxes_are_drawn_moved_resized_and_deleted_by_mouse(tab: Tab, page: Page) -> None:
+    view(tab, page, "field")
+    stage = tab.locator("#stage").bounding_box()
+    assert stage is not None
+    x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+    tab.click("#add")
+    tab.mouse.move(x - 40, y - 40)
+    tab.mouse.down()
+    tab.mouse.move(x + 30, y + 20, steps=4)
+    tab.mouse.up()
+    until(tab, "document.querySelector('#stage-note').textContent.includes('A. Smith')")
+    (added,) = (row for row in page.rows() if row["marks"] & 16)
+    tab.mouse.move(x - 5, y - 10)
+    tab.mouse.down()
+    tab.mouse.move(x + 15, y + 10, steps=4)
+    tab.mouse.up()
+    saved(tab)
+    (moved,) = (row for row in page.rows() if row["marks"] & 16)
+    scale = (moved["x0"] - added["x0"]) / 20
+    assert scale > 0
+    assert moved["x1"] - moved["x0"] == pytest.approx(added["x1"] - added["x0"], abs=0.05)
+    tab.mouse.move(x + 50, y + 40)
+    tab.mouse.down()
+    tab.mouse.move(x + 70, y + 60, steps=4)
+    tab.mouse.up()
+    saved(tab)
+    (resized,) = (row for row in page.rows() if row["marks"] & 16)
+    assert (resized["x0"], resized["y0"]) == (moved["x0"], moved["y0"])
+    assert resized["x1"] - moved["x1"] == pytest.approx(20 * scale, abs=0.1)
+    tab.click("#delete")
+    saved(tab)
+    assert [kind for kind, _, _ in edits(page)] == ["add", "move", "move", "delete"]
+    tab.click("#undo")
+    saved(tab)
+    assert any(row["marks"] & 16 for row in page.rows())
+
+
+def test_the_field_is_worked_on_by_keys_alone(tab: Tab, page: Page) -> None:
+    view(tab, page, "field")
+    assert tab.evaluate("document.activeElement.id") == "stage"
+    for key in (".", "2", "Alt+ArrowRight", "Control+Shift+ArrowDown", "n", "+", "-", "Home"):
+        tab.keyboard.press(key)
+    saved(tab)
+    tab.keyboard.press("b")
+    until(tab, "document.querySelector('#stage-note').textContent.includes('A. Smith')")
+    tab.keyboard.press("1")
+    tab.keyboard.press("Delete")
+    saved(tab)
+    kinds = [kind for kind, _, _ in edits(page)]
+    assert kinds == ["retype", "move", "move", "not_a_cell", "add", "retype", "delete"]
+    first, second = [e.to_xyxy for e in page.bench.stored.journal.edits() if e.kind == "move"]
+    assert second[3] - first[3] == pytest.approx(10)
+
+
+def test_the_picture_is_seen_and_brightness_changes_no_number(tab: Tab, page: Page) -> None:
+    view(tab, page, "field")
+    tab.wait_for_timeout(300)
+    colours = tab.evaluate(
+        "(() => { const c = document.querySelector('#picture'); const d = c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height).data; return new Set(d).size; })()"
+    )
+    assert colours > 50, "the tiles are drawn"
+    tab.evaluate(
+        "(() => { const r = document.querySelector('#brightness'); r.value = 150;"
+        " r.dispatchEvent(new Event('input')); })()"
+    )
+    assert "brightness(1.5)" in tab.evaluate(
+        "getComputedStyle(document.querySelector('#picture')).filter"
+    )
+    assert page.bench.stored.journal.said() == [0, 0]
+
+
+def test_a_slide_is_approved_reopened_and_flagged(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.check("#flags input[data-flag='smudge_cells'] >> nth=0")
+    tab.wait_for_selector("#flags label:has-text('A. Smith')")
+    tab.click("#approve")
+    tab.click("#ask button.first")
+    tab.wait_for_selector("#reopen:visible")
+    assert tab.inner_text("#approval").startswith("approved by A. Smith")
+    tab.focus("#gallery")
+    tab.keyboard.press("1")
+    tab.wait_for_selector("#error:visible")
+    assert "reopen it to amend" in tab.inner_text("#error")
+    assert edits(page) == []
+    tab.click("#reopen")
+    tab.fill("#ask-value", "wrong slide")
+    tab.click("#ask button.first")
+    tab.wait_for_selector("#approve:visible")
+    tab.focus("#gallery")
+    tab.keyboard.press("1")
+    saved(tab)
+    assert len(edits(page)) == 1
+
+
+def test_a_second_reading_is_blind_and_ends_in_a_consensus(tab: Tab, page: Page) -> None:
+    rows = [row for row in page.rows() if row["model"] >= 0][:3]
+    for row in rows:
+        assert page.edit(of(row, "retype", type="lymphocyte"))[0] == 200
+    seen: list[str] = []
+    tab.on("response", lambda r: seen.append(r.text()) if r.url.endswith("/second") else None)
+    view(tab, page, "second")
+    assert tab.inner_text("#read") == "0 of 3 read"
+    tab.keyboard.press("2")
+    tab.keyboard.press("z")
+    tab.keyboard.press("2")
+    tab.click("#choices button[data-type='lymphocyte']")
+    tab.keyboard.press("3")
+    tab.wait_for_selector("#done:visible")
+    until(tab, "document.querySelector('#status').textContent !== ''")
+    assert not any("lymphocyte" in text for text in seen)
+    tab.wait_for_timeout(300)
+    view(tab, page, "agreement")
+    assert tab.inner_text("tr[data-type=''] td >> nth=0") == "2"
+    tab.click(".disagree button:has-text('erythroblast')")
+    tab.wait_for_selector(".disagree[data-settled='erythroblast']")
+    assert edits(page)[-1] == ("retype", "erythroblast", "A. Smith")
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (820, 1180), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(
+    tab: Tab, page: Page, size: tuple[int, int], scheme: str
+) -> None:
+    tab.set_viewport_size({"width": size[0], "height": size[1]})
+    tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of both
+    for name in ("cells", "field", "second", "agreement"):
+        view(tab, page, name)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= size[0], name
+        unnamed = tab.evaluate(
+            "[...document.querySelectorAll('button, select, input, [role=application]')].filter("
+            "e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"
+        )
+        assert unnamed == []
+
+
+def test_ten_thousands_of_cells_are_a_few_tiles(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    columns = page.get("/api/slides/0/cells")
+    first = columns["rows"][0]
+    many = [[0, f"d-{n:016x}", n + 1, *first[3:]] for n in range(20_000)]
+    tab.route("**/api/slides/0/cells", lambda route: route.fulfill(json=columns | {"rows": many}))
+    tab.route(
+        "**/crops/**",
+        lambda route: route.fulfill(
+            status=200, content_type="image/jpeg", body=page.ask("GET", f"/crops/0/{first[1]}")[2]
+        ),
+    )
+    view(tab, page, "cells")
+    assert tab.inner_text("#shown") == "20,000 cells"
+    tab.keyboard.press("End")
+    tab.wait_for_selector("#cell-19999.here")
+    assert tab.locator(".tile").count() < 150
