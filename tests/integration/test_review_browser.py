@@ -47,7 +47,6 @@ def tab(browser: Browser, page: Page) -> Iterator[Tab]:
         opened = context.new_page()
         opened.set_default_timeout(30_000)
         opened.on("console", lambda m: wrong.append(m.text) if _is_bad(m) else None)
-        opened.on("response", lambda r: wrong.append(r.url) if r.status == 404 else None)
         opened.on("pageerror", lambda error: wrong.append(str(error)))
         opened.on("request", lambda r: None if r.url.startswith(page.url) else wrong.append(r.url))
         opened.goto(page.address)

@@ -58,6 +58,7 @@ class Pages:
             Route("/", self._slides, methods=["GET"]),
             Route("/slides/{slide:int}/{view:str}", self._view, methods=["GET"]),
             Route("/static/{name:str}", self._file, methods=["GET"]),
+            Route("/favicon.ico", self._icon, methods=["GET"]),
             Route("/crops/{image:int}/{cell:str}", self._crop, methods=["GET"]),
             Route(
                 "/tiles/{image:int}/{level:int}/{column:int}/{row:int}",
@@ -97,6 +98,10 @@ class Pages:
         if found is None:
             return Response("There is no such file.", 404, _NO_STORE, "text/plain")
         return Response(found[0], 200, _NO_STORE, found[1])
+
+    async def _icon(self, request: Request) -> Response:
+        del request
+        return Response(self._static["icon.svg"][0], 200, _KEPT, self._static["icon.svg"][1])
 
     async def _crop(self, request: Request) -> Response:
         image, cell = int(request.path_params["image"]), str(request.path_params["cell"])
