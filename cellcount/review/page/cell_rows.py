@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ COLUMNS = (
 Row = list[Any]
 
 DOUBTFUL, NOT_A_CELL, DELETED, MOVED, ADDED, REVIEWED = 1, 2, 4, 8, 16, 32
-"""Bits of the column ``marks``: the classifier was not sure; what a person did to the cell."""
+"""Bits of the column ``marks``: the cell needs a look; what a person did to it."""
 
 _BITS = {"not_a_cell": NOT_A_CELL, "deleted": DELETED, "moved": MOVED, "added": ADDED}
 _DEFAULT_KEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
@@ -83,6 +83,7 @@ def cell_rows(
     image: int,
     cells: CorrectedImage,
     types: Mapping[str, int],
+    no_white: Collection[int],
     places: Iterable[int] | None = None,
 ) -> list[Row]:
     """Rows of the cells of an image.
@@ -91,6 +92,7 @@ def cell_rows(
         image: its number on the page.
         cells: as people left them.
         types: id of each type → its index on the page.
+        no_white: indices of the types whose cells leave the count of white cells: they need a look.
         places: of some cells alone, None for all.
     """
     result = cells.result
@@ -106,7 +108,7 @@ def cell_rows(
         review, edit = result.reviewed.get(place), result.box_edits.get(place)
         marks = 0 if edit is None else _BITS[edit.change]
         counted = best[place] if accepted[place] or best[place] < 0 else open_type
-        if best[place] >= 0 and not accepted[place]:
+        if best[place] >= 0 and (not accepted[place] or best[place] in no_white):
             marks |= DOUBTFUL
         reviewer = "" if edit is None else edit.reviewer
         if review is not None:

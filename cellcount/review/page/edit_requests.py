@@ -72,7 +72,7 @@ def _changed(
         raise RefusedError("a comment is expected")
     elif kind not in _OF_A_CELL:
         raise RefusedError(f"kind must be one of {', '.join((*_OF_A_CELL, 'add'))}")
-    return kept.edit(kind, place, editor, **facts)  # type: ignore[arg-type]  # one of these
+    return kept.edit(kind, place, editor, **facts)
 
 
 def _added(

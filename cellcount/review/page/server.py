@@ -102,7 +102,7 @@ def uvicorn_config(app: App) -> uvicorn.Config:
     import uvicorn
 
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # a Gate is an application
+        app,
         log_level="warning",
         access_log=False,
         proxy_headers=False,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from cellcount.core.records import ImageResult
 from cellcount.differential.figures import Differential
@@ -98,18 +100,19 @@ def _progress(bench: Workbench, number: int) -> dict[str, int]:
         told = bench.told(image)
         if told.status != "done":
             continue
-        for name, count in _of_image(told).items():
+        for name, count in _of_image(told, bench.no_white).items():
             sums[name] += count
     return sums
 
 
-def _of_image(told: ImageResult) -> dict[str, int]:
+def _of_image(told: ImageResult, no_white: Collection[int]) -> dict[str, int]:
     seen = {place for place, edit in told.box_edits.items() if edit.removes} | {*told.reviewed}
     removed = sum(edit.removes for edit in told.box_edits.values())
     said = told.cells.types
     if said is None:
         return {"reviewed": len(told.reviewed), "taken_out": removed}
-    open_places = ((said.best >= 0) & ~said.accepted).nonzero()[0].tolist()
+    needs_look = ~said.accepted | np.isin(said.best, list(no_white))
+    open_places = np.flatnonzero((said.best >= 0) & needs_look).tolist()
     return {
         "typed": int((said.best >= 0).sum()),
         "doubtful": sum(place not in seen for place in open_places),

@@ -87,6 +87,7 @@ class Workbench:
         slides: of the run, in the order of the tables.
         types: that cells may be given; none but ``unclassified`` without a classifier.
         type_index: id of each type → its place among them.
+        no_white: places of the types whose cells leave the count of white cells.
         pixels: of the images.
 
     Raises:
@@ -111,6 +112,8 @@ class Workbench:
         every = page_types(words, facts.types, facts.counting)
         self.types: list[PageType] = every if facts.types else every[-1:]
         self.type_index = {t.id: index for index, t in enumerate(self.types)}
+        no_white = set(facts.counting.no_white_types)
+        self.no_white = frozenset(i for i, t in enumerate(facts.types) if t.id in no_white)
         found = [run.found(ref) for ref in self.images]
         self.pixels = ImagePixels(found, self.size_of, facts.max_pixels)
         self._kept: OrderedDict[int, _KeptImage] = OrderedDict()
@@ -170,7 +173,7 @@ class Workbench:
         for image in self.slide(number).images:
             kept = self.kept(image)
             if self.told(image).status == "done":
-                rows += cell_rows(image, kept, self.type_index)
+                rows += cell_rows(image, kept, self.type_index, self.no_white)
         return rows
 
     def told(self, image: int) -> ImageResult:
@@ -390,7 +393,7 @@ class Workbench:
             kept = self.kept(image)
             places = [place for place, cell in enumerate(kept.ids) if cell in cells]
             there = {kept.ids[place] for place in places}
-            found.rows.extend(cell_rows(image, kept, self.type_index, places))
+            found.rows.extend(cell_rows(image, kept, self.type_index, self.no_white, places))
             found.gone.extend([image, cell] for cell in sorted(cells - there))
         return found
 
