@@ -33,7 +33,7 @@ from cellcount.rendering.field import LABELS, FieldSpec, RenderedField, render_f
 from cellcount.store.journal import Journal, journal_path
 
 CHROMIUM = "/usr/bin/chromium"
-FIELD_PX, FIELDS_ASIDE = 1000, 20
+FIELD_PX, FIELDS_ASIDE, TILE_PX = 1000, 20, 400
 CELLS, KEYS = 20_000, 500
 
 
@@ -53,7 +53,7 @@ def make_run(folder: Path) -> Path:
         _tiles(field.pixels),
         shape=(side, side, 3),
         dtype=np.uint8,
-        tile=(FIELD_PX // 5 // 8 * 8, FIELD_PX // 5 // 8 * 8),
+        tile=(TILE_PX, TILE_PX),
         compression="jpeg",
         photometric="rgb",
     )
@@ -69,13 +69,12 @@ def make_run(folder: Path) -> Path:
 
 def _tiles(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """The tiles of the slide, row by row: the field, repeated."""
-    tile = FIELD_PX // 5 // 8 * 8
-    count = -(-FIELD_PX * FIELDS_ASIDE // tile)
+    count = -(-FIELD_PX * FIELDS_ASIDE // TILE_PX)
     wide = np.tile(pixels, (2, 2, 1))
     for row in range(count):
         for column in range(count):
-            y, x = row * tile % FIELD_PX, column * tile % FIELD_PX
-            yield np.ascontiguousarray(wide[y : y + tile, x : x + tile])
+            y, x = row * TILE_PX % FIELD_PX, column * TILE_PX % FIELD_PX
+            yield np.ascontiguousarray(wide[y : y + TILE_PX, x : x + TILE_PX])
 
 
 def _cells(field: RenderedField, run: StoredRun) -> Cells:

@@ -128,11 +128,7 @@ class CorrectedImage:
 
 
 def corrected(
-    result: ImageResult,
-    key: str,
-    classes: Sequence[str],
-    edits: Sequence[Edit],
-    ids: Sequence[str] | None = None,
+    result: ImageResult, key: str, classes: Sequence[str], edits: Sequence[Edit]
 ) -> CorrectedImage:
     """Apply the edits of an image to its result.
 
@@ -141,15 +137,24 @@ def corrected(
         key: content of the image.
         classes: ids of the detector's classes.
         edits: of the image, the oldest first.
-        ids: lasting ids of its cells where they are known already.
     """
     detections = result.cells.detections
-    if ids is None:
-        labels = [label_of(label, classes) for label in detections.labels.tolist()]
-        ids = cell_ids(key, detections.boxes_xyxy.tolist(), labels)
-    states = cell_states(edits)
+    labels = [label_of(label, classes) for label in detections.labels.tolist()]
+    ids = cell_ids(key, detections.boxes_xyxy.tolist(), labels)
+    return with_states(CorrectedImage(key, result, tuple(ids), {}, classes), cell_states(edits))
+
+
+def with_states(image: CorrectedImage, states: Mapping[str, CellState]) -> CorrectedImage:
+    """Let the cells of an image be as people left them.
+
+    Args:
+        image: as the models gave it.
+        states: of each cell that was ever edited, in the order of the first edits.
+    """
+    result, key, ids, classes = image.result, image.key, image.ids, image.classes
+    detections = result.cells.detections
     if result.status != "done" or not states:
-        return CorrectedImage(key, result, tuple(ids), states, classes)
+        return CorrectedImage(key, result, ids, states, classes)
     drawn = [s for s in states.values() if s.is_drawn and s.is_corrected]
     detected = [s for s in states.values() if not s.is_drawn]
     places = _found_places(detected, ids, detections.boxes_xyxy)

@@ -13,7 +13,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cellcount.errors import EditConflictError
@@ -102,8 +102,8 @@ def has_edits(connection: sqlite3.Connection) -> bool:
 
 def add_edits(
     connection: sqlite3.Connection, edits: Iterable[Edit], seen: Mapping[str, int] | None = None
-) -> None:
-    """Add edits within the caller's transaction.
+) -> list[Edit]:
+    """Add edits within the caller's transaction; returns the new ones with their versions.
 
     Args:
         connection: of the journal.
@@ -115,12 +115,14 @@ def add_edits(
     """
     known = "SELECT 1 FROM edit WHERE uid = ?"
     new = [e for e in edits if connection.execute(known, (e.uid,)).fetchone() is None]
-    checked = dict(seen or {})
+    checked, added = dict(seen or {}), []
     for edit in new:
         version = _version(connection, edit)
         if checked.pop(edit.cell, version) != version:
             raise EditConflictError(edit.cell, _reviewer(connection, edit))
         insert_edit(connection, edit, version + 1)
+        added.append(replace(edit, version=version + 1))
+    return added
 
 
 def insert_edit(connection: sqlite3.Connection, edit: Edit, version: int) -> None:

@@ -407,8 +407,10 @@ class Journal:
         edits: Iterable[Edit],
         seen: Mapping[str, int] | None = None,
         remarks: Iterable[Remark] = (),
-    ) -> None:
+    ) -> list[Edit]:
         """Add edits and remarks, all of them or none; safe on disk on return.
+
+        Returns the edits that were new, with their versions.
 
         Args:
             edits: in their order; those that are there already are passed over.
@@ -420,8 +422,9 @@ class Journal:
         """
         with self._writing(), self._connection:
             self._connection.execute("BEGIN EXCLUSIVE")
-            add_edits(self._connection, edits, seen)
+            added = add_edits(self._connection, edits, seen)
             insert_remarks(self._connection, remarks)
+        return added
 
     def remarks(self, kind: RemarkKind | None = None) -> list[Remark]:
         """Every remark of a person, or those of one kind, the oldest first."""

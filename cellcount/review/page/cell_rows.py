@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.core.records import UNCLASSIFIED, CellClass, CellTypes
 from cellcount.differential.counting import Counting
@@ -98,17 +100,20 @@ def cell_rows(
     result = cells.result
     detections = result.cells.detections
     said = result.cells.types or CellTypes.untyped(len(detections))
-    boxes, labels = detections.boxes_xyxy.tolist(), detections.labels.tolist()
-    best, prob = said.best.tolist(), said.prob.tolist()
-    second, second_prob = said.second.tolist(), said.second_prob.tolist()
-    accepted, open_type = said.accepted.tolist(), types[UNCLASSIFIED]
+    which = np.arange(len(detections)) if places is None else np.array([*places], np.int64)
+    columns = (
+        detections.boxes_xyxy, detections.labels, said.best, said.prob, said.second,
+        said.second_prob, said.accepted,
+    )  # fmt: skip
+    values = zip(which.tolist(), *(column[which].tolist() for column in columns), strict=True)
+    open_type = types[UNCLASSIFIED]
     rows = []
-    for place in range(len(boxes)) if places is None else places:
+    for place, box, label, best, prob, second, second_prob, accepted in values:
         state = cells.states.get(cells.ids[place])
         review, edit = result.reviewed.get(place), result.box_edits.get(place)
         marks = 0 if edit is None else _BITS[edit.change]
-        counted = best[place] if accepted[place] or best[place] < 0 else open_type
-        if best[place] >= 0 and (not accepted[place] or best[place] in no_white):
+        counted = best if accepted or best < 0 else open_type
+        if best >= 0 and (not accepted or best in no_white):
             marks |= DOUBTFUL
         reviewer = "" if edit is None else edit.reviewer
         if review is not None:
@@ -118,13 +123,13 @@ def cell_rows(
             image,
             cells.ids[place],
             place + 1,
-            *(round(v, 2) for v in boxes[place]),
-            labels[place],
+            *(round(v, 2) for v in box),
+            label,
             counted,
-            best[place],
-            _rounded(prob[place]),
-            second[place],
-            _rounded(second_prob[place]),
+            best,
+            _rounded(prob),
+            second,
+            _rounded(second_prob),
             marks,
             reviewer,
             "" if state is None else state.comment,

@@ -36,7 +36,6 @@ def edits_asked_for(
     """
     edits: list[Edit] = []
     seen: dict[str, int] = {}
-    places: dict[int, dict[str, int]] = {}
     for at, one in enumerate(list_of(said, "edits", most=MOST_EDITS)):
         image = whole_of(one, "image")
         if bench.slide_of_image(image) != number:
@@ -45,11 +44,7 @@ def edits_asked_for(
         if one.get("kind") == "add":
             edits.append(_added(bench, kept, editor, one, uid))
             continue
-        known = places.setdefault(image, {c: place for place, c in enumerate(kept.ids)})
-        cell = one.get("cell")
-        place = known.get(cell) if isinstance(cell, str) else None
-        if place is None:
-            raise RefusedError("there is no such cell", 404)
+        place = bench.place_of(image, text_of(one, "cell"))
         edits.append(_changed(bench, kept, place, editor, one | {"uid": uid}))
         seen.setdefault(kept.ids[place], whole_of(one, "version"))
     return edits, seen

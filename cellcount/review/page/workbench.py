@@ -26,7 +26,8 @@ from cellcount.review.page.messages import RefusedError
 from cellcount.review.page.undo_stacks import UndoStacks
 from cellcount.review.rewrite import Rewritten, are_outputs_behind, rewrite_outputs
 from cellcount.store.approvals import approvals_of
-from cellcount.store.corrected import CorrectedImage, Editor, corrected
+from cellcount.store.cell_states import CellState, cell_states
+from cellcount.store.corrected import CorrectedImage, Editor, with_states
 from cellcount.store.edits import Edit
 from cellcount.store.file_key import image_key, name_key
 from cellcount.store.remarks import Remark
@@ -55,8 +56,26 @@ class _KeptImage:
     """An image in memory: as the models gave it, and as people left it."""
 
     base: CorrectedImage
-    now: CorrectedImage
-    counts: tuple[frozenset[str], FieldCounts] | None = None
+    edits: list[Edit]
+    states: dict[str, CellState] = field(init=False)
+    now: CorrectedImage = field(init=False)
+    places: dict[str, int] = field(init=False)
+    counts: tuple[frozenset[str], FieldCounts] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.states = cell_states(self.edits)
+        self.now = with_states(self.base, self.states)
+        self.places = {cell: place for place, cell in enumerate(self.now.ids)}
+
+    def learn(self, added: Sequence[Edit]) -> None:
+        """Take in further edits: only their cells are looked at again."""
+        self.edits += added
+        cells = {edit.cell for edit in added}
+        self.states |= cell_states([edit for edit in self.edits if edit.cell in cells])
+        before, self.now = self.now.ids, with_states(self.base, dict(self.states))
+        if self.now.ids != before:
+            self.places = {cell: place for place, cell in enumerate(self.now.ids)}
+        self.counts = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +181,10 @@ class Workbench:
             RefusedError: there is none.
         """
         self.slide_of_image(image)
-        try:
-            return self.kept(image).ids.index(cell)
-        except ValueError:
-            raise RefusedError("there is no such cell", 404) from None
+        place = self._image(image).places.get(cell)
+        if place is None:
+            raise RefusedError("there is no such cell", 404)
+        return place
 
     def rows(self, number: int) -> list[Row]:
         """Every cell of the fields of a slide that count."""
@@ -241,18 +260,19 @@ class Workbench:
         images = self._images_of(edits)
         for number in {self._slide_of_image[image] for image in images}:
             self.check_open(number)  # a copy of an image may lie on another slide
-        known = {edit.uid for image in images for edit in self._edits_of(image)}
         try:
-            self.stored.journal.add_edits(edits, seen, remarks)
+            new = self.stored.journal.add_edits(edits, seen, remarks)
         except EditConflictError as error:
             now = self._changed(images, {edit.cell for edit in edits})
             facts = {"rows": now.rows, "gone": now.gone, "conflict": error.cell}
             raise RefusedError(str(error), 409, **facts) from None
         for image in images:
-            self._refresh(image)
-        every = {edit.uid: edit for image in images for edit in self._edits_of(image)}
-        made = [every[edit.uid] for edit in edits]  # of those sent twice, as they were first
-        self._undo.learn([edit for edit in made if edit.uid not in known])
+            self._refresh(image, new)
+        self._undo.learn(new)
+        made = list(new)
+        if len(new) < len(edits):  # sent twice: they are as they were at first
+            uids = {edit.uid for edit in edits}
+            made = [e for i in images for e in self._image(i).edits if e.uid in uids]
         cells = {edit.cell for edit in made}
         self._log += [(image, cell) for image in images for cell in sorted(cells)]
         self._remarks = None
@@ -334,7 +354,8 @@ class Workbench:
         if kept is None:
             base = self.stored.journal.uncorrected(self.images[image])
             assert base is not None, "every image of a finished run has a result"
-            kept = self._kept[image] = _KeptImage(base, self._now(base, self.images[image]))
+            edits = self.stored.journal.edits_of(base.key, self.images[image].image)
+            kept = self._kept[image] = _KeptImage(base, edits)
         self._kept.move_to_end(image)
         while len(self._kept) > 1 and self._cells_kept() > _MOST_CELLS_KEPT:
             self._kept.popitem(last=False)
@@ -353,16 +374,11 @@ class Workbench:
     def _cells_kept(self) -> int:
         return sum(len(kept.base.ids) + 1 for kept in self._kept.values())
 
-    def _now(self, base: CorrectedImage, ref: ImageRef) -> CorrectedImage:
-        edits = self.stored.journal.edits_of(base.key, ref.image)
-        return corrected(base.result, base.key, base.classes, edits, base.ids)
-
-    def _edits_of(self, image: int) -> list[Edit]:
-        return self.stored.journal.edits_of(self.kept(image).key, self.images[image].image)
-
-    def _refresh(self, image: int) -> None:
-        kept = self._image(image)
-        kept.now, kept.counts = self._now(kept.base, self.images[image]), None
+    def _refresh(self, image: int, added: Sequence[Edit]) -> None:
+        kept, ref = self._image(image), self.images[image]
+        known = {edit.uid for edit in kept.edits[-len(added) :]} if added else set()
+        keys = {kept.base.key, name_key(ref.image)}
+        kept.learn([e for e in added if e.image_key in keys and e.uid not in known])
         self._reviewed_types[image] = self._reviewed_in(image)
         self._touched.add(image)
 
@@ -390,10 +406,10 @@ class Workbench:
     def _changed(self, images: Iterable[int], cells: set[str]) -> Changed:
         found = Changed()
         for image in images:
-            kept = self.kept(image)
-            places = [place for place, cell in enumerate(kept.ids) if cell in cells]
-            there = {kept.ids[place] for place in places}
-            found.rows.extend(cell_rows(image, kept, self.type_index, self.no_white, places))
+            kept = self._image(image)
+            places = sorted(kept.places[cell] for cell in cells if cell in kept.places)
+            there = {kept.now.ids[place] for place in places}
+            found.rows.extend(cell_rows(image, kept.now, self.type_index, self.no_white, places))
             found.gone.extend([image, cell] for cell in sorted(cells - there))
         return found
 
