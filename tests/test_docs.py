@@ -27,6 +27,7 @@ COLUMN_TABLES = {
     "slides": "docs/differential.md",
     "corrections": "docs/review.md",
     "history": "docs/review.md",
+    "approvals": "docs/review.md",
     "control": "docs/control.md",
 }
 PAGES = (
@@ -83,6 +84,7 @@ def column_table(table: str) -> str:
     """The table that outputs.columns declares, for the packaged blood model and any classifier."""
     from cellcount.control.control_log import CONTROL_COLUMNS
     from cellcount.core.records import CellClass
+    from cellcount.outputs.approval_table import APPROVAL_COLUMNS
     from cellcount.outputs.columns import (
         PICTURE_TYPES_COLUMNS,
         SLIDES_COLUMNS,
@@ -103,6 +105,7 @@ def column_table(table: str) -> str:
         "slides": SLIDES_COLUMNS,
         "corrections": CORRECTIONS_COLUMNS,
         "history": HISTORY_COLUMNS,
+        "approvals": APPROVAL_COLUMNS,
         "control": CONTROL_COLUMNS,
     }
     return markdown(columns[table]).strip()

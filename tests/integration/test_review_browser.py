@@ -126,6 +126,15 @@ def test_several_cells_are_dragged_onto_a_type(tab: Tab, page: Page) -> None:
     assert shown == f"{tab.inner_text('#types li:nth-child(2) .n')} cells"
 
 
+def test_a_finger_alone_names_cells(tab: Tab, page: Page) -> None:
+    view(tab, page, "cells")
+    tab.click("#cell-1")
+    tab.select_option("#name-as", "lymphocyte")
+    saved(tab)
+    assert edits(page) == [("retype", "lymphocyte", "A. Smith")]
+    assert tab.input_value("#name-as") == ""
+
+
 def test_a_comment_is_kept_and_shown(tab: Tab, page: Page) -> None:
     view(tab, page, "cells")
     tab.keyboard.press("c")
@@ -348,6 +357,12 @@ def test_nothing_is_wider_than_the_screen(
     for name in ("cells", "field", "second", "agreement"):
         view(tab, page, name)
         assert tab.evaluate("document.documentElement.scrollWidth") <= size[0], name
+        overlapping = tab.evaluate(
+            "(() => { const a = document.querySelector('.middle')?.getBoundingClientRect();"
+            " const b = document.querySelector('.numbers')?.getBoundingClientRect();"
+            " return a && b && a.right > b.left + 1 && a.bottom > b.top + 1; })()"
+        )
+        assert not overlapping, name
         unnamed = tab.evaluate(
             "[...document.querySelectorAll('button, select, input, [role=application]')].filter("
             "e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"
@@ -372,3 +387,20 @@ def test_ten_thousands_of_cells_are_a_few_tiles(tab: Tab, page: Page) -> None:
     tab.keyboard.press("End")
     tab.wait_for_selector("#cell-19999.here")
     assert tab.locator(".tile").count() < 150
+
+
+def test_a_slide_of_the_report_is_a_page_when_printed(browser: Browser, typed_run: Path) -> None:
+    paper = {"width": 680, "height": 1009}  # A4 within its margins
+    tab = browser.new_page(viewport=paper)  # type: ignore[arg-type]  # a size
+    tab.goto((typed_run / "report.html").as_uri())
+    order = tab.eval_on_selector_all("section", "all => all.map(s => s.id)")
+    units = [name for name in order if name.startswith("unit-")]
+    assert order[: len(units) + 1] == [*units, "gallery"], "differentials first, cells next"
+    tab.emulate_media(media="print")
+    ends = tab.eval_on_selector_all(
+        "section.unit", "all => all.map(s => [s.offsetTop, s.offsetTop + s.offsetHeight])"
+    )
+    assert ends[0][1] <= paper["height"], "the first one with the head of the report"
+    assert all(end - start <= paper["height"] for start, end in ends)
+    assert tab.locator("section.unit details").first.is_hidden()
+    tab.close()

@@ -29,7 +29,7 @@ _NO_STORE = {"cache-control": "no-store"}
 _KEPT = {"cache-control": "private, max-age=3600"}
 
 
-class Pages:
+class ReviewPages:
     """Every page and picture.
 
     Args:

@@ -19,7 +19,7 @@ from cellcount.store.remarks import Remark
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SecondReading:
     """One cell that two people have read.
 
     Attributes:
@@ -89,13 +89,13 @@ def kappa_rows(pairs: Sequence[tuple[str, str]]) -> list[KappaRow]:
     return rows
 
 
-def readings_of(remarks: Iterable[Remark]) -> dict[tuple[str, str], Reading]:
+def readings_of(remarks: Iterable[Remark]) -> dict[tuple[str, str], SecondReading]:
     """Subject and second reader → the reading that counts, the last one."""
-    found: dict[tuple[str, str], Reading] = {}
+    found: dict[tuple[str, str], SecondReading] = {}
     for one in remarks:
         if one.kind == "reading":
             _, cell = json.loads(one.subject)
-            found[one.subject, one.person] = Reading(
+            found[one.subject, one.person] = SecondReading(
                 one.subject,
                 str(one.facts["image"]),
                 cell,
@@ -155,7 +155,7 @@ def agreement_of(bench: Workbench, number: int) -> list[dict[str, Any]]:
         kept = bench.kept(image)
         for place in range(len(kept.ids)):
             place_of[cell_subject(*kept.identity(place))] = (image, place)
-    settled, pairs = settled_in(remarks), dict[tuple[str, str], list[Reading]]()
+    settled, pairs = settled_in(remarks), dict[tuple[str, str], list[SecondReading]]()
     for reading in readings_of(remarks).values():
         if reading.subject in place_of:
             pairs.setdefault((reading.first_reader, reading.second_reader), []).append(reading)

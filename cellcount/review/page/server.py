@@ -35,9 +35,9 @@ def page_app(bench: Workbench, address: Address, sessions: Sessions) -> App:
     from starlette.applications import Starlette
 
     from cellcount.review.page.api_routes import Api
-    from cellcount.review.page.page_routes import Pages
+    from cellcount.review.page.page_routes import ReviewPages
 
-    routes = [*Api(bench).routes(), *Pages(bench, page_texts()).routes()]
+    routes = [*Api(bench).routes(), *ReviewPages(bench, page_texts()).routes()]
     return Gate(Starlette(routes=routes), address, sessions)
 
 

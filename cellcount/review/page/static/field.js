@@ -172,13 +172,18 @@ function tellSelected(extra = "") {
 function select(place, centred = false) {
   selected = place;
   const row = rowOf(place);
-  if (centred && row?.length) {
-    const { width, height } = stage.getBoundingClientRect();
+  const { width, height } = stage.getBoundingClientRect();
+  if (centred && row?.length && !isInView(boxOf(row), width, height)) {
     view.x = (row[C.x0] + row[C.x1]) / 2 - width / view.scale / 2;
     view.y = (row[C.y0] + row[C.y1]) / 2 - height / view.scale / 2;
   }
   tellSelected();
   redraw();
+}
+
+function isInView(box, width, height) {
+  const [x0, y0, x1, y1] = onScreen(box);
+  return x0 >= 0 && y0 >= 0 && x1 <= width && y1 <= height && x1 - x0 >= 12;
 }
 
 function step(by) {

@@ -15,6 +15,7 @@ export class Panels {
     this.timer = 0;
     this.showTypes();
     this.showTargets();
+    this.showNames();
     cells.addEventListener("change", () => this.count());
     cells.addEventListener("saved", () => this.refreshSoon());
     cells.addEventListener("state", () => this.showState());
@@ -71,6 +72,19 @@ export class Panels {
     this.run.classes.forEach((one, i) => items.push(line(`class ${i}`, "", `${one.plural}, ${t("untyped")}`, "#8b8b94")));
     items.push(line("out", "n", t("not_a_cell"), "var(--ink)"));
     byId("types").replaceChildren(...items);
+  }
+
+  // Without a keyboard and a mouse the chosen cells are named by a list.
+  showNames() {
+    const select = byId("name-as");
+    select.append(element("option", { value: "", text: t("choose") }));
+    this.run.types.forEach((type, i) => select.append(element("option", { value: type.id, text: this.cells.typeName(i) })));
+    select.append(element("option", { value: "not_a_cell", text: t("not_a_cell") }));
+    select.disabled = this.run.read_only;
+    select.addEventListener("change", () => {
+      if (select.value) this.retype(select.value);
+      select.value = "";
+    });
   }
 
   choose(filter) {
