@@ -238,6 +238,7 @@ def test_what_is_imported_is_installed_and_nothing_else(repo_root: Path) -> None
         "imagej",
         "parquet",
         "ray",
+        "review",
         "slides",
     ):  # imported where they are asked for
         lines = config["options.extras_require"][extra].split()
