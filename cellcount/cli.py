@@ -60,6 +60,21 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command), f"{self.lazy[cmd_name]} is no click command"
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; of a name that is nearly one the message says which."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near or "Did you mean" in error.message:
+                raise
+            told = f"{error.message.rstrip('.')}. Did you mean {near[0]!r}?"
+            raise click.UsageError(told, ctx=error.ctx) from None
+
 
 def _subgroup(name: str, help_text: str, *commands: str, **elsewhere: str) -> LazyGroup:
     """``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``.

@@ -43,6 +43,12 @@ class WeightsError(CellcountError):
     """A weight file or its card is unusable or unsafe."""
 
 
+class ModelChoiceError(WeightsError):
+    """Something is named that can be no model for that option: another kind, or a pickle."""
+
+    exit_code = EXIT_USAGE
+
+
 class PluginError(CellcountError):
     """A plugin is missing, broken, or does not keep its contract."""
 

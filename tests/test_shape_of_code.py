@@ -20,6 +20,7 @@ MOST_ROOMS = 25
 MIRRORED_MODULES = {
     "data": ["training/classifier", "training/detector"],
     "settings": [".", "training", "training/classifier", "training/detector"],
+    "start": ["training/classifier", "training/detector"],
     "train": ["training/classifier", "training/detector"],
 }
 #: At most three, each with its reason.

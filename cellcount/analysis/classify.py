@@ -31,7 +31,12 @@ from cellcount.files.atomic import check_writable
 from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM
 from cellcount.outputs.run_content import Labels
-from cellcount.outputs.tables import check_forms_of, write_picture_types
+from cellcount.outputs.tables import (
+    TABLE_SUFFIXES,
+    check_forms_of,
+    check_suffix,
+    write_picture_types,
+)
 from cellcount.settings import ClassifyRequest
 
 
@@ -55,6 +60,7 @@ class ClassifyJob:
 
     def __init__(self, request: ClassifyRequest) -> None:
         self.request = request
+        check_suffix("--out", request.out, TABLE_SUFFIXES)
         check_forms_of([request.out])
         self.plan: Plan = plan_of(request.inputs, [request.out], um_per_px=request.um_per_px)
         options = EngineOptions(

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cellcount.core.records import ImageRef
+from cellcount.errors import UsageError
 from cellcount.files.text import listed, number_of
 from cellcount.images.find import Plan
 from cellcount.images.input_names import names_used
+from cellcount.store.file_key import key_of, with_content
 from cellcount.store.journal import Journal
 from cellcount.store.journal_file import peek
 
@@ -82,6 +84,36 @@ def left_images(
     contents = journal.contents([*named, *gone])
     present = {contents[image] for image in named if image in contents}
     return [image for image in gone if contents.get(image) not in present]
+
+
+def refuse_other_images(
+    journal: Journal, earlier: Sequence[ImageRef], refs: Sequence[ImageRef], out: Path
+) -> None:
+    """Refuse to replace the table of other images: not a file nor a content is the same.
+
+    Args:
+        journal: knows the contents.
+        earlier: images of the run before, their paths absolute.
+        refs: images of this run.
+        out: the table.
+
+    Raises:
+        UsageError: the run before was of other images.
+    """
+    contents = set(journal.contents([ref.image for ref in earlier]).values())
+    if not contents or not refs:
+        return
+    files = {os.path.abspath(ref.path) for ref in earlier}
+    if any(os.path.abspath(ref.path) in files for ref in refs):
+        return
+    if any(with_content(key_of(ref), ref).sha256 in contents for ref in refs):
+        return  # the same images, moved or copied
+    raise UsageError(
+        f"{out} holds the counts of {number_of(len(earlier), 'image')} of another folder "
+        f"(first {earlier[0].path}), and none of them is among the "
+        f"{number_of(len(refs), 'image')} of this run; name another --out, name all INPUTs to have "
+        "them in one table, or give --fresh to replace it"
+    )
 
 
 def told_left(images: Sequence[str]) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.analysis.counting_setup import counting_of, profile_facts
+from cellcount.analysis.earlier_outputs import with_earlier_outputs
 from cellcount.analysis.earlier_run import (
     earlier_images,
     keep_names,
     known_names,
     left_images,
+    refuse_other_images,
     told_left,
 )
 from cellcount.analysis.fingerprint import fingerprint, thresholds_of
@@ -74,6 +76,8 @@ class Job:
         self._clock = _Clock()
         if request.run.runner == "ray":
             check_ray()
+        self._renewed = with_earlier_outputs(request.output, shard=request.run.shard is not None)
+        request = self.request = replace(request, output=self._renewed.settings)
         output, settings = request.output, request.analyze
         files = OutputFiles(output)
         files.check_forms(shard=request.run.shard is not None)
@@ -128,6 +132,8 @@ class Job:
             locked(self.outputs.files.tables),
         ):
             earlier = earlier_images(journal)
+            if not fresh:
+                refuse_other_images(journal, earlier, self.plan.refs, output.out)
             self._keep_run(journal)
             if output.annotated is not None:
                 prepare_folder(output.annotated)
@@ -180,7 +186,7 @@ class Job:
             analyzed_now=tally.images,
             gave_up=gave_up,
             interrupted=interrupted,
-            notes=self.outputs.notes(written),
+            notes=(*self.outputs.notes(written), *self._renewed.notes),
         )
         write_run_manifest(files.record, self._record(outcome, written, tally))
         return outcome
@@ -229,6 +235,7 @@ class Job:
             done=totals.done,
             cells=totals.cells,
             not_done=totals.not_done,
+            outstanding=totals.outstanding,
             outputs=written.tables,
             review=None if written.reviewed is None else written.reviewed.facts(),
             timings_s=self._clock.stages,

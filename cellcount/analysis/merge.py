@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from cellcount.analysis.counting_setup import profile_facts
+from cellcount.analysis.earlier_outputs import with_earlier_outputs
 from cellcount.analysis.outcome import Outcome
 from cellcount.analysis.output_files import OutputFiles
 from cellcount.analysis.run_outputs import RunOutputs, Written
@@ -65,7 +66,8 @@ class MergeJob:
     """
 
     def __init__(self, shards: Sequence[str], output: OutputSettings) -> None:
-        self.output = output
+        self._renewed = with_earlier_outputs(output)
+        output = self.output = self._renewed.settings
         self._shards = sorted(
             map(_read, _journals(shards, output.out)), key=lambda s: (s.number, s.path)
         )
@@ -116,7 +118,7 @@ class MergeJob:
             written=(*written.tables, *self.files.folders, self.files.record),
             seconds=perf_counter() - began,
             analyzed_now=0,
-            notes=outputs.notes(written),
+            notes=(*outputs.notes(written), *self._renewed.notes),
         )
         write_run_manifest(self.files.record, self._record(outcome, written, started, plan))
         return outcome, outputs.reviewed_by(written.reviewed).facts.types
@@ -176,6 +178,7 @@ class MergeJob:
             done=totals.done,
             cells=totals.cells,
             not_done=totals.not_done,
+            outstanding=totals.outstanding,
             outputs=written.tables,
             timings_s={"merge": outcome.seconds},
             analyzed_now=0,

@@ -69,7 +69,7 @@ class NearCopies:
             name: what outputs call an image.
         """
         others = self.others.get(image or result.ref.image)
-        if not others or result.status == "failed":
+        if not others or result.status in ("failed", "outstanding"):
             return result
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         named = ", ".join(map(name, others[:_SHOWN])) + more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Totals:
         types: type id → cells, ``unclassified`` last; empty where no classifier ran.
         rejected: detected white cells that are in neither, for their type is that of none.
         not_done: failed and excluded images with reasons.
+        outstanding: specimen and slide → its images without a result yet.
         cautions: done images with a caution.
     """
 
@@ -76,6 +78,7 @@ class Totals:
     rejected: int = 0
     not_done: list[NotDone] = field(default_factory=list)
     cautions: list[NotDone] = field(default_factory=list)
+    outstanding: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @classmethod
     def empty(cls, labels: Labels) -> Totals:
@@ -93,6 +96,9 @@ class Totals:
 
     def add(self, result: ImageResult) -> None:
         """One more result."""
+        if result.status == "outstanding":
+            self.outstanding[result.ref.specimen, result.ref.slide] += 1
+            return
         self.finished += 1
         note = NotDone(result.ref.image, result.status, result.reason)
         if result.status != "done":

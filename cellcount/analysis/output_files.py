@@ -15,7 +15,7 @@ from cellcount.outputs.forms import BUILT_IN, COUNTS, OutputForm, check_needs, f
 from cellcount.outputs.image_labels import stem_of
 from cellcount.outputs.review_tables import history_path
 from cellcount.outputs.run_record import run_manifest_path
-from cellcount.outputs.tables import check_forms_of
+from cellcount.outputs.tables import TABLE_SUFFIXES, check_forms_of, check_suffix
 from cellcount.settings import OutputSettings
 from cellcount.store.journal import journal_path
 
@@ -129,11 +129,14 @@ class OutputFiles:
             shard: the run sees a part of the images.
 
         Raises:
-            UsageError: the library for a form is not there, or a form or option needs all images.
+            UsageError: a name promises another form than the one it would hold; the library for a
+                form is not there, or a form or option needs all images.
             PluginError: a form is of a plugin that is not installed.
         """
-        for form, _ in self.forms:
+        for form, path in self._every_form:
             check_needs(form)
+            if form.kind == "file":
+                check_suffix(form.option, path, TABLE_SUFFIXES if form.table else form.suffixes)
         check_forms_of(path for path, forms in self.written if forms[0].table)
         whole = [option for option, _ in self.differentials] if shard else []
         if shard and self.settings.pseudonymize is not None:

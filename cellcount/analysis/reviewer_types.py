@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import Profile
-from cellcount.files.toml import nearest
+from cellcount.differential.row_names import SYNONYMS, plain
 
 
 class Vocabulary:
@@ -38,10 +38,20 @@ class Vocabulary:
             self._learn(ids[0] if len(ids) == 1 else row, (row, profile.name_of(row)))
         for t in types:  # the classifier's own names go first
             self._learn(t.id, (t.name, t.plural, t.abbreviation))
+        self._learn_synonyms(profile)
         self._learn(UNCLASSIFIED, ("?",))
         self._learn(NOT_A_CELL, ("no cell",))
         for t in types:
             self._learn(t.id, (t.id,))
+
+    def _learn_synonyms(self, profile: Profile) -> None:
+        """Whatever else people call a type or row; a name that means something already stays."""
+        for table in (profile.synonyms, SYNONYMS):
+            for row, names in table.items():
+                meaning = self._meaning.get(_plain(row))
+                if meaning is not None:
+                    for name in names:
+                        self._meaning.setdefault(_plain(name), meaning)
 
     def _learn(self, meaning: str, names: Iterable[str]) -> None:
         self._meaning |= {_plain(name): meaning for name in (meaning, *names) if name}
@@ -56,10 +66,14 @@ class Vocabulary:
             return self._meaning[_plain(text)]
         except KeyError:
             known = list(dict.fromkeys([*self.types, *self.rows, UNCLASSIFIED, NOT_A_CELL]))
-            raise ValueError(
-                f"{text!r} is no type; {nearest(text, known)}known: {', '.join(known)}"
-            ) from None
+            if near := get_close_matches(_plain(text), self._meaning, n=1):
+                raise ValueError(
+                    f"{text!r} is no type; did you mean {self._meaning[near[0]]!r}? known: "
+                    f"{', '.join(known)}"
+                ) from None
+            raise ValueError(f"{text!r} is no type; known: {', '.join(known)}") from None
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[\s_-]+", " ", text).strip().lower()
+    """A name as it is compared; a bare sign, like ``?``, is itself."""
+    return plain(text) or text.strip()

@@ -84,7 +84,7 @@ class RunOutputs:
             named = copies.told(self.names.result(result), result.ref.image, name)
             return flags.told(named, result.ref.image)
 
-        return lambda: map(told, stored.of(self.names.ordered(refs)))
+        return lambda: map(told, stored.of_every(self.names.ordered(refs)))
 
     def final(self, result: ImageResult) -> ImageResult:
         """A result with the types that count, a reviewer's, else the classifier's.

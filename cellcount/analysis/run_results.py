@@ -15,6 +15,8 @@ from cellcount.differential.field_quality import judged
 from cellcount.differential.profile import Profile
 from cellcount.store.journal import Journal
 
+NO_RESULT_YET = "no result yet: give the same command again"
+
 
 def counted(result: ImageResult, profile: Profile) -> ImageResult:
     """Return a result just analysed as it counts: with the profile's cautions, or excluded.
@@ -41,6 +43,11 @@ class RunResults:
     def of(self, refs: Iterable[ImageRef]) -> Iterator[ImageResult]:
         """Stream the results of some images in path order; images without one are left out."""
         return (self.counted(result) for result in self._journal.results(refs))
+
+    def of_every(self, refs: Iterable[ImageRef]) -> Iterator[ImageResult]:
+        """Stream the results of some images in their order; those without one are outstanding."""
+        for ref in refs:
+            yield next(self.of([ref]), ImageResult(ref, "outstanding", NO_RESULT_YET))
 
     def counted(self, result: ImageResult) -> ImageResult:
         """Return a result just analysed as it counts, before the journal has it."""

@@ -111,9 +111,8 @@ class StoredRun:
 
 def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
     name, toml = stored["counting"]["profile"]
-    plugins = stored.get("plugin_forms", {})
-    output = _output_of(stored["output"], {n: path for n, (path, _) in plugins.items()}, place)
-    packages = {name: package for name, (_, package) in plugins.items()}
+    output = output_of(stored, place)
+    packages = {n: package for n, (_, package) in stored.get("plugin_forms", {}).items()}
     told = stored["counting"]
     counting = Counting(
         profile=parse_profile(name, toml, origin=f"the stored profile {name}"),
@@ -146,16 +145,22 @@ def _output_document(output: OutputSettings, place: Path) -> dict[str, Any]:
     return {name: _relative(v, place) for name, v in asked.items() if v is not None}
 
 
-def _output_of(
-    document: Mapping[str, Any], plugins: Mapping[str, str], place: Path
-) -> OutputSettings:
-    """The settings of such a document and of the paths of plugins' forms.
+def output_of(stored: Mapping[str, Any], place: Path) -> OutputSettings:
+    """Read from a stored run what it wrote, and where.
 
     A run that names no decimal sign is of 0.1.0, which wrote points whatever the separator; tables
     that are written again after a review keep their form.
+
+    Args:
+        stored: as `StoredRun.keep` enters it.
+        place: folder of the journal, from which paths are told.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such document.
     """
+    plugins = {n: path for n, (path, _) in stored.get("plugin_forms", {}).items()}
     settings: dict[str, Any] = {"csv_decimal": "point"}
-    settings |= {n: _here(place / v) if n in _PATHS else v for n, v in document.items()}
+    settings |= {n: _here(place / v) if n in _PATHS else v for n, v in stored["output"].items()}
     forms = {name: settings.pop(name) for name in BUILT_IN if name in settings}
     forms |= {name: _here(place / path) for name, path in plugins.items()}
     return OutputSettings(forms=forms, **settings)

@@ -88,6 +88,9 @@ def _say(done: ControlRun, log: Path) -> None:
     row = done.row
     click.echo(f"{'PASS' if done.passed else 'FAIL'}  {shown(row['slide'])}")
     click.echo(f"  located  {_share(done, 'located', 'located', 'known')}")
+    if done.passed_over:
+        cells = number_of(done.passed_over, "cell")
+        click.echo(f"  list     {cells} of other slides passed over")
     if row["typed"]:
         click.echo(f"  types    {_share(done, 'agreed', 'agreed', 'typed')}")
     click.echo(f"  counts   {row['counts']}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -22,12 +22,14 @@ from cellcount.settings import NO_STAIN_REFERENCE
 
 if TYPE_CHECKING:
     from cellcount.core.records import LabelledImage
+    from cellcount.datasets.annotated import AnnotatedSet
     from cellcount.datasets.crop_set import CropSet
     from cellcount.evaluation.classifier_run import ClassifierScores
     from cellcount.evaluation.detection import DetectionReport
     from cellcount.evaluation.true_types import TrueTypes
     from cellcount.models.classifier_card import ClassifierCard
 
+Set = TypeVar("Set", "AnnotatedSet", "CropSet")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _stain_reference = click.option(
     "--stain-reference",
@@ -36,12 +38,19 @@ _stain_reference = click.option(
     metavar="NAME|FILE|none",
     help="Also with the stain of every image made like this reference, as analyze does.",
 )
+_run = click.option(
+    "--run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Take splits from this training, which knows files by their content; else the data's own, "
+    "else those of the model's training.",
+)
 
 
 @click.command("detector")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @shared.detector
 @click.option("--split", help="Evaluate these images alone: train, val or test.")
+@_run
 @shared.annotation_format
 @shared.annotation_classes
 @click.option(
@@ -95,7 +104,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             options["device"], options["precision"], 0, options["plugins"], options["refine_steps"]
         ),
     )
-    images = _images(options, [c.id for c in engine.card.classes])
+    images, learned = _images(options, [c.id for c in engine.card.classes], weights)
     detector = FieldDetector(engine)
     thresholds = thresholds_of(engine.card, options["min_score"])
     stain = load_stain_reference(options["stain_reference"])
@@ -120,6 +129,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
             "detector_sha256": sha256_of(weights),
             "data": options["data"].name,
             "split": options["split"],
+            "learned_from": learned,
             "engine": engine.name,
             "device": engine.device,
             "precision": engine.precision,
@@ -132,13 +142,16 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
         write_json(options["json_"], about)
 
 
-def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledImage]:
-    """The annotated images; what cannot be used of them is said."""
+def _images(
+    options: dict[str, Any], classes: list[str], weights: Path
+) -> tuple[Sequence[LabelledImage], int | None]:
+    """The annotated images, and how many the model learned from; what cannot be used is said."""
     from cellcount.datasets.annotations import read_annotations
     from cellcount.datasets.classes import blood_classes
     from cellcount.errors import AnnotationError
 
-    annotated = read_annotations(options["data"], format=options["format_"], split=options["split"])
+    annotated = read_annotations(options["data"], format=options["format_"])
+    annotated, learned = _in_splits(annotated, "images", options, weights)
     if options["classes"] == "blood":
         annotated = blood_classes(annotated)
     say_problems(annotated.problems)
@@ -152,7 +165,7 @@ def _images(options: dict[str, Any], classes: list[str]) -> Sequence[LabelledIma
     for label, count in sorted(strange.items()):
         boxes = number_of(count, "box", "boxes")
         click.echo(f"warning: {boxes} of {label!r} left out: no class of the detector", err=True)
-    return annotated.images
+    return annotated.images, learned
 
 
 def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
@@ -169,6 +182,7 @@ def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @shared.classifier
 @click.option("--split", help="Evaluate these cells alone: train, val or test.")
+@_run
 @shared.type_map
 @shared.crop_format
 @shared.fine
@@ -226,7 +240,8 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
     classifier = load_classifier(
         weights, EngineOptions(options["device"], options["precision"], 0, options["plugins"])
     )
-    truth = true_types(_crops(options), classifier.card, options["type_map"])
+    crops, learned = _crops(options, weights)
+    truth = true_types(crops, classifier.card, options["type_map"])
     _say_left_out(truth.left_out)
     _say_merged(truth.merged)
     stain = load_stain_reference(options["stain_reference"])
@@ -251,6 +266,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
         "review_below": classifier.card.review_below,
         "device": classifier.device,
         "precision": classifier.precision,
+        "learned_from": learned,
         "left_out": dict(truth.left_out),
         "stain_reference": None if stain is None else stain.facts(),
         **{k: options[k] for k in ("split", "type_map", "fine", "rbc_px", "prior")},
@@ -269,21 +285,61 @@ def _check_places(options: dict[str, Any]) -> None:
         check_folder_writable(options["out"])
 
 
-def _crops(options: dict[str, Any]) -> CropSet:
-    """The labelled cells; what cannot be used of them is said."""
+def _crops(options: dict[str, Any], weights: Path) -> tuple[CropSet, int | None]:
+    """The labelled cells, and how many the model learned from; what cannot be used is said."""
     from cellcount.datasets.crops import read_crops
 
     labels: Literal["code", "class"] = "code" if options["fine"] else "class"
     crops = read_crops(options["data"], labels=labels, format=options["format_"])
     say_problems(crops.problems)
-    if options["split"]:
-        return crops.subset(options["split"])
-    if "train" in crops.splits():
+    crops, learned = _in_splits(crops, "items", options, weights)
+    if learned is None and not options["split"] and "train" in crops.splits():
         click.echo(
             "warning: cells of the train split are among these; --split val leaves them out",
             err=True,
         )
-    return crops
+    return crops, learned
+
+
+def _in_splits(
+    data: Set, items: str, options: dict[str, Any], weights: Path
+) -> tuple[Set, int | None]:
+    """The data in the splits that hold, and how many of it the model learned from.
+
+    Args:
+        data: the data set.
+        items: its attribute with what has a split.
+        options: ``split`` and ``run`` of the command line.
+        weights: of the model, beside which its training may have left its splits.
+
+    Returns:
+        The split that is asked for, and how many the model learned from; None where nobody knows.
+    """
+    import dataclasses
+
+    from cellcount.datasets.run_splits import RunSplits
+
+    trained = RunSplits.beside(weights)
+    chosen = trained if options["run"] is None else RunSplits.of_run(options["run"])
+    if chosen is not None and (options["run"] is not None or set(data.splits()) == {""}):
+        changes: dict[str, Any] = {items: chosen.given(getattr(data, items))}
+        data = dataclasses.replace(data, **changes)
+        if options["split"]:
+            click.echo(f"splits are those of {shown(chosen.path)}", err=True)
+    if options["split"]:
+        data = data.subset(options["split"])
+    if trained is None:
+        return data, None
+    learned = trained.learned_from(getattr(data, items))
+    if learned:
+        what = "cells" if items == "items" else "images"
+        other = "" if options["split"] else "; --split test or val leaves them out"
+        click.echo(
+            f"warning: the model learned from {learned:,} of the {len(data):,} {what} that it is "
+            f"judged on here (known by their content), which flatters it{other}",
+            err=True,
+        )
+    return data, learned
 
 
 def _say_merged(merged: Mapping[str, Sequence[str]]) -> None:

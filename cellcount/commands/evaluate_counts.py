@@ -31,6 +31,11 @@ _outside = click.option(
     metavar="CLASS",
     help="Column of a wide table that is no part of the denominator; again for more.",
 )
+_profile = click.option(
+    "--profile",
+    metavar="NAME|FILE",
+    help="Profile whose synonyms for classes are known, too, besides the usual ones.",
+)
 _csv = click.option("--csv", "csv_", type=_FILE, help="Write a row per class as CSV.")
 _json = click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 
@@ -47,6 +52,7 @@ _json = click.option("--json", "json_", type=_FILE, help="Write everything as JS
 )
 @_values
 @_outside
+@_profile
 @click.option(
     "--pair",
     "pairs",
@@ -97,7 +103,12 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
     wanted = _options(options)
     _check_places(options)
     predicted, reference = (
-        read_count_table(options[name], values=options["values"], outside=options["outside"])
+        read_count_table(
+            options[name],
+            values=options["values"],
+            outside=options["outside"],
+            names=wanted.names,
+        )
         for name in ("predicted", "reference")
     )
     form = shared.csv_form_asked(options, predicted.form)
@@ -152,6 +163,8 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
 def _options(options: dict[str, Any]) -> Options:
     """How methods are compared, from the command line."""
     from cellcount.comparison.compare import THRESHOLDS, Options
+    from cellcount.differential.profile import load_profile
+    from cellcount.differential.row_names import RowNames
     from cellcount.errors import UsageError
 
     general: list[float] = []
@@ -182,6 +195,7 @@ def _options(options: dict[str, Any]) -> Options:
         thresholds=tuple(general) or THRESHOLDS,
         class_thresholds=of_class,
         pairs=pairs,
+        names=RowNames(load_profile(options["profile"]).synonyms if options["profile"] else None),
         level=None if options["level"] == "auto" else options["level"],
     )
 

@@ -29,12 +29,11 @@ def models_list(plugins: Path | None) -> None:
 
     Listing runs no plugin's code; cellcount models check NAME does.
     """
-    from rich.console import Console
-
+    from cellcount.commands.terminal.reports import stdout_console
     from cellcount.models.weights import facts_of, packaged_weights
 
     packaged = {name: facts_of(path) for name, path in packaged_weights().items()}
-    console = Console()
+    console = stdout_console()
     for table in (
         _detectors_table(packaged),
         _classifiers_table(packaged),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellcount.commands.terminal.reports import stdout_console
 from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 @click.command("list")
 def profiles_list() -> None:
     """List the packaged profiles, which --profile takes by name."""
-    from rich.console import Console
     from rich.table import Table
 
     from cellcount.differential.profile import load_profile, profiles
@@ -28,7 +28,7 @@ def profiles_list() -> None:
     for name in profiles():
         one = load_profile(name)
         table.add_row(name, one.version, f"{one.cells}, {len(one.rows)} rows", one.standard)
-    Console().print(table)
+    stdout_console().print(table)
 
 
 @click.command("show")

@@ -83,8 +83,18 @@ def review_export(
     help="Folder of ROI sets as ImageJ wrote them after the cells were changed there.",
 )
 @click.option("--reviewer", required=True, metavar="NAME", help="Who looked at the cells.")
+@click.option(
+    "--all-changes",
+    is_flag=True,
+    help="Print also the shares and limits that moved since others were counted.",
+)
 def review_apply(
-    results: Path, table: Path | None, geojson: Path | None, rois: Path | None, reviewer: str
+    results: Path,
+    table: Path | None,
+    geojson: Path | None,
+    rois: Path | None,
+    reviewer: str,
+    all_changes: bool,
 ) -> None:
     """Count by what a reviewer said, and write every output of the run again.
 
@@ -104,12 +114,12 @@ def review_apply(
             "name one of CORRECTIONS, --geojson and --rois, which says what was corrected"
         )
     if table is not None:
-        _say(apply_review(results, table, reviewer))
+        _say(apply_review(results, table, reviewer), all_changes=all_changes)
         return
     ((form, folder),) = drawn.items()
     done = apply_drawn(results, folder, form, reviewer)  # type: ignore[arg-type]  # one of both
     if done.written:
-        _say(done)
+        _say(done, all_changes=all_changes)
     else:
         click.echo("the cells are as these results have them, so nothing was changed")
 
@@ -156,27 +166,36 @@ def review_open(
         click.echo("written: " + ", ".join(shown(path) for path in written))
 
 
-def _say(done: Applied) -> None:
+def _say(done: Applied, *, all_changes: bool) -> None:
     rows = number_of(done.empty, "row")
     if not done.written:
         click.echo(f"nothing is filled in ({rows} left empty), so nothing was changed")
         return
     parts = [f"{number_of(len(done.relabelled), 'cell')} relabelled"]
     counts = {
-        "confirmed": done.confirmed,
+        "confirmed": done.confirmed - done.left_open,
         "moved": done.moved,
         "added": done.added,
         "deleted": done.deleted,
     }
     drawn = bool(done.moved or done.added or done.deleted)
     parts += [f"{n:,} {what}" for what, n in counts.items() if n or (what == "confirmed") > drawn]
+    if done.left_open:
+        parts.append(f"{done.left_open:,} left unclassified by the reviewer")
     if done.already:
         parts.append(f"{done.already:,} as this reviewer said before")
     if done.empty:
         parts.append(f"{rows} left empty")
     click.echo(", ".join(parts))
     _say_labels(done.relabelled)
-    _say_changes(done.changes)
+    rest = [change for change in done.changes if not change.counts]
+    _say_changes([change for change in done.changes if change.counts])
+    if rest and all_changes:
+        click.echo("shares and limits that moved, since others were counted:")
+        _say_changes(rest)
+    elif rest:
+        figures = number_of(len(rest), "figure")
+        click.echo(f"{figures} moved in share or limits alone; --all-changes prints them")
     for note in done.notes:
         click.echo(f"note: {shown(note)}", err=True)
     if done.not_drawn:
@@ -194,7 +213,14 @@ def _say_labels(relabelled: Sequence[tuple[str, str]]) -> None:
     from collections import Counter
 
     for (old, new), count in Counter(relabelled).most_common():
-        click.echo(f"  {old or 'not typed'} -> {new}  {count:,}")
+        click.echo(f"  {old or 'not typed'} -> {_label(old, new)}  {count:,}")
+
+
+def _label(old: str, new: str) -> str:
+    """A new label in words: a cell may be left unclassified on purpose."""
+    from cellcount.core.records import UNCLASSIFIED
+
+    return f"{UNCLASSIFIED} by the reviewer" if new == UNCLASSIFIED != old else new
 
 
 def _say_changes(changes: Sequence[Change]) -> None:

@@ -30,6 +30,13 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
+_split = click.option(
+    "--split",
+    help="given (the data's own; where it has none, 64/16/20 is made), all, or shares at random: "
+    "64/16/20, 90/10, 80/20, 70/15/15, …",
+)
+
+
 @click.command("detector")
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
@@ -43,6 +50,7 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
     type=click.Choice(["supervised", "actor-critic"]),
     help="What these learn from; actor-critic goes on from a supervised --init.",
 )
+@_split
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--batch-size", type=int, help="Images per step (and process).")
 @click.option("--lr", type=float, help="Largest learning rate.")
@@ -115,9 +123,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     metavar="KIND",
     help="imbalanced-sampler, resample:N, class-weights or none.",
 )
-@click.option(
-    "--split", help="given, all, or shares at random: 64/16/20, 90/10, 80/20, 70/15/15, …"
-)
+@_split
 @click.option(
     "--group", type=click.Choice(["patient"]), help="Keep the cells of a patient together."
 )
@@ -182,7 +188,7 @@ def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes op
 
 _DETECTOR_SETTINGS = (
     "init", "backbone", "pyramid", "refine_steps", "refine_objective", "epochs", "batch_size", "lr",
-    "seed", "rbc_px",
+    "seed", "rbc_px", "split",
 )  # fmt: skip
 _CLASSIFIER_SETTINGS = (
     "init", "backbone", "scheme", "balance", "split", "group", "type_map", "taxonomy", "fine",

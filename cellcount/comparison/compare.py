@@ -29,9 +29,10 @@ from cellcount.comparison.agreement import (
     rmse,
     rumke_passes,
 )
-from cellcount.comparison.count_tables import CountTable, Level, Share, plain
+from cellcount.comparison.count_tables import CountTable, Level, Share
 from cellcount.comparison.unit_matching import CommonUnits, common_units
 from cellcount.differential.limits import Limits, share_limits
+from cellcount.differential.row_names import RowNames, plain
 from cellcount.errors import UsageError
 from cellcount.files.text import number_of
 
@@ -58,6 +59,7 @@ class Options:
     thresholds: tuple[float, ...] = THRESHOLDS
     class_thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     pairs: Mapping[str, str] = field(default_factory=dict)
+    names: RowNames = field(default_factory=RowNames)
     level: Level | None = None
 
     def __post_init__(self) -> None:
@@ -168,7 +170,7 @@ def compare(
     units = tuple(common.predicted)
     if not units:
         raise UsageError(_no_common_units(predicted, reference, level, common))
-    matched = _matched(predicted, reference, options.pairs)
+    matched = _matched(predicted, reference, options)
     _check_thresholds(options, predicted)
     if not matched:
         raise UsageError(
@@ -279,10 +281,13 @@ def _common(
     return "specimen", specimens
 
 
-def _matched(
-    predicted: CountTable, reference: CountTable, pairs: Mapping[str, str]
-) -> dict[str, str]:
-    """Class of the table under test → class of the reference."""
+def _matched(predicted: CountTable, reference: CountTable, options: Options) -> dict[str, str]:
+    """Class of the table under test → class of the reference.
+
+    Raises:
+        UsageError: a pair names no class, or a name is nearly another one.
+    """
+    pairs = options.pairs
     for ours, theirs in pairs.items():
         for name, table in ((ours, predicted), (theirs, reference)):
             if name not in table.classes:
@@ -292,7 +297,11 @@ def _matched(
                     f"--pair {ours}={theirs}: {table.path} has no class {name!r}; {hint}"
                     f"it has {', '.join(table.classes)}"
                 )
-    known = {plain(name): name for name in reference.classes}
+    known: dict[str, str] = {}
+    for name in reference.classes:  # what a row is called goes behind own names
+        if row := options.names.row_of(name):
+            known.setdefault(plain(row), name)
+    known |= {plain(name): name for name in reference.classes}
     known |= {plain(words): name for name, words in reference.classes.items()}
     taken = set(pairs.values())
     found = {}
@@ -300,11 +309,33 @@ def _matched(
         if name in pairs:
             found[name] = pairs[name]
             continue
-        same = known.get(plain(name), known.get(plain(words)))
+        keys = (name, words, options.names.row_of(name))
+        same = next((known[plain(key)] for key in keys if plain(key) in known), None)
         if same is not None and same not in taken:
             found[name] = same
             taken.add(same)
+    _refuse_slips(predicted, [n for n in predicted.classes if n not in found], reference, options)
+    _refuse_slips(reference, [n for n in reference.classes if n not in taken], predicted, options)
     return found
+
+
+def _refuse_slips(
+    table: CountTable, names: Sequence[str], other: CountTable, options: Options
+) -> None:
+    """Refuse a class without a partner whose name is nearly that of another: a slip of the pen.
+
+    Raises:
+        UsageError: names it and what it is nearly.
+    """
+    for name in names:
+        if options.names.row_of(name):
+            continue  # a class of its own, which the other table has not
+        near = options.names.near(name, other.classes)
+        if near and plain(near) != plain(name):
+            raise UsageError(
+                f"{table.path} has a class {name!r}; did you mean {near!r}? Correct the sheet, or "
+                "say what it means with --pair OURS=THEIRS"
+            )
 
 
 def _check_thresholds(options: Options, predicted: CountTable) -> None:

@@ -14,7 +14,6 @@ are pooled, cell by cell where their numbers are known.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from cellcount.comparison.sum_columns import find_sums
 from cellcount.differential.figures import ASSESSED_CELLS
+from cellcount.differential.row_names import RowNames, plain
 from cellcount.differential.rows import OUTSIDE_ROWS
 from cellcount.errors import UsageError
 from cellcount.files.names import one_form
@@ -35,7 +35,7 @@ UNIT_COLUMNS = ("slide", "specimen")
 REPLICATE_COLUMNS = ("day", "run")
 _SHARE_KINDS = ("class", "pool", "group", "lineage")
 _LEAST_SHARES = 3
-_ALSO_OUTSIDE = ("nrbc", "rbc", "plt", "smudge", "artifacts")  # as sheets abbreviate
+_ALSO_OUTSIDE = ("rbc",)  # as sheets abbreviate
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,11 @@ class CountTable:
 
 
 def read_count_table(
-    path: Path, *, values: Values = "auto", outside: Sequence[str] = ()
+    path: Path,
+    *,
+    values: Values = "auto",
+    outside: Sequence[str] = (),
+    names: RowNames | None = None,
 ) -> CountTable:
     """Read a long or wide table of differentials.
 
@@ -137,11 +141,17 @@ def read_count_table(
         values: what a wide table holds; ``auto`` sees it from the sums of its rows.
         outside: classes of a wide table that are no part of the denominator, besides those that
             no profile counts (nucleated red cells, smudge cells and so on).
+        names: what rows are called; the usual names where it is None.
 
     Raises:
         UsageError: it cannot be read, or a field does not hold what its column says.
     """
     grid = read_grid(path, "a header and a row per slide or specimen", sheets=("slides",))
+    if grid.has("image") and (grid.has("status") or grid.has("cell")):
+        raise UsageError(
+            f"{path} has a row per {'cell' if grid.has('cell') else 'image'}; give slides.csv, "
+            "which analyze writes with --slides: it has the differential of every slide"
+        )
     if not grid.has(*UNIT_COLUMNS):
         raise UsageError(
             f"{path} has the columns {', '.join(grid.header)}; expected a column slide or "
@@ -149,12 +159,9 @@ def read_count_table(
         )
     if "row" in grid.header and "percent" in grid.header:
         return _long(grid)
-    return _wide(grid, values, {plain(name) for name in (*outside, *OUTSIDE_ROWS, *_ALSO_OUTSIDE)})
-
-
-def plain(name: str) -> str:
-    """A class's name as it is compared: ``Segmented neutrophils`` is ``segmented_neutrophil``."""
-    return "_".join(re.findall(r"[^\W_]+", name.casefold())).removesuffix("s")
+    known = names or RowNames()
+    beside = {name for row in OUTSIDE_ROWS for name in known.names_of(row)}
+    return _wide(grid, values, beside | {plain(name) for name in (*outside, *_ALSO_OUTSIDE)})
 
 
 def pooled(rows: Sequence[CountRow]) -> dict[str, Share]:
@@ -203,6 +210,14 @@ def _long(grid: Grid) -> CountTable:
         for (slide, specimen, day, run), found in shares.items()
     ]
     notes = []
+    unfinished = [
+        line["slide"] or line["specimen"]
+        for line in grid.lines
+        if (integer(grid, line, "fields_outstanding") or 0) and line["level"] != "run"
+    ]
+    if unfinished:
+        which = ", ".join(dict.fromkeys(unfinished))
+        notes.append(f"unfinished when it was written, so its numbers are not final: {which}")
     if any(line["of"] == ASSESSED_CELLS for line in grid.lines):
         notes.append("percentages are of assessed cells: some rows could not be assessed")
     return CountTable(grid.path, tuple(rows), classes, tuple(notes), _csv_form(grid.sheet))
@@ -286,7 +301,8 @@ def _wide(grid: Grid, values: Values, outside: set[str]) -> CountTable:
     numbers = {name: [number(grid, line, name, 0, 1e9) for line in grid.lines] for name in names}
     totals = [integer(grid, line, "n") for line in grid.lines]
     try:
-        sums = find_sums(numbers, totals, {name for name in names if plain(name) in outside})
+        beside = {name for name in names if plain(name) in outside}
+        sums = find_sums(numbers, totals, beside, [f"row {grid.row(line)}" for line in grid.lines])
     except ValueError as error:
         raise UsageError(f"{grid.path}: {error}") from error
     if sums.cells:
@@ -324,9 +340,14 @@ def _form(sheet: _Sheet) -> tuple[Values, str]:
     if known and (about_100 or not sheet.whole):
         return "percent", "values are percentages of n cells"
     if known:
+        line, found, n = next(
+            (sheet.grid.lines[i], s, t)
+            for i, (s, t) in enumerate(zip(sheet.sums(), sheet.totals, strict=True))
+            if s and t is not None and s != t
+        )
         raise UsageError(
-            f"{sheet.grid.path}: its whole numbers add up neither to n nor to 100, so they could "
-            "be counts or percentages; say which with --values"
+            f"{sheet.grid.where(line)}: the classes add up to {found:g}, neither to n = {n} nor to "
+            "100, so they could be counts or percentages; correct it, or say which with --values"
         )
     if not sheet.whole:
         return "percent", (

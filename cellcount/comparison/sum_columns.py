@@ -43,7 +43,10 @@ class SumColumns(NamedTuple):
 
 
 def find_sums(
-    values: Mapping[str, Numbers], totals: Numbers, outside: Collection[str] = ()
+    values: Mapping[str, Numbers],
+    totals: Numbers,
+    outside: Collection[str] = (),
+    rows: Sequence[str] = (),
 ) -> SumColumns:
     """The columns of a wide table that are sums of others.
 
@@ -51,6 +54,7 @@ def find_sums(
         values: column → its numbers, a list entry per row, in the order of the table.
         totals: stated numbers of cells, None where none is.
         outside: columns that are no part of the denominator.
+        rows: what to call each row in a message.
 
     Raises:
         ValueError: a column may be a sum or not; says what to do.
@@ -69,7 +73,7 @@ def find_sums(
             notes[name] = f"column {name!r} is taken as the number of cells, like n"
             cells = name
         else:
-            raise ValueError(_unclear_total(name, inside[name], others))
+            raise ValueError(_unclear_total(name, inside[name], others, rows))
     for name in [n for n in inside if n not in notes]:
         others = _without(inside, name, *notes)
         if _is_unnamed_total(inside[name], others):
@@ -118,12 +122,17 @@ def _adds_up_to_100(columns: Mapping[str, Numbers]) -> bool:
     return bool(sums) and all(abs(s - 100) <= _ROUNDING for s in sums)
 
 
-def _unclear_total(name: str, numbers: Numbers, others: Mapping[str, Numbers]) -> str:
-    stated, summed = next(
-        (n, s) for n, s in zip(numbers, _sums(others), strict=True) if n is not None and n != s
+def _unclear_total(
+    name: str, numbers: Numbers, others: Mapping[str, Numbers], rows: Sequence[str]
+) -> str:
+    at, stated, summed = next(
+        (i, n, s)
+        for i, (n, s) in enumerate(zip(numbers, _sums(others), strict=True))
+        if n is not None and n != s
     )
+    where = f"{rows[at]}: " if rows else ""
     return (
-        f"column {name!r} is called a sum and is none: it states {stated:g} where the other "
+        f"{where}column {name!r} is called a sum and is none: it states {stated:g} where the other "
         f"columns add up to {summed:g}; call it n if it is the number of cells, correct it, or "
         "leave it out"
     )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,13 @@ from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.control.control_log import append_to_log, check_sound, read_control_log
 from cellcount.control.drift import Row, Watched, counts_text, drift_text, runs_needed, watch
 from cellcount.control.known_cells import KnownCell, locate, read_known_cells
+from cellcount.control.slide_images import SlideImages, cells_by_image
 from cellcount.core.blood import is_white
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.differential.limits import share_limits
 from cellcount.errors import CellcountError, UsageError
 from cellcount.files.digest import sha256_of, sha256_of_text
-from cellcount.files.names import NameLookup
 from cellcount.outputs.columns import Value
 from cellcount.settings import AnalyzeRequest, AnalyzeSettings, OutputSettings
 
@@ -73,6 +73,7 @@ class ControlRun:
         missed: known cells that were not located.
         runs_needed: earlier runs that are missing before drift can be judged.
         sha256: of the row.
+        passed_over: cells of the list that are of other slides.
     """
 
     row: Row
@@ -80,6 +81,7 @@ class ControlRun:
     missed: tuple[KnownCell, ...]
     runs_needed: int
     sha256: str
+    passed_over: int = 0
 
     @property
     def passed(self) -> bool:
@@ -117,7 +119,8 @@ def run_control(request: ControlRequest, watcher: Progress) -> ControlRun:
     sums = _analysed(job, by_image, watcher)
     log = read_control_log(request.log)
     check_sound(request.log, log)
-    row = _row(request, job, sums, len(known))
+    on_slide = sum(map(len, by_image.values()))
+    row = _row(request, job, sums, on_slide)
     last = log.rows[-1] if log.rows else None
     number = len(log.rows) + 1
     row |= {"run": number, "baseline": _baseline(last, number, request)}
@@ -127,32 +130,38 @@ def run_control(request: ControlRequest, watcher: Progress) -> ControlRun:
     row["result"] = "fail" if reasons else "pass"
     row["reasons"] = "; ".join([*reasons, *_mind(watched, last, row)])
     digest = append_to_log(request.log, row, log.last_sha256)
-    return ControlRun(row, watched, tuple(sums.missed), runs_needed(log.rows, row), digest)
+    needed = runs_needed(log.rows, row)
+    passed_over = len(known) - on_slide
+    return ControlRun(row, watched, tuple(sums.missed), needed, digest, passed_over)
 
 
 def _by_image(
     known: Sequence[KnownCell], refs: Sequence[ImageRef], expected: Path
 ) -> dict[str, list[KnownCell]]:
-    """Known cells under the identities of the slide's images, which a list may shorten."""
-    identities = {ref.image for ref in refs}
-    by_name: dict[str, list[str]] = {}
-    for image in identities:
-        path = PurePosixPath(image)
-        for name in {path.name, path.stem}:
-            by_name.setdefault(name, []).append(image)
-    whole, ends = NameLookup(identities), NameLookup(by_name)
+    """Known cells under the identities of the slide's images, which a list may name otherwise.
+
+    The list may be that of a larger run: names match by the end of their path, and cells of other
+    slides are passed over.
+
+    Raises:
+        UsageError: a name may be that of several images, or none is that of any.
+    """
+    images = SlideImages(refs)
     found: dict[str, list[KnownCell]] = {}
-    for one in known:
-        short = by_name.get(ends.find(PurePosixPath(one.image).name) or "", [])
-        named = whole.find(one.image) or (short[0] if len(short) == 1 else None)
-        if named is None:
-            which = "several images" if short else "no image"
+    for name, cells in cells_by_image(known).items():
+        named = images.named(name)
+        if len(named) > 1:
             raise UsageError(
-                f"{expected} has cells of {one.image!r}, but {which} of the slide "
-                f"{'end' if short else 'is called'} so; name images as analyze does, relative to "
-                "the INPUT"
+                f"{expected} has cells of {name!r}, but several images of the slide end so; name "
+                "images as analyze does, relative to the INPUT"
             )
-        found.setdefault(named, []).append(one)
+        if named:
+            found.setdefault(named[0], []).extend(cells)
+    if not found:
+        raise UsageError(
+            f"{expected} has cells of {known[0].image!r} and others, but no image of the slide is "
+            "called so; name images as analyze does, relative to the INPUT"
+        )
     return found
 
 

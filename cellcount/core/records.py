@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Status = Literal["done", "failed", "excluded"]
+Status = Literal["done", "failed", "excluded", "outstanding"]
 BoxChange = Literal["added", "moved", "not_a_cell", "deleted"]
 
 UNCLASSIFIED = "unclassified"
@@ -323,8 +323,8 @@ class ImageResult:
 
     Attributes:
         ref: who it is.
-        status: done, failed or excluded.
-        reason: why it failed or was excluded, "" when done.
+        status: done, failed, excluded, or outstanding: the run has not come to it yet.
+        reason: why it is not done, "" when done.
         width_px, height_px: original size, 0 when it could not be read.
         um_per_px: scale used or found, None when unknown (never an estimate from red cells).
         scale_factor: original pixels are multiplied by this before detection, None if not read.

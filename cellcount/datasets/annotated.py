@@ -82,6 +82,43 @@ class AnnotatedSet:
         return sum(problem.pictures for problem in self.problems)
 
 
+#: Shares in which a training divides data that has no split of its own.
+DEFAULT_SHARES = {"train": 0.64, "val": 0.16, "test": 0.20}
+#: So many folders of images, or more, are taken for slides, which stay together in a split.
+_LEAST_SLIDES = 5
+
+
+def has_slides(annotated: AnnotatedSet) -> bool:
+    """Whether the images lie in as many folders as slides would."""
+    return len({image.path.parent for image in annotated.images}) >= _LEAST_SLIDES
+
+
+def slide_split(annotated: AnnotatedSet, fractions: Mapping[str, float], seed: int) -> AnnotatedSet:
+    """Give all images of a folder, a slide, one split at random; shares are met as far as they can.
+
+    Args:
+        annotated: the data set, whose images have no split.
+        fractions: split → share of the images, adding up to 1.
+        seed: of the choice.
+    """
+    slides: dict[Path, int] = {}
+    for image in annotated.images:
+        slides[image.path.parent] = slides.get(image.path.parent, 0) + 1
+    order = sorted(slides, key=lambda folder: folder.as_posix())
+    random.Random(seed).shuffle(order)
+    order.sort(key=lambda folder: -slides[folder])  # stable: equals stay shuffled
+    given = dict.fromkeys(fractions, 0)
+    split_of: dict[Path, str] = {}
+    for position, folder in enumerate(order):
+        empty = [name for name, images in given.items() if not images]
+        must_fill = len(order) - position <= len(empty)
+        choice = min(empty if must_fill else given, key=lambda name: given[name] / fractions[name])
+        split_of[folder] = choice
+        given[choice] += slides[folder]
+    changed = (dataclasses.replace(i, split=split_of[i.path.parent]) for i in annotated.images)
+    return dataclasses.replace(annotated, images=tuple(changed))
+
+
 def random_split(
     annotated: AnnotatedSet, fractions: Mapping[str, float], seed: int
 ) -> AnnotatedSet:
@@ -109,6 +146,8 @@ def random_split(
     for name, share in fractions.items():
         reached += share
         names.extend([name] * (round(reached * len(order)) - len(names)))
+    if "val" in fractions and "val" not in names and len(names) > 1:
+        names[-1] = "val"  # of a handful of images one, at least, chooses the weights
     split_of = dict(zip(order, names, strict=True))
     changed = tuple(
         dataclasses.replace(image, split=split_of.get(index, image.split))

@@ -18,6 +18,7 @@ from PIL import Image
 from cellcount.core.records import ImageRef
 from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crop_set import LabelledCrop
+from cellcount.datasets.run_splits import DIGEST, digest_of
 from cellcount.datasets.sources import relative_posix
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.datasets.writers import check_splits, new_folder
@@ -76,17 +77,19 @@ def write_folders(
 def write_crop_table(path: Path, cells: Sequence[LabelledCrop]) -> None:
     """Writes cells as a table that ``read_crops`` reads where they lie: paths are absolute.
 
-    Boxes have their corners in it, so that it reads as a table of boxes.
+    Boxes have their corners in it, so that it reads as a table of boxes. Digests of the files let
+    the cells be known again wherever they are moved.
     """
     rows = []
     for cell in cells:
         row = {"file": str(cell.path.resolve()), "split": cell.split, "class": cell.label,
-               "patient": cell.patient, "code": cell.code, "rbc_px": _px(cell)}  # fmt: skip
+               "patient": cell.patient, "code": cell.code, "rbc_px": _px(cell),
+               DIGEST: digest_of(cell.path)}  # fmt: skip
         if cell.box_xyxy is not None:
             row |= {k: f"{v:g}" for k, v in zip(_CORNERS, cell.box_xyxy, strict=True)}
         rows.append(row)
     corners = _CORNERS if any(cell.box_xyxy is not None for cell in cells) else ()
-    _write_table(path, rows, (*_COLUMNS[:-1], *corners))
+    _write_table(path, rows, (*_COLUMNS[:-1], *corners, DIGEST))
 
 
 def _px(cell: LabelledCrop) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cellcount.differential.figures import Advice, Figure
+from cellcount.differential.figures import Advice, Figure, Sample
 from cellcount.differential.limits import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
 from cellcount.differential.tally import Tally, scaled
 from cellcount.files.text import number_of
@@ -25,6 +25,7 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
             f"the profile {tally.profile.name} was forced on models of another kind of smear; "
             "these numbers are not to be relied on",
         )
+    yield from unfinished(tally.sample)
     if not tally.counted:
         reason = _left_out(tally) or "there is none"
         yield Advice("empty", f"there are no counts, for no field was analysed: {reason}")
@@ -46,6 +47,18 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
     yield from _on_adjustment(tally)
 
 
+def unfinished(sample: Sample) -> Iterator[Advice]:
+    """Warn of numbers that will change when an unfinished run goes on."""
+    if not sample.outstanding:
+        return
+    known = (sample.fields or 0) + sample.failed + sample.excluded + sample.outstanding
+    yield Advice(
+        "unfinished",
+        f"unfinished: {sample.outstanding:,} of {number_of(known, 'field')} have no result yet, so "
+        "these numbers are not final; give the same command again",
+    )
+
+
 def _what(tally: Tally) -> str:
     fields = tally.sample.fields
     where = "" if fields is None else f" on {number_of(fields, 'field')}"
@@ -59,7 +72,12 @@ def _on_fields(tally: Tally) -> Iterator[Advice]:
 
 def _left_out(tally: Tally) -> str:
     """How many fields failed and were excluded, "" where none."""
-    counts = {"failed": tally.sample.failed, "excluded": tally.sample.excluded}
+    sample = tally.sample
+    counts = {
+        "failed": sample.failed,
+        "excluded": sample.excluded,
+        "without a result yet": sample.outstanding,
+    }
     return ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
 
 

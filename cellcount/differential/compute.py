@@ -187,6 +187,8 @@ def _outside(tally: Tally) -> Iterator[Figure]:
             note = f"{note}; {UNNAMED}{tally.by_reviewers([i])}"
             yield tally.figure("outside", one.id, one.name, "not assessed", note=note)
     note = "the classifier was not sure enough"
+    if left := tally.sample.left_open:
+        note += f"; {left:,} of them a reviewer has looked at and left unclassified"
     yield tally.figure("outside", UNCLASSIFIED, UNCLASSIFIED, n=tally.unclassified, note=note)
 
 

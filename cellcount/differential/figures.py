@@ -151,9 +151,11 @@ class Sample:
     Attributes:
         fields: fields analysed, None where cells were not counted on fields.
         failed, excluded: fields that could not be analysed, or were left out on purpose.
+        outstanding: fields that an unfinished run has not come to yet.
         slides: slides they lie on.
         per_field: cells of each field and type (F, K), in the order of the assessable types.
         reviewed: type → cells among the counted ones that a person has labelled.
+        left_open: unclassified cells that a person has looked at and left so.
         objects: class of the detector → objects; rejected ones are in none of them.
         rejected: detected white cells of a type that is none; None where no type is.
         object_names: class of the detector → its name in words.
@@ -164,9 +166,11 @@ class Sample:
     fields: int | None = None
     failed: int = 0
     excluded: int = 0
+    outstanding: int = 0
     slides: int = 1
     per_field: NDArray[np.int64] | None = None
     reviewed: Mapping[str, int] = field(default_factory=dict)
+    left_open: int = 0
     objects: Mapping[str, int] = field(default_factory=dict)
     rejected: int | None = None
     object_names: Mapping[str, str] = field(default_factory=dict)

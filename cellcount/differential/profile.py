@@ -125,6 +125,7 @@ class Profile:
         outside: rows that are counted and listed, never part of a percentage.
         groups, lineages: rows that are reported together as well.
         names: row → its name in words, where it is not plain.
+        synonyms: row → what the laboratory calls it besides, in sheets and corrections.
         blasts, me_ratio, absolute, platelets: rules; None where the profile has none.
         nrbc: row of nucleated red cells, stated per 100 cells of the denominator, or "".
         targets: numbers of cells to count, ascending.
@@ -145,6 +146,7 @@ class Profile:
     groups: tuple[RowSet, ...] = ()
     lineages: tuple[RowSet, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blasts: BlastRule | None = None
     me_ratio: MeRule | None = None
     nrbc: str = ""
@@ -215,6 +217,7 @@ _TOP: dict[str, type] = {
     "rows": list,
     "outside": list,
     "names": dict,
+    "synonyms": dict,
     "groups": dict,
     "lineages": dict,
     "blasts": dict,
@@ -278,6 +281,7 @@ def parse_profile(name: str, text: str, *, origin: str) -> Profile:
         groups=groups,
         lineages=_row_sets(origin, "lineages", content, rows, outside),
         names=_names(origin, content.get("names", {}), (*rows, *outside)),
+        synonyms=_synonyms(origin, content.get("synonyms", {}), (*rows, *outside)),
         blasts=_blasts(origin, content.get("blasts"), rows),
         me_ratio=_me_ratio(origin, content.get("me_ratio"), rows),
         nrbc=content.get("nrbc", ""),
@@ -338,6 +342,17 @@ def _row_sets(
 
 def _listed(members: tuple[str, ...], outside: tuple[str, ...]) -> str:
     return ", ".join(row for row in members if row in outside)
+
+
+def _synonyms(
+    origin: str, entry: dict[str, Any], known: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    where = f"{origin}, synonyms"
+    for row, value in entry.items():
+        one_of(where, "a row", row, known)
+        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+            complain(where, f"{row} is {value!r}", 'list names in quotes, as in ["Segs", "PMN"]')
+    return {row: tuple(value) for row, value in entry.items()}
 
 
 def _names(origin: str, entry: dict[str, Any], known: tuple[str, ...]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult, Status
+from cellcount.differential.advice import unfinished
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import Advice, Differential, Rules, Sample, TypeRows
 from cellcount.differential.profile import Profile
@@ -34,6 +35,7 @@ class FieldCounts:
         area_um2: None where its scale is unknown.
         reviewed: int64 (K,), the cells of ``types`` that a person has labelled; None where none.
         rejected: detected white cells whose type is that of none.
+        left_open: unclassified cells that a person has looked at and left so.
     """
 
     ref: ImageRef
@@ -43,6 +45,7 @@ class FieldCounts:
     area_um2: float | None = None
     reviewed: NDArray[np.int64] | None = None
     rejected: int = 0
+    left_open: int = 0
 
 
 def field_counts(
@@ -62,12 +65,16 @@ def field_counts(
     if result.um_per_px is not None:
         area = result.width_px * result.height_px * result.um_per_px**2
     objects = count_by_class(result.cells, num_classes)
-    reviewed, said = None, result.cells.types
+    reviewed, left_open, said = None, 0, result.cells.types
     if result.reviewed and said is not None:
-        by_person = np.isin(np.arange(len(said)), list(result.reviewed)) & said.accepted
+        looked_at = np.isin(np.arange(len(said)), list(result.reviewed)) & (said.best >= 0)
+        by_person = looked_at & said.accepted
+        left_open = int((looked_at & ~said.accepted).sum())
         reviewed = np.bincount(said.best[by_person], minlength=len(type_ids)).astype(np.int64)
     rejected = len(result.cells) - result.cells.counted
-    return FieldCounts(result.ref, result.status, types, objects, area, reviewed, rejected)
+    return FieldCounts(
+        result.ref, result.status, types, objects, area, reviewed, rejected, left_open
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,13 +84,23 @@ class Unit:
     Attributes:
         level: ``slide``, ``specimen`` (one patient, one draw) or the whole ``run``.
         specimen, slide: who, "" where the level or the manifest names none.
-        fields: its fields, failed ones included.
+        fields: its fields, failed and outstanding ones included.
     """
 
     level: Level
     specimen: str
     slide: str
     fields: tuple[FieldCounts, ...]
+
+    @property
+    def done(self) -> int:
+        """Fields that were analysed and count."""
+        return sum(one.status == "done" for one in self.fields)
+
+    @property
+    def outstanding(self) -> int:
+        """Fields that an unfinished run has not come to yet."""
+        return sum(one.status == "outstanding" for one in self.fields)
 
 
 def roll_up(fields: Iterable[FieldCounts]) -> list[Unit]:
@@ -130,8 +147,10 @@ def unit_differential(
         fields=len(done),
         failed=sum(one.status == "failed" for one in unit.fields),
         excluded=sum(one.status == "excluded" for one in unit.fields),
+        outstanding=unit.outstanding,
         slides=len({one.ref.slide for one in done}),
         per_field=per_field[:, :-1] if done else None,
+        left_open=sum(one.left_open for one in done),
         reviewed={t.id: n for t, n in zip(assessable, reviewed, strict=True) if n},
         objects={c.id: int(n) for c, n in zip(classes, objects.sum(axis=0), strict=True)},
         object_names={c.id: c.plural for c in classes},
@@ -146,7 +165,8 @@ def unit_differential(
         plain = replace(rules or Rules(), confusion=None)
         whole = counts_only(differential(counts, profile, assessable, sample=sample, rules=plain))
         forced = rules is not None and rules.forced
-        return replace(whole, advice=(*_forced(profile, forced=forced), *whole.advice))
+        first = [*_forced(profile, forced=forced), *unfinished(sample)]
+        return replace(whole, advice=(*first, *whole.advice))
     return differential(counts, profile, assessable, sample=sample, rules=rules)
 
 

@@ -26,6 +26,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from cellcount.core.records import ImageRef, path_order
@@ -201,7 +202,7 @@ class _Search:
         return self._source(root, [path for top in tops for path in self._below(top)])
 
     def _manifest(self, manifest: Path) -> _Source:
-        rows = read_manifest(manifest)
+        rows = read_manifest(manifest, partial(self.say, manifest))
         found: list[tuple[Path, ManifestRow | None]] = []
         for row in rows:
             kind = _kind(row.path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cellcount.files.sheets import AmbiguousNumberError, Sheet, read_sheet
 from cellcount.files.text import unescape_text
 
 COLUMNS = ("path", "slide", "specimen", "accession", "stain", "um_per_px", "wbc_10e9_per_l")
+_NEAR = 0.75  # as like as a slip of the pen leaves a column's name
 _RANGES = {"um_per_px": (0.005, 10.0), "wbc_10e9_per_l": (0.0, 5000.0)}
 
 
@@ -35,11 +36,20 @@ class ManifestRow:
     accession: str = ""
 
 
-def read_manifest(manifest: Path) -> list[ManifestRow]:
-    """All rows of a manifest in file order; ``UsageError`` says row and column of what is wrong."""
+def read_manifest(
+    manifest: Path, note: Callable[[str], None] = lambda _: None
+) -> list[ManifestRow]:
+    """All rows of a manifest in file order; ``UsageError`` says row and column of what is wrong.
+
+    Args:
+        manifest: the table.
+        note: told of columns that nothing is made of.
+    """
     sheet, folders = read_sheet(manifest, ("manifest",)), Folders()
     header = [name.strip().lower() for name in sheet.header]
-    _check_header(manifest, header)
+    ignored = _ignored_columns(manifest, header)
+    if ignored:
+        note(f"columns that are not known and ignored: {', '.join(ignored)}")
     rows = []
     for row in sheet.body:
         if fields := sheet.overlong(row):
@@ -74,21 +84,28 @@ def _check_accessions(manifest: Path, rows: Sequence[ManifestRow]) -> None:
             )
 
 
-def _check_header(manifest: Path, header: list[str]) -> None:
+def _ignored_columns(manifest: Path, header: list[str]) -> list[str]:
+    """The columns of a header that are not known.
+
+    Raises:
+        UsageError: one is nearly a known one, or one is there twice, or path is missing.
+    """
     for name in header:
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else "remove it"
-            raise UsageError(
-                f"{manifest}: unknown column '{name}', {hint} (known: {', '.join(COLUMNS)})"
-            )
-        if header.count(name) > 1:
+            near = difflib.get_close_matches(name, COLUMNS, 1, cutoff=_NEAR)
+            if near and near[0] not in header:
+                raise UsageError(
+                    f"{manifest}: unknown column '{name}', did you mean '{near[0]}'? "
+                    f"(known: {', '.join(COLUMNS)})"
+                )
+        elif header.count(name) > 1:
             raise UsageError(f"{manifest}: column '{name}' is there twice; keep one")
     if "path" not in header:
         raise UsageError(
             f"{manifest}: no column 'path' in its first line; a manifest CSV needs it "
             f"(known: {', '.join(COLUMNS)})"
         )
+    return [name for name in header if name and name not in COLUMNS]
 
 
 def _row(where: str, cells: Mapping[str, str], sheet: Sheet, path: Path) -> ManifestRow:

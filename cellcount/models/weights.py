@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from cellcount.errors import WeightsError
+from cellcount.errors import ModelChoiceError, WeightsError
 from cellcount.files.atomic import atomic_write
 from cellcount.files.digest import sha256_of
 from cellcount.models.card import MAX_CARD_BYTES, read_object
@@ -42,7 +42,8 @@ def resolve(name_or_path: str) -> Path:
     """The weight file of a packaged name, a file, or a run folder.
 
     Raises:
-        WeightsError: nothing of that name, or a pickle.
+        WeightsError: nothing of that name.
+        ModelChoiceError: a pickle.
     """
     packaged = packaged_weights()
     if name_or_path in packaged:
@@ -56,15 +57,15 @@ def resolve(name_or_path: str) -> Path:
             f"{path} holds {len(files)} {WEIGHTS_SUFFIX} files, expected exactly one; "
             "name the file itself, or the folder of a finished training run"
         )
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise WeightsError(
-            f"{path} is a pickle file, and opening one can run any code; "
-            f"cellcount reads {WEIGHTS_SUFFIX} files only. Export the model as safetensors first"
-        )
     if not os.path.isfile(path):
         raise WeightsError(
             f"no model named {name_or_path!r}: packaged are {', '.join(packaged) or 'none'}; "
             "or give a .safetensors file or the folder of a training run"
+        )
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise ModelChoiceError(
+            f"{path} is a pickle file, and opening one can run any code; "
+            f"cellcount reads {WEIGHTS_SUFFIX} files only. Export the model as safetensors first"
         )
     return path
 
@@ -108,7 +109,7 @@ def read_card(path: Path) -> DetectorCard:
     """The card of a detector's weight file; a classifier's is refused."""
     card = read_any_card(path)
     if not isinstance(card, DetectorCard):
-        raise WeightsError(
+        raise ModelChoiceError(
             f"{path} is the classifier {card.name!r}, expected a detector; "
             "classifiers are named with --classifier"
         )
@@ -119,7 +120,7 @@ def read_classifier_card(path: Path) -> ClassifierCard:
     """The card of a classifier's weight file; a detector's is refused."""
     card = read_any_card(path)
     if not isinstance(card, ClassifierCard):
-        raise WeightsError(
+        raise ModelChoiceError(
             f"{path} is the detector {card.name!r}, expected a classifier; "
             "detectors are named with --detector"
         )

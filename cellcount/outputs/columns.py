@@ -16,10 +16,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from cellcount.core.blood import WBC
-from cellcount.core.records import REJECTED, UNCLASSIFIED, CellClass, ReviewerType
+from cellcount.core.records import REJECTED, UNCLASSIFIED, CellClass, ReviewerType, Status
 from cellcount.differential.figures import ASSESSMENTS, KINDS
 from cellcount.differential.rollup import LEVELS
 from cellcount.files.text import escape_text, unescape_text
@@ -118,12 +118,11 @@ _STATUS = Column(
     "status",
     "text",
     "",
-    "`done`, `failed` (could not be analysed) or `excluded` (left out on purpose)",
-    choices=("done", "failed", "excluded"),
+    "`done`, `failed` (could not be analysed), `excluded` (left out on purpose) or `outstanding` "
+    "(an unfinished run has not come to it yet)",
+    choices=get_args(Status),
 )
-_REASON = Column(
-    "reason", "text", "", "why it failed or was excluded, or what to mind about a done image"
-)
+_REASON = Column("reason", "text", "", "why it is not done, or what to mind about a done image")
 
 QUALITY_COLUMNS = (
     Column(
@@ -322,6 +321,15 @@ SLIDES_COLUMNS = (
     Column("slide", "text", "", "slide; empty for specimens and the run"),
     Column(
         "profile", "text", "", "profile with its version, `(forced)` where models do not fit it"
+    ),
+    Column("fields_known", "int", "fields", "images of the slide, specimen or run"),
+    Column("fields_analysed", "int", "fields", "those that the numbers of this row rest on"),
+    Column(
+        "fields_outstanding",
+        "int",
+        "fields",
+        "those without a result yet; where it is not 0, the run is unfinished and the numbers of "
+        "this row are not final",
     ),
     Column(
         "kind",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 1_048_576
 MEANINGS_SHEET = "columns"
 
+EXCEL_SUFFIX = ".xlsx"
 _LONGEST_TEXT = 32_767
 _WIDEST_COLUMN, _NARROWEST_COLUMN = 40, 9
 #: What Excel would read as the code of a character.
@@ -42,7 +43,7 @@ _MEANINGS = (
 
 def is_excel(path: Path) -> bool:
     """Whether a table's name asks for an Excel workbook."""
-    return path.suffix.lower() == ".xlsx"
+    return path.suffix.lower() == EXCEL_SUFFIX
 
 
 def check_excel() -> None:

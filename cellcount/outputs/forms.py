@@ -45,6 +45,7 @@ class OutputForm:
         by_stem: programs find the file of an image by the image's stem alone, so that two images
             of one stem in a folder cannot both have one; they are refused.
         bytes_per_cell: about so many, for the estimate of a dry run.
+        suffixes: what the path of a file may end in; none for anything. Tables have their own.
     """
 
     name: str
@@ -58,6 +59,7 @@ class OutputForm:
     for_programs: bool = False
     by_stem: bool = False
     bytes_per_cell: int = 0
+    suffixes: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
@@ -98,6 +100,7 @@ FORMS = (
         sees="own",
         for_programs=True,
         bytes_per_cell=190,
+        suffixes=(".json",),
     ),
     OutputForm(
         name="geojson",
@@ -148,6 +151,7 @@ FORMS = (
         help="Report of the run as one HTML page.",
         write="cellcount.outputs.report.report:write_report",
         differential=True,
+        suffixes=(".html", ".htm"),
     ),
 )
 BUILT_IN = {form.name: form for form in FORMS}

@@ -18,12 +18,13 @@ from cellcount.outputs.columns import Column, Value
 if TYPE_CHECKING:
     import pyarrow
 
+PARQUET_SUFFIXES = (".parquet", ".pq")
 _ROWS = 65536  # of a row group: enough to compress well, small enough for any memory
 
 
 def is_parquet(path: Path) -> bool:
     """Whether a table's name asks for Parquet."""
-    return path.suffix.lower() in (".parquet", ".pq")
+    return path.suffix.lower() in PARQUET_SUFFIXES
 
 
 def check_parquet() -> None:

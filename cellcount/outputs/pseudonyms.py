@@ -185,7 +185,7 @@ class OutputNames:
         """The order of the tables: by name; that of the codes tells nothing of the names."""
         codes = self._codes
         if codes is None:
-            return refs
+            return sorted(refs, key=lambda ref: path_order(ref.image))
         return sorted(refs, key=lambda ref: path_order(codes.image(ref.image)))
 
     def image(self, image: str) -> str:

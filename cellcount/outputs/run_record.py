@@ -51,6 +51,7 @@ class RunRecord:
         done: those analysed.
         cells: cells counted in them.
         not_done: failed and excluded images.
+        outstanding: specimen and slide → its images without a result yet.
         outputs: files that the run wrote.
         timings_s: stage to seconds.
         analyzed_now: images this run analysed itself (the others were taken from the journal).
@@ -75,6 +76,7 @@ class RunRecord:
     done: int
     cells: int
     not_done: Sequence[NotDone]
+    outstanding: Mapping[tuple[str, str], int] = field(default_factory=dict)
     outputs: Sequence[Path]
     timings_s: Mapping[str, float]
     analyzed_now: int
@@ -155,9 +157,14 @@ def _document(record: RunRecord) -> dict[str, Any]:
             "done": record.done,
             "failed": statuses.count("failed"),
             "excluded": statuses.count("excluded"),
+            "outstanding": sum(record.outstanding.values()),
             "cells": record.cells,
             "not_done": [
                 {"image": e.name, "status": e.status, "reason": e.reason} for e in record.not_done
+            ],
+            "unfinished_slides": [
+                {"specimen": specimen, "slide": slide, "outstanding": n}
+                for (specimen, slide), n in record.outstanding.items()
             ],
         },
         "outputs": [_output(path) for path in record.outputs],

@@ -73,6 +73,9 @@ def slide_values(
             "specimen": unit.specimen,
             "slide": unit.slide,
             "profile": counting.label,
+            "fields_known": len(unit.fields),
+            "fields_analysed": unit.done,
+            "fields_outstanding": unit.outstanding,
         }
         found = counting.of(unit)
         for values in _unit_values(found):

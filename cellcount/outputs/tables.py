@@ -14,6 +14,7 @@ import numpy as np
 from cellcount.core.cells import count_by_class, count_by_type, without_removed
 from cellcount.core.records import REJECTED, UNCLASSIFIED, CellClass, ImageResult, ReviewerType
 from cellcount.differential.field_quality import measures_of
+from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
 from cellcount.outputs.columns import (
     CELLS_COLUMNS,
@@ -24,12 +25,14 @@ from cellcount.outputs.columns import (
     Value,
     counts_columns,
 )
-from cellcount.outputs.excel import check_excel, is_excel, write_workbook
-from cellcount.outputs.parquet import check_parquet, is_parquet, write_parquet
+from cellcount.outputs.excel import EXCEL_SUFFIX, check_excel, is_excel, write_workbook
+from cellcount.outputs.parquet import PARQUET_SUFFIXES, check_parquet, is_parquet, write_parquet
 from cellcount.outputs.run_content import Labels, RunContent
 from cellcount.outputs.typed import label_values, type_values
 from cellcount.settings import CsvForm
 
+#: Endings of tables; what is written follows them.
+TABLE_SUFFIXES = (".csv", ".txt", EXCEL_SUFFIX, *PARQUET_SUFFIXES)
 _PLAIN = CsvForm()
 
 
@@ -83,6 +86,25 @@ def write_picture_types(
     """
     rows = (single(_picture_values(result, types)) for result in results)
     write_table(path, TypedTable("types", PICTURE_TYPES_COLUMNS, rows), csv)
+
+
+def check_suffix(option: str, path: Path, expected: Sequence[str]) -> None:
+    """Refuse a name that promises another form than the one that is written.
+
+    Args:
+        option: that named the path.
+        path: of the output.
+        expected: endings of such outputs; a path without an ending is always right.
+
+    Raises:
+        UsageError: it ends otherwise.
+    """
+    suffix = path.suffix.lower()
+    if suffix and expected and suffix not in expected:
+        raise UsageError(
+            f"{option} is {path}, which promises {suffix} and would hold something else; expected "
+            f"a name that ends in {' or '.join(expected)}"
+        )
 
 
 def write_table(path: Path, table: TypedTable, csv: CsvForm = _PLAIN) -> None:

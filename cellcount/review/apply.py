@@ -39,6 +39,13 @@ class Change:
     before: Figure | None
     after: Figure | None
 
+    @property
+    def counts(self) -> bool:
+        """Whether cells were counted otherwise, and not only shares or limits moved."""
+        if self.before is None or self.after is None:
+            return True
+        return _counted(self.before) != _counted(self.after)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
@@ -47,6 +54,7 @@ class Applied:
     Attributes:
         relabelled: the last label and the new one of each cell that got another.
         confirmed: cells whose label stays, now as a reviewer's.
+        left_open: those of them that stay unclassified.
         already: cells of which this reviewer had said the same before.
         empty: rows that are not filled in.
         moved, added, deleted: cells that were changed so in another program.
@@ -58,6 +66,7 @@ class Applied:
 
     relabelled: tuple[tuple[str, str], ...] = ()
     confirmed: int = 0
+    left_open: int = 0
     already: int = 0
     empty: int = 0
     moved: int = 0
@@ -93,6 +102,7 @@ def apply_review(results: Path, table: Path, reviewer: str) -> Applied:
         said = Applied(
             relabelled=tuple((old, to) for old, to in last if old != to),
             confirmed=sum(old == to for old, to in last),
+            left_open=sum(old == to == UNCLASSIFIED for old, to in last),
             already=len(read.rows) - len(new),
             empty=read.empty,
         )
@@ -217,9 +227,12 @@ def _figures(stored: StoredResults, refs: list[ImageRef]) -> dict[_Key, tuple[Un
     touched = {name(ref.image) for ref in refs}
     found: dict[_Key, tuple[Unit, Figure]] = {}
     final = map(outputs.final, stored.results()())
-    for unit in roll_up(counting.fields(final))[:-1]:
-        if not any(field.ref.image in touched for field in unit.fields):
-            continue
+    units = roll_up(counting.fields(final))[:-1]
+    slides = [_images(unit) for unit in units if unit.level == "slide"]
+    for unit in units:
+        images = _images(unit)
+        if not images & touched or (unit.level == "specimen" and images in slides):
+            continue  # of one slide it would say the same again
         for figure in counting.of(unit).of_kind(*_KINDS):
             key = (unit.level, unit.specimen, unit.slide, figure.kind, figure.id)
             found[key] = unit, figure
@@ -237,6 +250,16 @@ def _changes(
         if not same and not (was is None and now is not None and not now.n):
             unit = (new or old or _NONE)[0]
             yield Change(unit, was, now)
+
+
+def _images(unit: Unit) -> set[str]:
+    return {field.ref.image for field in unit.fields}
+
+
+def _counted(figure: Figure) -> tuple[object, ...]:
+    """What is counted of a figure; of one without cells its value, to what people read of it."""
+    value = None if figure.n is not None or figure.value is None else round(figure.value, 1)
+    return figure.assessment, figure.n, value, figure.note
 
 
 def _facts(figure: Figure) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # Multiples of the unit below, odd ones among them: a power of two hides rounding mistakes.
+TRAINED_STRIDES = (8, 16, 32)  # as a training of default settings asks for them
 SIZES_IN_UNITS = ((1, 1), (3, 5), (5, 2))
 
 
@@ -33,17 +34,30 @@ def check_backbone(
     Args:
         name_or_module: plugin name, ``timm/<model>``, or a module already built.
         plugins: folder that holds the plugin, as in ``--plugins``.
-        options: given to the plugin's build function.
+        options: given to the plugin's build function, with ``strides`` as a training gives them.
     """
     if not isinstance(name_or_module, str):
         return list(_problems(name_or_module, lambda: copy.deepcopy(name_or_module)))
     door, _, model = name_or_module.partition("/")
     try:
         find = doors.find(doors.BACKBONES, door, folder=plugins)
-        build = partial(find, *([model] if model else []), **options)
-        return list(_problems(build(), build))
+        asked = {"strides": TRAINED_STRIDES, **options}
+        build = partial(find, *([model] if model else []), **asked)
+        problems = list(_problems(module := build(), build))
+        stated = getattr(module, "strides", None)
+        if not problems and tuple(stated or ()) != tuple(asked["strides"]):
+            problems.append(
+                f"asked for strides {asked['strides']}, as a training asks, it states {stated}; it "
+                "gives the levels that it is asked for, or raises ValueError"
+            )
+        return problems
     except CellcountError as error:
         return [str(error)]
+    except TypeError as error:
+        return [
+            f"building it gave TypeError: {error}; a training calls it with the keyword strides="
+            f"{TRAINED_STRIDES}, and with the options of the model's card"
+        ]
     except Exception as error:  # noqa: BLE001 -- a plugin's fault is what we are here to report
         return [f"building it gave {type(error).__name__}: {error}"]
 

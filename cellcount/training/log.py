@@ -32,8 +32,16 @@ def write_metrics(path: Path, rows: Sequence[Mapping[str, str | float | int | No
     part.replace(path)
 
 
-def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
-    """Losses and scores over epochs as a PNG."""
+def draw_curves(
+    path: Path, rows: Sequence[Mapping[str, float | int | None]], note_on_losses: str = ""
+) -> None:
+    """Losses and scores over epochs as a PNG.
+
+    Args:
+        path: of the picture.
+        rows: one per epoch.
+        note_on_losses: what a reader of their curves must know, "" for nothing.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -49,6 +57,8 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]]) ->
         if points:
             scores.plot(*zip(*points, strict=True), "o-", label=label, markersize=3)
     losses.set(xlabel="epoch", ylabel="loss", title="Loss")
+    if note_on_losses:
+        losses.set_title(f"Loss\n{note_on_losses}", fontsize=8)
     scores.set(xlabel="epoch", title="Scores", ylim=(0, 1))
     for axes in (losses, scores):
         axes.grid(alpha=0.3)

@@ -47,10 +47,12 @@ class Task(Protocol):
     Attributes:
         dataset: what batches are made of.
         validates: there are images to choose the best weights by; else the last are kept.
+        note_on_losses: what a reader of their curves must know, "" for nothing.
     """
 
     dataset: Any
     validates: bool
+    note_on_losses: str
 
     def collate(self, items: list[Any]) -> Any:  # noqa: ANN401
         """A batch of dataset items."""
@@ -227,7 +229,7 @@ class _Loop:
         if score == progress.best or not self.task.validates:
             self.task.export(self.average.shadow, progress.rows)
         write_metrics(run.out / "metrics.csv", progress.rows)
-        draw_curves(run.out / "curves.png", progress.rows)
+        draw_curves(run.out / "curves.png", progress.rows, self.task.note_on_losses)
         run.report(
             ", ".join(
                 f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()

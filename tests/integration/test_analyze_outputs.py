@@ -84,7 +84,8 @@ def test_the_whole_job(
     assert record["weights_sha256"] == {"tiny": digest}
     assert record["thresholds"] == {"rbc": 0.5, "wbc": 0.5, "platelet": 0.5}
     assert record["outcomes"] == {
-        "images": 5, "done": 5, "failed": 0, "excluded": 0, "cells": len(cells), "not_done": [],
+        "images": 5, "done": 5, "failed": 0, "excluded": 0, "outstanding": 0,
+        "cells": len(cells), "not_done": [], "unfinished_slides": [],
     }  # fmt: skip
     assert (record["engine"], record["device"], record["precision"]) == (
         choose_engine("auto"), "cpu", "fp32",

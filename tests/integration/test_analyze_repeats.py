@@ -142,7 +142,7 @@ def test_other_settings_are_done_anew_and_the_earlier_ones_kept(slides: Path, ru
     code, _, err = run(slides, "--out", "o.csv", "--min-score", "0.9")
     assert code == 0
     assert "other settings than the run before, whose results are kept beside" in err
-    assert "min_score: null -> 0.9" in err
+    assert "min_score: none -> 0.9" in err
     assert "going on" not in err
     assert Path("o.csv").read_bytes() != before
     code, _, err = run(slides, "--out", "o.csv")

@@ -165,3 +165,17 @@ def test_what_does_not_belong_together_is_said(
     assert code == 2
     assert "no image of the slide is called so" in err
     assert not Path("control.csv").exists()
+
+
+def test_the_reviewed_cells_of_a_larger_run_are_a_list_for_one_slide(
+    control: Control, slides: Path, run: Run, rows: Rows
+) -> None:
+    """Its names begin with more folders, and its other slides have images of the same name."""
+    (slides / "b" / "1.png").write_bytes((slides / "c.bmp").read_bytes())
+    assert run(slides, "--out", "o/counts.csv", "--cells", "o/cells.csv")[0] == 0
+    white = [c for c in rows("o/cells.csv") if c["label"] == "wbc"]
+    own = [c for c in white if c["image"].startswith("a/")]
+    code, out, err = control("run", "slides/a", "--expected", "o/cells.csv")
+    assert code == 0, err
+    assert f"located  {len(own)} of {len(own)}, 100.0 %" in out
+    assert f"list     {len(white) - len(own)} cells of other slides passed over" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -330,3 +331,49 @@ def test_codes_stay_codes(
     code, _, err = review("apply", "o", filled, "--reviewer", "B")
     assert code == 2
     assert "key file" in err
+
+
+def test_what_changed_in_counts_comes_first_and_moved_limits_behind_an_option(
+    slides: Path, run: Run, review: Review, colour_weights: Path, classifier_plugins: Path
+) -> None:
+    Path("m.csv").write_text("path,specimen\nslides/a,P1\nslides/b,P2\nslides/c.bmp,P2\n")
+    typing = ("--classifier", colour_weights, "--plugins", classifier_plugins)
+    assert run("m.csv", *OUTPUTS, *typing)[0] == 0
+    review("export", "o/counts.csv", "--out", "look", "--all")
+    with Path("look/corrections.csv").open(encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    of_a = [r for r in listed if "a/" in r["image"] and r["type"] == "neutrophil"]
+    row = dict(of_a[0], corrected_type="lymphocyte")
+    with open("one.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    code, out, err = review("apply", "o/counts.csv", "one.csv", "--reviewer", "A")
+    assert code == 0, err
+    assert "lymphocytes" in out
+    assert "\nspecimen P1\n" not in out, "it is of one slide, which says the same"
+    hidden = re.search(r"(\d+) figures? moved in share or limits alone; --all-changes", out)
+    second = dict(row, corrected_type="neutrophil")
+    with open("two.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(second))
+        writer.writeheader()
+        writer.writerow(second)
+    _, out, _ = review("apply", "o/counts.csv", "two.csv", "--reviewer", "A", "--all-changes")
+    assert ("shares and limits that moved" in out) == bool(hidden)
+    assert "--all-changes prints them" not in out
+
+
+def test_a_cell_that_a_reviewer_left_unclassified_is_called_so(
+    results: Path, review: Review, rows: Rows
+) -> None:
+    review("export", results, "--out", "look", "--all", "--limit", "2")
+    first = rows("look/corrections.csv")[0]
+    filled = fill(Path("look/corrections.csv"), ["unclassified"])
+    code, out, err = review("apply", results, filled, "--reviewer", "A")
+    assert code == 0, err
+    if first["type"] == "unclassified":
+        assert "1 left unclassified by the reviewer" in out
+    else:
+        assert f"{first['type']} -> unclassified by the reviewer  1" in out
+    notes = [r["note"] for r in rows("o/slides.csv") if r["row"] == "unclassified"]
+    assert any("1 of them a reviewer has looked at and left unclassified" in n for n in notes)

@@ -128,7 +128,7 @@ def test_what_does_not_belong_together_is_refused(
     assert "a folder without a journal" in refused("empty")
 
     run(slides, "--shard", "2/3", "--out", "parts/2.csv", "--min-score", "0.9")
-    assert "min_score: null -> 0.9" in refused("parts")
+    assert "min_score: none -> 0.9" in refused("parts")
     run(slides, "--shard", "2/3", "--out", "parts/2.csv")  # what it had is still there
     (slides / "new.bmp").write_bytes((slides / "c.bmp").read_bytes() + b"new")
     run(slides, "--shard", "2/3", "--out", "parts/2.csv")

@@ -23,12 +23,15 @@ _PLAIN = CsvForm()
 
 
 def stdout_console() -> Console:
-    """Where tables go: as wide as the terminal, 100 columns where there is none."""
+    """Where tables go: as wide as the terminal, 100 columns where there is none.
+
+    A table that is wider is printed in full: what a person must copy is never cut.
+    """
     import sys
 
-    from rich.console import Console
+    from cellcount.commands.terminal.whole_tables import WholeTables
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    return WholeTables(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 @contextmanager

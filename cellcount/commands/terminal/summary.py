@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from cellcount.files.text import duration, number_of, shown, speed
+from cellcount.commands.terminal.reports import stdout_console
+from cellcount.files.text import duration, listed, number_of, shown, speed
 
 if TYPE_CHECKING:
     from cellcount.analysis.job import Job
@@ -53,7 +54,12 @@ def say_outcome(
     if totals.rejected:
         parts.append(_Part("", [("rejected: no white cells", totals.rejected)]))
     if types:
-        parts.append(_Part("by type", _typed(totals.types, types)))
+        found = {c.plural for c in classes}
+        rows = [
+            (f"{name} among the cells typed" if name in found else name, n)
+            for name, n in _typed(totals.types, types)
+        ]
+        parts.append(_Part("by type", rows))
     _say(outcome, parts, images=totals.done)
 
 
@@ -113,8 +119,20 @@ def _say(outcome: Outcome, parts: Sequence[_Part], images: int = 0) -> None:
     if outcome.gave_up:
         click.echo("stopped: more images failed than --max-failure-rate allows", err=True)
     if outcome.left:
-        left = number_of(outcome.left, "image")
-        click.echo(f"{left} left; give the same command again to go on", err=True)
+        _say_unfinished(outcome)
+
+
+def _say_unfinished(outcome: Outcome) -> None:
+    """What is left, and whose numbers are not final, on stderr."""
+    left = number_of(outcome.left, "image")
+    click.echo(f"{left} left; give the same command again to go on", err=True)
+    slides = [
+        f"{slide or 'without a name'} ({n:,} outstanding)"
+        for (_, slide), n in outcome.totals.outstanding.items()
+    ]
+    if slides:
+        which = shown(listed(slides, _SHOWN))
+        click.echo(f"not final yet, and marked so: slide {which}", err=True)
 
 
 def _headline(outcome: Outcome) -> str:
@@ -143,7 +161,6 @@ def _texts(row: tuple[str, int], images: int) -> tuple[str, str, str]:
 
 def _table(parts: Sequence[_Part], images: int) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -157,7 +174,7 @@ def _table(parts: Sequence[_Part], images: int) -> None:
             table.add_row(f"[dim]{part.heading}[/dim]")
         for row in part.rows:
             table.add_row(*_texts(row, images)[: len(table.columns)])
-    Console(highlight=False).print(table)
+    stdout_console().print(table)
 
 
 def _lines(parts: Sequence[_Part], images: int) -> None:

@@ -100,6 +100,8 @@ class ReportSelection:
 
     def add(self, result: ImageResult) -> None:
         """One more result."""
+        if result.status == "outstanding":  # nothing is known of it
+            return
         if result.reason or result.status != "done":
             self.flagged.append(Flagged(result.ref.image, result.status, result.reason))
         for name, value in measures_of(result).items():

@@ -19,6 +19,7 @@ _COLOURS = (
     "#1f77b4", "#d95f02", "#1b9e77", "#c2185b", "#7570b3", "#8c6d00", "#00838f", "#b30000",
     "#5d4037", "#558b2f", "#6a1b9a", "#37474f",
 )  # fmt: skip
+_BOOTSTRAP = "Bootstrap: fields drawn again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def _shares(caption: str, found: Differential, kinds: tuple[Kind, ...]) -> Table
     highest = max((f.limits.high or 0 for f in figures if f.limits), default=0.0)
     top = min(100, max(20, 10 * math.ceil(highest / 10)))
     extra = {
-        "Fields drawn again": any(f.bootstrap for f in figures),
+        _BOOTSTRAP: any(f.bootstrap for f in figures),
         "Adjusted": any(f.adjusted for f in figures),
         "10⁹/L": any(f.absolute_10e9_per_l for f in figures),
     }
@@ -197,7 +198,8 @@ def _shares(caption: str, found: Differential, kinds: tuple[Kind, ...]) -> Table
     for figure in figures:
         values = _values(figure, found)
         more = {
-            "Fields drawn again": _limits(values, "bootstrap", ".1f"),
+            # Of no cells every draw has none, which says nothing of the share.
+            _BOOTSTRAP: _limits(values, "bootstrap", ".1f") if figure.n else Cell(),
             "Adjusted": with_limits(values, "adjusted_percent", "adjusted", ".1f"),
             "10⁹/L": with_limits(values, "absolute_10e9_per_l", "absolute", ".2f"),
         }

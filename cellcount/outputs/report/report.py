@@ -17,6 +17,7 @@ from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Differential, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.files.html import write_page
+from cellcount.files.text import number_of
 from cellcount.outputs.report.cell_pictures import (
     Flagged,
     Pictures,
@@ -110,30 +111,35 @@ def _title(unit: Unit) -> str:
     return f"{name}, specimen {unit.specimen}" if unit.specimen else name
 
 
+def _marked(unit: Unit) -> str:
+    """Name a slide or specimen, and say where the run has not come to all of it."""
+    return _title(unit) + (" (unfinished)" if unit.outstanding else "")
+
+
 def _section(number: int, unit: Unit, found: Differential, facts: RunFacts) -> dict[str, Any]:
-    done = sum(one.status == "done" for one in unit.fields)
     approval = facts.approvals.get((unit.specimen, unit.slide)) if unit.level == "slide" else None
-    tables = differential_tables(found) if done else []
+    tables = differential_tables(found) if unit.done else []
     return {
         "anchor": f"unit-{number}",
-        "title": _title(unit),
+        "title": _marked(unit),
         "level": unit.level,
         "specimen": unit.specimen,
         "slide": unit.slide,
-        "lead": _lead(found, done, len(unit.fields)),
+        "lead": _lead(found, unit),
         "advice": [advice.text for advice in found.advice],
         "approval": "" if approval is None else approval.words(written_rows(found)),
-        "strip": differential_strip(found) if done else [],
+        "strip": differential_strip(found) if unit.done else [],
         "tables": tables,
         "unknown": sum(len(table.unknown) for table in tables),
     }
 
 
-def _lead(found: Differential, done: int, fields: int) -> str:
-    noun = "field" if fields == 1 else "fields"
-    if not done:
-        return f"{fields:,} {noun}, {_NO_COUNTS}: there is nothing to report."
-    text = f"{done:,} of {fields:,} {noun} analysed"
+def _lead(found: Differential, unit: Unit) -> str:
+    fields = number_of(len(unit.fields), "field")
+    if not unit.done:
+        why = "none of them has a result yet" if unit.outstanding else _NO_COUNTS
+        return f"{fields}, {why}: there is nothing to report."
+    text = f"{unit.done:,} of {fields} analysed"
     if found.total is None:
         return f"{text}; no classifier ran, so there is no differential."
     if not found.total:
@@ -145,6 +151,7 @@ def _lead(found: Differential, done: int, fields: int) -> str:
 def _warnings(facts: RunFacts, survey: ReportSelection, run: Differential) -> list[str]:
     """What nobody may miss."""
     said = [advice.text for advice in run.advice if advice.id == "forced"]
+    said += [_words(advice.text) for advice in run.advice if advice.id == "unfinished"]
     if facts.densest_field and survey.densest > facts.densest_field:
         said.append(
             f"The densest field has {survey.densest:,} cells, more than the "
@@ -160,7 +167,7 @@ def _summary(
     """The run in a few lines."""
     statuses = Counter(one.status for one in run.fields)
     cautions = sum(one.status == "done" for one in survey.flagged)
-    waiting = facts.images - len(run.fields)
+    waiting = facts.images - len(run.fields) + run.outstanding
     fields = [f"{statuses['done']:,} of {facts.images:,} analysed"]
     more = (
         (statuses["failed"], "failed"),
@@ -215,10 +222,9 @@ def _overview(
             if figure.assessment == "assessed":
                 cells[figure.kind, figure.id] = cell
                 heads.setdefault((figure.kind, figure.id), figure.name)
-        done = sum(one.status == "done" for one in unit.fields)
         anchor = f"unit-{number}" if number <= _MOST_UNITS else ""
         total = "" if found.total is None else f"{found.total:,}"
-        rows.append((anchor, _title(unit), f"{done:,} of {len(unit.fields):,}", total, cells))
+        rows.append((anchor, _marked(unit), f"{unit.done:,} of {len(unit.fields):,}", total, cells))
     left = len(units) - len(rows)
     order = list(heads)
     return {

@@ -33,6 +33,8 @@ Report = Callable[[str], None]
 _HELD_OUT = "held out"
 _MAX_PIXELS = 200_000_000
 _SHOWN_PROBLEMS = 20
+_DEFAULT_SPLIT = "64/16/20"
+_LEAST_PATIENTS = 5  # fewer cannot be dealt out in such shares
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,6 +75,7 @@ class ClassifierData:
         sources: entries for the card.
         notes: what a reader of the types must know.
         divided: all cells under their own labels, each in its split.
+        made: how the split was made, where the data had none; else "".
     """
 
     train: LabelledCells
@@ -84,6 +87,7 @@ class ClassifierData:
     sources: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     divided: CropSet
+    made: str = ""
 
 
 def read_training_crops(
@@ -125,6 +129,7 @@ def prepare(
     """
     taxonomy = choose_taxonomy(crops, settings, report)
     target, target_of = _targets(taxonomy, settings, report)
+    crops, made = _split_made(crops, settings)
     divided = _divided(crops, settings)
     wanted = [i for i in divided.items if target_of[_type_id(taxonomy, i.label)]]
     kept = decoded(dataclasses.replace(divided, items=tuple(wanted)), max_pixels=_MAX_PIXELS)
@@ -152,7 +157,11 @@ def prepare(
     if missing:
         raise AnnotationError(f"no cell to train on of {', '.join(missing)}; choose another split")
     counts = {name: len(part) for name, part in parts.items()}
-    source = {"name": ", ".join(names), "format": crops.format, "split": split_words(settings)}
+    source = {
+        "name": ", ".join(names),
+        "format": crops.format,
+        "split": made or split_words(settings),
+    }
     return ClassifierData(
         **parts,
         types=types,
@@ -161,6 +170,7 @@ def prepare(
         sources=({**source, **counts},),
         notes=_notes(taxonomy, target, settings, present),
         divided=kept,
+        made=made,
     )
 
 
@@ -224,6 +234,21 @@ def _notes(
         texts.append(f"{settings.type_map}: {note}")
     texts += [*target.notes, *(f"{t.name}: {t.note}" for t in target.types if t.id in present)]
     return tuple(dict.fromkeys(text for text in texts if not text.endswith(": ")))
+
+
+def _split_made(crops: CropSet, settings: ClassifierTraining) -> tuple[CropSet, str]:
+    """The cells with a split where the data has none, and how it was made."""
+    if settings.split != "given" or set(crops.splits()) != {""}:
+        return crops, ""
+    patients = {item.patient for item in crops.items}
+    by_patient = "" not in patients and len(patients) >= _LEAST_PATIENTS
+    if settings.group == "patient" or by_patient:
+        divide, how = grouped_split, "by patient"
+    else:
+        divide, how = stratified_split, "stratified by type, cells of a patient may straddle"
+    shares = split_shares(_DEFAULT_SPLIT)
+    made = f"{_DEFAULT_SPLIT} at random (seed {settings.seed}), {how}"
+    return divide(crops, shares, settings.seed), made
 
 
 def _divided(crops: CropSet, settings: ClassifierTraining) -> CropSet:

@@ -126,6 +126,7 @@ class BinaryTask:
         self._normalised = Normalised(card, run.device)
         truth = np.asarray(data.held_out.labels) == type_index
         self.validates = bool(truth.any() and not truth.all())
+        self.note_on_losses = ""
         draws = binary_draws(data.held_out, type_index, seed=settings.seed, epoch=0)
         self._chosen = sorted({d.index for d in draws})
         self._held_out = [held_out[i] for i in self._chosen]

@@ -18,7 +18,8 @@ class ClassifierTraining:
     Attributes:
         name: of the exported model.
         init: packaged model, weight file or run of the same network to start from, "" for random
-            weights; outputs of types that it did not have start at random.
+            weights; outputs of types that it did not have start at random. The defaults of lr and
+            warmup are lower then, so that it keeps what it knows.
         backbone: ``timm/NAME`` or the name of a plugin.
         options: keyword options of the backbone.
         scheme: ``softmax``, one network for all types; ``ovr``, one binary network per type, each
@@ -33,8 +34,8 @@ class ClassifierTraining:
         taxonomy: whose types the labels are, "" to find out from the labels.
         type_map: mapping applied to the labels, like ``mll-21:lineage-5``, "" for none.
         balance: imbalanced-sampler, resample:N, class-weights or none.
-        split: ``given`` (the data's own), shares like ``64/16/20``, or ``all`` (val is learned
-            from, too, so nothing is reported).
+        split: ``given`` (the data's own; where it has none, 64/16/20 by seed), shares like
+            ``64/16/20``, or ``all`` (val is learned from, too, so nothing is reported).
         group: ``patient`` keeps the cells of a patient together in every split.
         holdout: share of train that chooses weights, temperature and threshold.
         prior: mixture of types at which probabilities are stated: uniform, or that of the
@@ -207,12 +208,19 @@ for _name in ("seed-001", "seed-002", "seed-003"):  # what papers do unless they
     CLASSIFIER_RECIPES[_name] = {**_PLAIN, **CLASSIFIER_RECIPES[_name]}
 
 
+#: Defaults of a training that starts from another model: slow enough that it keeps what it knows.
+FROM_A_MODEL: dict[str, Any] = {"lr": 2e-4, "warmup": 0.1, "ema_decay": 0.99}
+
+
 def classifier_recipe(recipe: str, overrides: dict[str, Any]) -> ClassifierTraining:
     """The settings of a recipe with single values replaced.
 
     Raises:
         UsageError: unknown recipe or key, with the nearest known name.
     """
+    start = FROM_A_MODEL if recipe == "default" and overrides.get("init") else {}
     # --set augment=none arrives as None, which is a name here.
     named = {k: "none" for k in ("augment", "balance") if overrides.get(k, "") is None}
-    return build_settings(ClassifierTraining, CLASSIFIER_RECIPES, recipe, {**overrides, **named})
+    return build_settings(
+        ClassifierTraining, CLASSIFIER_RECIPES, recipe, {**start, **overrides, **named}
+    )

@@ -18,6 +18,7 @@ from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_classifier_weights, resolve
 from cellcount.training.classifier.settings import CLASSIFIER_RECIPES
+from cellcount.training.known_rows import rows_by_name
 from cellcount.training.settings import TrainRun
 
 State = dict[str, torch.Tensor]
@@ -68,7 +69,7 @@ def grown_card(card: ClassifierCard, init: str) -> ClassifierCard:
 
 
 def _fitting(model: nn.Module, card: ClassifierCard, run: TrainRun, init: str) -> State:
-    """The tensors of ``init`` that mean the same here: all, or all but those of the outputs."""
+    """The tensors of ``init`` that mean the same here: of the outputs, rows of the same types."""
     parent, state = read_classifier_weights(resolve(init))
     if parent.architecture.name != card.architecture.name:
         raise UsageError(
@@ -77,10 +78,23 @@ def _fitting(model: nn.Module, card: ClassifierCard, run: TrainRun, init: str) -
         )
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if [t.id for t in parent.types] == [t.id for t in card.types]:
+    names, known = [t.id for t in card.types], [t.id for t in parent.types]
+    if names == known:
         return fitting
     one_more = dataclasses.replace(card.types[0], id="one more")
     more = dataclasses.replace(card, types=(*card.types, one_more), prior={}, trained_prior={})
     with torch.device("meta"):
         other = build_classifier(more, run.plugins).state_dict()
-    return {k: v for k, v in fitting.items() if other[k].shape == own[k].shape}
+    for key, tensor in own.items():
+        grows = [d for d, n in enumerate(other[key].shape) if n != tensor.shape[d]]
+        if not grows:
+            continue
+        fitting.pop(key, None)
+        rows = (
+            rows_by_name(tensor, state[key], names, known, dim=grows[0])
+            if key in state and len(grows) == 1
+            else None
+        )
+        if rows is not None:
+            fitting[key] = rows
+    return fitting

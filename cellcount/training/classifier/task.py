@@ -32,6 +32,7 @@ from cellcount.training.loop import Metrics
 from cellcount.training.run_folder import WEIGHTS_FILE
 
 _EVALUATED_AT_ONCE = 32
+MIXING_NOTE = "mixed cells and smoothed labels raise the training loss, not the held-out one"
 Pixels = NDArray[np.uint8]
 
 
@@ -115,6 +116,7 @@ class ClassifierTask:
         self._seen = self._right = 0
         self._logits: NDArray[np.float32] | None = None
         self.validates = len(data.held_out) > 0
+        self.note_on_losses = MIXING_NOTE if self._mixers or settings.label_smoothing else ""
         self._truth = np.asarray(data.held_out.labels, np.int64)
         self._plain = plain_crops(data.held_out, card)
         self._augmented = (

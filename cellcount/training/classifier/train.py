@@ -30,7 +30,7 @@ from cellcount.models.classifier_card import (
     CropRule,
 )
 from cellcount.models.taxonomy import taxonomies
-from cellcount.models.weights import read_classifier_card, write_card
+from cellcount.models.weights import read_classifier_card, resolve, write_card
 from cellcount.outputs.charts import draw_confusion
 from cellcount.training.classifier.data import ClassifierData, LabelledCells, Report, prepare
 from cellcount.training.classifier.one_vs_rest import train_one_versus_rest
@@ -38,7 +38,8 @@ from cellcount.training.classifier.settings import ClassifierTraining
 from cellcount.training.classifier.start import grown_card, new_model
 from cellcount.training.classifier.task import ClassifierTask, plain_crops
 from cellcount.training.distributed import process_group
-from cellcount.training.loop import begin_run, fit
+from cellcount.training.known_rows import told_classes
+from cellcount.training.loop import LoopRun, begin_run, fit
 from cellcount.training.run_folder import WEIGHTS_FILE
 from cellcount.training.settings import TrainRun
 
@@ -66,6 +67,11 @@ def train_classifier(
         f"{len(data.train)} cells to train on, {len(data.held_out)} held out of train, "
         f"{len(data.val)} to report on; types {', '.join(t.id for t in data.types)}"
     )
+    if data.made:
+        report(
+            f"the data has no split, so one was made: {data.made}; it stands in "
+            f"{run.out / SPLITS_FILE}"
+        )
     for note in data.notes:
         report(f"note: {note}")
     if settings.window_rbc and settings.rbc_px is None:
@@ -75,9 +81,10 @@ def train_classifier(
         )
     if ranks.is_first:
         write_crop_table(run.out / SPLITS_FILE, data.divided.items)
-    card = build_card(settings, data, run)
+    card, start = build_card(settings, data, run), None
     if settings.init:
         card = grown_card(card, settings.init)
+        start = start_score(settings.init, data, run, loop)
     with process_group(ranks, device):
         if settings.scheme == "ovr":
             train_one_versus_rest(card, settings, data, loop, run)
@@ -87,15 +94,45 @@ def train_classifier(
             task = ClassifierTask(settings, data, card, run.out, device)
             fit(model, task, settings, loop, score="score")
     weights = run.out / WEIGHTS_FILE
-    if ranks.is_first:
-        evaluate_on_unseen(weights, data, run, report)
+    accuracy = evaluate_on_unseen(weights, data, run, report) if ranks.is_first else None
     report(f"weights: {weights}")
     if left := data.divided.splits().get("test"):
         report(
             f"{left} cells of test were not looked at; when everything is decided: cellcount "
             f"evaluate classifier {run.out / SPLITS_FILE} --classifier {run.out} --split test"
         )
+    if start is not None and accuracy is not None and accuracy < start:
+        report(
+            f"warning: accuracy {accuracy:.4f} is below the {start:.4f} of {settings.init}, which "
+            "this training started from, on the same cells: keep that model, or train longer or at "
+            "a lower --lr"
+        )
     return weights
+
+
+def start_score(init: str, data: ClassifierData, run: TrainRun, loop: LoopRun) -> float | None:
+    """Accuracy of the model that the training starts from, said before it starts; None if unknown.
+
+    It is judged on the cells that the trained model will be reported on: val's, else those held
+    out of train. A cell of a type that it does not know counts as wrong.
+    """
+    cells, split = (data.val, "val") if len(data.val) else (data.held_out, "held out of train")
+    if not len(cells) or not loop.ranks.is_first:
+        return None
+    classifier = load_classifier(
+        resolve(init), EngineOptions(run.device, plugin_folder=run.plugins)
+    )
+    known = [t.id for t in classifier.card.types]
+    names = [t.id for t in data.types]
+    for line in told_classes(names, known, classifier.card.name):
+        loop.report(line)
+    best = classifier.probs(plain_crops(cells, classifier.card)).argmax(axis=1)
+    right = sum(known[b] == names[t] for b, t in zip(best, cells.labels, strict=True))
+    loop.report(
+        f"{classifier.card.name}, which this training starts from, has accuracy "
+        f"{right / len(cells):.4f} on the {len(cells)} cells {split}"
+    )
+    return float(right / len(cells))
 
 
 def build_card(settings: ClassifierTraining, data: ClassifierData, run: TrainRun) -> ClassifierCard:
@@ -138,22 +175,30 @@ def _size_option(settings: ClassifierTraining, run: TrainRun) -> dict[str, int]:
     return {"image_size": settings.input_px} if "image_size" in known else {}
 
 
-def evaluate_on_unseen(weights: Path, data: ClassifierData, run: TrainRun, report: Report) -> None:
+def evaluate_on_unseen(
+    weights: Path, data: ClassifierData, run: TrainRun, report: Report
+) -> float | None:
     """Enters into the card how the model does on cells that it did not learn from.
 
     These are val's, which are looked at once and printed; where there are none, those held out of
     train, which did choose the weights and the temperature: the card says so. Their confusions
     are what ``analyze --adjust card`` undoes.
+
+    Returns:
+        The accuracy; None where there are no such cells.
     """
     if len(data.val):
         result = _evaluated(weights, data.val, run)
         _enter(weights, result, {"data": data.sources[0]["name"], "split": "val"})
         _write_val(run.out, read_classifier_card(weights), result)
         report(val_line(result))
-    elif len(data.held_out):
+        return result.strict.accuracy
+    if len(data.held_out):
         result = _evaluated(weights, data.held_out, run)
         split = "held out of train, which chose the weights"
         _enter(weights, result, {"data": data.sources[0]["name"], "split": split})
+        return result.strict.accuracy
+    return None
 
 
 def _evaluated(weights: Path, cells: LabelledCells, run: TrainRun) -> ClassificationReport:

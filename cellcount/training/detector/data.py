@@ -5,6 +5,7 @@ Shapes: none; labelled images as everywhere.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,13 @@ import numpy as np
 
 from cellcount.core.blood import BLOOD, RBC
 from cellcount.core.records import CellClass, LabelledImage
-from cellcount.datasets.annotated import AnnotatedSet, random_split
+from cellcount.datasets.annotated import (
+    DEFAULT_SHARES,
+    AnnotatedSet,
+    has_slides,
+    random_split,
+    slide_split,
+)
 from cellcount.datasets.pixels import read_pixels, red_cell_diameter_px, scale_factors
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.training.augment import ColourSettings
@@ -50,6 +57,8 @@ class TrainingData:
         classes: class ids in label order.
         sources: one entry per data set, for the card.
         settle_on: how many of ``train``, from the first, the settling epochs use.
+        divided: all images, each in its split.
+        made: how the split was made, where the data had none; else "".
     """
 
     train: tuple[LabelledImage, ...]
@@ -57,6 +66,8 @@ class TrainingData:
     classes: tuple[str, ...]
     sources: tuple[dict[str, Any], ...]
     settle_on: int
+    divided: tuple[LabelledImage, ...] = ()
+    made: str = ""
 
 
 def cell_classes(ids: Sequence[str]) -> tuple[CellClass, ...]:
@@ -77,9 +88,11 @@ def prepare(
 ) -> TrainingData:
     """Joins data sets and divides them into train and val.
 
-    ``given`` uses the sets' own train and val splits; images without a split go to train. Test
-    images are never touched. ``90/10`` draws the shares by seed; ``all`` learns from val too.
-    Images that cannot be decoded are reported and left out.
+    ``given`` uses the sets' own train and val splits; images without a split go to train. Where
+    there is nothing to validate on, a split is made by seed: 64/16/20, by slide where folders are
+    slides, or, beside test images, 80/20 of the others. Test images are never touched. ``90/10``
+    draws the shares by seed; ``all`` learns from val too. Images that cannot be decoded are
+    reported and left out.
 
     Args:
         annotated: the data sets.
@@ -91,10 +104,7 @@ def prepare(
         AnnotationError: nothing to train on, or nothing to validate on.
     """
     learn_all = settings.split == "all"
-    if settings.split not in ("given", "all"):
-        train_share, val_share = settings.split_shares()
-        fractions = {"train": train_share, "val": val_share}
-        annotated = [random_split(a, fractions, settings.seed) for a in annotated]
+    annotated, made = _divided(annotated, settings)
     train, val, sources = [], [], []
     settled: list[int] = []
     for name, source in zip(names, annotated, strict=True):
@@ -110,11 +120,40 @@ def prepare(
     if not train or not (val or learn_all):
         raise AnnotationError(
             f"{len(train)} training and {len(val)} validation images; both are needed. Give data "
-            "with splits, or let cellcount divide it: --set split=90/10"
+            "with splits, or let cellcount divide it: --split 64/16/20"
         )
     classes = tuple(dict.fromkeys(c for a in annotated for c in a.classes))
     settle_on = sum(settled[: settings.settle_sets or None])
-    return TrainingData(tuple(train), tuple(val), classes, tuple(sources), settle_on)
+    learned = {"": "train", "val": "train"} if learn_all else {"": "train"}
+    divided = tuple(
+        dataclasses.replace(i, split=learned.get(i.split, i.split))
+        for source in annotated
+        for i in source.images
+    )
+    return TrainingData(tuple(train), tuple(val), classes, tuple(sources), settle_on, divided, made)
+
+
+def _divided(
+    annotated: Sequence[AnnotatedSet], settings: DetectorTraining
+) -> tuple[Sequence[AnnotatedSet], str]:
+    """The sets in splits, and how these were made where the data had nothing to validate on."""
+    seed = settings.seed
+    if settings.split == "all":
+        return annotated, ""
+    if settings.split != "given":
+        return [random_split(a, settings.split_shares(), seed) for a in annotated], ""
+    present = {split for source in annotated for split in source.splits()}
+    if "val" in present:
+        return annotated, ""
+    if "test" in present:
+        shares = {"train": 0.8, "val": 0.2}
+        made = f"80/20 of the images that are not of test, at random (seed {seed})"
+        return [random_split(a, shares, seed) for a in annotated], made
+    divided = [
+        (slide_split if has_slides(a) else random_split)(a, DEFAULT_SHARES, seed) for a in annotated
+    ]
+    how = "whole folders together, as slides" if any(map(has_slides, annotated)) else "by image"
+    return divided, f"64/16/20 at random (seed {seed}), {how}"
 
 
 def _wanted_splits(*, learn_all: bool) -> dict[str, tuple[str, ...]]:

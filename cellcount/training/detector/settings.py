@@ -71,8 +71,9 @@ class DetectorTraining:
         validate_every: epochs between validations; the last tenth is validated every epoch.
         min_score: score from which cells are counted, for all classes; none chooses one per class
             on the validation images.
-        split: ``given`` (the data's own), shares of train and val like ``90/10``, or ``all``
-            (train and val are both learned from, nothing is validated, the last weights are kept).
+        split: ``given`` (the data's own; where it has none, 64/16/20 by seed), shares of train, val
+            and test like ``64/16/20``, of train and val like ``90/10``, or ``all`` (train and val
+            are both learned from, nothing is validated, the last weights are kept).
     """
 
     name: str = "detector"
@@ -153,15 +154,18 @@ class DetectorTraining:
         if self.split not in ("given", "all"):
             self.split_shares()
 
-    def split_shares(self) -> tuple[float, float]:
-        """Shares of train and val, adding up to 1."""
+    def split_shares(self) -> dict[str, float]:
+        """Shares of train and val, and of test where it has one, adding up to 1."""
         try:
-            train, val = (float(part) for part in self.split.split("/"))
+            parts = [float(part) for part in self.split.split("/")]
         except ValueError:
-            train = val = 0.0
-        if not (train > 0 and val > 0):
-            raise UsageError(f"split is {self.split!r}, expected given, all, or shares like 90/10")
-        return train / (train + val), val / (train + val)
+            parts = []
+        if len(parts) not in (2, 3) or not min(parts) > 0:
+            raise UsageError(
+                f"split is {self.split!r}, expected given, all, or shares like 90/10 or 64/16/20"
+            )
+        names = ("train", "val", "test")
+        return {name: part / sum(parts) for name, part in zip(names, parts, strict=False)}
 
 
 #: What both parts of the training of detector 2.0 share.
@@ -270,10 +274,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+#: Defaults of a training that starts from another model: slow enough that it keeps what it knows.
+FROM_A_MODEL: dict[str, Any] = {"lr": 3e-4, "warmup": 0.1, "ema_decay": 0.99}
+
+
 def from_recipe(recipe: str, overrides: dict[str, Any]) -> DetectorTraining:
     """The settings of a detector's recipe with single values replaced.
 
     Raises:
         UsageError: unknown recipe or key, with the nearest known name.
     """
-    return build_settings(DetectorTraining, RECIPES, recipe, overrides)
+    start = FROM_A_MODEL if recipe == "default" and overrides.get("init") else {}
+    return build_settings(DetectorTraining, RECIPES, recipe, {**start, **overrides})

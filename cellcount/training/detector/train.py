@@ -17,18 +17,18 @@ from cellcount import __version__
 from cellcount.core.records import Detections
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.pixels import read_pixels
+from cellcount.datasets.run_splits import write_image_splits
+from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.engines.base import EngineClass, EngineOptions, engine_class
 from cellcount.engines.detector_model import Detector
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.errors import UsageError
 from cellcount.evaluation.detection import Truth, evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.evaluation.thresholds import zero_bias_thresholds
-from cellcount.files.digest import sha256_of
 from cellcount.models.backbone import Backbone, load_pretrained
-from cellcount.models.detector_card import Architecture, DetectorCard, Preprocessing, Refinement
+from cellcount.models.detector_card import Architecture, DetectorCard, Preprocessing
 from cellcount.models.pyramid import Trunk
-from cellcount.models.weights import read_weights, resolve, write_weights
+from cellcount.models.weights import write_weights
 from cellcount.training.detector.data import (
     TrainingData,
     augment_settings,
@@ -39,8 +39,14 @@ from cellcount.training.detector.data import (
 )
 from cellcount.training.detector.fields import FieldDataset
 from cellcount.training.detector.settings import ANY_LABORATORY, DetectorTraining
+from cellcount.training.detector.start import (
+    build_refinement,
+    grown_model,
+    parent_model,
+    under_classes,
+)
 from cellcount.training.distributed import process_group
-from cellcount.training.loop import Metrics, TrainingState, begin_run, fit
+from cellcount.training.loop import LoopRun, Metrics, TrainingState, begin_run, fit
 from cellcount.training.run_folder import WEIGHTS_FILE
 from cellcount.training.settings import TrainRun
 
@@ -66,12 +72,6 @@ def build_architecture(settings: DetectorTraining, rbc_diameter_px: float) -> Ar
         pyramid_channels=settings.pyramid_channels,
         anchor_sizes_px=anchors,
     )
-
-
-def build_refinement(settings: DetectorTraining) -> Refinement:
-    """The second look that the settings ask for: those of its own names after ``refine_``."""
-    names = [f.name for f in dataclasses.fields(Refinement)]
-    return Refinement(**{name: getattr(settings, f"refine_{name}") for name in names})
 
 
 def build_card(
@@ -124,6 +124,7 @@ class DetectorTask:
         if settings.min_score is not None:
             self._thresholds = dict.fromkeys(data.classes, settings.min_score)
         self.validates = bool(data.val)
+        self.note_on_losses = ""
         self.dataset = FieldDataset(
             data.train,
             field_factors(data.train, settings),
@@ -159,16 +160,27 @@ class DetectorTask:
         hard = settings.augment in ANY_LABORATORY and epoch >= round(epochs * settings.harden)
         self.dataset.start_epoch(epoch, settling=settling, hard=hard)
 
-    def detect_all(self, model: nn.Module) -> tuple[list[Truth], list[Detections]]:
+    def detect_all(
+        self, model: nn.Module, card: DetectorCard | None = None
+    ) -> tuple[list[Truth], list[Detections]]:
         """Truth and detections of the validation images, each at its own labelled scale."""
         options = EngineOptions(str(self._device), self._settings.precision)
-        detector = FieldDetector(self._engine(model, self._card, options))
+        detector = FieldDetector(self._engine(model, card or self._card, options))
         truths, found = [], []
         for image, factor in zip(self._data.val, self._val_factors, strict=True):
             pixels = read_pixels(image)
             truths.append(truth_of(image, self._data.classes, pixels.shape))
             found.append(detector.detect(pixels, factor).detections)
         return truths, found
+
+    def parent_ap(self, model: nn.Module, card: DetectorCard) -> float:
+        """COCO AP, on the validation images, of a model that may have other classes."""
+        truths, found = self.detect_all(model, card)
+        classes = self._data.classes
+        found = [under_classes(one, card, classes) for one in found]
+        thresholds = dict.fromkeys(classes, 0.5)  # AP does not depend on them
+        report = evaluate_detections(truths, found, classes, thresholds=thresholds)
+        return report.crowded.ap or 0.0
 
     def validate(self, model: nn.Module) -> Metrics:
         """COCO AP and counting error on the validation images."""
@@ -213,26 +225,68 @@ def train_detector(
         f"{len(data.train)} training and {len(data.val)} validation images, "
         f"classes {', '.join(data.classes)}"
     )
+    if data.made:
+        report(
+            f"the data has no split to validate on, so one was made: {data.made}; it stands in "
+            f"{run.out / SPLITS_FILE}"
+        )
+    if ranks.is_first:
+        write_image_splits(run.out / SPLITS_FILE, data.divided)
     with process_group(ranks, device):
         torch.manual_seed(settings.seed)
-        card, model = _build(settings, data, run, engine)
+        card, model = _build(settings, data, run, engine, report)
         _choose_learned(model, settings)
         model = model.to(device).to(memory_format=torch.channels_last)
         torch.manual_seed(settings.seed + 1000 * ranks.rank)
         task = DetectorTask(settings, data, card, engine, run.out, device)
+        start = _start_score(settings, task, loop, run, engine)
         progress: TrainingState = fit(model, task, settings, loop)
     weights = run.out / WEIGHTS_FILE
     best = f"best validation AP {progress.best:.4f}; " if task.validates else ""
     report(f"{best}weights: {weights}")
+    if left := sum(image.split == "test" for image in data.divided):
+        where = " ".join(str(path) for path in run.data[:1])
+        report(
+            f"{left} images of test were not looked at; when everything is decided: cellcount "
+            f"evaluate detector {where} --detector {run.out} --run {run.out} --split test"
+        )
+    if start is not None and progress.best < start:
+        report(
+            f"warning: AP {progress.best:.4f} is below the {start:.4f} of {settings.init}, which "
+            "this training started from, on the same validation images: keep that model, or train "
+            "longer or at a lower --lr"
+        )
     return weights
 
 
+def _start_score(
+    settings: DetectorTraining,
+    task: DetectorTask,
+    loop: LoopRun,
+    run: TrainRun,
+    engine: EngineClass,
+) -> float | None:
+    """AP of the model that the training starts from, said before it starts; None where unknown."""
+    if not (settings.init and task.validates and loop.ranks.is_first):
+        return None
+    card, model = parent_model(settings.init, run, engine)
+    score = task.parent_ap(model.to(loop.device).eval(), card)
+    loop.report(
+        f"{card.name}, which this training starts from, has AP {score:.4f} on the validation images"
+    )
+    return score
+
+
 def _build(
-    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineClass
+    settings: DetectorTraining,
+    data: TrainingData,
+    run: TrainRun,
+    engine: EngineClass,
+    report: Callable[[str], None],
 ) -> tuple[DetectorCard, Detector]:
     """The model and its card: new, or grown from another model."""
     if settings.init:
-        return _grow(settings, data, run, engine)
+        return grown_model(settings, data, run, engine, report)
     architecture = build_architecture(settings, model_diameter_px(data, settings))
     trunk = Trunk(architecture, run.plugins)
     card = build_card(settings, data, architecture, cast(Backbone, trunk.backbone))
@@ -240,74 +294,6 @@ def _build(
     if run.pretrained:
         load_pretrained(trunk.backbone, run.pretrained)
     return card, model
-
-
-def _grow(
-    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineClass
-) -> tuple[DetectorCard, Detector]:
-    """The model that ``init`` names, as far as it fits the classes of the data.
-
-    Its architecture, scale, preprocessing and thresholds are kept; a layer whose shape depends on
-    other classes, and a second look that it did not have, start at random.
-
-    Raises:
-        UsageError: the settings ask for another scale.
-    """
-    weights = resolve(settings.init)
-    parent, state = read_weights(weights)
-    if settings.resize != "rbc" or settings.rbc_diameter_px != parent.rbc_diameter_px:
-        raise UsageError(
-            f"init {settings.init!r} works at red cells of {parent.rbc_diameter_px:g} px; "
-            f"set rbc_diameter_px={parent.rbc_diameter_px:g} and resize=rbc"
-        )
-    if settings.refine_objective == "actor-critic":
-        _check_rewardable(settings, parent)
-    classes = cell_classes(data.classes)
-    ids = {c.id for c in classes}
-    card = dataclasses.replace(
-        parent,
-        name=settings.name,
-        version=__version__,
-        classes=classes,
-        refinement=build_refinement(settings) if settings.refine_steps else parent.refinement,
-        thresholds={k: v for k, v in parent.thresholds.items() if k in ids},
-        densest_field=max(len(image.labels) for image in data.train),
-        data=(*parent.data, *data.sources),
-        training={
-            **dataclasses.asdict(settings),
-            "init": {"name": parent.name, "sha256": sha256_of(weights)},
-        },
-        evaluations=(),
-    )
-    model = engine.build_model(card, run.plugins)
-    own = model.weights()
-    same_classes = [c.id for c in parent.classes] == [c.id for c in classes]
-    fitting = {
-        k: v
-        for k, v in state.items()
-        if k in own and own[k].shape == v.shape and (same_classes or "box_predictor" not in k)
-    }
-    model.take_weights(fitting)
-    return card, model
-
-
-def _check_rewardable(settings: DetectorTraining, parent: DetectorCard) -> None:
-    """Rewards improve a second look that is there; one drawn at random would be none."""
-    own = parent.refinement
-    asked = dataclasses.replace(build_refinement(settings), steps=own.steps)
-    if not own.steps:
-        raise UsageError(
-            f"refine_objective is actor-critic, but init {settings.init!r} has no second look; "
-            "teach it one first with refine_objective=supervised"
-        )
-    if asked != own:
-        values = dataclasses.asdict(asked)
-        own_values = dataclasses.asdict(own).items()
-        said = ", ".join(f"refine_{k}={v}" for k, v in own_values if values[k] != v)
-        raise UsageError(
-            f"refine_objective is actor-critic, but the second look of init {settings.init!r} is "
-            f"another; set {said}"
-        )
 
 
 def _choose_learned(model: Detector, settings: DetectorTraining) -> None:

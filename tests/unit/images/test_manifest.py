@@ -57,11 +57,20 @@ def test_paths_with_strange_characters(tmp_path: Path) -> None:
     assert names == ["é,ü.tif", "two\nlines.tif", "=1.tif", " edge .tif ", "s1/win.tif"]
 
 
+def test_unknown_columns_are_ignored_and_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    said: list[str] = []
+    text = "path,Patient age,slide,remarks\na.tif,44,s,fine\n"
+    rows = read_manifest(written(tmp_path, text), said.append)
+    assert rows == [ManifestRow(tmp_path / "a.tif", slide="s")]
+    assert said == ["columns that are not known and ignored: patient age, remarks"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "no column 'path' in its first line"),
-        ("image,slide\na.tif,s\n", "unknown column 'image', remove it"),
+        ("image,slide\na.tif,s\n", "no column 'path' in its first line"),
         ("path,slyde\na.tif,s\n", "unknown column 'slyde', did you mean 'slide'?"),
         ("path,um_per_pixel\na.tif,1\n", "did you mean 'um_per_px'?"),
         ("path,path\na.tif,b\n", "column 'path' is there twice"),

@@ -38,6 +38,7 @@ def record(tmp_path: Path) -> RunRecord:
             NotDone("caf\udce9.png", "failed", "truncated"),
             NotDone("ü.png", "excluded", "out of focus"),
         ],
+        outstanding={("p", "a"): 2},
         outputs=[output],
         timings_s={"read": 1.23456},
         analyzed_now=4,
@@ -59,11 +60,13 @@ def test_everything_is_told(tmp_path: Path, record: RunRecord) -> None:
         "done": 10,
         "failed": 1,
         "excluded": 1,
+        "outstanding": 2,
         "cells": 3000,
         "not_done": [
             {"image": "caf\udce9.png", "status": "failed", "reason": "truncated"},
             {"image": "ü.png", "status": "excluded", "reason": "out of focus"},
         ],
+        "unfinished_slides": [{"specimen": "p", "slide": "a", "outstanding": 2}],
     }
     assert document["passed_over"] == [{"path": "smears/x.jpg", "reason": "is a folder"}]
     assert document["speed"] == {

@@ -248,8 +248,8 @@ def test_other_settings_start_beside_the_earlier_ones_and_are_named(
     with Journal.open(path, asked) as journal:
         assert journal.differences == (
             "min_score: 0.5 -> 0.6",
-            "new: null -> 1",
-            'weights.blood: "abc" -> "def"',
+            "new: none -> 1",
+            "weights.blood: abc -> def",
         )
         assert journal.state_of(done.ref) == "new"
         assert journal.get_value("scale:s") is None

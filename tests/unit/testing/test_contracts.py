@@ -121,6 +121,32 @@ def test_names_go_through_the_doors(tmp_path: Path) -> None:
     assert check_backbone("bad", plugins=tmp_path) == ["building it gave ValueError: width"]
 
 
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ("", "a training calls it with the keyword strides=(8, 16, 32)"),
+        ("**options", "asked for strides (8, 16, 32), as a training asks, it states (8,)"),
+    ],
+)
+def test_a_backbone_is_built_as_a_training_builds_it(
+    tmp_path: Path, parameters: str, expected: str
+) -> None:
+    (tmp_path / "plain.py").write_text(
+        "from torch import nn\n"
+        "class Plain(nn.Module):\n"
+        "    channels, strides = (4,), (8,)\n"
+        "    mean = std = (0.5, 0.5, 0.5)\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 4, 8, stride=8)\n"
+        "    def forward(self, images):\n"
+        "        return [self.conv(images)]\n"
+        f"def build_backbone({parameters}): return Plain()\n"
+    )
+    (problem,) = check_backbone("plain", plugins=tmp_path)
+    assert expected in problem
+
+
 def test_state_that_no_weight_file_would_hold_is_found(tmp_path: Path) -> None:
     (tmp_path / "forgetful.py").write_text(
         "import torch\n"
@@ -128,7 +154,7 @@ def test_state_that_no_weight_file_would_hold_is_found(tmp_path: Path) -> None:
         "class Forgetful(nn.Module):\n"
         "    channels, strides = (4,), (8,)\n"
         "    mean = std = (0.5, 0.5, 0.5)\n"
-        "    def __init__(self):\n"
+        "    def __init__(self, **asked):\n"
         "        super().__init__()\n"
         "        self.conv = nn.Conv2d(3, 4, 8, stride=8)\n"
         "        self.scale = torch.rand(1)\n"

@@ -74,6 +74,9 @@ def test_metrics_are_one_table_with_all_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1]], ids=["with AP", "losses alone"])
 def test_curves_are_a_picture(tmp_path: Path, rows: list[dict[str, float | int | None]]) -> None:
     draw_curves(tmp_path / "curves.png", rows)
+    plain = (tmp_path / "curves.png").read_bytes()
+    draw_curves(tmp_path / "curves.png", rows, "mixed cells raise the training loss")
+    assert (tmp_path / "curves.png").read_bytes() != plain, "the note stands on the picture"
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 2 * picture.height

@@ -62,5 +62,9 @@ def test_an_unknown_recipe_lists_the_known() -> None:
 
 
 def test_shares_add_up_to_one() -> None:
-    assert DetectorTraining(split="90/10").split_shares() == pytest.approx((0.9, 0.1))
-    assert DetectorTraining(split="3/1").split_shares() == pytest.approx((0.75, 0.25))
+    assert DetectorTraining(split="90/10").split_shares() == pytest.approx(
+        {"train": 0.9, "val": 0.1}
+    )
+    assert DetectorTraining(split="3/1").split_shares() == pytest.approx(
+        {"train": 0.75, "val": 0.25}
+    )

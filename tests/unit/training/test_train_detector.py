@@ -68,6 +68,7 @@ def test_four_fields_are_learned_in_seconds(
     assert float(rows[-1]["loss_classifier"]) < 0.6 * float(rows[0]["loss_classifier"])
     assert {p.name for p in tmp_path.iterdir()} == {
         "settings.json", "metrics.csv", "curves.png", "last.checkpoint", "model.safetensors",
+        "splits.csv",
     }  # fmt: skip
     # The exported file finds what the training said it finds, through the engine and its card.
     card = read_card(weights)
@@ -168,6 +169,57 @@ def test_a_model_grows_from_another(data: AnnotatedSet, tiny: Tiny, tmp_path: Pa
             a_run(tmp_path / "third"),
             quietly,
         )
+
+
+def test_heads_of_classes_that_both_know_are_kept_by_name(
+    data: AnnotatedSet, tiny: Tiny, tmp_path: Path
+) -> None:
+    """The same classes in another order, one of them gone and one new."""
+    first = train_detector([data], tiny(epochs=1, size_px=64), a_run(tmp_path / "first"), quietly)
+    known = [c.id for c in read_card(first).classes]
+    names = {"wbc": "wbc", "rbc": "rbc", "platelet": "giant"}
+    images = tuple(
+        dataclasses.replace(i, labels=tuple(names[label] for label in i.labels))
+        for i in data.images
+    )
+    other = AnnotatedSet(images, ("wbc", "giant", "rbc"), format="rendered")
+    said: list[str] = []
+    settings = tiny(epochs=1, size_px=64, init=str(first), lr=1e-9, warmup=0.0, ema_decay=0.0)
+    second = train_detector([other], settings, a_run(tmp_path / "second"), said.append)
+    before, after = load_file(first), load_file(second)
+    start = "roi_heads.box_predictor."
+    for name, row in (("wbc", 1), ("rbc", 3)):
+        old = known.index(name) + 1
+        torch.testing.assert_close(
+            after[f"{start}cls_score.weight"][row],
+            before[f"{start}cls_score.weight"][old],
+            atol=1e-3,
+            rtol=1e-2,
+        )
+        torch.testing.assert_close(
+            after[f"{start}bbox_pred.weight"][4 * row : 4 * row + 4],
+            before[f"{start}bbox_pred.weight"][4 * old : 4 * old + 4],
+            atol=1e-3,
+            rtol=1e-2,
+        )
+    assert "taken over from detector: wbc, rbc" in said
+    assert "new, learned from the start: giant" in said
+    assert "not in this data, so the model will not know them any more: platelet" in said
+
+
+def test_the_parents_score_comes_first_and_a_worse_model_is_told_last(
+    red_cells: AnnotatedSet, tiny: Tiny, tmp_path: Path
+) -> None:
+    settings = tiny(epochs=9, lr=5e-3, validate_every=9)
+    first = train_detector([red_cells], settings, a_run(tmp_path / "first"), quietly)
+    said: list[str] = []
+    ruin = tiny(epochs=1, init=str(first), lr=0.5, warmup=0.0, ema_decay=0.0)
+    train_detector([red_cells], ruin, a_run(tmp_path / "second"), said.append)
+    score = next(i for i, line in enumerate(said) if "which this training starts from, has" in line)
+    assert score < next(i for i, line in enumerate(said) if line.startswith("epoch 1"))
+    assert f"has AP {float(metrics(tmp_path / 'first')[-1]['ap']):.2f}" in said[score]
+    assert said[-1].startswith("warning: AP 0.0")
+    assert "which this training started from, on the same validation images" in said[-1]
 
 
 def test_a_local_pretrained_backbone_is_where_training_starts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import torch
 from cellcount.datasets.crop_set import CropSet
 from cellcount.errors import UsageError
 from cellcount.models.weights import read_classifier_weights
-from cellcount.training.classifier.settings import ClassifierTraining
+from cellcount.training.classifier.settings import ClassifierTraining, classifier_recipe
 from cellcount.training.classifier.start import new_model, settings_of
 from cellcount.training.classifier.train import train_classifier
+from cellcount.training.detector.settings import from_recipe
 from cellcount.training.settings import TrainRun
 
 Quick = Callable[..., ClassifierTraining]
@@ -45,15 +47,42 @@ def test_same_types_take_everything(first: Path, cells: CropSet, quick: Quick) -
     assert set(second.training["init"]) == {"name", "sha256"}
 
 
-def test_other_types_leave_the_outputs_out(first: Path) -> None:
+def test_outputs_are_taken_over_type_by_type(first: Path) -> None:
     card, state = read_classifier_weights(first)
     turned = card.__class__.from_json(card.to_json())
-    object.__setattr__(turned, "types", card.types[::-1])
+    new = dataclasses.replace(card.types[0], id="giant")
+    object.__setattr__(turned, "types", (card.types[2], new, card.types[0]))
     start = new_model(turned, 5, a_run(first.parent)).state_dict()
     model = new_model(turned, 5, a_run(first.parent), str(first)).state_dict()
     outputs = {k for k, v in model.items() if not torch.equal(v, state[k])}
     assert len(outputs) == 2  # weight and bias of the last layer
-    assert all(torch.equal(model[k], start[k]) for k in outputs)
+    for key in outputs:
+        assert torch.equal(model[key][[0, 2]], state[key][[2, 0]])
+        assert torch.equal(model[key][1], start[key][1]), "new, as drawn at random"
+
+
+def test_the_parents_accuracy_comes_first_and_a_worse_model_is_told_last(
+    cells: CropSet, quick: Quick, tmp_path: Path
+) -> None:
+    taught = quick(epochs=6)
+    first = train_classifier(cells, taught, a_run(tmp_path / "taught"), lambda _: None)
+    said: list[str] = []
+    ruin = quick(epochs=1, init=str(first), lr=3.0, ema_decay=0.0)
+    train_classifier(cells, ruin, a_run(tmp_path / "ruined"), said.append)
+    score = next(i for i, line in enumerate(said) if "has accuracy" in line)
+    assert "on the 12 cells val" in said[score]
+    assert score < next(i for i, line in enumerate(said) if line.startswith("epoch 1"))
+    assert said[-1].startswith("warning: accuracy 0.")
+    assert "which this training started from, on the same cells" in said[-1]
+
+
+def test_a_start_from_a_model_learns_slowly_unless_told_otherwise(first: Path) -> None:
+    assert classifier_recipe("default", {"init": str(first)}).lr == 2e-4
+    assert classifier_recipe("default", {"init": str(first), "lr": 0.01}).lr == 0.01
+    assert classifier_recipe("default", {}).lr == 2e-3
+    assert classifier_recipe("marrow-types", {"init": str(first)}).lr == 0.001, "the recipe's own"
+    assert from_recipe("default", {"init": "blood"}).lr == 3e-4
+    assert from_recipe("default", {}).lr == 1e-3
 
 
 def test_another_network_is_refused(first: Path, cells: CropSet, quick: Quick) -> None:
