@@ -29,8 +29,9 @@ from cellcount.images.find import PassedOver, Plan
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import OutputSettings
+from cellcount.store.changed_settings import Json, differences
 from cellcount.store.edits import Edit
-from cellcount.store.journal import JOURNAL_SUFFIX, Journal, Json, differences, journal_path
+from cellcount.store.journal import JOURNAL_SUFFIX, Journal, journal_path
 from cellcount.store.remarks import Remark
 
 _MERGED = "merged"

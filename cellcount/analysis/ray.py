@@ -28,8 +28,8 @@ from cellcount.analysis.slide_scales import SlideScales
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.errors import CellcountError, UsageError
 from cellcount.settings import AUTO_ADDRESS, AnalyzeSettings, RunSettings
+from cellcount.store.changed_settings import Json
 from cellcount.store.file_key import FileKey, key_of
-from cellcount.store.journal import Json
 
 #: Two actors share a GPU: one reads while the other computes.
 _PER_GPU = 2

@@ -24,8 +24,8 @@ from cellcount.errors import CellcountError
 from cellcount.images.lit_field import lit_part
 from cellcount.images.scale import factor_from_red_cells, factor_from_um_per_px, sample_evenly
 from cellcount.images.source import Source
+from cellcount.store.changed_settings import Json
 from cellcount.store.file_key import FileKey, still_holds
-from cellcount.store.journal import Json
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from cellcount.core.records import ImageRef, ImageResult, path_order
 from cellcount.errors import JournalError
 from cellcount.files.locks import holder_file, leave_note
 from cellcount.store.cell_states import CellState, cell_states
+from cellcount.store.changed_settings import Json, differences
 from cellcount.store.corrected import CorrectedImage, corrected
 from cellcount.store.edits import (
     Edit,
@@ -46,14 +46,12 @@ from cellcount.store.journal_file import (
 from cellcount.store.remarks import Remark, RemarkKind, all_remarks, insert_remarks
 from cellcount.store.results import pack, record_of, result_of
 
-Json = dict[str, Any] | list[Any] | str | float | None
 ImageState = Literal["done", "failed", "changed", "new"]
 Row = tuple[bytes, str, str, str, str, str, bytes]
 """A result as it is stored, of whatever settings."""
 
 _COLUMNS = "image, given, state, content, status, record, cells"
 _EVERY = 0  # settings of values that are not tied to any
-_HASH_DIGITS = 12  # enough to tell two files apart
 _LAST, _SHARD = "last settings", "shard"
 
 
@@ -476,44 +474,3 @@ class Journal:
 
 def _named(shard: str) -> str:
     return f"shard {shard}" if shard else "a run of all images"
-
-
-def differences(stored: Json, asked: Json, name: str = "") -> list[str]:
-    """A line ``name: stored -> asked`` per setting that differs, nested ones by dotted names.
-
-    Of a model that is another one, its name and version are enough to tell.
-    """
-    if isinstance(stored, dict) and isinstance(asked, dict):
-        if _model_in_words(stored) != _model_in_words(asked):
-            return [f"{name}: {_model_in_words(stored)} -> {_model_in_words(asked)}"]
-        lines: list[str] = []
-        for key in sorted(stored.keys() | asked.keys()):
-            dotted = f"{name}.{key}" if name else key
-            lines += differences(stored.get(key), asked.get(key), dotted)
-        return lines
-    if stored == asked:
-        return []
-    return [f"{name}: {_in_words(stored)} -> {_in_words(asked)}"]
-
-
-def _model_in_words(value: Mapping[str, Any]) -> str:
-    """Name, version and first digits of the hash of a model; "" of anything else."""
-    if not {"name", "version", "sha256"} <= value.keys():
-        return ""
-    return f"{value['name']} {value['version']} (sha256 {value['sha256'][:_HASH_DIGITS]}…)"
-
-
-def _in_words(value: Json) -> str:
-    """A setting as a person writes it, not as JSON."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        told = [f"{key} {_in_words(one)}" for key, one in value.items()]
-        return _model_in_words(value) or ", ".join(told) or "none"
-    if isinstance(value, list):
-        return ", ".join(map(_in_words, value)) or "none"
-    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
-        return f"{value[:_HASH_DIGITS]}…"
-    return str(value)

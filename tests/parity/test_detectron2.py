@@ -278,7 +278,7 @@ def test_parts_are_frozen_and_the_second_look_learns_by_rewards(
     model.learn_by_rewards()
     learned = {n.split(".")[2] for n, p in model.named_parameters() if p.requires_grad}
     assert learned == {"refinement", "policy"}
-    assert not model.train().rcnn.backbone.training
+    assert not model.train().rcnn.backbone.trunk.training
     losses = model.losses(stacked(rendered[0][30:31]), rendered[1][30:31])
     assert {"loss_actor", "loss_critic"} <= set(losses)
     assert not [name for name in model.weights() if "policy" in name]

@@ -32,8 +32,9 @@ from cellcount.images.quality import measure_quality
 from cellcount.images.source import Field
 from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.settings import AnalyzeSettings, StainFor
+from cellcount.store.changed_settings import Json
 from cellcount.store.file_key import key_of
-from cellcount.store.journal import Journal, Json
+from cellcount.store.journal import Journal
 
 LARGE = 10**9
 
