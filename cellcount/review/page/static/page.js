@@ -112,4 +112,5 @@ byId("sign-out")?.addEventListener("click", async () => {
   await post("/api/sign-in", { name: "" });
   location.href = "/";
 });
+byId("error").addEventListener("click", () => showError(""));
 byId("write")?.addEventListener("click", writeOutputs);
