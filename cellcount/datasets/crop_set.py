@@ -27,6 +27,7 @@ class LabelledCrop:
         box_xyxy: corners in pixels of the image as displayed, None where the image is the cell.
         code: finer label of the same cell, "" where there is none.
         rbc_px: red-cell diameter in pixels of this image, None where the source does not say.
+        slide: the slide it lies on, "" where the data set names none.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class LabelledCrop:
     box_xyxy: Box | None = None
     code: str = ""
     rbc_px: float | None = None
+    slide: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,4 +1,4 @@
-"""Tables of single cells: ``path,label[,split,patient,code,rbc_px]``, and boxes beside ``rbc_px``.
+"""Tables of single cells: ``path,label[,split,patient,slide,code,rbc_px]``, perhaps with corners.
 
 A table with corners but without ``rbc_px`` is one of boxes for a detector (``csv_boxes``). With it
 each row may be a whole picture (no corners) or a box of a field, so that cells of several
@@ -24,6 +24,7 @@ _COLUMNS = {
     "label": ("label", "class", "type", "class_name", "category"),
     "split": ("split",),
     "patient": ("patient", "patient_id", "subject", "case", "specimen"),
+    "slide": ("slide", "slide_id"),
     "code": ("code", "fine_label"),
     "rbc_px": ("rbc_px",),
     "xmin": ("xmin", "x_min", "x_min_px", "x1", "left"),
@@ -75,7 +76,16 @@ def read_crop_table(source: Path) -> CropSet:
             reading.problem(path, f"row {number}: {error}; left out")
             continue
         code = clean_label(cell.get("code", ""))
-        item = LabelledCrop(image, label, split, cell.get("patient", ""), box, code, rbc_px)
+        item = LabelledCrop(
+            image,
+            label,
+            split,
+            cell.get("patient", ""),
+            box,
+            code,
+            rbc_px,
+            cell.get("slide", ""),
+        )
         reading.add(item, path)
     if source.is_dir():
         reading.note_unlisted(path, finder.images)

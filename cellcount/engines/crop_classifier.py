@@ -1,7 +1,7 @@
 """Typing crops of single cells: pixels in, probability of each type out.
 
 Shapes: N crops uint8 (h, w, 3) RGB of the card's input size, K types of the classifier, M types
-after mapping; logits and probabilities float32 (N, K).
+after mapping; logits and probabilities float32 (N, K); features float32 (N, F).
 """
 
 from __future__ import annotations
@@ -53,12 +53,53 @@ class CropClassifier:
             for rgb in (card.preprocessing.mean, card.preprocessing.std)
         )
         self._mean, self._std = mean, std
-        self._prior_shift = _prior_shift(card)
+        self._prior_shift = prior_shift(card)
 
     def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Logits (N, K); a crop's depend on its pixels alone, not on the others of the call."""
         rows = in_batches(crops, self.batch_size, self._batch_logits, self._device)
         return np.stack(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
+
+    @property
+    def last_layer(self) -> tuple[str, nn.Linear]:
+        """The layer that makes logits of features, with its name among the tensors.
+
+        Raises:
+            UsageError: the network has none, such as one network per type.
+        """
+        fitting = [
+            (name, module)
+            for name, module in self._model.named_modules()
+            if isinstance(module, nn.Linear) and module.out_features == len(self.card.types)
+        ]
+        if self.card.architecture.scheme != "softmax" or not fitting:
+            raise UsageError(
+                f"the classifier {self.card.name!r} ({self.card.architecture.name}, "
+                f"{self.card.architecture.scheme}) has no last linear layer with an output per "
+                "type, which is what is refitted; choose one network for all types"
+            )
+        return fitting[-1]
+
+    def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Features (N, F): what the last layer makes its logits of.
+
+        Raises:
+            UsageError: the network has no last linear layer.
+        """
+        (_, last), seen = self.last_layer, list[Tensor]()
+        hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+        def of_batch(part: Sequence[NDArray[np.uint8]], size: int) -> list[NDArray[np.float32]]:
+            seen.clear()
+            self._batch_logits(part, size)
+            values: NDArray[np.float32] = seen[-1].float().cpu().numpy()[: len(part)]
+            return list(values)
+
+        try:
+            rows = in_batches(crops, self.batch_size, of_batch, self._device)
+        finally:
+            hook.remove()
+        return np.stack(rows) if rows else np.zeros((0, last.in_features), np.float32)
 
     def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""
@@ -87,7 +128,7 @@ class CropClassifier:
         return list(values)
 
 
-def _prior_shift(card: ClassifierCard) -> Tensor:
+def prior_shift(card: ClassifierCard) -> Tensor:
     """What moves log probabilities (K,) from the mixture trained on to the one stated at."""
     if not card.prior:
         return torch.zeros(len(card.types))

@@ -87,13 +87,19 @@ def features(
     model: nn.Module, served: NDArray[np.uint8], rows: Sequence[int]
 ) -> NDArray[np.float32]:
     """What the last layer sees of the served windows of these rows, (N, F)."""
+    found = []
+    for start in range(0, len(rows), _BATCH):
+        pixels = served[np.asarray(rows[start : start + _BATCH])]
+        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        found.append(window_features(model, batch))
+    return np.concatenate(found)
+
+
+def window_features(model: nn.Module, windows: Tensor) -> NDArray[np.float32]:
+    """What the last layer sees of windows in 0–1, (N, F)."""
     body = cast(Any, model.body)
     model.eval()
-    found = []
     with torch.inference_mode():
-        for start in range(0, len(rows), _BATCH):
-            pixels = served[np.asarray(rows[start : start + _BATCH])]
-            batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-            seen = body.forward_features((batch - _MEAN) / _STD)
-            found.append(body.forward_head(seen, pre_logits=True).numpy())
-    return np.concatenate(found)
+        seen = body.forward_features((windows - _MEAN) / _STD)
+        found: NDArray[np.float32] = body.forward_head(seen, pre_logits=True).numpy()
+    return found

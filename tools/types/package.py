@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cellcount import __version__
 from cellcount.models.classifier_card import ClassifierArchitecture, ClassifierCard
+from cellcount.models.kept_features import features_path, write_kept_features
 from cellcount.models.weights import write_weights
 from tools.types.cells import COARSE, FIVE, TYPES, Cell
 from tools.types.evaluate import (
@@ -34,6 +35,7 @@ from tools.types.evaluate import (
     rejected,
     true_groups,
 )
+from tools.types.kept import kept_features
 from tools.types.train import Training, learned_rows
 from tools.types.windows import Windows, serving_card
 
@@ -201,6 +203,8 @@ def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "fina
     card = _card(windows, how, told, calibrated, _evaluations(windows, out / name, calibrated))
     target = out / f"{card.name}.safetensors"
     write_weights(target, card, model.state_dict())
+    kept = kept_features(windows, model, (), told["seed"])
+    write_kept_features(features_path(target), kept)
     figures = {"calibration": calibrated.figures, "evaluations": card.evaluations}
     (out / f"{card.name}.figures.json").write_text(json.dumps(figures, indent=1), "utf-8")
     _LOG.info("%s: %d bytes", target, target.stat().st_size)

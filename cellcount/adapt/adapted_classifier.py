@@ -1,0 +1,259 @@
+"""A classifier adapted to a laboratory: from its labelled cells to a weight file with its figures.
+
+Shapes: N cells, V views, F features, K types; features (N, V, F).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cellcount.adapt.cell_features import seen
+from cellcount.adapt.choose import Chosen, chosen
+from cellcount.adapt.gain_figures import Figures, figures_of
+from cellcount.adapt.laboratory_cells import LaboratoryCells, labelled_cells
+from cellcount.adapt.last_layer import Examples, LastLayer
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.crop_classifier import CropClassifier, load_classifier, prior_shift
+from cellcount.errors import CellcountError, UsageError
+from cellcount.files.atomic import atomic_write, check_folder_writable
+from cellcount.files.digest import sha256_of
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.kept_features import features_path, read_kept_features
+from cellcount.models.weights import read_classifier_weights, resolve, write_weights
+from cellcount.outputs.columns import Column, TypedTable
+from cellcount.outputs.tables import single, write_table
+
+FEWEST_CELLS = 10
+"""Cells of some type from which anything is learned."""
+WEIGHTS_FILE, FIGURES_FILE, CELLS_FILE = "model.safetensors", "adaptation.json", "cells.csv"
+
+CELLS_COLUMNS = (
+    Column("path", "text", "", "picture of the cell, or the field it lies in"),
+    Column("x_min_px", "float", "px", "left side of its box; empty where the picture is the cell",
+           ".2f"),
+    Column("y_min_px", "float", "px", "upper side of its box", ".2f"),
+    Column("x_max_px", "float", "px", "right side of its box", ".2f"),
+    Column("y_max_px", "float", "px", "lower side of its box", ".2f"),
+    Column("slide", "text", "", "slide or patient, where one is named"),
+    Column("label", "text", "", "type that the laboratory gave"),
+    Column("fold", "int", "", "cells of one number were held out together"),
+    Column("type_before", "text", "", "likeliest type before"),
+    Column("type_after", "text", "", "likeliest type by a layer refitted without its fold"),
+    Column("right_before", "bool", "", "whether `type_before` is what the label means"),
+    Column("right_after", "bool", "", "whether `type_after` is"),
+)  # fmt: skip
+"""cells.csv of an adaptation, one row per labelled cell."""
+
+
+class NotBetterError(CellcountError):
+    """The adapted classifier would not be better.
+
+    Attributes:
+        figures: that say so.
+    """
+
+    def __init__(self, figures: Figures) -> None:
+        before, after = figures.before, figures.after
+        super().__init__(
+            "adapting would not make the classifier better, so nothing was written: on slides "
+            f"left out, {before.right.right} of {before.right.cells} cells are typed rightly "
+            f"before and {after.right.right} after (loss {before.loss:.3f} and {after.loss:.3f}); "
+            "label more cells, of more slides and above all of types that are confused"
+        )
+        self.figures = figures
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptRequest:
+    """What is to be adapted to which cells.
+
+    Attributes:
+        cells: a folder per type, a table, boxes with types, or a reviewed run.
+        classifier: packaged name, weight file or run.
+        out: folder of the result.
+        name: of the adapted classifier; "" for the base's with ``-adapted``.
+        rbc_px: red-cell diameter in the pictures' pixels where the data do not say it.
+        device: where the network computes.
+        plugins: folder of plugins that the user named.
+    """
+
+    cells: Path
+    classifier: str
+    out: Path
+    name: str = ""
+    rbc_px: float | None = None
+    device: str = "auto"
+    plugins: Path | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AdaptedClassifier:
+    """What came of it.
+
+    Attributes:
+        weights: the adapted weight file.
+        card: its card.
+        base: card of the classifier it was made of.
+        figures: before and after.
+        cells: the labelled cells that were used.
+        unseen: types of the classifier without a labelled cell.
+        kept: cells of the base's training that stood for these.
+    """
+
+    weights: Path
+    card: ClassifierCard
+    base: ClassifierCard
+    figures: Figures
+    cells: LaboratoryCells
+    unseen: tuple[str, ...]
+    kept: int
+
+
+def adapt_classifier(
+    request: AdaptRequest, on_cell: Callable[[int], Callable[[], None]] | None = None
+) -> AdaptedClassifier:
+    """Adapt a classifier to labelled cells and write it with its figures.
+
+    Args:
+        request: what to what.
+        on_cell: given the number of cells, returns what is called after each.
+
+    Raises:
+        UsageError: too few cells, or the classifier cannot be adapted.
+        AnnotationError: the cells cannot be read.
+        NotBetterError: the result would not be better; nothing is written.
+        OutputError: the folder cannot be written.
+    """
+    target = request.out / WEIGHTS_FILE
+    if target.exists():
+        raise UsageError(f"{target} is there already; choose another --out")
+    check_folder_writable(request.out)
+    weights = resolve(request.classifier)
+    classifier = load_classifier(weights, EngineOptions(request.device, "fp32", 0, request.plugins))
+    base = layer_of(classifier)
+    cells = labelled_cells(request.cells, classifier.card)
+    _check_enough(cells)
+    tick = on_cell(len(cells.items)) if on_cell else lambda: None
+    looked = seen(cells.items, classifier, request.rbc_px, tick)
+    cells = dataclasses.replace(
+        cells.kept(looked.places), problems=(*cells.problems, *looked.problems)
+    )
+    _check_enough(cells)
+    examples = Examples(looked.features, cells.allowed, cells.groups)
+    kept = read_kept_features(weights, base.weight.shape[1], len(base.bias))
+    found = chosen(base, examples, kept)
+    figures = figures_of(found, examples, cells, classifier.card.review_below)
+    if not found.is_better(examples):
+        raise NotBetterError(figures)
+    unseen = [t.id for i, t in enumerate(classifier.card.types) if not cells.allowed[:, i].any()]
+    card = _card(classifier.card, weights, request, figures, cells)
+    _write(card, weights, classifier, found, request.out)
+    document = {"base": _base(classifier.card, weights), **figures.facts(), "unseen": unseen}
+    with atomic_write(request.out / FIGURES_FILE) as file:
+        file.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+    rows = map(single, _rows(found, examples, cells, card))
+    write_table(request.out / CELLS_FILE, TypedTable("cells", CELLS_COLUMNS, rows))
+    return AdaptedClassifier(
+        target, card, classifier.card, figures, cells, tuple(unseen), len(kept.features)
+    )
+
+
+def layer_of(classifier: CropClassifier) -> LastLayer:
+    """The last layer of a classifier.
+
+    Raises:
+        UsageError: it has none, or one without offsets.
+    """
+    _, last = classifier.last_layer
+    if last.bias is None:
+        raise UsageError(
+            f"the last layer of the classifier {classifier.card.name!r} has no offsets (bias), "
+            "which an adaptation changes; choose another classifier"
+        )
+    weight, bias = (t.detach().double().cpu().numpy() for t in (last.weight, last.bias))
+    shift = prior_shift(classifier.card).double().numpy()
+    return LastLayer(weight, bias, classifier.card.temperature, shift)
+
+
+def _check_enough(cells: LaboratoryCells) -> None:
+    most = max(cells.by_label().values(), default=0)
+    if most < FEWEST_CELLS:
+        raise UsageError(
+            f"the type with the most labelled cells has {most}, expected {FEWEST_CELLS} or more "
+            "of one type at least; label more cells"
+        )
+
+
+def _base(card: ClassifierCard, weights: Path) -> dict[str, str]:
+    return {"name": card.name, "version": card.version, "sha256": sha256_of(weights)}
+
+
+def _card(
+    base: ClassifierCard,
+    weights: Path,
+    request: AdaptRequest,
+    figures: Figures,
+    cells: LaboratoryCells,
+) -> ClassifierCard:
+    facts = {
+        "base": _base(base, weights),
+        "data": request.cells.name,
+        "cells": cells.by_label(),
+        **figures.facts(),
+    }
+    before, after = figures.before.right, figures.after.right
+    note = (
+        f"Adapted from {base.name} {base.version} to one laboratory's {after.cells} labelled "
+        f"cells: {before.right} of them typed rightly before, {after.right} after, each by a "
+        "layer that had not seen its slide. Notes and data of the base follow."
+    )
+    return dataclasses.replace(
+        base,
+        name=request.name or f"{base.name}-adapted",
+        data=(*base.data, {"name": request.cells.name, "use": "last layer", "cells": after.cells}),
+        training={**base.training, "adapted": facts},
+        evaluations=(),  # those of the base were made with other weights
+        notes=(note, *base.notes),
+    )
+
+
+def _write(
+    card: ClassifierCard, weights: Path, classifier: CropClassifier, found: Chosen, out: Path
+) -> None:
+    """The weight file, and beside it the features of the base's training, which still hold."""
+    _, state = read_classifier_weights(weights)
+    name, _ = classifier.last_layer
+    state[f"{name}.weight"] = torch.from_numpy(found.layer.weight).float()
+    state[f"{name}.bias"] = torch.from_numpy(found.layer.bias).float()
+    write_weights(out / WEIGHTS_FILE, card, state)
+    if features_path(weights).is_file():
+        shutil.copyfile(features_path(weights), features_path(out / WEIGHTS_FILE))
+
+
+def _rows(
+    found: Chosen, examples: Examples, cells: LaboratoryCells, card: ClassifierCard
+) -> Iterator[dict[str, Any]]:
+    before, after = found.right(examples)
+    best = [np.argmax(scores, axis=1) for scores in (found.before, found.after)]
+    corners = ("x_min_px", "y_min_px", "x_max_px", "y_max_px")
+    for place, item in enumerate(cells.items):
+        yield {
+            "path": item.path.as_posix(),
+            **dict(zip(corners, item.box_xyxy or (None,) * 4, strict=True)),
+            "slide": item.patient or item.slide,
+            "label": item.label,
+            "fold": int(found.folds[place]) + 1,
+            "type_before": card.types[best[0][place]].id,
+            "type_after": card.types[best[1][place]].id,
+            "right_before": bool(before[place]),
+            "right_after": bool(after[place]),
+        }

@@ -1,0 +1,143 @@
+"""Which way to adapt a layer, and what it gains: cross-validated, slide by slide.
+
+The way is chosen within each training part alone (nested), so the gain is that of the whole
+procedure on slides that it has not seen.
+
+Shapes: N cells, K types; scores (N, K).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.adapt.last_layer import (
+    METHODS,
+    Directions,
+    Examples,
+    LastLayer,
+    Method,
+    are_right,
+    log_losses,
+    refitted,
+)
+from cellcount.models.kept_features import KeptFeatures
+
+_FOLDS, _INNER_FOLDS = 5, 4
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chosen:
+    """The way that was chosen, and what cross-validation says of it.
+
+    Attributes:
+        method: how all cells together are used.
+        layer: refitted on all of them.
+        before, after: scores (N, K) of each cell: of the packaged layer, and of one refitted
+            without the cell's slide.
+        folds: (N,), cells of one number were held out together.
+        losses: way → mean loss, where each was used in every fold.
+    """
+
+    method: Method
+    layer: LastLayer
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    folds: NDArray[np.int64]
+    losses: dict[str, float]
+
+    def is_better(self, examples: Examples) -> bool:
+        """Whether more cells of slides that it has not seen are typed rightly, and at less loss."""
+        before, after = self.right(examples)
+        losses = [
+            float((log_losses(scores, examples.allowed) * examples.weights).mean())
+            for scores in (self.before, self.after)
+        ]
+        has_change = self.method.kind != "none"
+        return bool(has_change and after.sum() > before.sum() and losses[1] < losses[0])
+
+    def right(self, examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether each cell is typed rightly before and after."""
+        return are_right(self.before, examples.allowed), are_right(self.after, examples.allowed)
+
+
+def chosen(
+    base: LastLayer, examples: Examples, kept: KeptFeatures, methods: Sequence[Method] = METHODS
+) -> Chosen:
+    """Choose a way on all cells, and cross-validate that choice.
+
+    Args:
+        base: the packaged layer.
+        examples: two cells or more.
+        kept: features of cells that the base learned from.
+        methods: to choose from, the one that changes least first.
+    """
+    directions = Directions.of(examples.features, kept.features)
+    adapt = partial(refitted, base, directions=directions, kept=kept)
+    folds = dealt(examples, _FOLDS)
+    after = np.zeros((len(examples), base.bias.size))
+    for fold in np.unique(folds):
+        held = folds == fold
+        part = examples[~held]
+        method, _ = _best(adapt, part, methods, _INNER_FOLDS)
+        after[held] = adapt(part, method).scores(examples.features[held, 0])
+    method, losses = _best(adapt, examples, methods, _FOLDS)
+    layer = adapt(examples, method)
+    before = base.scores(examples.features[:, 0])
+    return Chosen(method, layer, before, after, folds, losses)
+
+
+def _best(
+    adapt: Callable[[Examples, Method], LastLayer],
+    examples: Examples,
+    methods: Sequence[Method],
+    count: int,
+) -> tuple[Method, dict[str, float]]:
+    """The way with the least loss on slides left out, and the loss of each."""
+    folds = dealt(examples, count)
+    if len(np.unique(folds)) < 2:
+        return methods[0], {}
+    weights, losses = examples.weights, {}
+    for method in methods:
+        total = 0.0
+        for fold in np.unique(folds):
+            held = folds == fold
+            layer = adapt(examples[~held], method)
+            loss = log_losses(layer.scores(examples.features[held, 0]), examples.allowed[held])
+            total += float((loss * weights[held]).sum())
+        losses[method.words] = total / len(examples)
+    return min(methods, key=lambda m: losses[m.words]), losses
+
+
+def dealt(examples: Examples, count: int) -> NDArray[np.int64]:
+    """Fold of each cell (N,): slides stay whole and labels are spread.
+
+    The largest slide goes first, each to the fold that has the fewest cells of its labels. Cells
+    of a label that one slide alone has are dealt one by one, since nothing could be learned of it
+    from other slides.
+    """
+    labels = [tuple(np.flatnonzero(row).tolist()) for row in examples.allowed]
+    slides: dict[tuple[int, ...], set[int]] = {}
+    for label, group in zip(labels, examples.groups.tolist(), strict=True):
+        slides.setdefault(label, set()).add(group)
+    alone = np.array([len(slides[label]) < 2 for label in labels])
+    groups = np.where(alone, examples.groups.max() + 1 + np.arange(len(labels)), examples.groups)
+    members = {int(g): np.flatnonzero(groups == g) for g in np.unique(groups)}
+    order = sorted(members, key=lambda g: (-len(members[g]), g))
+    folds = np.zeros(len(examples), np.int64)
+    held: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(min(count, len(order)))]
+    for group in order:
+        own = Counter(labels[i] for i in members[group])
+        costs = [
+            (sum(n * fold[label] for label, n in own.items()), fold.total(), i)
+            for i, fold in enumerate(held)
+        ]
+        place = min(costs)[2]
+        held[place].update(own)
+        folds[members[group]] = place
+    return folds

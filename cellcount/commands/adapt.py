@@ -1,0 +1,104 @@
+"""``cellcount adapt``: packaged models made to fit a laboratory's own slides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cellcount.commands import options as shared
+from cellcount.commands.terminal.reports import counter, say_problems, stdout_console
+from cellcount.files.text import number_of, shown
+
+if TYPE_CHECKING:
+    from cellcount.adapt.adapted_classifier import AdaptedClassifier
+
+
+@click.command("classifier")
+@click.argument("cells", type=click.Path(exists=True, path_type=Path))
+@shared.classifier
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the adapted classifier and its figures.",
+)
+@click.option("--name", default="", help="Of the adapted classifier; else the base's, -adapted.")
+@click.option(
+    "--rbc-px",
+    type=click.FloatRange(2, 4096),
+    metavar="NUMBER",
+    help="Red-cell diameter in the pictures' pixels, where the data do not say it.",
+)
+@shared.device
+@shared.plugins
+def adapt_classifier(
+    cells: Path,
+    classifier: str,
+    out: Path,
+    name: str,
+    rbc_px: float | None,
+    device: str,
+    plugins: Path | None,
+) -> None:
+    """Fit a classifier to a laboratory's own labelled cells.
+
+    CELLS is a folder per type, a table with the columns path, label and, where known, slide and
+    rbc_px, boxes with types, or the counts.csv of a run to which review apply added types. Ten
+    cells of one type are the least. Only the last layer is refitted, and types without a cell keep
+    working. The gain is cross-validated slide by slide; where there is none, nothing is written
+    and the command ends with exit code 3. DIR/adaptation.json has the figures that a laboratory
+    files when it validates the classifier anew.
+    """
+    from cellcount.adapt.adapted_classifier import AdaptRequest, NotBetterError
+    from cellcount.adapt.adapted_classifier import adapt_classifier as adapt
+
+    request = AdaptRequest(cells, classifier, out, name, rbc_px, device, plugins)
+    with ExitStack() as stack:
+
+        def counted(total: int) -> Callable[[], None]:
+            return stack.enter_context(counter("looking at", total, "cell"))
+
+        try:
+            adapted = adapt(request, counted)
+        except NotBetterError as refused:
+            from cellcount.commands.terminal.tables_adapt import show_figures
+
+            show_figures(stdout_console(), refused.figures)
+            raise
+    _say(adapted)
+
+
+def _say(adapted: AdaptedClassifier) -> None:
+    from cellcount.adapt.adapted_classifier import CELLS_FILE, FIGURES_FILE
+    from cellcount.commands.terminal.tables_adapt import show_figures
+
+    say_problems(adapted.cells.problems)
+    for label, count in sorted(adapted.cells.left_out.items()):
+        what = f"{number_of(count, 'cell')} of {shown(label)!r} left out"
+        click.echo(f"warning: {what}: no type of the classifier", err=True)
+    if not adapted.figures.slides:
+        click.echo(
+            "note: no slide is named, so cells of one slide may judge each other, which flatters; "
+            "a table with a column slide avoids that",
+            err=True,
+        )
+    console = stdout_console()
+    base, cells = adapted.base, number_of(len(adapted.cells.items), "labelled cell")
+    slides = adapted.figures.slides
+    where = f" on {number_of(slides, 'slide')}" if slides else ""
+    console.print(f"{adapted.card.name}, of {base.name} {base.version} and {cells}{where}")
+    console.print()
+    show_figures(console, adapted.figures)
+    if adapted.unseen:
+        stood = "cells of the base's training stood for them"
+        how = stood if adapted.kept else "the base keeps no cells that could stand for them"
+        console.print(f"types without a cell here: {', '.join(adapted.unseen)}; {how}")
+    folder = adapted.weights.parent
+    console.print(
+        f"written: {shown(adapted.weights)}, {shown(folder / FIGURES_FILE)}, "
+        f"{shown(folder / CELLS_FILE)}; use it with --classifier {shown(folder)}"
+    )

@@ -1,0 +1,44 @@
+"""The figures of an adaptation as tables for a person; each fits into 100 columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cellcount.adapt.gain_figures import Figures, RightShare
+
+_NONE = "–"
+
+
+def show_figures(console: Console, figures: Figures) -> None:
+    """Before and after on cells whose slides were left out, and the types one by one."""
+    table = Table(box=box.SIMPLE_HEAD, title="on slides left out", title_justify="left")
+    table.add_column("")
+    for head in ("cells", "before", "after"):
+        table.add_column(head, justify="right")
+    before, after = figures.before, figures.after
+    cells = f"{before.right.cells:,}"
+    table.add_row("typed rightly", cells, _words(before.right), _words(after.right))
+    table.add_row("accepted", cells, _words(before.accepted), _words(after.accepted))
+    right = (_words(before.accepted_right), _words(after.accepted_right))
+    table.add_row("accepted cells right", "", *right)
+    table.add_row("mean log loss", "", f"{before.loss:.3f}", f"{after.loss:.3f}")
+    for label, share in before.by_label.items():
+        row = (f"{share.cells:,}", _words(share), _words(after.by_label[label]))
+        table.add_row(f"  {label}", *row)
+    console.print(table)
+    console.print(
+        f"way: {figures.way}; righted {figures.righted}, broken {figures.broken} (McNemar's exact "
+        f"p = {figures.p_value:.2g}); limits are Wilson's 95 %"
+    )
+
+
+def _words(share: RightShare) -> str:
+    if share.value is None or share.limits is None:
+        return _NONE
+    low, high = share.limits
+    return f"{share.value:.3f} ({low:.3f}–{high:.3f})"
