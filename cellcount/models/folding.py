@@ -42,7 +42,9 @@ def folded(backbone: nn.Module, side_px: tuple[int, int] = (64, 64)) -> nn.Modul
     with torch.inference_mode():
         before, after = _maps(backbone(image)), _maps(candidate(image))
     same = all(
-        torch.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE * float(a.abs().max()))
+        torch.allclose(
+            a, b, rtol=_TOLERANCE, atol=_TOLERANCE * float(a.abs().nan_to_num(0.0, 0.0).max())
+        )
         for a, b in zip(before, after, strict=True)
     )
     return candidate if same else backbone

@@ -126,11 +126,12 @@ class SmearLook(v2.Transform):
         strength = uniform(0.6, 1.4) if s.stain else 1.0
         if s.strength:
             strength = math.exp(s.strength * min(max(float(torch.randn(())), -2.0), 2.0))
-        strange = chance(s.strange)
+        # What is switched off draws nothing, so that trainings without it repeat.
+        strange = s.strange > 0 and chance(s.strange)
         turned = _turn(uniform(-math.pi, math.pi)) if strange and chance(0.5) else torch.eye(3)
         spread = s.stain * (STRANGE if strange else 1.0)
         mixing = (turned + spread * torch.randn(3, 3)) * strength
-        if chance(s.grey):
+        if s.grey and chance(s.grey):
             colour = uniform(0, _GREY)
             mixing = (colour * torch.eye(3) + (1 - colour) / 3) @ mixing
         return {

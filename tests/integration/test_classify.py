@@ -160,7 +160,7 @@ def test_a_mapping_leaves_out_what_it_drops(crops: Path, classify: Classify, row
         ),
         (("crops", "--out", "t.csv", "--batch-size", "-1"), 2, "--batch-size is -1"),
         (("crops", "--out", "t.csv", "--workers", "-1"), 2, "--workers is -1"),
-        (("crops", "--out", "crops/neutrophil/0.png"), 2, "both an input and an output"),
+        (("crops", "--out", "crops/neutrophil/0.png"), 2, "0.png, which promises .png"),
         (("nowhere", "--out", "t.csv"), 2, "does not exist"),
         (("crops", "--out", "crops"), 2, "crops"),
         (("empty", "--out", "t.csv"), 3, "no image found"),

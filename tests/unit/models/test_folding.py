@@ -69,3 +69,9 @@ def test_the_backbone_that_is_folded_keeps_its_own_weights() -> None:
 def test_a_backbone_in_training_is_refused() -> None:
     with pytest.raises(ValueError, match="training mode"):
         folded(create_backbone("timm/resnet10t").train())
+
+
+def test_a_backbone_with_numbers_that_are_none_stays_as_it_is() -> None:
+    backbone = with_statistics(create_backbone("timm/mobilenetv2_035"))
+    next(iter(backbone.parameters())).data.fill_(torch.nan)
+    assert folded(backbone) is backbone
