@@ -12,7 +12,7 @@ from types import MappingProxyType
 from cellcount.differential.counting import Counting
 from cellcount.differential.figures import PERCENT, Differential, Figure, Rules
 from cellcount.differential.limits import Limits
-from cellcount.differential.rollup import FieldCounts, roll_up
+from cellcount.differential.rollup import FieldCounts, Unit, roll_up
 from cellcount.outputs.columns import SLIDES_COLUMNS, Column, TypedTable, Value
 from cellcount.outputs.run_content import Approvals, RunContent
 from cellcount.outputs.tables import single, write_table
@@ -73,20 +73,27 @@ def slide_values(
             "specimen": unit.specimen,
             "slide": unit.slide,
             "profile": counting.label,
-            "fields_known": len(unit.fields),
-            "fields_analysed": unit.done,
-            "fields_outstanding": unit.outstanding,
+            **_fields_of(unit),
         }
         found = counting.of(unit)
         for values in _unit_values(found):
             yield who | values
         approval = approvals.get((unit.specimen, unit.slide)) if unit.level == "slide" else None
         if approval is not None:
-            words = approval.words(written_rows(found))
+            words = approval.words(written_rows(unit, found))
             yield who | {"kind": "about", "row": "approval", "note": words}
         if unit.level == "run":
             for name, text in counting.about().items():
                 yield who | {"kind": "about", "row": name, "note": text}
+
+
+def _fields_of(unit: Unit) -> dict[str, Value]:
+    """How many fields a unit has, and how many its numbers rest on."""
+    return {
+        "fields_known": len(unit.fields),
+        "fields_analysed": unit.done,
+        "fields_outstanding": unit.outstanding,
+    }
 
 
 def _unit_values(found: Differential) -> Iterator[dict[str, Value]]:
@@ -97,7 +104,7 @@ def _unit_values(found: Differential) -> Iterator[dict[str, Value]]:
         yield {"kind": "advice", "row": advice.id, "note": advice.text}
 
 
-def written_rows(found: Differential) -> list[dict[str, str]]:
+def written_rows(unit: Unit, found: Differential) -> list[dict[str, str]]:
     """The numbers of a slide as slides.csv writes them: column → text, nothing where it is empty.
 
     A person approves these.
@@ -105,7 +112,8 @@ def written_rows(found: Differential) -> list[dict[str, str]]:
     columns = {column.name: column for column in SLIDES_COLUMNS}
     rows = []
     for values in _unit_values(found):
-        texts = {name: _plain(columns[name], value) for name, value in values.items()}
+        whole = {**_fields_of(unit), **values}
+        texts = {name: _plain(columns[name], value) for name, value in whole.items()}
         rows.append({name: text for name, text in texts.items() if text})
     return rows
 

@@ -127,7 +127,7 @@ def _section(number: int, unit: Unit, found: Differential, facts: RunFacts) -> d
         "slide": unit.slide,
         "lead": _lead(found, unit),
         "advice": [advice.text for advice in found.advice],
-        "approval": "" if approval is None else approval.words(written_rows(found)),
+        "approval": "" if approval is None else approval.words(written_rows(unit, found)),
         "strip": differential_strip(found) if unit.done else [],
         "tables": tables,
         "unknown": sum(len(table.unknown) for table in tables),

@@ -40,6 +40,7 @@ from cellcount.review.page.slide_numbers import (
     differential_of,
     flag_names,
     summary_of,
+    unit_of,
 )
 from cellcount.review.page.undo_stacks import batch_uid
 from cellcount.review.page.workbench import Changed, Workbench
@@ -216,7 +217,8 @@ class Api:
         number, person = _slide(request), self._person(request)
         self._bench.check_open(number)
         slide = self._bench.slide(number)
-        rows = written_rows(differential_of(self._bench, number))
+        unit = unit_of(self._bench, number)
+        rows = written_rows(unit, differential_of(self._bench, unit))
         subject = slide_subject(slide.specimen, slide.slide)
         facts = {"rows": rows}
         self._bench.remark(self._remark("approve", subject, person, facts, batch_of(said)))

@@ -18,10 +18,14 @@ from cellcount.store.approvals import SlideApproval, approvals_of
 from cellcount.store.field_flags import FLAGS, flags_of
 
 
-def differential_of(bench: Workbench, number: int) -> Differential:
-    """The differential of a slide as its cells are now."""
+def unit_of(bench: Workbench, number: int) -> Unit:
+    """A slide with what its fields contribute as their cells are now."""
     slide, name = bench.slide(number), bench.stored.outputs.names.path
-    unit = Unit("slide", name(slide.specimen), name(slide.slide), tuple(bench.counts(number)))
+    return Unit("slide", name(slide.specimen), name(slide.slide), tuple(bench.counts(number)))
+
+
+def differential_of(bench: Workbench, unit: Unit) -> Differential:
+    """The differential of a slide as its cells are now."""
     return bench.outputs().facts.counting.of(unit)
 
 
@@ -33,8 +37,9 @@ def approval_of(bench: Workbench, number: int) -> SlideApproval | None:
 
 def summary_of(bench: Workbench, number: int) -> dict[str, Any]:
     """Everything that the page tells of a slide besides its cells, JSON-ready."""
-    slide, found = bench.slide(number), differential_of(bench, number)
-    approval, rows = approval_of(bench, number), written_rows(found)
+    slide, unit = bench.slide(number), unit_of(bench, number)
+    found = differential_of(bench, unit)
+    approval, rows = approval_of(bench, number), written_rows(unit, found)
     return {
         "slide": number,
         "title": slide.title,
