@@ -84,5 +84,8 @@ class RowNames:
         """
         spelled = {known: row.replace("_", " ") for known, row in self._row_of.items()}
         spelled |= {plain(other): other for other in others}
-        close = difflib.get_close_matches(plain(name), spelled, n=1, cutoff=_NEAR)
+        # A slip changes a letter or adds one; what is longer or shorter is another word (lymphoid).
+        wanted = plain(name)
+        like = [known for known in spelled if abs(len(known) - len(wanted)) <= 1]
+        close = difflib.get_close_matches(wanted, like, n=1, cutoff=_NEAR)
         return spelled[close[0]] if close else ""
