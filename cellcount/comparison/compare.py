@@ -328,7 +328,7 @@ def _refuse_slips(
         UsageError: names it and what it is nearly.
     """
     for name in names:
-        if options.names.row_of(name):
+        if not table.by_hand or options.names.row_of(name):
             continue  # a class of its own, which the other table has not
         near = options.names.near(name, other.classes)
         if near and plain(near) != plain(name):

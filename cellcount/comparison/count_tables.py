@@ -95,6 +95,7 @@ class CountTable:
         classes: class → its name in words, in the order of the table.
         notes: what was understood or left out, in words.
         form: of the file, for tables that are made of it; the plain one of a spreadsheet file.
+        by_hand: a person named the classes, who may have slipped.
     """
 
     path: Path
@@ -102,6 +103,7 @@ class CountTable:
     classes: Mapping[str, str]
     notes: tuple[str, ...] = ()
     form: CsvForm = CsvForm()  # noqa: RUF009 -- frozen
+    by_hand: bool = True
 
     def units(self, level: Level) -> dict[CountedUnit, dict[str, Share]]:
         """Slide or specimen → class → share, rows of the same one pooled; in the table's order."""
@@ -220,7 +222,8 @@ def _long(grid: Grid) -> CountTable:
         notes.append(f"unfinished when it was written, so its numbers are not final: {which}")
     if any(line["of"] == ASSESSED_CELLS for line in grid.lines):
         notes.append("percentages are of assessed cells: some rows could not be assessed")
-    return CountTable(grid.path, tuple(rows), classes, tuple(notes), _csv_form(grid.sheet))
+    form, by_hand = _csv_form(grid.sheet), not grid.has("kind")
+    return CountTable(grid.path, tuple(rows), classes, tuple(notes), form, by_hand)
 
 
 def _csv_form(sheet: Sheet) -> CsvForm:
