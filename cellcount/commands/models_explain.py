@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cellcount.commands import options as shared
+from cellcount.errors import UsageError
 
 
 @click.command("explain")
@@ -49,8 +50,11 @@ def models_explain(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
 
     names = ("detector", "engine", "device", "precision", "um_per_px", "refine_steps", "plugins")
     settings = AnalyzeSettings(**{name: options[name] for name in names})
-    inputs = (str(options["image"]),)
-    request = AnalyzeRequest(inputs, settings, OutputSettings(options["out"]))
+    image, picture = options["image"], options["out"]
+    if Path(image).absolute() == picture.absolute():
+        raise UsageError(f"{picture} is both an input and an output; give --out another name")
+    # No table is written: the name of the picture stands for it, without its ending.
+    request = AnalyzeRequest((str(image),), settings, OutputSettings(picture.with_suffix("")))
     explained = explain(request, options["cell"])
-    write_attention(options["out"], explained.pixels, explained.trace, explained.title)
-    click.echo(f"{explained.title}\nwrote {options['out']}")
+    write_attention(picture, explained.pixels, explained.trace, explained.title)
+    click.echo(f"{explained.title}\nwrote {picture}")

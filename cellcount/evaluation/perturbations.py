@@ -144,10 +144,10 @@ _GREEN = ((0.5, 0.7, 0.0), (0.1, 0.5, 0.1), (0.2, 0.5, 0.4))
 _AS_IT_IS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 #: Red cells as other laboratories have them, which a detector may take for white ones.
 RED_CELL_SHIFTS: dict[str, Shift] = {
-    "grey red cells": partial(_mixed, mixing=_GREY, strength=1.0),
-    "grey dark red cells": partial(_mixed, mixing=_GREY, strength=2.0),
-    "green red cells": partial(_mixed, mixing=_GREEN, strength=1.2),
-    "dark red cells": partial(_mixed, mixing=_AS_IT_IS, strength=2.0),
+    "grey cells": partial(_mixed, mixing=_GREY, strength=1.0),
+    "dark greys": partial(_mixed, mixing=_GREY, strength=2.0),
+    "green cells": partial(_mixed, mixing=_GREEN, strength=1.2),
+    "dark cells": partial(_mixed, mixing=_AS_IT_IS, strength=2.0),
 }
 
 

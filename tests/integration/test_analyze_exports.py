@@ -196,4 +196,4 @@ def test_tables_that_name_one_workbook_are_its_sheets(slides: Path, run: Run) ->
 def test_a_workbook_takes_tables_alone(slides: Path, run: Run, others: tuple[str, str]) -> None:
     code, _, err = run("slides", "--out", "run.xlsx", *others)
     assert code == 2
-    assert f"{others[0]} and --out both name run.xlsx; give each its own" in err
+    assert f"{others[0]} is run.xlsx, which promises .xlsx" in err

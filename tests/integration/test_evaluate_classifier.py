@@ -215,7 +215,9 @@ def test_compare_trains_loads_and_goes_on(
     }
 
 
-def test_compare_needs_cells_of_val(run: Run, data: Path, tmp_path: Path) -> None:
-    code, _, err = compare(run, data / "train", tmp_path / "out", "colour")
-    assert code == 3
-    assert "no cells of val to compare the classifiers on" in err
+def test_compare_of_data_without_a_split_makes_one_and_says_so(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    code, out, err = compare(run, data / "train", tmp_path / "out", "colour")
+    assert code == 0, err
+    assert "64/16/20" in out + err

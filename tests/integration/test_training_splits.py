@@ -79,10 +79,10 @@ def test_the_split_of_a_run_is_known_by_content_wherever_the_files_went(
 ) -> None:
     folder, _ = trained
     elsewhere = tmp_path / "elsewhere"
-    for code in COLOURS:
-        for n, path in enumerate(sorted((cells / code).iterdir())):
-            (elsewhere / code).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, elsewhere / code / f"renamed-{9 - n}.png")
+    for colour in COLOURS:
+        for n, path in enumerate(sorted((cells / colour).iterdir())):
+            (elsewhere / colour).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, elsewhere / colour / f"renamed-{9 - n}.png")
     evaluate = ("evaluate", "classifier", elsewhere, "--classifier", folder, "--plugins",
                 classifier_plugins)  # fmt: skip
     scores = tmp_path / "scores.json"

@@ -10,9 +10,9 @@ from cellcount.comparison.count_tables import (
     CountedUnit,
     CountTable,
     Share,
-    plain,
     read_count_table,
 )
+from cellcount.differential.row_names import plain
 from cellcount.errors import UsageError
 from cellcount.files.text import escape_text
 

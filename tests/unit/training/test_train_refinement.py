@@ -16,7 +16,8 @@ from cellcount.errors import UsageError
 from cellcount.models.detector_card import Refinement
 from cellcount.models.weights import read_card
 from cellcount.training.detector.settings import DetectorTraining
-from cellcount.training.detector.train import build_refinement, train_detector
+from cellcount.training.detector.start import build_refinement
+from cellcount.training.detector.train import train_detector
 from cellcount.training.settings import TrainRun
 
 Tiny = Callable[..., DetectorTraining]
