@@ -74,7 +74,7 @@ class NotBetterError(CellcountError):
 
 @dataclass(frozen=True, slots=True)
 class AdaptRequest:
-    """What is to be adapted to which cells.
+    """Request to adapt a classifier to a laboratory's cells.
 
     Attributes:
         cells: a folder per type, a table, boxes with types, or a reviewed run.
@@ -97,7 +97,7 @@ class AdaptRequest:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AdaptedClassifier:
-    """What came of it.
+    """Result of an adaptation.
 
     Attributes:
         weights: the adapted weight file.

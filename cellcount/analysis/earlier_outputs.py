@@ -37,7 +37,7 @@ class RenewedOutputs:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person must know of them, in a sentence each."""
+        """Notes on them for people, in a sentence each."""
         said = []
         if self.renewed:
             said.append(
@@ -87,7 +87,7 @@ def with_earlier_outputs(asked: OutputSettings, *, shard: bool = False) -> Renew
 
 
 def _earlier(out: Path) -> OutputSettings | None:
-    """What the run before wrote; None where there was none, or its journal does not tell."""
+    """Outputs of the run before; None where there was none, or its journal does not tell."""
     journal = journal_path(out)
     try:
         stored = peek(journal, "user:run")

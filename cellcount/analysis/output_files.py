@@ -57,7 +57,7 @@ class OutputFiles:
 
     @property
     def written(self) -> list[tuple[Path, list[OutputForm]]]:
-        """What is written, in order: each path with its form, a workbook with all its tables."""
+        """Paths to write, in order, each with its form; a workbook with all its tables."""
         found: list[tuple[Path, list[OutputForm]]] = []
         books: dict[Path, list[OutputForm]] = {}
         for form, path in self._every_form:

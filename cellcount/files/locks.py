@@ -125,7 +125,7 @@ def leave_note(path: Path, work: str = "") -> str:
 
 
 def note_of_holder(work: str = "") -> str:
-    """What a lock file says of the process that holds it: host, process, start, and its work."""
+    """Note in a lock file on its holder: host, process, start and work."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     note = {"host": gethostname(), "pid": os.getpid(), "started": started}
     return json.dumps(note | ({"work": work} if work else {}))

@@ -372,7 +372,7 @@ def _hull(mask: Mask) -> Mask:
 def _leftmost(
     rows: NDArray[np.intp], x: NDArray[np.intp], every: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Where the left side of the convex hull of points, one in each row, crosses every row."""
+    """Left side of the convex hull of points, one in each row: its x in every row."""
     hull: list[tuple[int, int]] = []
     for row, place in zip(rows.tolist(), x.tolist(), strict=True):
         while len(hull) > 1:

@@ -137,7 +137,7 @@ def _has_lines(grey: NDArray[np.uint8]) -> bool:
 def _is_below_both(
     own: NDArray[np.uint8], first: NDArray[np.uint8], second: NDArray[np.uint8], least: int
 ) -> Mask:
-    """Where pixels are more than so much darker than those on both sides of them."""
+    """Mask of pixels that are darker by a margin than those on both sides of them."""
     sides = np.minimum(first, second)
     return np.asarray((sides > own) & (sides - own > least))  # bytes have no sign
 

@@ -65,7 +65,7 @@ def why_no_slide(path: Path) -> str:
 
 
 def slide_identity(path: Path) -> str:
-    """What all files of a DICOM slide have in common; "" for every other file."""
+    """Identity that all files of a DICOM slide share; "" for every other file."""
     if path.suffix.lower() != ".dcm" or not has_openslide():
         return ""
     try:

@@ -232,7 +232,7 @@ def open_whole_slide(ref: ImageRef, *, max_pixels: int) -> WholeSlide | None:
 def _header(
     file: BinaryIO, kind: FileKind, ref: ImageRef, max_pixels: int
 ) -> tuple[Header | None, bool]:
-    """What is known of a whole slide, and whether OpenSlide reads it; None for any other image."""
+    """Header of a whole slide, and whether OpenSlide reads it; None for any other image."""
     refusal: ImageError | None = None
     overlaps = kind == "TIFF" and has_overlapping_tiles(ref.path)
     if kind == "TIFF" and not overlaps:

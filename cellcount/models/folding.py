@@ -88,6 +88,6 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _rest(norm: nn.Module) -> nn.Module:
-    """What is left of a batch norm: the activation that timm puts into the same module."""
+    """Remainder of a folded batch norm: the activation that timm puts into the same module."""
     activation = getattr(norm, "act", None)
     return activation if isinstance(activation, nn.Module) else nn.Identity()

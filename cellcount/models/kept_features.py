@@ -42,7 +42,7 @@ class KeptFeatures:
 
 
 def features_path(weights: Path) -> Path:
-    """Where the features of a classifier's training lie, if they were kept."""
+    """Path of the features of a classifier's training, if they were kept."""
     return weights.with_suffix(SUFFIX)
 
 

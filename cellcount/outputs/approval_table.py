@@ -24,7 +24,7 @@ APPROVAL_COLUMNS = (
 
 
 def approvals_path(out: Path) -> Path:
-    """Where the approvals of ``counts.csv`` lie: ``counts.approvals.csv`` beside it."""
+    """Path of the approvals of ``counts.csv``: ``counts.approvals.csv`` beside it."""
     return out.with_name(f"{out.stem}.approvals.csv")
 
 

@@ -193,7 +193,7 @@ class OutputNames:
         return image if self._codes is None else self._codes.image(image)
 
     def path(self, text: str) -> str:
-        """What a slide or specimen is called."""
+        """Name of a slide or specimen in the outputs."""
         return text if self._codes is None else self._codes.path(text)
 
     def result(self, result: ImageResult) -> ImageResult:

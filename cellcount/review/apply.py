@@ -257,7 +257,7 @@ def _images(unit: Unit) -> set[str]:
 
 
 def _counted(figure: Figure) -> tuple[object, ...]:
-    """What is counted of a figure; of one without cells its value, to what people read of it."""
+    """Counts of a figure; of one without cells its value, to the digits that people read."""
     value = None if figure.n is not None or figure.value is None else round(figure.value, 1)
     return figure.assessment, figure.n, value, figure.note
 

@@ -70,7 +70,7 @@ class DrawnImage:
 
 @dataclass(slots=True)
 class DrawnChanges:
-    """What a person changed.
+    """Changes that a person made to drawn cells.
 
     Attributes:
         edits: of the journal, in order.
@@ -164,7 +164,7 @@ class _Comparison:
 
     @cached_property
     def _model_types(self) -> list[Value]:
-        """What the classifier called each cell of the image, removed ones too."""
+        """The classifier's type of each cell of the image, removed ones too."""
         return label_values(self._image.result, self._labels.types)["type"]
 
     def compare(self, cells: Sequence[DrawnCell]) -> None:

@@ -37,7 +37,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class SlideApproval:
-    """What is known of the approval of one slide.
+    """Approval of one slide, with its versions.
 
     Attributes:
         versions: the oldest first, at least one.

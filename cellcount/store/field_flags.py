@@ -28,7 +28,7 @@ class FieldFlag:
 
     @property
     def words(self) -> str:
-        """What outputs say."""
+        """Text of the flags in outputs."""
         return f"{FLAGS.get(self.flag, self.flag)} seen by {self.person}"
 
 

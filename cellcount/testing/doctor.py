@@ -131,7 +131,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _formats() -> Iterator[Finding]:
-    """What images can be read, and what that rests on."""
+    """Forms of images that can be read here, and by which library."""
     tested, others, missing = read_formats()
     yield Finding("ok", f"reads, tested here: {', '.join(tested)}")
     by_whom = "left to its library" if missing else "by OpenSlide"

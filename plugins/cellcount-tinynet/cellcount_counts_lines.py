@@ -12,7 +12,7 @@ from cellcount.outputs.run_content import RunContent
 
 
 def form() -> OutputForm:
-    """What the entry point names: describes the form."""
+    """Describe the form; the entry point names this function."""
     return OutputForm(
         name="counts-lines",
         help="A line of JSON per image with its counts.",

@@ -123,7 +123,7 @@ def _say(outcome: Outcome, parts: Sequence[_Part], images: int = 0) -> None:
 
 
 def _say_unfinished(outcome: Outcome) -> None:
-    """What is left, and whose numbers are not final, on stderr."""
+    """Say on stderr how much is left, and which slides' numbers are not final."""
     left = number_of(outcome.left, "image")
     click.echo(f"{left} left; give the same command again to go on", err=True)
     slides = [

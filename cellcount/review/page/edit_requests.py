@@ -96,7 +96,7 @@ def _size_of(kept: CorrectedImage) -> tuple[int, int]:
 
 
 def _model_type(bench: Workbench, kept: CorrectedImage, place: int) -> str:
-    """What the classifier called a cell, as ``cells.csv`` has it; "" where it was not typed."""
+    """The classifier's type of a cell, as ``cells.csv`` has it; "" where it was not typed."""
     said = kept.result.cells.types
     if said is None or said.best[place] < 0:
         return ""

@@ -52,7 +52,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the page is reached.
+    """Address by which the page is reached.
 
     Attributes:
         port: on 127.0.0.1.

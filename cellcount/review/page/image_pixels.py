@@ -183,7 +183,7 @@ class _Overview:
         Thread(target=self._make, daemon=True).start()
 
     def part(self, rect: Rect) -> NDArray[np.uint8] | None:
-        """What is shown of a rectangle of the slide; None as long as it is not made."""
+        """Pixels of a rectangle of the slide; None as long as the overview is not made."""
         scale = 1 << _OVERVIEW_LEVEL
         top, bottom = rect.y // scale, ceil((rect.y + rect.height) / scale)
         if bottom > self._done_rows:

@@ -139,7 +139,7 @@ def cells_to_read(bench: Workbench, number: int, person: str) -> Iterator[tuple[
 
 
 def first_label(bench: Workbench, image: int, place: int) -> tuple[str, str]:
-    """What the first reader called a cell, and who that was."""
+    """The first reader's type of a cell, and the reader's name."""
     result = bench.kept(image).result
     edit = result.box_edits.get(place)
     if edit is not None and edit.change == "not_a_cell":

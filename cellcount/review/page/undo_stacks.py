@@ -25,7 +25,7 @@ def _batch(edit: Edit) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Stack:
-    """What a person may undo and redo on a slide, the last at the end."""
+    """Batches that a person may undo and redo on a slide, the last at the end."""
 
     undo: list[tuple[Edit, ...]] = field(default_factory=list)
     redo: list[tuple[Edit, ...]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _Stack:
 
 
 class UndoStacks:
-    """What every person may undo and redo on every slide.
+    """Batches that each person may undo and redo on each slide.
 
     Args:
         edits: of the journal, the oldest first; tables that were applied are not undone here.

@@ -209,7 +209,7 @@ class Workbench:
         return RunOutputs(outputs.files, outputs.names, facts).approved_in(self.stored.journal)
 
     def counts(self, number: int) -> list[FieldCounts]:
-        """What each field of a slide contributes to its differential."""
+        """Counts that each field of a slide contributes to its differential."""
         outputs = self.outputs()
         key = frozenset(t.id for t in outputs.facts.types)
         found = []

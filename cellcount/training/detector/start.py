@@ -1,4 +1,4 @@
-"""What a detector training starts from: another detector, as far as it fits.
+"""Start of a detector training from another detector, as far as it fits.
 
 Shapes: K classes without background; rows of the region head (K + 1, ...) and (4 (K + 1), ...),
 background first.
