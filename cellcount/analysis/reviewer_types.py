@@ -9,6 +9,7 @@ from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, CellClass
 from cellcount.differential.figures import TypeRows
 from cellcount.differential.profile import Profile
 from cellcount.differential.row_names import SYNONYMS, plain
+from cellcount.files.names import one_form
 
 
 class Vocabulary:
@@ -28,6 +29,7 @@ class Vocabulary:
     ) -> None:
         self.types = tuple(t.id for t in types)
         self.rows = (*profile.rows, *profile.outside)
+        self._spelled: dict[str, str] = {}
         self._meaning: dict[str, str] = {}
         by_row: dict[str, list[str]] = {}
         for one in assessable:
@@ -45,7 +47,7 @@ class Vocabulary:
             self._learn(t.id, (t.id,))
 
     def _learn_synonyms(self, profile: Profile) -> None:
-        """Whatever else people call a type or row; a name that means something already stays."""
+        """Add the other names of types and rows; a name that means something already stays."""
         for table in (profile.synonyms, SYNONYMS):
             for row, names in table.items():
                 meaning = self._meaning.get(_plain(row))
@@ -54,7 +56,9 @@ class Vocabulary:
                         self._meaning.setdefault(_plain(name), meaning)
 
     def _learn(self, meaning: str, names: Iterable[str]) -> None:
-        self._meaning |= {_plain(name): meaning for name in (meaning, *names) if name}
+        given = [name for name in (meaning, *names) if name]
+        self._spelled |= {_spelled(name): meaning for name in given}
+        self._meaning |= {_plain(name): meaning for name in given}
 
     def id_of(self, text: str) -> str:
         """The id of a type.
@@ -62,16 +66,18 @@ class Vocabulary:
         Raises:
             ValueError: there is none of that name; says which there are.
         """
-        try:
-            return self._meaning[_plain(text)]
-        except KeyError:
-            known = list(dict.fromkeys([*self.types, *self.rows, UNCLASSIFIED, NOT_A_CELL]))
-            if near := get_close_matches(_plain(text), self._meaning, n=1):
-                raise ValueError(
-                    f"{text!r} is no type; did you mean {self._meaning[near[0]]!r}? known: "
-                    f"{', '.join(known)}"
-                ) from None
-            raise ValueError(f"{text!r} is no type; known: {', '.join(known)}") from None
+        meaning = self._spelled.get(_spelled(text)) or self._meaning.get(_plain(text))
+        if meaning is not None:
+            return meaning
+        near = get_close_matches(_plain(text), self._meaning, n=1)
+        hint = f"did you mean {self._meaning[near[0]]!r}? " if near else ""
+        known = dict.fromkeys([*self.types, *self.rows, UNCLASSIFIED, NOT_A_CELL])
+        raise ValueError(f"{text!r} is no type; {hint}known: {', '.join(known)}")
+
+
+def _spelled(text: str) -> str:
+    """A name with its signs, in which types like ``cd4+`` and ``cd4-`` differ."""
+    return one_form(text.strip()).casefold()
 
 
 def _plain(text: str) -> str:

@@ -309,8 +309,9 @@ def _matched(predicted: CountTable, reference: CountTable, options: Options) -> 
         if name in pairs:
             found[name] = pairs[name]
             continue
-        keys = (name, words, options.names.row_of(name))
-        same = next((known[plain(key)] for key in keys if plain(key) in known), None)
+        keys = (plain(key) for key in (name, words, options.names.row_of(name)))
+        like = next((known[key] for key in keys if key and key in known), None)
+        same = name if name in reference.classes else like
         if same is not None and same not in taken:
             found[name] = same
             taken.add(same)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from cellcount.analysis.reviewer_types import Vocabulary
@@ -46,6 +48,15 @@ def words() -> Vocabulary:
 )
 def test_names(words: Vocabulary, text: str, meaning: str) -> None:
     assert words.id_of(text) == meaning
+
+
+@pytest.mark.parametrize("text", ["cd4+", "CD4- ", "cd4", "M\u00e9+", "Me\u0301-"])
+def test_types_that_differ_in_a_sign_alone_are_told_apart(text: str) -> None:
+    ids = ("cd4+", "cd4-", "cd4", "m\u00e9+", "m\u00e9-")
+    types = tuple(CellClass(i, i, i) for i in ids)
+    assessable = tuple(TypeRows(i, i) for i in ids)
+    words = Vocabulary(types, assessable, load_profile("peripheral-blood"))
+    assert words.id_of(text) == unicodedata.normalize("NFC", text.strip().lower())
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(words: Vocabulary) -> None:

@@ -57,6 +57,18 @@ def test_nucleated_red_cells_stay_outside_by_any_name(tmp_path: Path) -> None:
     assert table.rows[0].shares["Segs"].percent == 60
 
 
+def test_a_class_that_is_no_row_is_not_matched_to_a_class_named_by_a_sign(tmp_path: Path) -> None:
+    assert matched(tmp_path, "Lymphs,Monos,?", "60,30,10") == {"lymphocytes", "monocytes"}
+
+
+def test_classes_that_differ_in_a_sign_alone_keep_their_partners(tmp_path: Path) -> None:
+    for name, numbers in (("a", "20,80"), ("b", "30,70")):
+        (tmp_path / f"{name}.csv").write_text(f"slide,cd4+,cd4-\ns1,{numbers}\n")
+    tables = [read_count_table(tmp_path / f"{name}.csv") for name in "ab"]
+    found = {one.id: one.reference_id for one in compare(*tables).classes}
+    assert found == {"cd4+": "cd4+", "cd4-": "cd4-"}
+
+
 def test_a_near_miss_is_suggested_and_nothing_is_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="class 'Lymphocites'; did you mean 'lymphocytes'"):
         matched(tmp_path, "Segs,Lymphocites,Monos", "50,30,20")
