@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cellcount.analysis.stored_run import output_of
 from cellcount.files.text import listed
+from cellcount.outputs.excel import is_excel
 from cellcount.outputs.forms import BUILT_IN
 from cellcount.plugins import OUTPUTS, available
 from cellcount.settings import OutputSettings
@@ -54,6 +55,8 @@ class RenewedOutputs:
 def with_earlier_outputs(asked: OutputSettings, *, shard: bool = False) -> RenewedOutputs:
     """Add what the run before on the same --out wrote and still lies there.
 
+    Of a workbook that is written now, the sheets that the run before had in it stay.
+
     Args:
         asked: for this run.
         shard: the run sees a part of the images and cannot write what needs all.
@@ -65,15 +68,18 @@ def with_earlier_outputs(asked: OutputSettings, *, shard: bool = False) -> Renew
     if asked.annotated is not None:
         taken.add(asked.annotated.resolve())
     forms: dict[str, Path] = {}
-    old = []
+    renewed, old = [], []
     for name, path in before.forms.items():
-        if not path.exists() or path.resolve() in taken:
-            continue
-        if name in asked.forms or not _is_writable(name, shard=shard):
-            old.append(path)
-        else:
+        is_taken, is_open = path.resolve() in taken, name not in asked.forms
+        if is_taken and is_excel(path) and is_open and _is_writable(name, shard=shard):
             forms[name] = path
-    renewed = list(forms.values())
+        elif is_taken or not path.exists():
+            continue
+        elif is_open and _is_writable(name, shard=shard):
+            forms[name] = path
+            renewed.append(path)
+        else:
+            old.append(path)
     annotated = asked.annotated
     if before.annotated is not None and before.annotated.resolve() not in taken:
         if annotated is None and before.annotated.is_dir():
@@ -105,4 +111,4 @@ def _is_writable(name: str, *, shard: bool) -> bool:
 
 
 def _paths(paths: tuple[Path, ...]) -> str:
-    return listed([str(path) for path in paths], _SHOWN)
+    return listed(list(dict.fromkeys(map(str, paths))), _SHOWN)

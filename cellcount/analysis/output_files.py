@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -61,12 +62,12 @@ class OutputFiles:
         found: list[tuple[Path, list[OutputForm]]] = []
         books: dict[Path, list[OutputForm]] = {}
         for form, path in self._every_form:
-            if _is_sheet(form, path) and path.absolute() in books:
-                books[path.absolute()].append(form)
+            if _is_sheet(form, path) and _place(path) in books:
+                books[_place(path)].append(form)
                 continue
             found.append((path, [form]))
             if _is_sheet(form, path):
-                books[path.absolute()] = found[-1][1]
+                books[_place(path)] = found[-1][1]
         return found
 
     @property
@@ -94,15 +95,15 @@ class OutputFiles:
         """
         self._check_names()
         own = {
-            path.absolute() for path in (self.record, self.journal, self.history, self.approvals)
+            _place(path) for path in (self.record, self.journal, self.history, self.approvals)
         }
         for path in self.tables:
-            if path.absolute() in own:
+            if _place(path) in own:
                 raise UsageError(
                     f"{path} is where this run keeps its own notes beside --out; name another file"
                 )
-            other = journal_path(path).absolute()
-            if other != self.journal.absolute() and other.exists():
+            other = _place(journal_path(path))
+            if other != _place(self.journal) and other.exists():
                 raise UsageError(
                     f"{path} is the --out of another run, whose journal lies beside it; name "
                     "another file"
@@ -118,7 +119,7 @@ class OutputFiles:
             named.append(("--pseudonymize", self.settings.pseudonymize, False))
         taken: dict[Path, tuple[str, bool]] = {}
         for option, path, is_sheet in named:
-            other, shared = taken.setdefault(path.absolute(), (option, is_sheet))
+            other, shared = taken.setdefault(_place(path), (option, is_sheet))
             if other != option and not (is_sheet and shared):
                 raise UsageError(f"{option} and {other} both name {path}; give each its own")
 
@@ -181,6 +182,11 @@ class OutputFiles:
             check_writable(path)
         for folder in self.folders:
             check_folder_writable(folder)
+
+
+def _place(path: Path) -> Path:
+    """The file that a path names, whether by way of other folders or not."""
+    return Path(os.path.abspath(path))
 
 
 def _is_sheet(form: OutputForm, path: Path) -> bool:

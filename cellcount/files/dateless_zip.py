@@ -19,7 +19,7 @@ class DatelessZip(zipfile.ZipFile):
 
     def write(self, filename: Any, arcname: Any = None, *_: Any, **__: Any) -> None:  # noqa: ANN401
         """Add a file, which is streamed, not read whole."""
-        entry = self.open(_entry(arcname), "w", force_zip64=True)
+        entry = self.open(_entry(arcname or filename), "w", force_zip64=True)
         with open(filename, "rb") as source, entry as to:
             while chunk := source.read(1 << 20):
                 to.write(chunk)

@@ -75,7 +75,8 @@ def _drop_titles(rows: list[list[str]]) -> int:
     titles = 0
     while titles < len(filled) and _filled(rows[filled[titles]]) == 1:
         titles += 1
-    if titles == len(filled):  # a table of one column
+    below = [_filled(rows[at]) == 1 for at in filled[titles:]]
+    if 2 * sum(below) >= len(below):  # a table of one column, be it with a remark beside it
         return filled[0] if filled else 0
     for at in filled[:titles]:
         rows[at] = [""] * len(rows[at])

@@ -170,6 +170,7 @@ def test_too_many_failures_stop_the_run_with_exit_code_4(
         (["slides", "--min-score", "1.5"], "--min-score is 1.5, expected a number from 0 to 1"),
         (["slides", "--tile-px", "100"], "--tile-px is 100, expected a multiple of 32"),
         (["slides", "--cells", "o.csv"], "--cells and --out both name o.csv"),
+        (["slides", "--cells", "slides/../o.csv"], "--cells and --out both name slides/../o.csv"),
         (["slides", "--coco", "o.run.json"], "keeps its own notes beside --out"),
         (["slides", "--device", "tpu"], "tpu"),
         (["slides", "--edge-rule", "three"], "'three' is not one of 'all', 'two-sides'"),

@@ -24,6 +24,27 @@ def test_a_report_that_is_not_asked_for_again_is_written_again(slides: Path, run
     assert "r.html" in out.partition("written: ")[2]
 
 
+def test_sheets_of_a_workbook_that_are_not_asked_for_again_stay_in_it(
+    slides: Path, run: Run
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="needs openpyxl (extra: excel)")
+    run(slides / "a", "--out", "run.xlsx", "--cells", "run.xlsx", "--slides", "run.xlsx")
+    shutil.copy(slides / "b/x.png", slides / "a/3.png")
+    code, _, err = run(slides / "a", "--out", "run.xlsx", "--cells", "run.xlsx")
+    assert code == 0
+    assert "written again" not in err
+    book = openpyxl.load_workbook("run.xlsx")
+    assert book.sheetnames == ["counts", "cells", "slides", "columns"]
+    assert book["counts"].max_row == 4
+
+
+def test_a_workbook_of_several_sheets_is_named_once(slides: Path, run: Run) -> None:
+    pytest.importorskip("openpyxl", reason="needs openpyxl (extra: excel)")
+    run(slides / "a", "--out", "o.csv", "--cells", "b.xlsx", "--slides", "b.xlsx")
+    _, _, err = run(slides / "a", "--out", "o.csv")
+    assert "since the run before wrote it: b.xlsx; delete" in err
+
+
 def test_a_report_that_was_deleted_stays_away(slides: Path, run: Run) -> None:
     run(slides / "a", "--out", "o.csv", "--report", "r.html")
     Path("r.html").unlink()

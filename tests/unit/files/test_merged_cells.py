@@ -70,6 +70,11 @@ def test_a_table_of_one_column_has_no_title() -> None:
     assert plain_table([["path"], ["a.png"]], []).rows == [["path"], ["a.png"]]
 
 
+def test_a_remark_beside_a_table_of_one_column_makes_no_title_of_its_header() -> None:
+    rows = [["path", ""], ["a.png", ""], ["b.png", "blurred"], ["c.png", ""]]
+    assert plain_table(rows, []).rows == rows
+
+
 def test_a_sheet_that_is_merged_all_over_keeps_its_first_row_as_the_header() -> None:
     rows = [["a", "b"], *[["1", "2"]] * 9]
     assert plain_table(rows, [Merged(0, 0, 9, 0)]).rows[0] == ["a", "b"]
