@@ -94,9 +94,7 @@ class OutputFiles:
             UsageError: two have one name, or one is the table of another run.
         """
         self._check_names()
-        own = {
-            _place(path) for path in (self.record, self.journal, self.history, self.approvals)
-        }
+        own = {_place(path) for path in (self.record, self.journal, self.history, self.approvals)}
         for path in self.tables:
             if _place(path) in own:
                 raise UsageError(

@@ -141,7 +141,7 @@ class RunOutputs:
 
 
 def _time_of(journal: Journal) -> str:
-    """When a journal was begun or, if that is later, last corrected; kept in the journal."""
+    """Return the time of a journal's first outputs, which it keeps, or of a later correction."""
     begun = journal.get_value("begun")
     if not isinstance(begun, str):
         begun = datetime.now(UTC).isoformat(timespec="seconds")

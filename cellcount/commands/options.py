@@ -257,7 +257,7 @@ csv_form_of_table = _together(
 
 
 def csv_form_asked(options: Mapping[str, Any], read: CsvForm | None = None) -> CsvForm:
-    """How a command with `csv_form` or `csv_form_of_table` writes its tables.
+    """Return the form of the tables of a command with `csv_form` or `csv_form_of_table`.
 
     Args:
         options: of the command.

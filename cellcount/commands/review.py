@@ -179,7 +179,8 @@ def _say(done: Applied, *, all_changes: bool) -> None:
         "deleted": done.deleted,
     }
     drawn = bool(done.moved or done.added or done.deleted)
-    parts += [f"{n:,} {what}" for what, n in counts.items() if n or (what == "confirmed") > drawn]
+    always = () if drawn else ("confirmed",)
+    parts += [f"{n:,} {what}" for what, n in counts.items() if n or what in always]
     if done.left_open:
         parts.append(f"{done.left_open:,} left unclassified by the reviewer")
     if done.already:

@@ -227,10 +227,9 @@ def _long(grid: Grid) -> CountTable:
 
 
 def _csv_form(sheet: Sheet) -> CsvForm:
-    """How a table is written that is like this one."""
-    separator: Separator = ","
-    if sheet.separator in (";", "\t"):
-        separator = ";" if sheet.separator == ";" else "\t"
+    """Return the form in which a table like this one is written."""
+    kept: dict[str, Separator] = {";": ";", "\t": "\t"}
+    separator = kept.get(sheet.separator, ",")
     if sheet.has_decimal_commas and separator != ",":
         return CsvForm(separator, sheet.bom, "comma")
     return CsvForm(separator, sheet.bom, "point" if sheet.has_decimal_points else None)

@@ -1,7 +1,8 @@
-"""Which image of a slide a list of known cells means, be it the list of a larger run.
+"""Images of a slide, found by the names that a list of known cells gives them.
 
-Analyze names images relative to its INPUT, so the same image is ``1.png``, ``a/1.png`` or
-``slides/a/1.png``, by what was given. What two such names have in common is the end of the path.
+The list may be that of a larger run. Analyze names images relative to its INPUT, so the same image
+is ``1.png``, ``a/1.png`` or ``slides/a/1.png``, by the INPUT that was given. Two such names share
+the end of their paths.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _PLAIN = CsvForm()
 
 
 def stdout_console() -> Console:
-    """Where tables go: as wide as the terminal, 100 columns where there is none.
+    """Make the console for tables: as wide as the terminal, 100 columns where there is none.
 
     A table that is wider is printed in full: what a person must copy is never cut.
     """
