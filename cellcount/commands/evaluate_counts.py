@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +114,7 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
     comparison = compare(predicted, reference, wanted)
     show_comparison(stdout_console(), comparison, overview(comparison, comparison.classes))
     if options["csv_"]:
-        write_csv(options["csv_"], _safe(class_rows(comparison)), form=form)
+        write_csv(options["csv_"], class_rows(comparison), form=form)
     if options["json_"]:
         write_json(options["json_"], to_document(comparison))
     if options["out"]:
@@ -152,7 +151,7 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
     for note in dict.fromkeys([*table.notes, *(n for one in found for n in one.components.notes)]):
         console.print(note, markup=False)
     if options["csv_"]:
-        write_csv(options["csv_"], _safe(repeatability_rows(found)), form=form)
+        write_csv(options["csv_"], repeatability_rows(found), form=form)
     if options["json_"]:
         document = {"table": options["table"].name, "components": repeatability_document(found)}
         write_json(options["json_"], document)
@@ -234,18 +233,9 @@ def _write_out(out: Path, comparison: Comparison, form: CsvForm) -> None:
     }
     for name, rows in tables.items():
         if rows:
-            write_csv(out / f"{name}.csv", _safe(rows), form=form)
+            write_csv(out / f"{name}.csv", rows, form=form)
     stems: list[str] = []
     for one in comparison.classes:
         stems.append(file_stem(one.id, stems))
         for name, (figure, _) in pictures(one).items():
             draw_png(figure, out / f"{stems[-1]}_{name}.png")
-
-
-def _safe(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Names come from strangers' sheets: none may run as a formula."""
-    from cellcount.files.text import escape_text
-
-    return [
-        {key: escape_text(v) if isinstance(v, str) else v for key, v in row.items()} for row in rows
-    ]

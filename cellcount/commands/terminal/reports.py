@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellcount.files.text import number_of, shown
+from cellcount.files.text import escape_text, number_of, shown
 from cellcount.settings import CsvForm
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ def write_csv(
     columns: Sequence[str] | None = None,
     form: CsvForm = _PLAIN,
 ) -> None:
-    """Rows as CSV, None as an empty field; the columns of the first row unless they are named."""
+    """Write rows as CSV, with the columns of the first row unless they are named.
+
+    None becomes an empty field. Names come from strangers' files: none may run as a formula.
+    """
     import codecs
     import csv
     import io
@@ -77,12 +80,14 @@ def write_csv(
     def field(value: object) -> object:
         if value is None:
             return ""
+        if isinstance(value, str):
+            return escape_text(value)
         return form.number(str(value)) if isinstance(value, float) else value
 
     text = io.StringIO(newline="")
     names = list(rows[0]) if columns is None else columns
     writer = csv.DictWriter(text, names, delimiter=form.separator)
-    writer.writeheader()
+    writer.writerow({name: field(name) for name in names})
     writer.writerows({name: field(value) for name, value in row.items()} for row in rows)
     with atomic_write(path) as file:
         if form.bom:

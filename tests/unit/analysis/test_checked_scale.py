@@ -16,6 +16,7 @@ from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.core.records import ImageRef, Picture
 from cellcount.engines.field_detector import FieldDetector
+from cellcount.engines.slide_detector import detect
 from cellcount.images.source import Field
 from cellcount.store.file_key import key_of
 
@@ -52,6 +53,19 @@ def checked(engine: Engine, loaded: list[Loaded], which: int = 0) -> Checked:
     source = loaded[which].source
     assert source is not None
     return CheckedDetector(detector, scales, lambda share: None).detect(loaded[which], source)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Scale factors of the passes over whole images, in their order."""
+    factors: list[float] = []
+
+    def counted(detector: Any, source: Any, factor: float, tell: Any) -> Any:  # noqa: ANN401
+        factors.append(factor)
+        return detect(detector, source, factor, tell)
+
+    monkeypatch.setattr("cellcount.analysis.checked_scale.detect", counted)
+    return factors
 
 
 @pytest.mark.parametrize("wrong", [1 / 16, 0.3, 0.6, 1.7, 3, 10])
@@ -112,6 +126,29 @@ def test_a_field_of_another_magnification_is_measured_at_its_own(
     assert told == pytest.approx(diameter / 32, rel=0.1)
     assert "those of its slide" in found.scale.caution
     assert checked(disc_engine(seen=SEEN), loaded, 0).scale.caution == ""
+
+
+def test_a_field_without_red_cells_that_would_be_huge_is_looked_at_once(
+    slide: Callable[..., list[Loaded]], disc_engine: Engine, passes: list[float]
+) -> None:
+    loaded = slide(32, 0, 32, um_per_px=10 * RIGHT)
+    checked(disc_engine(seen=SEEN), loaded, 1)
+    assert passes == [pytest.approx(2.0, rel=0.1)]
+
+
+@pytest.mark.parametrize("um_per_px", [None, 2.4 * RIGHT])
+def test_a_large_field_is_never_looked_at_in_a_scale_that_its_red_cells_contradict(
+    slide: Callable[..., list[Loaded]],
+    disc_engine: Engine,
+    passes: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    um_per_px: float | None,
+) -> None:
+    monkeypatch.setattr("cellcount.analysis.checked_scale._LARGE_PX", 500)
+    loaded = slide(32, 32, 32, 58, um_per_px=um_per_px)
+    found = checked(disc_engine(seen=SEEN), loaded, 3)
+    assert found.scale.factor == pytest.approx(64 / 58, rel=0.2)
+    assert passes == [found.scale.factor]
 
 
 def test_fields_like_their_slide_cost_no_pass_more(
