@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,16 @@ def test_pictures_and_tiles_come_by_ids_alone(page: Page) -> None:
     assert page.ask("GET", "/tiles/0/0/0/0")[2][:2] == b"\xff\xd8"
     for path in ("/tiles/0/0/9/9", "/tiles/99/0/0/0", "/crops/0/d-nothing", "/crops/77/x"):
         assert page.ask("GET", path)[0] == 404
+
+
+def test_pictures_wait_for_a_change_that_is_being_made(page: Page) -> None:
+    with page.bench.lock:
+        other = threading.Thread(target=page.bench.size_of, args=(0,))
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+    other.join(5)
+    assert not other.is_alive()
 
 
 def test_a_viewer_changes_nothing(results: Path) -> None:

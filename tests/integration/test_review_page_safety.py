@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
+from cellcount.review.page.gate import Address
 from cellcount.store.edits import new_id
 from tests.integration.open_page import Page, of, open_page
 
@@ -166,6 +167,20 @@ def test_other_methods_and_addresses_are_refused(page: Page) -> None:
         assert page.ask(method, path)[0] in (400, 404, 405, 411)
 
 
+def test_keys_of_no_type_are_refused(page: Page) -> None:
+    names: list[object] = [[], {}, ["lymphocyte"], None, 7, True, "", "__proto__", "nothing"]
+    for name in names:
+        assert page.post("/api/keys", batch=new_id(), keys={"q": name})[0] == 400
+    wrong: list[object] = [[], "q", None, *({key: "lymphocyte"} for key in ("qq", "", "\x00"))]
+    for keys in wrong:
+        assert page.post("/api/keys", batch=new_id(), keys=keys)[0] == 400
+
+
+def test_a_level_beyond_all_levels_takes_no_memory(page: Page) -> None:
+    for level in ("13", "9" * 11, "9" * 280):
+        assert page.ask("GET", f"/tiles/0/{level}/0/0")[0] == 404
+
+
 def test_whoever_has_not_signed_in_changes_nothing(page: Page) -> None:
     nobody = page.enter("")
     status, _, body = nobody.ask("POST", "/api/slides/0/edits", good(page))
@@ -210,6 +225,19 @@ def test_behind_a_proxy_only_its_address_counts(typed_run: Path, tmp_path: Path)
         assert page.ask("POST", "/api/sign-in", body, proxied | cookie)[0] == 403
 
 
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("HTTPS://Review.Example/", "https://review.example"),
+        ("https://review.example:443", "https://review.example"),
+        ("http://review.example:443", "http://review.example:443"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_the_address_of_a_proxy_is_taken_as_browsers_name_it(given: str, origin: str) -> None:
+    assert Address.behind(1, given).origins == {origin}
+
+
 def good_sign_in() -> bytes:
     return json.dumps({"name": "A. Smith"}).encode()
 
@@ -225,7 +253,9 @@ def test_a_proxy_that_is_no_address_and_a_taken_port_are_told(
 ) -> None:
     shutil.copytree(typed_run, tmp_path / "o")
     command = ["review", "open", str(tmp_path / "o"), "--no-browser"]
-    assert cli.main([*command, "--behind-proxy", "review.example/path"]) == 2
-    assert "expected the address by which people reach the proxy" in capfd.readouterr().err
+    wrong = ["review.example/path", "https://[::1", "https://review.example:x", "https://a@b.c"]
+    for address in [*wrong, "https://review.example?x", "https://review.example#x", "https://:1"]:
+        assert cli.main([*command, "--behind-proxy", address]) == 2
+        assert "expected the address by which people reach the proxy" in capfd.readouterr().err
     assert cli.main([*command, "--port", str(page.port)]) == 2
     assert f"port {page.port} cannot be used" in capfd.readouterr().err

@@ -170,7 +170,8 @@ class Api:
         if not isinstance(keys, dict) or len(keys) > _KEY_NAMES:
             raise RefusedError("keys must be an object of keys and types")
         for key, name in keys.items():
-            if len(key) != 1 or not key.isprintable() or name not in known:
+            fits = isinstance(name, str) and name in known
+            if len(key) != 1 or not key.isprintable() or not fits:
                 raise RefusedError("each key must be one character, with one of the run's types")
         remark = self._remark("keys", person, person, {"keys": keys}, batch_of(said))
         self._bench.remark(remark)

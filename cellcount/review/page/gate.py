@@ -69,13 +69,13 @@ class Address:
         Raises:
             UsageError: the proxy's address is no origin.
         """
-        parts = urlsplit(public)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        origin = _origin(public)
+        if not origin:
             raise UsageError(
                 f"--behind-proxy is {public!r}, expected the address by which people reach the "
                 "proxy, without a path, for example https://review.example"
             )
-        return cls(port, f"{parts.scheme}://{parts.netloc}".lower())
+        return cls(port, origin)
 
     @property
     def origins(self) -> frozenset[str]:
@@ -233,6 +233,23 @@ class _Headers:
                 if key == name:
                     return value
         return ""
+
+
+def _origin(address: str) -> str:
+    """Write an address as browsers write it in Origin; "" where it is more or less than that."""
+    try:
+        parts = urlsplit(address.lower())
+        port = parts.port
+    except ValueError:  # no port, or no address of IPv6
+        return ""
+    known = {"http": 80, "https": 443}
+    rest = parts.path.strip("/") + parts.query + parts.fragment
+    if parts.scheme not in known or not parts.hostname or rest or "@" in parts.netloc:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (
+        f":{port}" if port not in (None, known[parts.scheme]) else ""
+    )
 
 
 def _limited(receive: Receive) -> Receive:

@@ -31,6 +31,8 @@ _AROUND = 1.6  # side of a crop over that of the cell's box
 _LEAST_PX = 16.0
 _BLOCK_PX = 1024
 _OVERVIEW_LEVEL = 3  # a whole slide is reduced by 2 ** 3 once
+_COARSEST_LEVEL = 12
+_LARGEST_CROP_PX = 2048  # of a whole slide; of a larger box the middle is shown
 _READ_PX = 2048
 _PICTURES_BYTES, _JPEG_BYTES = 600_000_000, 96_000_000
 _QUALITY = 85
@@ -67,7 +69,7 @@ class ImagePixels:
 
     Args:
         refs: its images, with paths that hold here.
-        sizes: width and height that each was analysed with.
+        size_of: gives the width and height with which an image was analysed.
         max_pixels: most pixels that are decoded at a time.
     """
 
@@ -81,7 +83,7 @@ class ImagePixels:
         self._sources: _Memo[Source | None] = _Memo(_PICTURES_BYTES, _source_bytes)
         self._blocks: _Memo[NDArray[np.uint8]] = _Memo(_PICTURES_BYTES // 4, lambda b: b.nbytes)
         self._jpegs: _Memo[bytes] = _Memo(_JPEG_BYTES, len)
-        self._overviews: dict[int, _Overview] = {}
+        self._overviews: _Memo[_Overview] = _Memo(_PICTURES_BYTES, lambda o: o.nbytes)
         self._lock = Lock()
         self._opening: dict[int, Lock] = {}
 
@@ -103,11 +105,13 @@ class ImagePixels:
             level: the image is reduced by 2 to the power of it.
             column, row: of the tile, from 0.
         """
+        if level > _COARSEST_LEVEL:  # first of all: a shift by any number takes any memory
+            return None
         width, height = self._size_of(image)
         side = TILE_PX << level
-        if level > 12 or column * side >= width or row * side >= height:
-            return None
         x, y = column * side, row * side
+        if x >= width or y >= height:
+            return None
         rect = Rect(x, y, min(side, width - x), min(side, height - y))
         try:
             source = self._source(image)
@@ -137,6 +141,8 @@ class ImagePixels:
         x_min, y_min, x_max, y_max = box_xyxy
         centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
         side = max(_LEAST_PX, _AROUND * max(x_max - x_min, y_max - y_min))
+        if source.picture is None:  # a person may have drawn a box about the whole slide
+            side = min(side, _LARGEST_CROP_PX)
         pixels, left, top = self._around(image, source, centre, side)
         place = (centre[0] - left, centre[1] - top)
         return _jpeg(window(pixels, place, side, (CROP_PX, CROP_PX), "bicubic"))
@@ -161,9 +167,7 @@ class ImagePixels:
         self, image: int, source: Source, rect: Rect, level: int
     ) -> bytes | Literal["later"] | None:
         with self._lock:
-            overview = self._overviews.get(image)
-            if overview is None:
-                overview = self._overviews[image] = _Overview(source)
+            overview = self._overviews.get(image, lambda: _Overview(source))
         pixels = overview.part(rect)
         if pixels is None:
             return None if overview.failed else "later"
@@ -179,6 +183,7 @@ class _Overview:
         scale = 1 << _OVERVIEW_LEVEL
         self._pixels = np.full((ceil(height / scale), ceil(width / scale), 3), 255, np.uint8)
         self._done_rows = 0
+        self.nbytes = self._pixels.nbytes
         self.failed = False
         Thread(target=self._make, daemon=True).start()
 
@@ -204,7 +209,9 @@ class _Overview:
                     ] = small
                 self._done_rows = ceil(min(height, y + _READ_PX) / scale)
         except ImageError:
-            self.failed = True
+            return
+        finally:  # whatever went wrong: else the page would wait for it forever
+            self.failed = self._done_rows < len(self._pixels)
 
 
 def _reduced(pixels: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:

@@ -146,8 +146,12 @@ class Workbench:
         self._touched: set[int] = set()
 
     def size_of(self, image: int) -> tuple[int, int]:
-        """Width and height of an image, in pixels, as it was analysed."""
-        result = self.kept(image).result
+        """Width and height of an image, in pixels, as it was analysed.
+
+        Pictures are made without the lock held, so it is taken here.
+        """
+        with self.lock:
+            result = self.kept(image).result
         return result.width_px, result.height_px
 
     def kept(self, image: int) -> CorrectedImage:
