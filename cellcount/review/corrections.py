@@ -14,15 +14,14 @@ from cellcount.core.records import UNCLASSIFIED, ImageRef, ImageResult
 from cellcount.errors import UsageError
 from cellcount.files.names import NameLookup
 from cellcount.files.sheets import read_grid
-from cellcount.files.text import and_more
 from cellcount.outputs.columns import Value
 from cellcount.outputs.typed import label_values
 from cellcount.review.export import check_of_cell, vocabulary_of
+from cellcount.review.not_applied import not_applied
 from cellcount.store.corrected import CorrectedImage
 
 _NEEDED = ("image", "cell", "corrected_type")
 _EXPECTED = "corrections.csv of cellcount review export, with the column corrected_type filled in"
-_MOST_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +146,7 @@ def read_corrections(path: Path, stored: StoredResults) -> Corrections:
         try:
             reader.row(line, where)
         except ValueError as error:
-            errors.append(f"  {where}: {error}")
+            errors.append(f"{where}: {error}")
     if errors:
-        shown = "\n".join(errors[:_MOST_ERRORS])
-        more = and_more(len(errors), _MOST_ERRORS)
-        more = f"\n {more}" if more else ""
-        raise UsageError(f"{path} was not applied, nothing was changed:\n{shown}{more}")
+        raise not_applied(path, errors)
     return Corrections(tuple(reader.rows.values()), empty)

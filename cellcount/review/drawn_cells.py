@@ -9,7 +9,7 @@ Shapes: boxes are xyxy in pixels of the original image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -57,13 +57,11 @@ class DrawnImage:
     """The cells of an image in the file of another program.
 
     Attributes:
-        ref: the image.
         cells: in the order of the file.
         last_review: when the image had been corrected last as the file was written, in seconds
             since 1970; 0 where it had not been.
     """
 
-    ref: ImageRef
     cells: Sequence[DrawnCell]
     last_review: int = 0
 
@@ -100,9 +98,8 @@ class DrawnReader:
 
     def __init__(self, stored: StoredResults, editor: Editor) -> None:
         self._stored, self._editor = stored, editor
-        facts = stored.outputs.reviewed_by(stored.reviews()).facts
         self._outputs = stored.outputs.reviewed_by(stored.reviews())
-        self._labels: Labels = facts.labels
+        self._labels: Labels = self._outputs.facts.labels
         own = stored.run.facts
         self._words = (
             Vocabulary(own.types, own.counting.assessable, own.counting.profile)
@@ -112,14 +109,18 @@ class DrawnReader:
         self._edited: dict[str, str] = {}
         self.changes = DrawnChanges()
 
-    def take(self, drawn: DrawnImage) -> None:
+    def take(self, ref: ImageRef, drawn: DrawnImage) -> None:
         """Compare an image.
+
+        Args:
+            ref: the image.
+            drawn: its cells in the other program.
 
         Raises:
             ValueError: what is wrong with it; nothing of it was taken.
         """
-        found = next(self._stored.unnamed([drawn.ref]), None)
-        image = self._stored.journal.corrected(drawn.ref)
+        found = next(self._stored.unnamed([ref]), None)
+        image = self._stored.journal.corrected(ref)
         if found is None or image is None or found.status != "done":
             raise ValueError("the image was not analysed, so that it has no cells to correct")
         told = self._outputs.final(self._stored.outputs.names.result(found))
@@ -142,7 +143,7 @@ class DrawnReader:
         mine.moved += changes.moved
         mine.added += changes.added
         mine.deleted += changes.deleted
-        mine.touched.append(drawn.ref)
+        mine.touched.append(ref)
 
 
 class _Comparison:
@@ -201,14 +202,24 @@ class _Comparison:
             taken.add(place)
         left = [at for at in range(len(cells)) if at not in matched]
         free = [place for place in known.values() if place not in taken]
-        if left and free:
-            drawn = np.array([self._within(cells[at]) for at in left], np.float32)
-            ious = pairwise_iou(drawn, self._boxes_xyxy[free])
-            for row, column in np.argwhere(ious >= _SAME_IOU).tolist():
-                if left[row] not in matched and free[column] not in taken:
-                    matched[left[row]] = free[column]
-                    taken.add(free[column])
+        for _, at, place in self._overlaps(cells, left, free):
+            if at not in matched and place not in taken:
+                matched[at] = place
+                taken.add(place)
         return matched
+
+    def _overlaps(
+        self, cells: Sequence[DrawnCell], left: Sequence[int], free: Sequence[int]
+    ) -> list[tuple[float, int, int]]:
+        """Pairs of a drawn and a known cell that may be the same one, the best overlap first."""
+        pairs: list[tuple[float, int, int]] = []
+        for at in left if free else ():  # one by one: a slide has too many for one matrix
+            drawn = np.array([self._within(cells[at])], np.float32)
+            ious = pairwise_iou(drawn, self._boxes_xyxy[free])[0]
+            pairs += [
+                (-float(ious[n]), at, free[n]) for n in np.flatnonzero(ious >= _SAME_IOU).tolist()
+            ]
+        return sorted(pairs)
 
     def _changed(self, place: int, cell: DrawnCell) -> None:
         label = cell.label or self._called[place]
@@ -309,21 +320,3 @@ class _Comparison:
             if len(among) == 1:
                 return among.pop()
         raise ValueError(f"{cell.where}: no class of the detector goes with {cell.label!r}")
-
-
-def image_of_file(relative: str, named: Mapping[str, ImageRef]) -> ImageRef | None:
-    """The image that a file of cells belongs to; None where none or several fit.
-
-    Args:
-        relative: path of the file below its folder, without its own ending.
-        named: what outputs call an image → the image.
-    """
-    if relative in named:
-        return named[relative]
-    fits = [
-        ref
-        for name, ref in named.items()
-        if relative in (name.rsplit("/", 1)[-1], name.rsplit("/", 1)[-1].rsplit(".", 1)[0])
-        or relative == name.rsplit(".", 1)[0]
-    ]
-    return fits[0] if len(fits) == 1 else None

@@ -5,60 +5,45 @@ Shapes: boxes are xyxy in pixels of the original image; n points of a polygon.
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellcount.analysis.stored_results import StoredResults
-from cellcount.errors import UsageError
 from cellcount.outputs.imagej_export import LABEL, LAST_REVIEW, NAME
-from cellcount.review.drawn_cells import DrawnCell, DrawnImage, image_of_file
+from cellcount.review.drawn_cells import DrawnCell, DrawnImage
 
 if TYPE_CHECKING:
     import roifile
 
 SUFFIX = ".zip"
 _MOST_BYTES = 2**28
+#: A password is a RuntimeError of zipfile's; roifile ends with a TypeError on places too few.
+_NO_SET = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, TypeError)
 _NUMBERED = re.compile(r"(?P<number>\d{1,7}) (?P<label>.*\S)", re.DOTALL)
 #: How ImageJ names what was drawn: places along y and x.
 _UNNAMED = re.compile(r"\d+(-\d+)+")
 
 
-def read_rois(path: Path, folder: Path, stored: StoredResults) -> DrawnImage:
-    """Read the cells of an image.
-
-    Args:
-        path: the zip.
-        folder: it lies in, or below.
-        stored: the run that its image belongs to.
+def read_rois(path: Path) -> DrawnImage:
+    """Read the cells of an image from a zip.
 
     Raises:
-        ValueError: it is no such file, or belongs to no image of the run.
-        UsageError: roifile is not installed.
+        ValueError: it is no such file.
         OSError: it cannot be read.
     """
-    if importlib.util.find_spec("roifile") is None:
-        raise UsageError(
-            "ROI sets need roifile, which is not installed; install it with "
-            "pip install 'cellcount[imagej]'"
-        )
-    relative = path.relative_to(folder).as_posix().removesuffix(SUFFIX)
-    ref = image_of_file(relative, stored.by_name())
-    if ref is None:
-        raise ValueError(f"these results have no image {relative!r}; keep the names of the files")
     cells, reviewed = [], 0
     for name, roi in _rois(path):
         said = dict(line.split(": ", 1) for line in roi.props.splitlines() if ": " in line)
         cells.append(_cell(name, roi, said))
         last = said.get(LAST_REVIEW, "")
         reviewed = max(reviewed, int(last) if last.isdecimal() else 0)
-    return DrawnImage(ref, cells, reviewed)
+    return DrawnImage(cells, reviewed)
 
 
 def _rois(path: Path) -> Iterator[tuple[str, roifile.ImagejRoi]]:
@@ -74,7 +59,7 @@ def _rois(path: Path) -> Iterator[tuple[str, roifile.ImagejRoi]]:
             for entry in entries:
                 roi = roifile.ImagejRoi.frombytes(archive.read(entry))
                 yield entry.filename.removesuffix(".roi"), roi
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, io.UnsupportedOperation) as error:
+    except _NO_SET as error:
         raise ValueError(f"it is no set of ROIs: {error}") from error
 
 
@@ -82,7 +67,7 @@ def _cell(name: str, roi: roifile.ImagejRoi, said: dict[str, str]) -> DrawnCell:
     numbered = _NUMBERED.fullmatch(name)
     label = numbered["label"] if numbered else "" if _UNNAMED.fullmatch(name) else name
     if said.get(NAME) == name:
-        label = said[LABEL]
+        label = said.get(LABEL, label)
     # A ROI that ImageJ's user copied has the properties of another one.
     number = int(numbered["number"]) if numbered else None
     return DrawnCell(number, _box(roi, name), label, f"ROI {name!r}")

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cellcount.analysis.stored_results import StoredResults
 from cellcount.outputs.geojson_export import LAST_REVIEW, cell_id
-from cellcount.review.drawn_cells import DrawnCell, DrawnImage, image_of_file
+from cellcount.review.drawn_cells import DrawnCell, DrawnImage
 
 SUFFIX = ".geojson"
 _MOST_BYTES = 2**30
+_FARTHEST_PX, _FARTHEST_S = 1e9, 1e12
 
 
-def read_geojson(path: Path, folder: Path, stored: StoredResults) -> DrawnImage:
+def read_geojson(path: Path, image: str, count: int) -> DrawnImage:
     """Read the cells of an image.
 
     Args:
         path: the file.
-        folder: it lies in, or below.
-        stored: the run that its image belongs to.
+        image: what outputs call the image.
+        count: of its cells, removed ones too.
 
     Raises:
-        ValueError: it is no such file, or belongs to no image of the run.
+        ValueError: it is no such file.
         OSError: it cannot be read.
     """
-    relative = path.relative_to(folder).as_posix().removesuffix(SUFFIX)
-    named = stored.by_name()
-    ref = image_of_file(relative, named)
-    if ref is None:
-        raise ValueError(f"these results have no image {relative!r}; keep the names of the files")
-    image = next(name for name, one in named.items() if one is ref)
     size = path.stat().st_size
     if size > _MOST_BYTES:
         raise ValueError(f"it has {size:,} bytes, expected at most {_MOST_BYTES:,}")
     features = list(_features(_document(path)))
-    corrected = stored.journal.corrected(ref)
-    count = 0 if corrected is None else len(corrected.result.cells)
     numbers = {cell_id(image, number): number for number in range(1, count + 1)}
     cells = [_cell(feature, f"feature {n}", numbers) for n, feature in enumerate(features, 1)]
     seen = [_last_review(feature) for feature in features]
-    return DrawnImage(ref, cells, max(seen, default=0))
+    return DrawnImage(cells, max(seen, default=0))
 
 
 def _document(path: Path) -> object:
@@ -64,12 +55,14 @@ def _features(document: object) -> Iterator[dict[str, Any]]:
 
 
 def _cell(feature: dict[str, Any], where: str, numbers: dict[str, int]) -> DrawnCell:
-    properties = feature.get("properties") or {}
-    told = properties.get("classification") or {}
-    label = told.get("name") if isinstance(told, dict) else told
-    if label is None and isinstance(told, dict):  # QuPath 0.5 writes derived classes as a list
-        label = ": ".join(map(str, told.get("names") or ()))
-    points = list(_points((feature.get("geometry") or {}).get("coordinates")))
+    told = _object(feature.get("properties")).get("classification")
+    label = told
+    if isinstance(told, dict):
+        label = told.get("name")
+        names = told.get("names")
+        if label is None and isinstance(names, list):  # QuPath 0.5 writes derived classes so
+            label = ": ".join(map(str, names))
+    points = list(_points(_object(feature.get("geometry")).get("coordinates")))
     if len(points) < 2:
         raise ValueError(f"{where} is no area; draw a rectangle or polygon about the cell")
     xs, ys = zip(*points, strict=True)
@@ -77,23 +70,31 @@ def _cell(feature: dict[str, Any], where: str, numbers: dict[str, int]) -> Drawn
     return DrawnCell(numbers.get(str(feature.get("id"))), box, str(label or ""), where)
 
 
+def _object(value: object) -> dict[str, Any]:
+    """A JSON object; an empty one for whatever else stands in its place."""
+    return value if isinstance(value, dict) else {}
+
+
 def _points(coordinates: object) -> Iterator[tuple[float, float]]:
     """Every place of a geometry, however deep its rings lie."""
-    if not isinstance(coordinates, list):
-        return
-    if len(coordinates) >= 2 and all(isinstance(v, int | float) for v in coordinates):
-        x, y = float(coordinates[0]), float(coordinates[1])
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError("a coordinate is no number")
-        yield x, y
-        return
-    for part in coordinates:
-        yield from _points(part)
+    waiting = [coordinates]
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, list):
+            continue
+        if len(part) < 2 or not all(isinstance(v, int | float) for v in part):
+            waiting.extend(part)
+            continue
+        if not all(abs(v) < _FARTHEST_PX for v in part[:2]):
+            raise ValueError("a coordinate is no place in an image")
+        yield float(part[0]), float(part[1])
 
 
 def _last_review(feature: dict[str, Any]) -> int:
-    measurements = (feature.get("properties") or {}).get("measurements") or {}
+    measurements = _object(feature.get("properties")).get("measurements")
     if isinstance(measurements, list):  # as QuPath up to 0.3 writes them
-        measurements = {m.get("name"): m.get("value") for m in measurements if isinstance(m, dict)}
-    value = measurements.get(LAST_REVIEW, 0)
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+        found = [m.get("value") for m in map(_object, measurements) if m.get("name") == LAST_REVIEW]
+        value = found[-1] if found else 0
+    else:
+        value = _object(measurements).get(LAST_REVIEW, 0)
+    return int(value) if isinstance(value, int | float) and 0 <= value < _FARTHEST_S else 0

@@ -118,6 +118,26 @@ def test_moved_added_deleted_and_renamed_cells_become_corrections(
     assert Path("o/cells.csv").read_bytes() == kept
 
 
+def test_of_two_cells_in_one_place_the_one_that_is_left_stays(apply: Review, rows: Rows) -> None:
+    first = of_image(rows)[0]
+    box = [float(first[f"{side}_px"]) for side in ("x_min", "y_min", "x_max", "y_max")]
+    wider = (box[0], box[1], box[2] + 0.04 * (box[2] - box[0]), box[3])
+    path, document = exported()
+    document["features"].append(feature(wider, first["label"]))
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert "1 added" in apply("--geojson", "edited")[1]
+    path, document = exported()
+    assert document["features"][0]["geometry"] != document["features"][-1]["geometry"]
+    # The first of both is taken out, and the other one has lost its id in the other program.
+    del document["features"][0]
+    document["features"][-1]["id"] = "c0ffee00-0000-4000-8000-000000000000"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    code, out, err = apply("--geojson", "edited")
+    assert (code, err) == (0, "")
+    assert "0 cells relabelled, 1 deleted" in out
+    assert of_image(rows)[0]["reviewed_type"] == "deleted"
+
+
 def test_a_file_from_before_the_last_correction_cannot_undo_it(apply: Review) -> None:
     path, document = exported()
     document["features"][0]["properties"]["classification"]["name"] = "Ignore*"
