@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,6 +66,22 @@ def test_everything_referred_to_is_in_the_bundle_under_its_own_id() -> None:
         return [r for value in node for r in references(value)] if isinstance(node, list) else []
 
     assert set(references(document)) <= set(urls)
+
+
+def test_a_model_whose_file_name_is_no_unicode_is_told_in_valid_utf_8() -> None:
+    (device,) = of_type(fhir_bundle([], "1.2.3", {"detector": "caf\udce9.pt"}), "Device")
+    assert device["note"] == [{"text": "detector: caf\\udce9.pt"}]
+
+
+def test_a_slide_that_is_called_as_a_specimen_is_a_resource_of_its_own() -> None:
+    fields = [*laboratory.fields(PARTIAL)]
+    same = replace(fields[3], ref=replace(fields[3].ref, slide="S 1"))
+    found = laboratory_results([*fields, same], laboratory.counting(PARTIAL))
+    document = fhir_bundle(list(found), "1.2.3", {})
+    urls = [entry["fullUrl"] for entry in document["entry"]]
+    assert len(set(urls)) == len(urls)
+    told = [one["identifier"][0]["value"] for one in of_type(document, "Specimen")]
+    assert told.count("S 1") == 2
 
 
 def test_numbers_and_limits_are_those_of_the_differential() -> None:
