@@ -26,6 +26,7 @@ from cellcount.engines.crop_classifier import CropClassifier, load_classifier, p
 from cellcount.errors import CellcountError, UsageError
 from cellcount.files.atomic import atomic_write, check_folder_writable
 from cellcount.files.digest import sha256_of
+from cellcount.files.text import listed
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.kept_features import features_path, read_kept_features
 from cellcount.models.weights import read_classifier_weights, resolve, write_weights
@@ -34,6 +35,7 @@ from cellcount.outputs.tables import single, write_table
 
 FEWEST_CELLS = 10
 """Cells of some type from which anything is learned."""
+_SHOWN = 3
 WEIGHTS_FILE, FIGURES_FILE, CELLS_FILE = "model.safetensors", "adaptation.json", "cells.csv"
 
 CELLS_COLUMNS = (
@@ -59,9 +61,10 @@ class NotBetterError(CellcountError):
 
     Attributes:
         figures: that say so.
+        cells: the labelled cells that they rest on.
     """
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Figures, cells: LaboratoryCells) -> None:
         before, after = figures.before, figures.after
         super().__init__(
             "adapting would not make the classifier better, so nothing was written: on slides "
@@ -69,7 +72,7 @@ class NotBetterError(CellcountError):
             f"before and {after.right.right} after (loss {before.loss:.3f} and {after.loss:.3f}); "
             "label more cells, of more slides and above all of types that are confused"
         )
-        self.figures = figures
+        self.figures, self.cells = figures, cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def adapt_classifier(
     """Adapt a classifier to labelled cells and write it with its figures.
 
     Args:
-        request: what to what.
+        request: the classifier, the cells and the folder for the result.
         on_cell: given the number of cells, returns what is called after each.
 
     Raises:
@@ -153,7 +156,7 @@ def adapt_classifier(
     found = chosen(base, examples, kept)
     figures = figures_of(found, examples, cells, classifier.card.review_below)
     if not found.is_better(examples):
-        raise NotBetterError(figures)
+        raise NotBetterError(figures, cells)
     unseen = [t.id for i, t in enumerate(classifier.card.types) if not cells.allowed[:, i].any()]
     card = _card(classifier.card, weights, request, figures, cells)
     _write(card, weights, classifier, found, request.out)
@@ -187,9 +190,14 @@ def layer_of(classifier: CropClassifier) -> LastLayer:
 def _check_enough(cells: LaboratoryCells) -> None:
     most = max(cells.by_label().values(), default=0)
     if most < FEWEST_CELLS:
+        unknown = [
+            f"{count} of {label!r}, which is no type of the classifier"
+            for label, count in sorted(cells.left_out.items())
+        ]
+        lost = listed([*unknown, *map(str, cells.problems)], _SHOWN)
         raise UsageError(
             f"the type with the most labelled cells has {most}, expected {FEWEST_CELLS} or more "
-            "of one type at least; label more cells"
+            f"of one type at least; label more cells{lost and f' (problems: {lost})'}"
         )
 
 

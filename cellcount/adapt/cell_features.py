@@ -44,7 +44,7 @@ class Seen:
 
 
 def views_of(cells: int) -> int:
-    """How often each of so many cells is looked at."""
+    """Number of views of each of so many cells."""
     return max(1, min(_MOST_VIEWS, _WINDOWS // max(1, cells)))
 
 
@@ -66,20 +66,19 @@ def seen(
         AnnotationError: boxes of fields need ``rbc_px``.
         UsageError: the classifier has no last linear layer.
     """
-    look = _look(classifier, rbc_px)
+    look, served_as = _look(classifier, rbc_px), classifier.card.preprocessing
     places, crops, problems = list[int](), list[Pixels](), list[Problem]()
     parts = list[NDArray[np.float32]]()
     for place, (item, cell) in enumerate(zip(items, placed_cells(items, look), strict=True)):
+        on_cell()
         if isinstance(cell, ImageError):
             problems.append(Problem(item.path, f"cannot be decoded ({cell}); left out"))
             continue
         places.append(place)
-        before = classifier.card.preprocessing
-        crops.append(cell.crop(before.input_px, before.interpolation))
+        crops.append(cell.crop(served_as.input_px, served_as.interpolation))
         if len(crops) == _CHUNK:
             parts.append(classifier.features(crops))
             crops.clear()
-        on_cell()
     served = np.concatenate([*parts, classifier.features(crops)])
     changed = _changed([items[p] for p in places], classifier, look)
     return Seen(tuple(places), np.stack([served, *changed], axis=1), tuple(problems))
@@ -107,13 +106,12 @@ def _changed(
     if not items or not views:
         return []
     windows = CropDataset(items, [0] * len(items), look, seed=0)
-    found = []
+    found, places = [], range(len(items))
     for view in range(views):
         windows.start_epoch(view, [Draw(i, 0) for i in range(len(items))], mild)
         parts = [
-            classifier.features([_pixels(windows, i) for i in range(start, min(start + _CHUNK, n))])
-            for n in (len(items),)
-            for start in range(0, n, _CHUNK)
+            classifier.features([_pixels(windows, p) for p in places[start : start + _CHUNK]])
+            for start in places[::_CHUNK]
         ]
         found.append(np.concatenate(parts))
     return found

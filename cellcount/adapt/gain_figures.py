@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from scipy.stats import binomtest
 
 from cellcount.adapt.choose import Chosen
@@ -157,8 +158,7 @@ def _side(
     labels: Sequence[str],
     review_below: float,
 ) -> Side:
-    odds = np.exp(scores - scores.max(1, keepdims=True))
-    accepted = odds.max(1) / odds.sum(1) >= review_below
+    accepted = softmax(scores, axis=1).max(1) >= review_below
     of_label = np.array(labels)
     by_label = {
         label: RightShare(int(right[of_label == label].sum()), int((of_label == label).sum()))

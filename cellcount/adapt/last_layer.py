@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor
 
 from cellcount.models.kept_features import KeptFeatures
@@ -277,9 +278,8 @@ class _Problem:
 
 def log_losses(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Minus the log of the probability of what each label may mean, (N,)."""
-    logs = scores - scores.max(1, keepdims=True)
-    logs = logs - np.log(np.exp(logs).sum(1, keepdims=True))
-    return np.asarray(-np.log(np.maximum((np.exp(logs) * allowed).sum(1), _TINY)))
+    meant = (softmax(scores, axis=1) * allowed).sum(1)
+    return np.asarray(-np.log(np.maximum(meant, _TINY)))
 
 
 def are_right(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:

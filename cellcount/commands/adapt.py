@@ -15,6 +15,7 @@ from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.adapt.adapted_classifier import AdaptedClassifier
+    from cellcount.adapt.laboratory_cells import LaboratoryCells
 
 
 @click.command("classifier")
@@ -67,19 +68,25 @@ def adapt_classifier(
         except NotBetterError as refused:
             from cellcount.commands.terminal.tables_adapt import show_figures
 
+            _say_left_out(refused.cells)
             show_figures(stdout_console(), refused.figures)
             raise
     _say(adapted)
+
+
+def _say_left_out(cells: LaboratoryCells) -> None:
+    """Problems of the data, and cells of no type of the classifier, on stderr."""
+    say_problems(cells.problems)
+    for label, count in sorted(cells.left_out.items()):
+        what = f"{number_of(count, 'cell')} of {shown(label)!r} left out"
+        click.echo(f"warning: {what}: no type of the classifier", err=True)
 
 
 def _say(adapted: AdaptedClassifier) -> None:
     from cellcount.adapt.adapted_classifier import CELLS_FILE, FIGURES_FILE
     from cellcount.commands.terminal.tables_adapt import show_figures
 
-    say_problems(adapted.cells.problems)
-    for label, count in sorted(adapted.cells.left_out.items()):
-        what = f"{number_of(count, 'cell')} of {shown(label)!r} left out"
-        click.echo(f"warning: {what}: no type of the classifier", err=True)
+    _say_left_out(adapted.cells)
     if not adapted.figures.slides:
         click.echo(
             "note: no slide is named, so cells of one slide may judge each other, which flatters; "

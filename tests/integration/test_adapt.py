@@ -147,10 +147,13 @@ def test_cells_that_the_base_names_rightly_already_are_refused_with_figures(
     for n, row in enumerate(rows("types.csv")):
         said = row["type_2"] if row["type"] == "unclassified" else row["type"]
         lines.append(f"{row['image']},{said},S{n % 4}")
+    paint(Path("ours/other.png"), (1, 2, 3), 0)
+    lines.append("other.png,smudge,S1")
     cells.write_text("\n".join(lines) + "\n", "utf-8")
     code, out, err = adapt(cells, "--out", "runs/ours")
     assert code == 3
     assert "nothing was written: on slides left out, 20 of 20 cells" in err
+    assert "1 cell of 'smudge' left out: no type of the classifier" in err
     assert "typed rightly" in out
     assert not Path("runs/ours/model.safetensors").exists()
 
@@ -161,6 +164,21 @@ def test_fewer_than_ten_cells_of_every_type_are_too_few(cells: Path, adapt: Adap
     code, _, err = adapt(cells, "--out", "runs/ours")
     assert code == 2
     assert "has 9, expected 10 or more" in err
+    assert "problems" not in err
+
+
+def test_a_picture_that_cannot_be_read_is_named_where_the_others_are_too_few(
+    cells: Path, adapt: Adapt
+) -> None:
+    Path("ours/lymphocyte-3.png").write_bytes(b"no picture")
+    broken = Path("ours/eosinophil-3.png")
+    broken.write_bytes(broken.read_bytes()[:-2000])
+    code, _, err = adapt(cells, "--out", "runs/ours")
+    assert code == 2
+    err = " ".join(err.split())
+    assert "has 9, expected 10 or more of one type at least; label more cells (problems: " in err
+    assert "lymphocyte-3.png: the image cannot be opened" in err
+    assert "eosinophil-3.png: cannot be decoded" in err
 
 
 def test_folders_a_type_are_cells_whose_slides_are_unknown(cells: Path, base: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import nn
 
 from cellcount.adapt.choose import chosen
@@ -55,7 +56,10 @@ def draw(cells: Sequence[Cell], rng: np.random.Generator) -> tuple[list[int], li
         slides = rng.permutation(sorted({cells[i].slide for i in mine})).tolist()
         if len(slides) > 1:
             number = len(slides) // 2
-            while sum(cells[i].slide in slides[:number] for i in mine) < _CELLS_A_TYPE:
+            while (
+                number < len(slides) - 1
+                and sum(cells[i].slide in slides[:number] for i in mine) < _CELLS_A_TYPE
+            ):
                 number += 1
             pool = [i for i in mine if cells[i].slide in slides[:number]]
             counted += [i for i in mine if cells[i].slide not in slides[:number]]
@@ -100,7 +104,7 @@ def gains(
     kept: KeptFeatures,
     draws: int,
 ) -> list[dict[str, Any]]:
-    """What each draw came to."""
+    """Shares of cells typed rightly before and after, of each draw."""
     meant = np.array([[t in allowed(c.label) for t in TYPES] for c in cells])
     number = {slide: i for i, slide in enumerate(sorted({c.slide for c in cells}))}
     groups = np.array([number[c.slide] if c.slide else len(number) + i
@@ -129,9 +133,8 @@ def gains(
 
 def _of_five(scores: NDArray[np.float64], cells: Sequence[Cell]) -> float:
     """Share of the cells whose likeliest of the five types is right."""
-    odds = np.exp(scores - scores.max(1, keepdims=True))
     sums = np.array([[float(coarse(t) == name) for name in FIVE] for t in TYPES])
-    best = (odds @ sums).argmax(1)
+    best = (softmax(scores, axis=1) @ sums).argmax(1)
     return float(np.mean([FIVE[b] == coarse(c.label) for b, c in zip(best, cells, strict=True)]))
 
 

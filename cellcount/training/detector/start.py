@@ -90,15 +90,6 @@ def grown_model(
     return card, model
 
 
-def parent_model(init: str, run: TrainRun, engine: EngineClass) -> tuple[DetectorCard, Detector]:
-    """The model that a training starts from, as it is."""
-    weights = resolve(init)
-    card, state = read_weights(weights)
-    model = engine.build_model(card, run.plugins)
-    model.take_file(state, weights)
-    return card, model
-
-
 def under_classes(found: Detections, card: DetectorCard, classes: tuple[str, ...]) -> Detections:
     """Detections of a model with other classes, as those of these classes; others are left out.
 

@@ -19,7 +19,7 @@ from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.pixels import read_pixels
 from cellcount.datasets.run_splits import write_image_splits
 from cellcount.datasets.splits import SPLITS_FILE
-from cellcount.engines.base import EngineClass, EngineOptions, engine_class
+from cellcount.engines.base import Engine, EngineClass, EngineOptions, engine_class
 from cellcount.engines.detector_model import Detector
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.evaluation.detection import Truth, evaluate_detections
@@ -28,7 +28,7 @@ from cellcount.evaluation.thresholds import zero_bias_thresholds
 from cellcount.models.backbone import Backbone, load_pretrained
 from cellcount.models.detector_card import Architecture, DetectorCard, Preprocessing
 from cellcount.models.pyramid import Trunk
-from cellcount.models.weights import write_weights
+from cellcount.models.weights import resolve, write_weights
 from cellcount.training.detector.data import (
     TrainingData,
     augment_settings,
@@ -42,7 +42,6 @@ from cellcount.training.detector.settings import ANY_LABORATORY, DetectorTrainin
 from cellcount.training.detector.start import (
     build_refinement,
     grown_model,
-    parent_model,
     under_classes,
 )
 from cellcount.training.distributed import process_group
@@ -160,12 +159,9 @@ class DetectorTask:
         hard = settings.augment in ANY_LABORATORY and epoch >= round(epochs * settings.harden)
         self.dataset.start_epoch(epoch, settling=settling, hard=hard)
 
-    def detect_all(
-        self, model: nn.Module, card: DetectorCard | None = None
-    ) -> tuple[list[Truth], list[Detections]]:
+    def detect_all(self, engine: Engine) -> tuple[list[Truth], list[Detections]]:
         """Truth and detections of the validation images, each at its own labelled scale."""
-        options = EngineOptions(str(self._device), self._settings.precision)
-        detector = FieldDetector(self._engine(model, card or self._card, options))
+        detector = FieldDetector(engine)
         truths, found = [], []
         for image, factor in zip(self._data.val, self._val_factors, strict=True):
             pixels = read_pixels(image)
@@ -173,18 +169,19 @@ class DetectorTask:
             found.append(detector.detect(pixels, factor).detections)
         return truths, found
 
-    def parent_ap(self, model: nn.Module, card: DetectorCard) -> float:
+    def parent_ap(self, parent: Engine) -> float:
         """COCO AP, on the validation images, of a model that may have other classes."""
-        truths, found = self.detect_all(model, card)
+        truths, found = self.detect_all(parent)
         classes = self._data.classes
-        found = [under_classes(one, card, classes) for one in found]
+        found = [under_classes(one, parent.card, classes) for one in found]
         thresholds = dict.fromkeys(classes, 0.5)  # AP does not depend on them
         report = evaluate_detections(truths, found, classes, thresholds=thresholds)
         return report.crowded.ap or 0.0
 
     def validate(self, model: nn.Module) -> Metrics:
         """COCO AP and counting error on the validation images."""
-        truths, found = self.detect_all(model)
+        options = EngineOptions(str(self._device), self._settings.precision)
+        truths, found = self.detect_all(self._engine(model, self._card, options))
         if self._settings.min_score is None:
             self._thresholds = zero_bias_thresholds(truths, found, self._data.classes)
         report = evaluate_detections(truths, found, self._data.classes, thresholds=self._thresholds)
@@ -234,7 +231,10 @@ def train_detector(
         write_image_splits(run.out / SPLITS_FILE, data.divided)
     with process_group(ranks, device):
         torch.manual_seed(settings.seed)
-        card, model = _build(settings, data, run, engine, report)
+        if settings.init:
+            card, model = grown_model(settings, data, run, engine, report)
+        else:
+            card, model = _new_model(settings, data, run, engine)
         _choose_learned(model, settings)
         model = model.to(device).to(memory_format=torch.channels_last)
         torch.manual_seed(settings.seed + 1000 * ranks.rank)
@@ -245,7 +245,7 @@ def train_detector(
     best = f"best validation AP {progress.best:.4f}; " if task.validates else ""
     report(f"{best}weights: {weights}")
     if left := sum(image.split == "test" for image in data.divided):
-        where = " ".join(str(path) for path in run.data[:1])
+        where = run.data[0] if len(run.data) == 1 else "DATA"
         report(
             f"{left} images of test were not looked at; when everything is decided: cellcount "
             f"evaluate detector {where} --detector {run.out} --run {run.out} --split test"
@@ -269,24 +269,20 @@ def _start_score(
     """AP of the model that the training starts from, said before it starts; None where unknown."""
     if not (settings.init and task.validates and loop.ranks.is_first):
         return None
-    card, model = parent_model(settings.init, run, engine)
-    score = task.parent_ap(model.to(loop.device).eval(), card)
+    options = EngineOptions(str(loop.device), settings.precision, plugin_folder=run.plugins)
+    parent = engine.load(resolve(settings.init), options)
+    score = task.parent_ap(parent)
     loop.report(
-        f"{card.name}, which this training starts from, has AP {score:.4f} on the validation images"
+        f"{parent.card.name}, which this training starts from, has AP {score:.4f} on the "
+        "validation images"
     )
     return score
 
 
-def _build(
-    settings: DetectorTraining,
-    data: TrainingData,
-    run: TrainRun,
-    engine: EngineClass,
-    report: Callable[[str], None],
+def _new_model(
+    settings: DetectorTraining, data: TrainingData, run: TrainRun, engine: EngineClass
 ) -> tuple[DetectorCard, Detector]:
-    """The model and its card: new, or grown from another model."""
-    if settings.init:
-        return grown_model(settings, data, run, engine, report)
+    """A model of random weights, or of a pretrained backbone, with its card."""
     architecture = build_architecture(settings, model_diameter_px(data, settings))
     trunk = Trunk(architecture, run.plugins)
     card = build_card(settings, data, architecture, cast(Backbone, trunk.backbone))

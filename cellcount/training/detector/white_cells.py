@@ -95,7 +95,7 @@ def with_plain_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, made_plain: 
 def with_heap(
     pixels: Tensor, boxes: Tensor, labels: Tensor, red: int, white: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The field with a heap of its own red cells, for models take heaps for white cells.
+    """The field with a heap of its own red cells, which models take for a white cell.
 
     Red cells are translucent, so optical densities add up where they overlap. The heap never covers
     a white cell; the field stays as it was where it has too few red cells, or no room.
@@ -111,7 +111,8 @@ def with_heap(
     pixels, own = pixels.clone(), []
     for _ in range(int(torch.randint(*_HEAP, ()))):
         one = cells[int(torch.randint(len(cells), ()))]
-        cell = pixels_at(pixels, one).rot90(int(torch.randint(4, ())), (1, 2)).float()
+        cell = pixels[:, one[1] : one[3], one[0] : one[2]]
+        cell = cell.rot90(int(torch.randint(4, ())), (1, 2)).float()
         h, w = cell.shape[1:]
         left, top = round(x - w / 2), round(y - h / 2)
         angle, distance = uniform(0, 2 * math.pi), step * uniform(*_HEAP_STEP)
@@ -129,12 +130,6 @@ def with_heap(
         return pixels, boxes, labels
     new = torch.full((len(own),), red, dtype=labels.dtype)
     return pixels, torch.cat([boxes, torch.stack(own)]), torch.cat([labels, new])
-
-
-def pixels_at(pixels: Tensor, box: Tensor) -> Tensor:
-    """The pixels (3, h, w) within a box of whole pixels, as a copy."""
-    x0, y0, x1, y1 = box.tolist()
-    return pixels[:, y0:y1, x0:x1].clone()
 
 
 def _glass_of(pixels: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def test_all_learns_from_val_too(fields: tuple[LabelledImage, ...], tiny: Tiny) 
 def test_nothing_to_validate_on_says_what_to_do(
     fields: tuple[LabelledImage, ...], tiny: Tiny
 ) -> None:
-    with pytest.raises(AnnotationError, match="0 training and 4 validation"):
+    with pytest.raises(AnnotationError, match="0 training and 4 validation.*--split 64/16/20"):
         prepare([a_set(fields, *["val"] * 4)], tiny(), ["x"], print)
 
 
