@@ -20,6 +20,7 @@ from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.images.file_types import (
     HEAD_BYTES,
+    SCANNER_TIFF_SUFFIXES,
     SLIDE_SUFFIXES,
     FileKind,
     check_size,
@@ -88,7 +89,9 @@ def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
         if kind == "slide":
             from cellcount.images.scanner_slides import slide_header
 
-            return slide_header(ref.path)[:2]
+            width, height, *_ = slide_header(ref.path)
+            check_size(width, height, max_pixels)
+            return width, height
         from cellcount.images.raster import raster_size
 
         return raster_size(file, kind, max_pixels)
@@ -153,7 +156,7 @@ def readable(path: Path) -> Iterator[tuple[BinaryIO, FileKind]]:
 
 def _kind_of(path: Path, head: bytes) -> FileKind | None:
     kind = file_kind(head)
-    if kind is not None and path.suffix.lower() not in SLIDE_SUFFIXES:
+    if kind is not None and path.suffix.lower() not in SLIDE_SUFFIXES | SCANNER_TIFF_SUFFIXES:
         return kind
     from cellcount.images.scanner_slides import is_slide
 

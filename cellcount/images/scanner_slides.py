@@ -10,7 +10,6 @@ Shapes: h, w size of a window.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.errors import ImageError
-from cellcount.images.file_types import DICOM_MARK, SLIDE_SUFFIXES
+from cellcount.images.file_types import DICOM_MARK, SLIDE_SUFFIXES, file_kind
 from cellcount.images.pixel_formats import over_white
+from cellcount.images.tiff_metadata import PLAUSIBLE_UM_PER_PX
 from cellcount.images.tiff_windows import Header, Rect
 
 if TYPE_CHECKING:
@@ -34,16 +34,20 @@ NEEDS_OPENSLIDE = (
     "it as TIFF"
 )
 _CZI = b"ZISRAWFILE"
+_OVERLAPPING = ".bif"
 _PARTS = re.compile(r"=\s*([^=\r\n]+\.jpg)\s*$", re.IGNORECASE | re.MULTILINE)
 _PARTS_BYTES = 65_536
-_UM_PER_PX = (0.005, 10.0)
-#: What tifffile refuses of these is damaged.
+#: A file of these that tifffile refuses is damaged.
 _LEFT_TO_TIFFFILE = ("generic-tiff", "aperio")
 
 
 def has_openslide() -> bool:
-    """Whether OpenSlide is installed."""
-    return importlib.util.find_spec("openslide") is not None
+    """Whether OpenSlide is installed, the module and the library that it calls."""
+    try:
+        import openslide  # noqa: F401
+    except (ImportError, OSError):  # openslide-python without openslide-bin
+        return False
+    return True
 
 
 def has_slide_name(path: Path) -> bool:
@@ -52,9 +56,13 @@ def has_slide_name(path: Path) -> bool:
 
 
 def is_slide(path: Path, head: bytes) -> bool:
-    """Whether a file is a slide that is no TIFF, by its name and first bytes."""
+    """Whether OpenSlide alone may read a file, by its name and first bytes.
+
+    Tiles of a Ventana BIF overlap: as they lie in the TIFF, cells would count twice.
+    """
     marked = head.startswith(_CZI) or head[DICOM_MARK.start : DICOM_MARK.stop] == b"DICM"
-    return marked or has_slide_name(path)
+    overlapping = path.suffix.lower() == _OVERLAPPING and file_kind(head) == "TIFF"
+    return marked or overlapping or has_slide_name(path)
 
 
 def why_no_slide(path: Path) -> str:
@@ -126,11 +134,6 @@ def can_open(path: Path) -> bool:
     return has_openslide() and _vendor(path) not in ("", *_LEFT_TO_TIFFFILE)
 
 
-def has_overlapping_tiles(path: Path) -> bool:
-    """Whether tiles of a scanner's TIFF overlap, so that cells would count twice as they lie."""
-    return path.suffix.lower() == ".bif"
-
-
 def _vendor(path: Path) -> str:
     import openslide
 
@@ -160,6 +163,6 @@ def _um_per_px(slide: openslide.OpenSlide) -> float | None:
         values = [float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"]
     except (KeyError, ValueError):
         return None
-    low, high = _UM_PER_PX
+    low, high = PLAUSIBLE_UM_PER_PX
     mean = math.fsum(values) / len(values)
     return mean if low <= mean <= high else None

@@ -36,12 +36,7 @@ from cellcount.images.file_types import SCANNER_TIFF_SUFFIXES, FileKind
 from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
 from cellcount.images.scale import sample_evenly
-from cellcount.images.scanner_slides import (
-    can_open,
-    has_overlapping_tiles,
-    read_slide_windows,
-    slide_header,
-)
+from cellcount.images.scanner_slides import can_open, read_slide_windows, slide_header
 from cellcount.images.tiff_windows import (
     WHOLE_PIXELS,
     Header,
@@ -234,8 +229,7 @@ def _header(
 ) -> tuple[Header | None, bool]:
     """Header of a whole slide, and whether OpenSlide reads it; None for any other image."""
     refusal: ImageError | None = None
-    overlaps = kind == "TIFF" and has_overlapping_tiles(ref.path)
-    if kind == "TIFF" and not overlaps:
+    if kind == "TIFF":
         try:
             header = window_header(file, ref.page, max_pixels)
         except ImageError as error:
@@ -245,7 +239,7 @@ def _header(
             if refusal is not None:
                 raise refusal
             return header, False
-    elif kind != "slide" and not overlaps:
+    elif kind != "slide":
         return None, False
     header = slide_header(ref.path)
     if header.width_px * header.height_px <= min(WHOLE_PIXELS, max_pixels):

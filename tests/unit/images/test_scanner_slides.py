@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from cellcount.analysis.inputs import plan_of
 from cellcount.core.records import ImageRef
@@ -68,8 +70,9 @@ def test_a_small_slide_is_read_whole(dicom: Path, pixels: NDArray[np.uint8]) -> 
     picture = read_image(ref, max_pixels=1_000_000)
     assert picture.um_per_px == pytest.approx(0.25)
     assert np.abs(picture.pixels.astype(int) - pixels).mean() < 3
-    with pytest.raises(ImageError, match="the limit is 1000"):
-        read_image(ref, max_pixels=1000)
+    for read in (read_image, probe_size):
+        with pytest.raises(ImageError, match="the limit is 1000"):
+            read(ref, max_pixels=1000)
 
 
 @needs_openslide
@@ -128,8 +131,6 @@ def test_a_file_that_only_has_a_slide_s_name_is_passed_over(tmp_path: Path) -> N
 def test_the_data_of_a_slide_are_no_images_of_their_own(
     tmp_path: Path, pixels: NDArray[np.uint8]
 ) -> None:
-    from PIL import Image
-
     (tmp_path / "m").mkdir()
     (tmp_path / "m.mrxs").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "v.vms").write_text("[Virtual Microscope Specimen]\nImageFile=v-0.jpg\n")
@@ -148,8 +149,35 @@ def test_overlapping_tiles_are_never_counted_as_they_lie(
     monkeypatch.setattr(scanner_slides, "has_openslide", lambda: False)
     path = tmp_path / "a.bif"
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(128, 128))
-    with pytest.raises(ImageError, match="which is read by OpenSlide"):
-        open_source(ImageRef(path, "a", "s"), max_pixels=1000)
+    ref = ImageRef(path, "a", "s")
+    for max_pixels in (1000, 1_000_000):  # as a whole slide, and small enough to be read whole
+        with pytest.raises(ImageError, match="which is read by OpenSlide"):
+            open_source(ref, max_pixels=max_pixels)
+        with pytest.raises(ImageError, match="which is read by OpenSlide"):
+            probe_size(ref, max_pixels=max_pixels)
+
+
+def test_a_picture_that_is_only_called_like_a_scanner_s_tiff_is_read(
+    tmp_path: Path, pixels: NDArray[np.uint8]
+) -> None:
+    path = tmp_path / "a.bif"
+    Image.fromarray(pixels).save(path, "PNG")
+    np.testing.assert_array_equal(
+        read_image(ImageRef(path, "a", "s"), max_pixels=1_000_000).pixels, pixels
+    )
+
+
+def test_the_module_without_its_library_is_as_if_it_were_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openslide.py").write_text("raise ModuleNotFoundError('no library')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openslide", raising=False)
+    assert not has_openslide()
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.mrxs").write_bytes(b"\xff\xd8\xff" + bytes(200))
+    plan = find_images([str(tmp_path / "s")])
+    assert [p.reason for p in plan.passed_over] == [scanner_slides.NEEDS_OPENSLIDE]
 
 
 @needs_openslide
