@@ -1,4 +1,4 @@
-"""What all tests share: the real images, quiet threads, marks that skip with a reason."""
+"""Common ground of all tests: the real images, quiet threads, marks that skip with a reason."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class AnnotatedSet:
 
     @property
     def left_out(self) -> int:
-        """How many pictures the source names that are not among the images."""
+        """Number of pictures that the source names and that are not among the images."""
         return sum(problem.pictures for problem in self.problems)
 
 

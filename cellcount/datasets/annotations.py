@@ -74,7 +74,7 @@ def _sniffed(source: Path) -> str:
 
 
 def _contents(source: Path) -> str:
-    """What a person would see there, in one line."""
+    """List the entries of a source in one line."""
     if source.is_file():
         return f"one file of {source.stat().st_size:,} bytes"
     names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in source.iterdir())

@@ -1,4 +1,4 @@
-"""How the numbers of boxes are meant: corners, or a corner or centre and a size; pixels or shares.
+"""Meanings of the numbers of boxes: corners, or a corner or centre and a size; pixels or shares.
 
 A file states its boxes in one way, and programs mix the ways up. Whether the numbers can be meant
 as their format says is seen in all boxes of a source together: they must lie inside their pictures.
@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """How the boxes of a source are meant.
+    """Meaning of the numbers of a source's boxes.
 
     Attributes:
         layout: what the four numbers are.
@@ -50,7 +50,7 @@ class Meaning:
         return _corners(scaled, self.layout)
 
     def is_share(self, numbers: Array) -> NDArray[np.bool_]:
-        """Which of the boxes are possible shares; all of them where the unit is the pixel."""
+        """Mask of the boxes that are possible shares; all of them where the unit is the pixel."""
         if not self.unit:
             return np.ones(len(numbers), bool)
         low, high = -_SHARE_TOLERANCE * self.unit, (1 + _SHARE_TOLERANCE) * self.unit
@@ -68,7 +68,7 @@ def numbers_of(corners: Array, layout: Layout) -> Array:
 
 
 def meaning_of(numbers: Array, frames: Array, expected: Layout) -> Meaning:
-    """How the boxes of one source are meant: as ``expected`` unless all of them speak against it.
+    """Find the meaning of one source's boxes: as ``expected`` unless all of them speak against it.
 
     Args:
         numbers: as the source has them.
@@ -121,7 +121,7 @@ def _corners(numbers: Array, layout: Layout) -> Array:
 
 
 def _inside(corners: Array, frames: Array) -> NDArray[np.bool_]:
-    """Which boxes have an extent and lie inside their frames."""
+    """Mask of the boxes that have an extent and lie inside their frames."""
     slack = np.maximum(_EDGE_TOLERANCE * frames, _EDGE_TOLERANCE_PX)
     low, high = corners[:, :2], corners[:, 2:]
     inside: NDArray[np.bool_] = np.all(

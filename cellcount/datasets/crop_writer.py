@@ -124,7 +124,7 @@ def _written(
 
 
 class _Names:
-    """Where each cell goes: class names as folder names, no file name twice in a folder."""
+    """Path for each cell: class names as folder names, no file name twice in a folder."""
 
     def __init__(self, root: Path, cells: Sequence[LabelledCrop]) -> None:
         self._root = root

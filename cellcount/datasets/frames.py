@@ -147,7 +147,7 @@ def _proportional(first: Size, second: Size) -> bool:
 
 
 def _outside(boxes_xyxy: Array, size: Size) -> int:
-    """How many boxes have their middle outside a picture of this size."""
+    """Number of boxes with their middle outside a picture of this size."""
     middles = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     limits = np.array(size, np.float64)
     away = ((middles < -_SLACK * limits) | (middles > (1 + _SLACK) * limits)).any(axis=1)
@@ -155,7 +155,7 @@ def _outside(boxes_xyxy: Array, size: Size) -> int:
 
 
 def _reach(boxes_xyxy: Array, size: Size) -> float:
-    """How far to the right or down boxes reach, as a share of a picture of this size."""
+    """Reach of boxes to the right or down, as a share of a picture of this size."""
     return float((boxes_xyxy[:, 2:] / np.array(size, np.float64)).max()) if len(boxes_xyxy) else 0.0
 
 

@@ -269,7 +269,7 @@ def _are_copies(paths: Sequence[Path]) -> bool:
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many leading items are alike."""
+    """Number of leading items that are alike."""
     count = 0
     for a, b in zip(first, second, strict=False):
         if a != b:

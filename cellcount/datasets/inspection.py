@@ -75,7 +75,7 @@ class Copy:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Inspection:
-    """What a look at a data set found.
+    """Findings of a look at a data set.
 
     Attributes:
         format: as which it was read.

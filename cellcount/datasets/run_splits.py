@@ -1,4 +1,4 @@
-"""Splits of a training, known again by content: ``splits.csv`` in the folder of its run.
+"""Splits of a training, recognised by content: ``splits.csv`` in the folder of its run.
 
 A model is judged on cells that it has not seen. Files get moved, copied and renamed, so they are
 known by the digest of their bytes, and a cell of a field by its box in it besides.
@@ -22,7 +22,7 @@ from cellcount.files.atomic import atomic_write
 from cellcount.files.digest import sha256_of
 
 DIGEST = "sha256"
-#: What a training calls the cells that it learned from, or chose its weights by.
+#: Splits of the images and cells that a model learned from, or whose scores chose its weights.
 LEARNED_FROM = ("train", "held out")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _Key = tuple[str, tuple[str, ...]]
@@ -31,7 +31,7 @@ Item = TypeVar("Item", LabelledImage, LabelledCrop)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunSplits:
-    """Which content a training put into which split.
+    """Splits of a training by content.
 
     Attributes:
         path: of the table.
@@ -71,7 +71,7 @@ class RunSplits:
         )
 
     def learned_from(self, items: Iterable[LabelledImage | LabelledCrop]) -> int:
-        """How many of the items the model learned from, or chose its weights by."""
+        """Number of the items that the model learned from, or that chose its weights."""
         return sum(self.split_of.get(_key(item)) in LEARNED_FROM for item in items)
 
 

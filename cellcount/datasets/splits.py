@@ -128,7 +128,7 @@ class SplitTable:
         return {name: several for name, several in images.items() if len(several) > 1}
 
     def complaints(self, paths: Iterable[Path]) -> list[str]:
-        """What does not fit between the table and the images that were read."""
+        """Mismatches between the table and the images that were read."""
         if self.path is None:
             return []
         root = self.path.parent

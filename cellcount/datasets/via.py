@@ -167,7 +167,7 @@ def _add_images(path: Path, file: _File, reading: Reading, finder: ImageFinder) 
 
 
 def _class_attribute(path: Path, attributes: list[Mapping[str, Any]]) -> str | None:
-    """Which attribute holds the class, None where regions have no attributes at all."""
+    """Attribute that holds the class, None where regions have no attributes at all."""
     coverage: dict[str, int] = {}
     for each in attributes:
         for name, value in each.items():

@@ -198,7 +198,7 @@ def _is_label_file(path: Path, root: Path) -> bool:
 
 
 def _label_stems(image: Path, root: Path) -> Iterator[Path]:
-    """Where the label file of an image may lie, without its suffix.
+    """Places of an image's label file, without its suffix.
 
     With the image's own suffix first: so cellcount names the labels of two files of one stem.
     """

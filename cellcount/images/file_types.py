@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 #: Slides of scanners that are no TIFF.
 SLIDE_SUFFIXES = frozenset({".mrxs", ".czi", ".dcm", ".vms", ".vmu", ".svslide"})
-#: Where a DICOM file says that it is one.
+#: Bytes at which a DICOM file carries its mark.
 DICOM_MARK = range(128, 132)
 HEAD_BYTES = 132
 #: Lies in every folder of annotated pictures, so that no later run takes these for images.
@@ -74,7 +74,7 @@ def has_image_name(path: Path) -> bool:
 
 
 def special_file(mode: int) -> str:
-    """What a path that is neither file nor folder is ("a pipe"), "" for files and folders."""
+    """Name the kind of a special path ("a pipe"), "" for files and folders."""
     return next((name for is_kind, name in _SPECIAL if is_kind(mode)), "")
 
 
@@ -86,7 +86,7 @@ def file_kind(head: bytes) -> FileKind | None:
 
 
 def stranger(head: bytes) -> str:
-    """What a file that is no image seems to be, for the person who reads the reason."""
+    """Describe the likely kind of a file that is no image, for the reason given to the user."""
     if not head:
         return "empty file"
     if head[4:8] == b"ftyp":

@@ -1,4 +1,4 @@
-"""What the user names to the list of fields: folders, files, patterns and manifests.
+"""From the INPUTs of a user to the list of fields: folders, files, patterns and manifests.
 
 Identity rules
 - ``image`` is the POSIX path relative to its INPUT; with several INPUTs it begins with the INPUT's
@@ -453,7 +453,7 @@ def _numbered(stem: str, suffix: str) -> Iterator[str]:
 
 
 def _same_file(path: Path, real: str) -> str | tuple[int, int]:
-    """What the names of a file have in common: its real path, or its inode where it has several."""
+    """Identity that all names of a file share: its real path, or its inode where it has several."""
     try:
         state = os.stat(path)
     except (OSError, ValueError):

@@ -67,7 +67,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LitField:
-    """Which part of a picture is lit.
+    """Lit part of a picture.
 
     Attributes:
         outside: what is not, (h, w), True around the field.
@@ -81,7 +81,7 @@ class LitField:
 
     @property
     def lit_share(self) -> float:
-        """How much of the picture is lit, 0 to 1."""
+        """Share of the picture that is lit, 0 to 1."""
         return 1.0 - float(self.outside.mean())
 
     def painted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -93,12 +93,12 @@ class LitField:
         return painted
 
     def holds(self, boxes_xyxy: NDArray[np.floating[Any]]) -> Mask:
-        """Which boxes have their centre in the lit part, (N,)."""
+        """Mask of the boxes with their centre in the lit part, (N,)."""
         centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
         return ~self._at(centres[:, 0], centres[:, 1])
 
     def cut(self, boxes_xyxy: NDArray[np.floating[Any]]) -> tuple[Mask, Mask]:
-        """Which boxes reach out of the lit part at all, and to the right or downwards.
+        """Masks of the boxes that reach out of the lit part at all, and to the right or downwards.
 
         Returns:
             Two masks (N,).
@@ -320,7 +320,7 @@ def _lies_around(part: Mask, others: Mask, bulge: float) -> bool:
 
 
 def _straight_share(part: Mask) -> float:
-    """How much of a part's edge within the picture runs along rows or columns for long."""
+    """Share of a part's edge in the picture that runs along rows or columns for long."""
     filled = ndimage.binary_fill_holes(part)
     straight = every = 0
     for edges in (filled[:, 1:] != filled[:, :-1], (filled[1:] != filled[:-1]).T):
@@ -333,7 +333,7 @@ def _straight_share(part: Mask) -> float:
 
 
 def _in_long_runs(mask: Mask) -> Mask:
-    """Which pixels lie in a run of a column that is long enough."""
+    """Mask of pixels in a run of a column that is long enough."""
     long = np.zeros(mask.shape, np.bool_)
     if mask.shape[0] < _LONG_PX:
         return long

@@ -55,7 +55,7 @@ class Overlay:
     has_lines: bool
 
     def under(self, boxes_xyxy: NDArray[np.floating[Any]]) -> Mask:
-        """Which boxes hold so much ink that it is what was found, (N,)."""
+        """Mask of the boxes with so much ink that the ink was taken for the cell, (N,)."""
         is_ink = np.zeros(len(boxes_xyxy), np.bool_)
         if self.ink is None:
             return is_ink
@@ -84,7 +84,7 @@ def find_overlay(pixels: NDArray[np.uint8], thumbnails: Thumbnails | None = None
 def _ink(pixels: NDArray[np.uint8]) -> Mask | None:
     """Pixels of black, white and pure ink, None for hardly any."""
     red, green, blue = (pixels[..., channel] for channel in range(3))
-    # What is not black, white or pure has green in between; every second pixel tells.
+    # Green is low or high in black, white and pure ink, but in orange, which strong dyes come near.
     some = np.ascontiguousarray(green[::2, ::2])
     if np.count_nonzero((some <= _BLACK) | (some >= _WHITE)) < _LEAST_INK_PX / 8:
         return None
@@ -143,7 +143,7 @@ def _is_below_both(
 
 
 def _most_in_line(x: NDArray[np.intp], y: NDArray[np.intp], shape: tuple[int, ...]) -> int:
-    """How many points the fullest straight line has more than those beside it (Hough 1962)."""
+    """Number of points by which the fullest straight line exceeds its neighbours (Hough 1962)."""
     angles = np.deg2rad(np.arange(0, 180, _STEP_DEG), dtype=np.float32)
     reach = int(math.hypot(*shape)) // _BIN_PX + 3
     across = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float64) / _BIN_PX

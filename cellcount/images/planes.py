@@ -52,7 +52,7 @@ def likeness(first: View | None, second: View | None) -> float | None:
 
 
 def sharpness(pixels: NDArray[np.uint8]) -> float:
-    """How much neighbouring pixels differ, as a share of the brightness; higher is sharper."""
+    """Difference of neighbouring pixels, as a share of the brightness; higher is sharper."""
     grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
     steps = sum(
         float(np.square(np.diff(grey, axis=axis), dtype=np.float64).mean())

@@ -41,7 +41,7 @@ _CUT_OFF_WORDS = (
     "failed to read",
 )
 
-# What decoders stumble into when a header states nonsense; the texts speak of Python, not of it.
+# Errors of decoders on a header of nonsense; their texts speak of Python, not of the file.
 _SENSELESS = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
 

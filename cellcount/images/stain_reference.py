@@ -25,7 +25,7 @@ _FOLDER = resources.files("cellcount.images") / "stains"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StainReference:
-    """What fields are normalized to.
+    """Reference that fields are normalized to.
 
     Attributes:
         name: as it was asked for.

@@ -75,7 +75,7 @@ def significant_bits(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int
 
 
 def separate_channels(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
-    """How many channels of one field are stored as pages of their own, 1 where none are.
+    """Number of channels of one field that are stored as pages of their own, 1 where none are.
 
     Statements about samples are held against the samples that the page has.
     """

@@ -32,7 +32,7 @@ _LEAST_AREA = 0.5
 _SIZED_PAGES = 64
 _PLANES = "further planes of the place on page {} (z-stack or time series)"
 
-#: How sharp a plane is, its page, and its picture.
+#: Sharpness of a plane, its page, and its picture.
 _Plane = tuple[float, int, Picture]
 
 

@@ -65,7 +65,7 @@ class Header(NamedTuple):
 
 
 def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
-    """What is known of a page that is to be read by windows; None for any other, good or bad.
+    """Header of a page that is to be read by windows; None for any other, good or bad.
 
     Args:
         file: the TIFF file.

@@ -87,7 +87,7 @@ def surroundings(
     *,
     sides: float = LEAST_SIDES,
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """What lies within so many sides about a window's centre, and where the centre is in there.
+    """Surroundings of a window within so many sides of its centre, and the centre's place there.
 
     From ``LEAST_SIDES`` up the window, cut from that, is the same as cut from the whole picture.
     """

@@ -1,4 +1,4 @@
-"""What a person said of cells counts for the same picture, wherever it lies, or is told as lost."""
+"""Corrections of a person count for the same picture, wherever it lies, or are told as lost."""
 
 from __future__ import annotations
 

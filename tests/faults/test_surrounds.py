@@ -1,4 +1,4 @@
-"""What lies outside the lit field is not counted (W02), nor is what is drawn on it (W37)."""
+"""Nothing outside the lit field is counted (W02), nor is anything drawn on it (W37)."""
 
 from __future__ import annotations
 

@@ -224,16 +224,12 @@ def test_cells_cut_by_the_edge_of_the_field_are_told(smear: Pixels) -> None:
     assert late.tolist()[:5] == [False, False, False, True, True]
 
 
-@pytest.mark.parametrize(
-    ("name", "step", "least"), [("bccd", 40, 0), ("draaslan", 10, 0), ("wbc-fields", 10, 0)]
-)
-def test_real_fields_are_lit_as_a_whole(
-    shared_data: Path, name: str, step: int, least: int
-) -> None:
+@pytest.mark.parametrize(("name", "step"), [("bccd", 40), ("draaslan", 10), ("wbc-fields", 10)])
+def test_real_fields_are_lit_as_a_whole(shared_data: Path, name: str, step: int) -> None:
     paths = sorted(p for p in (shared_data / name).rglob("*") if p.suffix in (".jpg", ".png"))
     found = [find_lit_field(np.asarray(Image.open(p).convert("RGB"))) for p in paths[::step]]
     assert len(found) > 5
-    assert sum(field is not None for field in found) == least
+    assert found == [None] * len(found)
 
 
 def test_nothing_labelled_lies_outside_the_eyepiece(shared_data: Path) -> None:
