@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -123,3 +124,38 @@ def write_voc(
         f"<annotation><filename>{name}</filename><size><width>{size[0]}</width>"
         f"<height>{size[1]}</height></size>{objects}</annotation>"
     )
+
+
+def write_labelme(path: str, image: str, boxes: Sequence[Box], **more: object) -> None:
+    """Writes a LabelMe file of rectangles, with further entries."""
+    shapes = [
+        {"label": label, "points": [[x, y], [x + w, y + h]], "shape_type": "rectangle"}
+        for label, x, y, w, h in boxes
+    ]
+    made(path).write_text(json.dumps({"imagePath": image, "shapes": shapes} | more))
+
+
+def via_entry(image: str, boxes: Sequence[Box], size_bytes: int = -1) -> dict[str, Any]:
+    """The entry of a picture in a VIA file."""
+    regions = [
+        {
+            "shape_attributes": {"name": "rect", "x": x, "y": y, "width": w, "height": h},
+            "region_attributes": {"type": label},
+        }
+        for label, x, y, w, h in boxes
+    ]
+    return {"filename": image, "size": size_bytes, "regions": regions}
+
+
+def write_via(path: str, *entries: dict[str, Any]) -> None:
+    """Writes a VIA file."""
+    content = {f"{entry['filename']}{entry['size']}": entry for entry in entries}
+    made(path).write_text(json.dumps(content))
+
+
+def write_csv(path: str, image: str, boxes: Sequence[Box]) -> None:
+    """Writes a table of boxes by their corners."""
+    with made(path).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "xmin", "ymin", "xmax", "ymax", "label"])
+        writer.writerows([image, x, y, x + w, y + h, label] for label, x, y, w, h in boxes)

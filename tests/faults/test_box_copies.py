@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cellcount.datasets.annotations import read_annotations
-from tests.faults.recipes import Box, Fields, Run, write_coco, write_voc
+from tests.faults.recipes import (
+    Box,
+    Fields,
+    Run,
+    via_entry,
+    write_coco,
+    write_csv,
+    write_labelme,
+    write_via,
+    write_voc,
+)
 
 CLASSES = "rbc\nwbc\nplatelet\n"
 
@@ -50,23 +59,11 @@ def test_copies_exact_or_rounded_in_every_format(
         ]
         write_coco("x.json", [(1, "f.png")], annotations)
     elif form == "labelme":
-        shapes = [
-            {"label": n, "points": [[x, y], [x + w, y + h]], "shape_type": "rectangle"}
-            for n, x, y, w, h in boxes
-        ]
-        Path("f.json").write_text(json.dumps({"imagePath": "f.png", "shapes": shapes}))
+        write_labelme("f.json", "f.png", boxes)
     elif form == "via":
-        regions = [
-            {
-                "shape_attributes": {"name": "rect", "x": x, "y": y, "width": w, "height": h},
-                "region_attributes": {"type": n},
-            }
-            for n, x, y, w, h in boxes
-        ]
-        Path("v.json").write_text(json.dumps({"f": {"filename": "f.png", "regions": regions}}))
+        write_via("v.json", via_entry("f.png", boxes))
     else:
-        rows = "".join(f"f.png,{x},{y},{x + w},{y + h},{n}\n" for n, x, y, w, h in boxes)
-        Path("b.csv").write_text("image,xmin,ymin,xmax,ymax,label\n" + rows)
+        write_csv("b.csv", "f.png", boxes)
     annotated = read_annotations(folder)
     assert len(annotated.images[0].labels) == len(boxes) // 2
     (problem,) = annotated.problems

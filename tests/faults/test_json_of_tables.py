@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cellcount.datasets.annotations import read_annotations
-from tests.faults.recipes import CATEGORIES, Fields, Run
+from tests.faults.recipes import CATEGORIES, Fields, Run, write_labelme
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -118,13 +118,9 @@ def test_ids_with_leading_zeros_stay_apart(fields: Fields, folder: Path) -> None
 
 def test_sizes_of_labelme_as_text_are_compared(fields: Fields, folder: Path) -> None:
     for i in range(2):
-        shapes = [
-            {"label": n, "points": [[2 * x, 2 * y], [2 * (x + w), 2 * (y + h)]],
-             "shape_type": "rectangle"}
-            for n, x, y, w, h in fields.boxes(i)
-        ]  # fmt: skip
-        stated = {"imagePath": f"{i}.png", "imageWidth": "1280", "imageHeight": [960.0]}
-        Path(f"{i}.json").write_text(json.dumps(stated | {"shapes": shapes}))
+        boxes = [(n, 2 * x, 2 * y, 2 * w, 2 * h) for n, x, y, w, h in fields.boxes(i)]
+        stated = {"imageWidth": "1280", "imageHeight": [960.0]}
+        write_labelme(f"{i}.json", f"{i}.png", boxes, **stated)
     check(fields, folder, said=2)
 
 

@@ -34,7 +34,8 @@ def test_w30_one_table_for_two_folders(fields: Fields, run: Run) -> None:
     code, _, err = run("analyze", "tue", *options)
     assert code == 0
     assert images() == ["b.png"]
-    assert "1 image of the run before is not named any more and has left the tables" in err
+    told = "1 image of the run before is not named any more and has left the tables (mon/a.png)"
+    assert told in err
     assert "the journal keeps its results: name all INPUTs, or another --out" in err
     assert "left the tables" not in run("analyze", "tue", *options)[2]  # said once
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cellcount.datasets.annotations import read_annotations
-from tests.faults.recipes import Fields, Run, made, write_voc
+from tests.faults.recipes import Fields, Run, write_labelme, write_voc
 
 
 def check(fields: Fields, folder: Path, count: int = 3) -> None:
@@ -43,13 +42,8 @@ def test_voc_in_folders_of_its_own(fields: Fields, folder: Path) -> None:
 def test_labelme_with_the_old_names_inside(fields: Fields, folder: Path, suffix: str) -> None:
     for i in range(3):
         fields.put(i, f"{i:03d}.png")
-        shapes = [
-            {"label": label, "points": [[x, y], [x + w, y + h]], "shape_type": "rectangle"}
-            for label, x, y, w, h in fields.boxes(i)
-        ]
         named = f"..\\raw\\{(i + 1) % 3:03d}{suffix}"
-        content = {"imagePath": named, "shapes": shapes}
-        made(f"{i:03d}.json").write_text(json.dumps(content))
+        write_labelme(f"{i:03d}.json", named, fields.boxes(i))
     check(fields, folder)
 
 

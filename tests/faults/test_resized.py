@@ -14,7 +14,18 @@ from PIL import Image, ImageOps
 
 from cellcount.datasets.annotations import read_annotations
 from cellcount.errors import AnnotationError
-from tests.faults.recipes import CATEGORIES, CLASS_IDS, Box, Fields, Run, write_voc
+from tests.faults.recipes import (
+    CATEGORIES,
+    CLASS_IDS,
+    Box,
+    Fields,
+    Run,
+    via_entry,
+    write_csv,
+    write_labelme,
+    write_via,
+    write_voc,
+)
 
 Size = tuple[int, int]
 
@@ -32,12 +43,8 @@ def write(form: str, boxes: Sequence[Box], size: Size, name: str = "f.png") -> N
         content = {"images": [image], "annotations": annotations, "categories": CATEGORIES}
         Path("x.json").write_text(json.dumps(content))
     elif form == "labelme":
-        shapes = [
-            {"label": label, "points": [[x, y], [x + w, y + h]], "shape_type": "rectangle"}
-            for label, x, y, w, h in boxes
-        ]
-        stated = {"imagePath": name, "imageWidth": float(size[0]), "imageHeight": str(size[1])}
-        Path("f.json").write_text(json.dumps(stated | {"shapes": shapes}))
+        stated = {"imageWidth": float(size[0]), "imageHeight": str(size[1])}
+        write_labelme("f.json", name, boxes, **stated)
     else:
         with Path("b.csv").open("w", newline="") as file:
             writer = csv.writer(file)
@@ -93,17 +100,9 @@ def test_boxes_far_outside_a_picture_leave_it_out(fields: Fields, folder: Path, 
     fields.put(0, "f.png")
     boxes = scaled(fields.boxes(0), 2)
     if form == "via":
-        regions = [
-            {
-                "shape_attributes": {"name": "rect", "x": x, "y": y, "width": w, "height": h},
-                "region_attributes": {"type": label},
-            }
-            for label, x, y, w, h in boxes
-        ]
-        Path("v.json").write_text(json.dumps({"f": {"filename": "f.png", "regions": regions}}))
+        write_via("v.json", via_entry("f.png", boxes))
     else:
-        rows = [f"f.png,{x},{y},{x + w},{y + h},{label}\n" for label, x, y, w, h in boxes]
-        Path("b.csv").write_text("image,xmin,ymin,xmax,ymax,label\n" + "".join(rows))
+        write_csv("b.csv", "f.png", boxes)
     with pytest.raises(AnnotationError, match=r"of its \d+ boxes lie outside the 640×480 px"):
         read_annotations(folder)
 

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.annotations import read_annotations
 from cellcount.errors import AnnotationError
-from tests.faults.recipes import Fields, Run, made, write_coco, write_voc
-
-CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+from tests.faults.recipes import (
+    Fields,
+    Run,
+    via_entry,
+    write_coco,
+    write_csv,
+    write_labelme,
+    write_via,
+    write_voc,
+)
 
 
 def read(annotated: AnnotatedSet, root: Path) -> dict[str, int]:
     """Picture → boxes."""
     return {i.path.relative_to(root).as_posix(): len(i.labels) for i in annotated.images}
-
-
-def write_csv(path: str, name: str, fields: Fields, i: int) -> None:
-    with made(path).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", *CORNERS, "label"])
-        writer.writerows([name, x, y, x + w, y + h, label] for label, x, y, w, h in fields.boxes(i))
-
-
-def via_regions(fields: Fields, i: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "shape_attributes": {"name": "rect", "x": x, "y": y, "width": w, "height": h},
-            "region_attributes": {"type": label},
-        }
-        for label, x, y, w, h in fields.boxes(i)
-    ]
-
-
-def labelme(path: str, name: str, fields: Fields, i: int) -> None:
-    shapes = [
-        {"label": label, "points": [[x, y], [x + w, y + h]], "shape_type": "rectangle"}
-        for label, x, y, w, h in fields.boxes(i)
-    ]
-    content = {"version": "5.4.1", "imagePath": name, "shapes": shapes, "imageData": None}
-    made(path).write_text(json.dumps(content))
 
 
 def test_boxes_of_the_file_called_train_go_to_the_picture_in_train(
@@ -99,8 +78,8 @@ def test_a_json_of_labelme_in_monday_means_the_picture_of_monday(
 ) -> None:
     for day, i in (("mon", 0), ("tue", 1)):
         fields.put(i, f"images/{day}/f.png")
-    labelme("mon/f.json", "f.png", fields, 0)
-    labelme("tue/f.json", "f.png", fields, 1)
+    write_labelme("mon/f.json", "f.png", fields.boxes(0))
+    write_labelme("tue/f.json", "f.png", fields.boxes(1))
     assert read(read_annotations(folder), folder) == {
         "images/mon/f.png": len(fields.boxes(0)),
         "images/tue/f.png": len(fields.boxes(1)),
@@ -112,8 +91,7 @@ def test_a_table_of_via_called_val_means_the_picture_below_val(
 ) -> None:
     fields.put(0, "train/f.png")
     fields.put(1, "val/f.png")
-    entry = {"filename": "f.png", "size": -1, "regions": via_regions(fields, 1)}
-    Path("via_val.json").write_text(json.dumps({"f.png-1": entry}))
+    write_via("via_val.json", via_entry("f.png", fields.boxes(1)))
     annotated = read_annotations(folder)
     assert read(annotated, folder) == {"val/f.png": len(fields.boxes(1))}
     assert annotated.images[0].split == "val"
@@ -131,14 +109,13 @@ def test_a_bare_name_of_two_pictures_is_left_out_and_said(
     fields: Fields, folder: Path, run: Run, format: str
 ) -> None:
     if format == "csv":
-        write_csv("b.csv", "f.png", fields, 1)
+        write_csv("b.csv", "f.png", fields.boxes(1))
     elif format == "coco":
         write_coco("b.json", [(1, "f.png")], fields.annotations(1, 1))
     elif format == "via":
-        entry = {"filename": "f.png", "size": -1, "regions": via_regions(fields, 1)}
-        Path("b.json").write_text(json.dumps({"f.png-1": entry}))
+        write_via("b.json", via_entry("f.png", fields.boxes(1)))
     elif format == "labelme":
-        labelme("b.json", "f.png", fields, 1)
+        write_labelme("b.json", "f.png", fields.boxes(1))
     else:
         write_voc("b.xml", "f.png", fields.boxes(1))
     code, _, err = run("datasets", "inspect", ".")
@@ -161,11 +138,11 @@ def test_the_other_pictures_of_such_a_table_stay(fields: Fields, folder: Path, r
 
 @pytest.mark.usefixtures("two_days")
 def test_a_folder_in_the_name_or_beside_the_table_decides(fields: Fields, folder: Path) -> None:
-    write_csv("named.csv", "C:\\set\\tue\\f.png", fields, 1)
+    write_csv("named.csv", "C:\\set\\tue\\f.png", fields.boxes(1))
     assert read(read_annotations(folder / "named.csv"), folder) == {
         "tue/f.png": len(fields.boxes(1))
     }
-    write_csv("mon/b.csv", "f.png", fields, 0)
+    write_csv("mon/b.csv", "f.png", fields.boxes(0))
     annotated = read_annotations(folder)
     assert read(annotated, folder) == {
         "mon/f.png": len(fields.boxes(0)),
@@ -193,15 +170,9 @@ def test_a_folder_renamed_since_is_no_hindrance(fields: Fields, folder: Path) ->
 
 @pytest.mark.usefixtures("two_days")
 def test_the_size_in_bytes_that_via_states_decides(fields: Fields, folder: Path) -> None:
-    entries = {
-        f"f.png{(size := Path(day, 'f.png').stat().st_size)}": {
-            "filename": "f.png",
-            "size": size,
-            "regions": via_regions(fields, i),
-        }
-        for i, day in enumerate(("mon", "tue"))
-    }
-    Path("via.json").write_text(json.dumps(entries))
+    sizes = [Path(day, "f.png").stat().st_size for day in ("mon", "tue")]
+    entries = [via_entry("f.png", fields.boxes(i), size) for i, size in enumerate(sizes)]
+    write_via("via.json", *entries)
     assert read(read_annotations(folder), folder) == {
         "mon/f.png": len(fields.boxes(0)),
         "tue/f.png": len(fields.boxes(1)),
@@ -211,7 +182,7 @@ def test_the_size_in_bytes_that_via_states_decides(fields: Fields, folder: Path)
 def test_equal_copies_of_one_picture_need_no_decision(fields: Fields, folder: Path) -> None:
     fields.put(0, "a/f.png")
     fields.put(0, "backup/f.png")
-    write_csv("b.csv", "f.png", fields, 0)
+    write_csv("b.csv", "f.png", fields.boxes(0))
     assert read(read_annotations(folder), folder) == {"a/f.png": len(fields.boxes(0))}
 
 

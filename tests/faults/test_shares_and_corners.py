@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,36 +10,59 @@ import pytest
 
 from cellcount.datasets.annotations import read_annotations
 from cellcount.errors import AnnotationError
-from tests.faults.recipes import Box, Fields, Run, made, write_coco
+from tests.faults.recipes import (
+    HEIGHT_PX,
+    WIDTH_PX,
+    Box,
+    Fields,
+    Run,
+    made,
+    via_entry,
+    write_coco,
+    write_csv,
+    write_labelme,
+    write_via,
+)
 
-Numbers = Callable[[Box], list[float]]
+Four = tuple[float, float, float, float]
+Numbers = Callable[[Box], Four]
 
 
-def corner_and_size(box: Box) -> list[float]:
-    return list(box[1:])
+def corner_and_size(box: Box) -> Four:
+    return box[1:]
 
 
-def corners(box: Box) -> list[float]:
+def corners(box: Box) -> Four:
     _, x, y, w, h = box
-    return [x, y, x + w, y + h]
+    return x, y, x + w, y + h
 
 
-def centre_and_size(box: Box) -> list[float]:
+def centre_and_size(box: Box) -> Four:
     _, x, y, w, h = box
-    return [x + w / 2, y + h / 2, w, h]
+    return x + w / 2, y + h / 2, w, h
 
 
 def shares(of: Numbers) -> Numbers:
-    return lambda box: [n / side for n, side in zip(of(box), (640, 480) * 2, strict=True)]
+    def numbers(box: Box) -> Four:
+        a, b, c, d = of(box)
+        return a / WIDTH_PX, b / HEIGHT_PX, c / WIDTH_PX, d / HEIGHT_PX
+
+    return numbers
 
 
 def percent(of: Numbers) -> Numbers:
-    return lambda box: [100 * n for n in shares(of)(box)]
+    def numbers(box: Box) -> Four:
+        a, b, c, d = shares(of)(box)
+        return 100 * a, 100 * b, 100 * c, 100 * d
+
+    return numbers
 
 
 def write(form: str, fields: Fields, numbers: Numbers, i: int = 0) -> None:
     """Writes an annotation file of field ``i`` with other numbers than the format has."""
-    boxes = [(box[0], *numbers(box)) for box in fields.boxes(i)]
+    boxes: list[Box] = [(box[0], *numbers(box)) for box in fields.boxes(i)]
+    # Writers of corners add a size to a corner; the numbers are to stand as they are.
+    as_corners: list[Box] = [(n, a, b, c - a, d - b) for n, a, b, c, d in boxes]
     if form == "coco":
         annotations = [
             a | {"bbox": list(box[1:])}
@@ -55,23 +77,11 @@ def write(form: str, fields: Fields, numbers: Numbers, i: int = 0) -> None:
         )
         made("f.xml").write_text(f"<annotation><filename>f.png</filename>{objects}</annotation>")
     elif form == "csv":
-        rows = "".join(f"f.png,{a},{b},{c},{d},{n}\n" for n, a, b, c, d in boxes)
-        made("b.csv").write_text("image,xmin,ymin,xmax,ymax,label\n" + rows)
+        write_csv("b.csv", "f.png", as_corners)
     elif form == "labelme":
-        shapes = [
-            {"label": n, "points": [[a, b], [c, d]], "shape_type": "rectangle"}
-            for n, a, b, c, d in boxes
-        ]
-        made("f.json").write_text(json.dumps({"imagePath": "f.png", "shapes": shapes}))
+        write_labelme("f.json", "f.png", as_corners)
     elif form == "via":
-        regions = [
-            {
-                "shape_attributes": {"name": "rect", "x": a, "y": b, "width": c, "height": d},
-                "region_attributes": {"type": n},
-            }
-            for n, a, b, c, d in boxes
-        ]
-        made("v.json").write_text(json.dumps({"f": {"filename": "f.png", "regions": regions}}))
+        write_via("v.json", via_entry("f.png", boxes))
     else:
         rows = "".join(f"0 {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for _, a, b, c, d in boxes)
         made("f.txt").write_text(rows)
