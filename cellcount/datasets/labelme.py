@@ -77,12 +77,9 @@ def _read_one(
     named = str(content["imagePath"] or "")
     size = stated_pixels(content.get("imageWidth")), stated_pixels(content.get("imageHeight"))
     clues = Clues(folder_split(path, reading.root), size_px=size)
-    found, sure, said = finder.find_of_file(named, path, clues)
-    if found.path is None:
-        reading.not_found(path, named or path.stem, found)
+    image, sure = reading.found_of_file(named, path, clues, finder)
+    if image is None:
         return
-    if said:
-        reading.problem(path, said)
     boxes: list[RawBox] = []
     broken: list[str] = []
     for number, shape in enumerate(content["shapes"], start=1):
@@ -91,7 +88,7 @@ def _read_one(
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             broken.append(f"shape {number} is no box ({error}); left out")
     annotation = Annotation(
-        found.path, boxes, path, where=path, broken=broken, stated_px=size, sure=sure
+        image, boxes, path, where=path, broken=broken, stated_px=size, sure=sure
     )
     reading.add(annotation)
 

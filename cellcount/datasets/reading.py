@@ -17,7 +17,7 @@ from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet, Problem
 from cellcount.datasets.box_check import check_boxes, stacked
 from cellcount.datasets.box_layouts import Layout, Meaning, meaning_of, numbers_of
-from cellcount.datasets.image_finder import FoundImage
+from cellcount.datasets.image_finder import Clues, FoundImage, ImageFinder
 from cellcount.datasets.raw_annotation import Annotation, Size
 from cellcount.datasets.sources import displayed_size_px, relative_posix
 from cellcount.datasets.splits import SplitTable, folder_split
@@ -80,6 +80,27 @@ class Reading:
         """Says why the image that an annotation names was not taken, and what is lost with it."""
         self.problem(where, f"its image {named} {found.why}; {lost or 'left out'}", 1)
         self.pass_over(found.rivals)
+
+    def found_of_file(
+        self, named: str, path: Path, clues: Clues, finder: ImageFinder
+    ) -> tuple[Path | None, bool]:
+        """The image of an annotation file that stands for one image, and whether that is sure.
+
+        None, and a problem, where there is none.
+
+        Args:
+            named: name of the image in the file; one that could not be decoded does not count.
+            path: of the file.
+            clues: to the image.
+            finder: of the images of the set.
+        """
+        readable = "" if "\ufffd" in named else named
+        found, sure, said = finder.find_of_file(readable, path, clues)
+        if found.path is None:
+            self.not_found(path, named or path.stem, found)
+        elif said:
+            self.problem(path, said)
+        return found.path, sure
 
     def add(self, annotation: Annotation) -> None:
         """Adds what is said of one image; it is checked when all is known."""

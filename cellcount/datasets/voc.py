@@ -134,13 +134,9 @@ def _read_one(path: Path, reading: Reading, finder: ImageFinder, listed: str | N
         stated_pixels(tree.findtext("size/height")),
     )
     clues = Clues(folder_split(path, reading.root), size_px=size)
-    readable = "" if "\ufffd" in named else named
-    found, sure, said = finder.find_of_file(readable, path, clues)
-    if found.path is None:
-        reading.not_found(path, named or path.stem, found)
+    image, sure = reading.found_of_file(named, path, clues, finder)
+    if image is None:
         return
-    if said:
-        reading.problem(path, said)
     boxes: list[RawBox] = []
     broken: list[str] = []
     for number, item in enumerate(tree.iter("object"), start=1):
@@ -150,7 +146,7 @@ def _read_one(path: Path, reading: Reading, finder: ImageFinder, listed: str | N
             broken.append(f"object {number} {error}; left out")
     reading.add(
         Annotation(
-            found.path,
+            image,
             boxes,
             path,
             where=path,
