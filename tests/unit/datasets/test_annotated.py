@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.annotated import AnnotatedSet, clean_label, random_split
+from cellcount.datasets.annotated import (
+    DEFAULT_SHARES,
+    AnnotatedSet,
+    clean_label,
+    has_slides,
+    random_split,
+    slide_split,
+)
 from cellcount.datasets.raw_annotation import Annotation, RawBox
 from cellcount.datasets.reading import Reading
 from cellcount.errors import AnnotationError, UsageError
@@ -169,6 +176,42 @@ def test_random_split_never_moves_published_test_images_into_training() -> None:
 def test_random_split_wants_shares_of_one(fractions: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="sum of 1"):
         random_split(a_set(), fractions, seed=1)
+
+
+def test_of_a_few_images_one_at_least_is_validated_on() -> None:
+    for count in (2, 3, 4):
+        assert random_split(a_set(count), DEFAULT_SHARES, seed=1).splits()["val"] == 1
+
+
+def of_slides(*sizes: int) -> AnnotatedSet:
+    """So many images in the folder of each slide."""
+    slides = [a_set(size, root=f"d/slide {n}") for n, size in enumerate(sizes)]
+    return AnnotatedSet(tuple(i for s in slides for i in s.images), ("rbc",), (), "made")
+
+
+def test_folders_are_slides_from_five_on() -> None:
+    assert not has_slides(of_slides(3, 3, 3, 3))
+    assert has_slides(of_slides(3, 3, 3, 3, 3))
+
+
+@pytest.mark.parametrize("sizes", [(4,) * 5, (40, 30, 5, 3, 1, 1), (1,) * 25, (200, 1, 1, 1, 1)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_images_of_a_slide_stay_together(sizes: tuple[int, ...], seed: int) -> None:
+    annotated = of_slides(*sizes)
+    divided = slide_split(annotated, DEFAULT_SHARES, seed)
+    given = {(i.path.parent, i.split) for i in divided.images}
+    assert len(given) == len(sizes)
+    assert {split for _, split in given} == DEFAULT_SHARES.keys()
+    back = dataclasses.replace(annotated, images=annotated.images[::-1])
+    again = slide_split(back, DEFAULT_SHARES, seed)
+    assert {(i.path.parent, i.split) for i in again.images} == given
+
+
+def test_shares_are_met_by_slides_as_far_as_they_can() -> None:
+    dealt = slide_split(of_slides(*(4,) * 50), DEFAULT_SHARES, 0).splits()
+    assert dealt == {"train": 128, "val": 32, "test": 40}
+    seeds = [slide_split(of_slides(*(4,) * 50), DEFAULT_SHARES, seed) for seed in (0, 1)]
+    assert [i.split for i in seeds[0].images] != [i.split for i in seeds[1].images]
 
 
 def test_clean_label() -> None:

@@ -146,6 +146,25 @@ def test_what_is_small_enough_is_read_whole(tmp_path: Path, picture: Array) -> N
     assert open_whole_slide(ref, max_pixels=WIDTH * HEIGHT - 1) is not None
 
 
+def test_a_whole_slide_has_the_cautions_of_its_samples_and_planes(
+    tmp_path: Path, picture: Array
+) -> None:
+    form: dict[str, Any] = {**RGB, "tile": (32, 32), "compression": "zlib"}
+    twelve_bits = picture.astype(np.uint16) << 4
+    tifffile.imwrite(tmp_path / "bits.tif", twelve_bits, **form)
+    planes = np.stack([picture, picture])
+    tifffile.imwrite(tmp_path / "z.ome.tif", planes, metadata={"axes": "ZYXS"}, ome=True, **form)
+    found = {
+        name: slide_of(ImageRef(tmp_path / name, name, "s")).cautions
+        for name in ("bits.tif", "z.ome.tif")
+    }
+    assert "as in a picture of 12 bits" in found["bits.tif"][0]
+    assert found["z.ome.tif"] == (
+        "2 planes (z-stack or time series), of which this one is counted",
+    )
+    assert slide_of(write(tmp_path / "a.tif", picture, FORMS["tiles"])).cautions == ()
+
+
 def test_what_cannot_be_read_by_windows_is_bounded_as_a_whole(
     tmp_path: Path, picture: Array
 ) -> None:
