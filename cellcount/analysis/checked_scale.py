@@ -123,7 +123,7 @@ class CheckedDetector:
         """Whether to ask the red cells first, since a pass at a wrong scale costs far more."""
         if scale.origin == "file" and scale.factor > LARGEST_FOUND:
             return True
-        return False
+        return scale.origin in ("file", "slide") and max(source.size_px) * scale.factor > _LARGE_PX
 
     def _at(self, scale: Scale, source: Source) -> Checked:
         return Checked(scale, detect(self._detector, source, scale.factor, self._tell))

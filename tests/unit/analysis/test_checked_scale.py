@@ -16,7 +16,7 @@ from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.core.records import ImageRef, Picture
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.engines.slide_detector import detect
+from cellcount.engines.source_detector import detect
 from cellcount.images.source import Field
 from cellcount.store.file_key import key_of
 

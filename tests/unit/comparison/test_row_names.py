@@ -64,8 +64,8 @@ def test_a_class_that_is_no_row_is_not_matched_to_a_class_named_by_a_sign(tmp_pa
 def test_classes_that_differ_in_a_sign_alone_keep_their_partners(tmp_path: Path) -> None:
     for name, numbers in (("a", "20,80"), ("b", "30,70")):
         (tmp_path / f"{name}.csv").write_text(f"slide,cd4+,cd4-\ns1,{numbers}\n")
-    tables = [read_count_table(tmp_path / f"{name}.csv") for name in "ab"]
-    found = {one.id: one.reference_id for one in compare(*tables).classes}
+    predicted, reference = (read_count_table(tmp_path / f"{name}.csv") for name in "ab")
+    found = {one.id: one.reference_id for one in compare(predicted, reference).classes}
     assert found == {"cd4+": "cd4+", "cd4-": "cd4-"}
 
 
