@@ -115,7 +115,7 @@ cli.add_command(_subgroup("train", "Train a model on annotated images.", "detect
 cli.add_command(_subgroup("adapt", "Fit a model to a laboratory's own cells.", "classifier"))
 cli.add_command(
     _subgroup(
-        "evaluate", "Measure models against annotated images, and counts against counts.",
+        "evaluate", "Measure models, and compare methods of counting.",
         "detector", "classifier", counts="evaluate_counts", repeatability="evaluate_counts",
     )
 )  # fmt: skip

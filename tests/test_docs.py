@@ -30,6 +30,8 @@ COLUMN_TABLES = {
     "approvals": "docs/review.md",
     "control": "docs/control.md",
 }
+#: Options that a help may show without grouping them.
+LONGEST_FLAT_LIST = 10
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
@@ -71,7 +73,9 @@ def command_reference() -> str:
     # As in a real call, -h too; click keeps the help option of the first context it sees.
     names = cli.cli.context_settings["help_option_names"]
     for name, command in leaves(cli.cli):
-        context = click.Context(command, info_name=name, terminal_width=90, help_option_names=names)
+        context = command.context_class(
+            command, info_name=name, terminal_width=90, help_option_names=names
+        )
         parts.append(f"\n## {name}\n\n```\n{command.get_help(context).rstrip()}\n```\n")
     return "".join(parts)
 
@@ -178,6 +182,27 @@ def test_command_reference_is_current(
         path.parent.mkdir(exist_ok=True)
         path.write_text(command_reference(), "utf-8")
     assert path.read_text("utf-8") == command_reference(), "run pytest --update-golden"
+
+
+def test_help_of_analyze_is_in_groups(repo_root: Path) -> None:
+    text = (repo_root / "docs" / "commands.md").read_text("utf-8")
+    shown = text.partition("## cellcount analyze\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^([A-Z][a-z ]+):$", shown.partition("Exit codes:")[2], re.MULTILINE) == [
+        "Input",
+        "Models",
+        "What is counted",
+        "Outputs",
+        "Exports",
+        "Computing",
+        "Batch jobs",
+        "Other options",
+    ]
+
+
+def test_no_long_help_is_one_flat_list() -> None:
+    for name, command in leaves(cli.cli):
+        ungrouped = getattr(command, "ungrouped_options", command.params)
+        assert len(ungrouped) <= LONGEST_FLAT_LIST, f"{name}: put its options into groups"
 
 
 @pytest.mark.parametrize("table", COLUMN_TABLES)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import counter, say_problems, stdout_console
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cellcount.adapt.laboratory_cells import LaboratoryCells
 
 
-@click.command("classifier")
+@cloup.command("classifier")
 @click.argument("cells", type=click.Path(exists=True, path_type=Path))
 @shared.classifier
 @click.option(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.files.text import duration, number_of
@@ -19,103 +20,122 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command()
+@cloup.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@shared.tables
-@click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined.")
-@click.option(
-    "--annotate",
-    type=click.Choice(["all", "flagged"]),
-    default="all",
-    show_default=True,
-    help="Draw all images, or only those with a caution (column reason).",
+@cloup.option_group(
+    "Input",
+    click.option(
+        "--um-per-px",
+        type=float,
+        metavar="NUMBER",
+        help="Micrometres per pixel of all images; else from manifest or file, else estimated.",
+    ),
+    shared.slide_from,
+    shared.max_pixels,
 )
-@shared.exports
-@shared.detector
-@shared.classifier_or_none
-@shared.type_map
-@shared.profile
-@shared.force_profile
-@shared.keep_rejected
-@shared.limits
-@shared.adjust
-@shared.slide_from
-@shared.computing
-@click.option(
-    "--um-per-px",
-    type=float,
-    metavar="NUMBER",
-    help="Micrometres per pixel of all images; else from manifest or file, else estimated.",
+@cloup.option_group(
+    "Models",
+    shared.detector,
+    shared.classifier_or_none,
+    shared.type_map,
+    click.option(
+        "--min-score",
+        type=float,
+        metavar="NUMBER",
+        help="One threshold for all classes, from 0 to 1; else the model's own per class.",
+    ),
+    shared.model_input,
+    shared.plugins,
 )
-@click.option(
-    "--min-score",
-    type=float,
-    metavar="NUMBER",
-    help="One threshold for all classes, from 0 to 1; else the model's own per class.",
+@cloup.option_group(
+    "What is counted",
+    shared.profile,
+    shared.force_profile,
+    shared.keep_rejected,
+    click.option(
+        "--edge-rule",
+        type=click.Choice(["all", "two-sides"]),
+        default="all",
+        show_default=True,
+        help="Count all cells, or leave out those cut by the right and lower edge.",
+    ),
+    shared.limits,
+    shared.adjust,
 )
-@click.option(
-    "--edge-rule",
-    type=click.Choice(["all", "two-sides"]),
-    default="all",
-    show_default=True,
-    help="Count all cells, or leave out those cut by the right and lower edge.",
+@cloup.option_group(
+    "Outputs",
+    shared.tables,
+    click.option("--annotated", type=_FOLDER, help="Folder for pictures with the cells outlined."),
+    click.option(
+        "--annotate",
+        type=click.Choice(["all", "flagged"]),
+        default="all",
+        show_default=True,
+        help="Draw all images, or only those with a caution (column reason).",
+    ),
+    shared.csv_form,
+    click.option(
+        "--pseudonymize",
+        type=_FILE,
+        metavar="KEYFILE",
+        help="Replace names of images, slides and specimens by codes in all outputs. KEYFILE, "
+        "written if it does not exist, turns codes back into names.",
+    ),
 )
-@click.option(
-    "--batch-size", type=int, default=0, metavar="N", help="Tiles per model call; 0 chooses."
+@cloup.option_group("Exports", shared.exports)
+@cloup.option_group(
+    "Computing",
+    shared.computing,
+    click.option(
+        "--batch-size", type=int, default=0, metavar="N", help="Tiles per model call; 0 chooses."
+    ),
+    click.option(
+        "--tile-px",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Largest tile at the model's scale; 0 chooses.",
+    ),
+    click.option(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Threads that read and draw, with Ray actors; 0 chooses.",
+    ),
 )
-@click.option(
-    "--tile-px",
-    type=int,
-    default=0,
-    metavar="N",
-    help="Largest tile at the model's scale; 0 chooses.",
+@cloup.option_group(
+    "Batch jobs",
+    click.option("--dry-run", is_flag=True, help="Print the plan, with expected time and space."),
+    click.option("--fresh", is_flag=True, help="Start over: forget an earlier run of this --out."),
+    click.option(
+        "--max-failure-rate",
+        type=float,
+        metavar="SHARE",
+        default=1.0,
+        show_default=True,
+        help="Stop with exit code 4 when a larger share of the images fails.",
+    ),
+    click.option(
+        "--shard",
+        metavar="I/N|slurm",
+        help="Take the I-th of N parts of the images; slurm takes I and N from the job array.",
+    ),
+    click.option(
+        "--runner",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where images are analysed: in this process, or by actors of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        default=AUTO_ADDRESS,
+        show_default=True,
+        metavar="ADDRESS",
+        help="Of the cluster; auto is one that runs already, else this machine.",
+    ),
 )
-@click.option(
-    "--workers",
-    type=int,
-    default=0,
-    metavar="N",
-    help="Threads that read and draw, with Ray actors; 0 chooses.",
-)
-@click.option(
-    "--runner",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Where images are analysed: in this process, or by actors of a Ray cluster.",
-)
-@click.option(
-    "--ray-address",
-    default=AUTO_ADDRESS,
-    show_default=True,
-    metavar="ADDRESS",
-    help="Of the cluster; auto is one that runs already, else this machine.",
-)
-@shared.max_pixels
-@click.option(
-    "--max-failure-rate",
-    type=float,
-    metavar="SHARE",
-    default=1.0,
-    show_default=True,
-    help="Stop with exit code 4 when a larger share of the images fails.",
-)
-@click.option(
-    "--shard",
-    metavar="I/N|slurm",
-    help="Take the I-th of N parts of the images; slurm takes I and N from the job array.",
-)
-@click.option("--dry-run", is_flag=True, help="Print the plan, with expected time and space.")
-@click.option("--fresh", is_flag=True, help="Start over: forget an earlier run of this --out.")
-@shared.csv_form
-@click.option(
-    "--pseudonymize",
-    type=_FILE,
-    metavar="KEYFILE",
-    help="Codes instead of names of images, slides and specimens in all outputs; KEYFILE, made "
-    "if it is not there, turns them back.",
-)
-@shared.plugins
 def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Count the cells of smear images.
 

@@ -6,42 +6,53 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 
 
-@click.command()
+@cloup.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="CROPS...")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Table with one row per picture (CSV, .xlsx or .parquet).",
+@cloup.option_group(
+    "Input",
+    click.option(
+        "--rbc-px",
+        type=float,
+        metavar="NUMBER",
+        help="Diameter of a red cell in the pictures' pixels; else from their scale, else as in "
+        "the classifier's training.",
+    ),
+    click.option(
+        "--um-per-px",
+        type=float,
+        metavar="NUMBER",
+        help="Micrometres per pixel of all pictures, instead of --rbc-px; else from manifest or "
+        "file.",
+    ),
+    shared.max_pixels,
 )
-@shared.classifier
-@shared.type_map
-@click.option(
-    "--rbc-px",
-    type=float,
-    metavar="NUMBER",
-    help="Diameter of a red cell in the pictures' pixels; else from their scale, else as in the "
-    "classifier's training.",
+@cloup.option_group("Models", shared.classifier, shared.type_map, shared.plugins)
+@cloup.option_group(
+    "Outputs",
+    click.option(
+        "--out",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Table with one row per picture (CSV, .xlsx or .parquet).",
+    ),
+    shared.csv_form,
 )
-@click.option(
-    "--um-per-px",
-    type=float,
-    metavar="NUMBER",
-    help="Micrometres per pixel of all pictures, instead of --rbc-px; else from manifest or file.",
+@cloup.option_group(
+    "Computing",
+    shared.device,
+    shared.precision,
+    click.option(
+        "--batch-size", type=int, default=0, metavar="N", help="Cells per model call; 0 chooses."
+    ),
+    click.option(
+        "--workers", type=int, default=0, metavar="N", help="Threads that read; 0 chooses."
+    ),
 )
-@shared.device
-@shared.precision
-@click.option(
-    "--batch-size", type=int, default=0, metavar="N", help="Cells per model call; 0 chooses."
-)
-@click.option("--workers", type=int, default=0, metavar="N", help="Threads that read; 0 chooses.")
-@shared.max_pixels
-@shared.csv_form
-@shared.plugins
 def classify(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Type pictures of single cells, one cell in the middle of each.
 

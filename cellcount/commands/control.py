@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.files.text import number_of, shown
@@ -18,37 +19,48 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _SHOWN = 10
 
 
-@click.command("run")
+@cloup.command("run")
 @click.argument("inputs", nargs=-1, required=True, metavar="SLIDE...")
-@click.option(
-    "--expected",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Its known white cells: CSV with image, x and y or the corners of boxes, perhaps type.",
+@cloup.option_group(
+    "Control",
+    click.option(
+        "--expected",
+        required=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Its known white cells: CSV with image, x and y or the corners of boxes, perhaps "
+        "type.",
+    ),
+    click.option(
+        "--log",
+        type=_FILE,
+        default="control.csv",
+        show_default=True,
+        help="Where the run is added; what stands there is never rewritten.",
+    ),
+    click.option(
+        "--new-baseline",
+        is_flag=True,
+        help="Compare later runs with this one and those after it alone, as after a change.",
+    ),
 )
-@click.option(
-    "--log",
-    type=_FILE,
-    default="control.csv",
-    show_default=True,
-    help="Where the run is added; what stands there is never rewritten.",
+@cloup.option_group(
+    "Input",
+    click.option(
+        "--um-per-px",
+        type=float,
+        metavar="NUMBER",
+        help="Micrometres per pixel of the slide; else from the files, else estimated.",
+    ),
 )
-@click.option(
-    "--new-baseline",
-    is_flag=True,
-    help="Compare later runs with this one and those after it alone, as after a change.",
+@cloup.option_group(
+    "Models",
+    shared.detector,
+    shared.classifier_or_none,
+    shared.type_map,
+    shared.model_input,
+    shared.plugins,
 )
-@shared.detector
-@shared.classifier_or_none
-@shared.type_map
-@shared.computing
-@click.option(
-    "--um-per-px",
-    type=float,
-    metavar="NUMBER",
-    help="Micrometres per pixel of the slide; else from the files, else estimated.",
-)
-@shared.plugins
+@cloup.option_group("Computing", shared.computing)
 def control_run(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Check that the known white cells of a control slide are located.
 
@@ -128,7 +140,7 @@ def _drift(one: Watched) -> str:
     )
 
 
-@click.command("history")
+@cloup.command("history")
 @click.argument("log", metavar="LOG", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=_FILE, metavar="FILE.html|FILE.png", help="Draw the runs.")
 def control_history(log: Path, out: Path | None) -> int:

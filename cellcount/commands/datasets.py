@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import (
@@ -21,7 +22,7 @@ _DENSEST = 0.95
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("render")
+@cloup.command("render")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
     "--fields",
@@ -83,7 +84,7 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
     click.echo(f"{fields} fields and truth.json written to {out}")
 
 
-@click.command("inspect")
+@cloup.command("inspect")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @shared.data_format
 @shared.fine
@@ -135,7 +136,7 @@ def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes opt
     return EXIT_OK if found.is_clean else EXIT_SOME_FAILED
 
 
-@click.command("convert")
+@cloup.command("convert")
 @click.argument("source", metavar="SRC", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--to",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _NARROWEST = 120
 
 
-@click.command("types")
+@cloup.command("types")
 @click.argument("taxonomy", required=False, metavar="[NAME|FILE]")
 def datasets_types(taxonomy: str | None) -> None:
     """List the taxonomies of cell types, or show one: a packaged name or your own TOML file.

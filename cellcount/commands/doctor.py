@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import click
+import cloup
 
 _COLORS = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
-@click.command()
+@cloup.command()
 def doctor() -> int:
     """Check this installation, and count fields with known cells.
 

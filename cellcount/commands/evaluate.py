@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import (
@@ -44,37 +45,48 @@ _run = click.option(
     help="Take splits from this training, which knows files by their content; else the data's own, "
     "else those of the model's training.",
 )
+_json = click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 
 
-@click.command("detector")
+@cloup.command("detector")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
-@shared.detector
-@click.option("--split", help="Evaluate these images alone: train, val or test.")
-@_run
-@shared.annotation_format
-@shared.annotation_classes
-@click.option(
-    "--um-per-px",
-    type=click.FloatRange(0.005, 10),
-    help="Micrometres per pixel; else from the red cells.",
+@cloup.option_group(
+    "Data",
+    shared.annotation_format,
+    shared.annotation_classes,
+    click.option("--split", help="Evaluate these images alone: train, val or test."),
+    _run,
+    click.option(
+        "--um-per-px",
+        type=click.FloatRange(0.005, 10),
+        help="Micrometres per pixel; else from the red cells.",
+    ),
 )
-@click.option(
-    "--min-score", type=click.FloatRange(0, 1), help="One working threshold for all classes."
+@cloup.option_group(
+    "Model",
+    shared.detector,
+    click.option(
+        "--min-score", type=click.FloatRange(0, 1), help="One working threshold for all classes."
+    ),
+    shared.refine_steps,
+    shared.plugins,
 )
-@click.option(
-    "--robustness",
-    is_flag=True,
-    help="Also with the images resized 0.4–2.5x and under the shift suite.",
+@cloup.option_group(
+    "Further measurements",
+    click.option(
+        "--robustness",
+        is_flag=True,
+        help="Also with the images resized 0.4–2.5x and under the shift suite.",
+    ),
+    _stain_reference,
 )
-@_stain_reference
-@shared.engine
-@shared.device
-@shared.precision
-@shared.refine_steps
-@click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
-@click.option("--csv", "csv_", type=_FILE, help="Write the class table as CSV.")
-@shared.csv_form
-@shared.plugins
+@cloup.option_group(
+    "Outputs",
+    _json,
+    click.option("--csv", "csv_", type=_FILE, help="Write the class table as CSV."),
+    shared.csv_form,
+)
+@cloup.option_group("Computing", shared.computing)
 def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Measure a detector on annotated images.
 
@@ -178,43 +190,54 @@ def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
         show_variants(console, reports, names)
 
 
-@click.command("classifier")
+@cloup.command("classifier")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
-@shared.classifier
-@click.option("--split", help="Evaluate these cells alone: train, val or test.")
-@_run
-@shared.type_map
-@shared.crop_format
-@shared.fine
-@click.option(
-    "--rbc-px",
-    type=click.FloatRange(1, 4096),
-    help="Red-cell diameter in the pictures' pixels; else the card's.",
+@cloup.option_group(
+    "Data",
+    shared.crop_format,
+    shared.fine,
+    click.option("--split", help="Evaluate these cells alone: train, val or test."),
+    _run,
+    click.option(
+        "--rbc-px",
+        type=click.FloatRange(1, 4096),
+        help="Red-cell diameter in the pictures' pixels; else the card's.",
+    ),
 )
-@click.option(
-    "--prior",
-    type=click.Choice(["card", "uniform", "profile"]),
-    default="card",
-    show_default=True,
-    help="Mixture of types that probabilities are stated at.",
+@cloup.option_group(
+    "Model",
+    shared.classifier,
+    shared.type_map,
+    click.option(
+        "--prior",
+        type=click.Choice(["card", "uniform", "profile"]),
+        default="card",
+        show_default=True,
+        help="Mixture of types that probabilities are stated at.",
+    ),
+    shared.plugins,
 )
-@click.option(
-    "--robustness",
-    is_flag=True,
-    help="Also with the pictures resized 0.5–2x and under the shift suite.",
+@cloup.option_group(
+    "Further measurements",
+    click.option(
+        "--robustness",
+        is_flag=True,
+        help="Also with the pictures resized 0.5–2x and under the shift suite.",
+    ),
+    _stain_reference,
 )
-@_stain_reference
-@shared.device
-@shared.precision
-@click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
-@click.option("--csv", "csv_", type=_FILE, help="Write the scores as CSV.")
-@shared.csv_form
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for types.csv, confusion.csv and confusion.png.",
+@cloup.option_group(
+    "Outputs",
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder for types.csv, confusion.csv and confusion.png.",
+    ),
+    _json,
+    click.option("--csv", "csv_", type=_FILE, help="Write the scores as CSV."),
+    shared.csv_form,
 )
-@shared.plugins
+@cloup.option_group("Computing", shared.device, shared.precision)
 def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Measure a classifier on labelled cells.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import stdout_console, write_csv, write_json
@@ -39,51 +40,61 @@ _csv = click.option("--csv", "csv_", type=_FILE, help="Write a row per class as 
 _json = click.option("--json", "json_", type=_FILE, help="Write everything as JSON.")
 
 
-@click.command("counts")
+@cloup.command("counts")
 @click.argument("predicted", type=_TABLE)
 @click.argument("reference", type=_TABLE)
-@click.option(
-    "--level",
-    type=click.Choice(["auto", "slide", "specimen"]),
-    default="auto",
-    show_default=True,
-    help="What is compared; auto is slides, or specimens where the tables share no slide.",
+@cloup.option_group(
+    "Input",
+    click.option(
+        "--level",
+        type=click.Choice(["auto", "slide", "specimen"]),
+        default="auto",
+        show_default=True,
+        help="Units that are compared; auto is slides, or specimens where the tables share no "
+        "slide.",
+    ),
+    _values,
+    _outside,
+    _profile,
+    click.option(
+        "--pair",
+        "pairs",
+        multiple=True,
+        metavar="OURS=THEIRS",
+        help="Classes that mean the same under different names; again for more.",
+    ),
 )
-@_values
-@_outside
-@_profile
-@click.option(
-    "--pair",
-    "pairs",
-    multiple=True,
-    metavar="OURS=THEIRS",
-    help="Classes that mean the same under different names; again for more.",
+@cloup.option_group(
+    "Statistics",
+    click.option(
+        "--threshold",
+        "thresholds",
+        multiple=True,
+        metavar="[CLASS=]PERCENT",
+        help="Percentage at which agreement and kappa are judged, of all classes or of one; again "
+        "for more.  [default: 5, 10, 20]",
+    ),
+    click.option(
+        "--error-ratio",
+        type=float,
+        metavar="NUMBER",
+        default=1.0,
+        show_default=True,
+        help="Deming's λ: variance of the reference's errors over that of the predicted counts'.",
+    ),
 )
-@click.option(
-    "--threshold",
-    "thresholds",
-    multiple=True,
-    metavar="[CLASS=]PERCENT",
-    help="Where agreement and kappa are judged, of all classes or of one; again for more.  "
-    "[default: 5, 10, 20]",
+@cloup.option_group(
+    "Outputs",
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR|FILE.html",
+        help="Page with pictures; a folder also gets tables, JSON and the pictures.",
+    ),
+    _csv,
+    shared.csv_form_of_table,
+    _json,
 )
-@click.option(
-    "--error-ratio",
-    type=float,
-    metavar="NUMBER",
-    default=1.0,
-    show_default=True,
-    help="Deming's λ: variance of the reference's errors over that of the predicted counts'.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE.html",
-    help="Page with pictures; a folder also gets tables, JSON and the pictures.",
-)
-@_csv
-@shared.csv_form_of_table
-@_json
 def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Compare the differentials of two methods.
 
@@ -121,7 +132,7 @@ def evaluate_counts(**options: Any) -> None:  # noqa: ANN401 -- click passes opt
         _write_out(options["out"], comparison, form)
 
 
-@click.command("repeatability")
+@cloup.command("repeatability")
 @click.argument("table", type=_TABLE)
 @_values
 @_outside

@@ -6,23 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@cloup.command()
 @click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
-@shared.tables
-@shared.exports
-@shared.csv_form
-@click.option(
-    "--pseudonymize",
-    type=_FILE,
-    metavar="KEYFILE",
-    help="Codes instead of names of images, slides and specimens, as in analyze.",
+@cloup.option_group(
+    "Outputs",
+    shared.tables,
+    shared.csv_form,
+    click.option(
+        "--pseudonymize",
+        type=_FILE,
+        metavar="KEYFILE",
+        help="Codes instead of names of images, slides and specimens, as in analyze.",
+    ),
 )
+@cloup.option_group("Exports", shared.exports)
 def merge(shards: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 -- click passes options
     """Merge the shards of a run into the outputs of one run.
 

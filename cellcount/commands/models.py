@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.files.text import number_of, shown
@@ -22,7 +23,7 @@ _TIMM_NAMES = {
 }
 
 
-@click.command("list")
+@cloup.command("list")
 @shared.plugins
 def models_list(plugins: Path | None) -> None:
     """List packaged models, and the backbones and classifiers for a training.
@@ -119,7 +120,7 @@ def _groups() -> dict[str, str]:
     return {"backbone": BACKBONES, "classifier": CLASSIFIERS}
 
 
-@click.command("show")
+@cloup.command("show")
 @click.argument("model", metavar="NAME|DIR|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON and nothing else.")
 @shared.plugins
@@ -163,7 +164,7 @@ def _operations(path: Path, plugins: Path | None) -> str:
     return f"{flops / 1e9:.1f} GFLOP" if flops >= 1e9 else f"{flops / 1e6:.0f} MFLOP"
 
 
-@click.command("check")
+@cloup.command("check")
 @click.argument("name", metavar="NAME|BACKBONE|CLASSIFIER|DIR|FILE")
 @click.option(
     "--as",

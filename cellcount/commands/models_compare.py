@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import say_problems, stdout_console, write_csv, write_json
@@ -29,41 +30,61 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-@click.command("compare")
+@cloup.command("compare")
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--backbones",
-    required=True,
-    metavar="A,B,C",
-    help="timm/NAME and plugins to train; run folders and weight files to load.",
+@cloup.option_group(
+    "Run",
+    click.option(
+        "--backbones",
+        required=True,
+        metavar="A,B,C",
+        help="timm/NAME and plugins to train; run folders and weight files to load.",
+    ),
+    click.option(
+        "--out",
+        required=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of the trainings and the tables.",
+    ),
+    shared.plugins,
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the trainings and the tables.",
+@cloup.option_group(
+    "Data",
+    shared.crop_format,
+    click.option("--taxonomy", metavar="NAME|FILE", help="Whose types the labels are."),
+    click.option("--fine", is_flag=True, default=None, help="Learn the finer codes of the labels."),
+    click.option("--map", "type_map", metavar="SOURCE:TARGET", help="Learn coarser types."),
+    click.option("--split", help="given, or shares at random: 80/20, 90/10, …"),
+    click.option(
+        "--per-class", type=click.IntRange(min=1), help="Learn from N cells a class at most."
+    ),
+    click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels."),
+    click.option(
+        "--window",
+        "window_rbc",
+        type=float,
+        help="Side of the window in red-cell diameters; 0: the whole picture.",
+    ),
 )
-@click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
-@click.option("--per-class", type=click.IntRange(min=1), help="Learn from N cells a class at most.")
-@click.option("--epochs", type=int, help="Passes over the training cells.")
-@click.option("--split", help="given, or shares at random: 80/20, 90/10, …")
-@click.option("--map", "type_map", metavar="SOURCE:TARGET", help="Learn coarser types.")
-@click.option("--taxonomy", metavar="NAME|FILE", help="Whose types the labels are.")
-@click.option("--fine", is_flag=True, default=None, help="Learn the finer codes of the labels.")
-@click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
-@click.option(
-    "--window",
-    "window_rbc",
-    type=float,
-    help="Side of the window in red-cell diameters; 0: the whole picture.",
+@cloup.option_group(
+    "Training",
+    click.option(
+        "--recipe", default="default", show_default=True, help="Named preset of settings."
+    ),
+    click.option("--epochs", type=int, help="Passes over the training cells."),
+    click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Other setting; repeatable.",
+    ),
 )
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
+@cloup.option_group(
+    "Computing",
+    shared.device,
+    click.option("--workers", default=1, show_default=True, help="Processes that prepare cells."),
 )
-@shared.crop_format
-@shared.plugins
-@shared.device
-@click.option("--workers", default=1, show_default=True, help="Processes that prepare cells.")
 def models_compare(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Compare classifiers on the same cells, trained under equal settings.
 

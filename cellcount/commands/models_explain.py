@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.errors import UsageError
 
 
-@click.command("explain")
+@cloup.command("explain")
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option(
     "--cell",

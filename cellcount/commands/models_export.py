@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 
 
-@click.command("export")
+@cloup.command("export")
 @click.argument("model", metavar="NAME|DIR|FILE")
 @click.option(
     "--format",

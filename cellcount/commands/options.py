@@ -114,7 +114,8 @@ classifier_or_none = click.option(
     default=AUTO_CLASSIFIER,
     show_default=True,
     metavar="NAME|DIR|none",
-    help="What types the cells; auto is the packaged model that goes with the detector.",
+    help="Model that types the cells; auto is the packaged one that goes with the detector, "
+    "none leaves cells untyped.",
 )
 classifier = click.option(
     "--classifier",
@@ -134,7 +135,7 @@ engine = click.option(
     type=click.Choice(["auto", "torchvision", "detectron2"]),
     default="auto",
     show_default=True,
-    help="What runs the detector; auto is Detectron2 where it is installed.",
+    help="Library that runs the detector; auto is Detectron2 where it is installed.",
 )
 device = click.option(
     "--device",
@@ -159,13 +160,14 @@ refine_steps = click.option(
 profile = click.option(
     "--profile",
     metavar="NAME|FILE.toml",
-    help="What is counted, and by which rules: peripheral-blood, bone-marrow or your own file; "
-    "else that of the smears that the models know.",
+    help="Rules of counting: peripheral-blood, bone-marrow or your own file; else the profile "
+    "of the smears that the models were trained on.",
 )
 force_profile = click.option(
     "--force-profile",
     is_flag=True,
-    help="Use the profile though the models know another kind of smear; outputs are marked.",
+    help="Use the profile although the models were trained on another kind of smear; outputs are "
+    "marked.",
 )
 keep_rejected = click.option(
     "--keep-rejected",
@@ -178,13 +180,13 @@ limits = click.option(
     type=click.Choice(["wilson", "clopper-pearson"]),
     default="wilson",
     show_default=True,
-    help="How the 95 % limits of percentages are made.",
+    help="Method of the 95 % limits of percentages.",
 )
 adjust = click.option(
     "--adjust",
     metavar="FILE.csv|card",
-    help="Also correct percentages for the classifier's confusions, as a table of "
-    "evaluate classifier --out, or its card, tells them.",
+    help="Also give percentages corrected for the classifier's confusions, using the "
+    "confusion.csv of evaluate classifier --out, or card for the classifier's own matrix.",
 )
 slide_from = click.option(
     "--slide-from",
@@ -206,8 +208,10 @@ stain_for = click.option(
     show_default=True,
     help="Which models see the fields with the stain of --stain-reference.",
 )
-#: How the models of a run compute, and what they see.
-computing = _together(engine, device, precision, refine_steps, stain_reference, stain_for)
+#: How the models of a run look at its images.
+model_input = _together(refine_steps, stain_reference, stain_for)
+#: How the models of a run compute.
+computing = _together(engine, device, precision)
 max_pixels = click.option(
     "--max-pixels",
     type=int,

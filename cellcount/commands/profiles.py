@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from cellcount.commands.terminal.reports import stdout_console
 from cellcount.files.text import number_of, shown
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from cellcount.differential.profile import Profile
 
 
-@click.command("list")
+@cloup.command("list")
 def profiles_list() -> None:
     """List the packaged profiles, which --profile takes by name."""
     from rich.table import Table
@@ -31,7 +32,7 @@ def profiles_list() -> None:
     stdout_console().print(table)
 
 
-@click.command("show")
+@cloup.command("show")
 @click.argument("profile", metavar="NAME|FILE.toml")
 @click.option("--toml", "as_toml", is_flag=True, help="Print the file, to copy and change.")
 def profiles_show(profile: str, as_toml: bool) -> None:
@@ -44,7 +45,7 @@ def profiles_show(profile: str, as_toml: bool) -> None:
     click.echo("\n".join(_lines(load_profile(profile))))
 
 
-@click.command("check")
+@cloup.command("check")
 @click.argument("profile", metavar="NAME|FILE.toml")
 def profiles_check(profile: str) -> int:
     """Check that a profile can be used, and say what is wrong with it.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from cellcount.files.text import number_of, shown
 
@@ -21,7 +22,7 @@ _RESULTS = click.argument(
 _SHOWN = 10
 
 
-@click.command("export")
+@cloup.command("export")
 @_RESULTS
 @click.option(
     "--out",
@@ -64,7 +65,7 @@ def review_export(
         )
 
 
-@click.command("apply")
+@cloup.command("apply")
 @_RESULTS
 @click.argument(
     "table",
@@ -124,7 +125,7 @@ def review_apply(
         click.echo("the cells are as these results have them, so nothing was changed")
 
 
-@click.command("open")
+@cloup.command("open")
 @_RESULTS
 @click.option(
     "--port",

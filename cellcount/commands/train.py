@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
 from cellcount.commands import options as shared
 from cellcount.commands.terminal.reports import say_problems
@@ -35,42 +36,67 @@ _split = click.option(
     help="given (the data's own; where it has none, 64/16/20 is made), all, or shares at random: "
     "64/16/20, 90/10, 80/20, 70/15/15, …",
 )
-
-
-@click.command("detector")
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
-@click.option("--init", metavar="NAME|DIR", help="Start from this model instead of random weights.")
-@click.option("--backbone", help="timm/NAME, or the name of a plugin.")
-@click.option("--pyramid", type=click.Choice(["none", "fpn", "bottom-up"]), help="Feature pyramid.")
-@click.option("--refine-steps", type=int, metavar="N", help="Looks of attention refinement.")
-@click.option(
-    "--refine-objective",
-    type=click.Choice(["supervised", "actor-critic"]),
-    help="What these learn from; actor-critic goes on from a supervised --init.",
+_rbc_px = click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
+_recipe = click.option(
+    "--recipe", default="default", show_default=True, help="Named preset of settings."
 )
-@_split
-@click.option("--epochs", type=int, help="Passes over the training images.")
-@click.option("--batch-size", type=int, help="Images per step (and process).")
-@click.option("--lr", type=float, help="Largest learning rate.")
-@click.option("--seed", type=int, help="Seed of everything random.")
-@click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
-@click.option(
+_init = click.option(
+    "--init", metavar="NAME|DIR", help="Start from this model instead of random weights."
+)
+_backbone = click.option("--backbone", help="timm/NAME, or the name of a plugin.")
+_lr = click.option("--lr", type=float, help="Largest learning rate.")
+_seed = click.option("--seed", type=int, help="Seed of everything random.")
+_set = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
 )
-@shared.annotation_format
-@shared.annotation_classes
-@click.option(
-    "--pretrained",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Local timm .safetensors file for the backbone; nothing is downloaded.",
+_run = cloup.option_group(
+    "Run",
+    click.option(
+        "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+    ),
+    click.option("--resume", is_flag=True, help="Continue after the last finished epoch."),
 )
-@shared.plugins
-@shared.engine
-@shared.device
-@click.option("--workers", default=1, show_default=True, help="Processes that prepare images.")
-@click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
+
+
+@cloup.command("detector")
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@_run
+@cloup.option_group("Data", shared.annotation_format, shared.annotation_classes, _split, _rbc_px)
+@cloup.option_group(
+    "Model",
+    _recipe,
+    _init,
+    _backbone,
+    click.option(
+        "--pyramid", type=click.Choice(["none", "fpn", "bottom-up"]), help="Feature pyramid."
+    ),
+    click.option("--refine-steps", type=int, metavar="N", help="Looks of attention refinement."),
+    click.option(
+        "--pretrained",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Local timm .safetensors file for the backbone; nothing is downloaded.",
+    ),
+    shared.plugins,
+)
+@cloup.option_group(
+    "Training",
+    click.option("--epochs", type=int, help="Passes over the training images."),
+    click.option("--batch-size", type=int, help="Images per step (and process)."),
+    _lr,
+    click.option(
+        "--refine-objective",
+        type=click.Choice(["supervised", "actor-critic"]),
+        help="Objective of the looks; actor-critic goes on from a supervised --init.",
+    ),
+    _seed,
+    _set,
+)
+@cloup.option_group(
+    "Computing",
+    shared.engine,
+    shared.device,
+    click.option("--workers", default=1, show_default=True, help="Processes that prepare images."),
+)
 def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Train a detector on annotated images.
 
@@ -107,59 +133,68 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     train(annotated, settings, run, click.echo)
 
 
-@click.command("classifier")
+@cloup.command("classifier")
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--recipe", default="default", show_default=True, help="Named preset of settings.")
-@click.option("--init", metavar="NAME|DIR", help="Start from this model instead of random weights.")
-@click.option("--backbone", help="timm/NAME, or the name of a plugin.")
-@click.option(
-    "--scheme",
-    type=click.Choice(["softmax", "ovr"]),
-    help="One network, or one per type against the rest.",
+@_run
+@cloup.option_group(
+    "Data",
+    shared.crop_format,
+    click.option("--taxonomy", metavar="NAME|FILE", help="Whose types the labels are."),
+    shared.fine,
+    click.option("--map", "type_map", metavar="SOURCE:TARGET", help="Learn coarser types."),
+    _split,
+    click.option(
+        "--group", type=click.Choice(["patient"]), help="Keep the cells of a patient together."
+    ),
+    _rbc_px,
+    click.option(
+        "--window",
+        "window_rbc",
+        type=float,
+        help="Side of the window in red-cell diameters; 0: the whole picture.",
+    ),
+    click.option("--contour", is_flag=True, help="Crop to the centre-most contour first."),
 )
-@click.option(
-    "--balance",
-    metavar="KIND",
-    help="imbalanced-sampler, resample:N, class-weights or none.",
+@cloup.option_group(
+    "Model",
+    _recipe,
+    _init,
+    _backbone,
+    click.option(
+        "--scheme",
+        type=click.Choice(["softmax", "ovr"]),
+        help="One network, or one per type against the rest.",
+    ),
+    click.option(
+        "--prior",
+        type=click.Choice(["uniform", "profile"]),
+        help="Mixture of types that probabilities are stated at.",
+    ),
+    click.option(
+        "--pretrained",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Local timm .safetensors file for the network; nothing is downloaded.",
+    ),
+    shared.plugins,
 )
-@_split
-@click.option(
-    "--group", type=click.Choice(["patient"]), help="Keep the cells of a patient together."
+@cloup.option_group(
+    "Training",
+    click.option("--epochs", type=int, help="Passes over the training cells."),
+    click.option("--batch-size", type=int, help="Cells per step (and process)."),
+    _lr,
+    click.option(
+        "--balance",
+        metavar="KIND",
+        help="imbalanced-sampler, resample:N, class-weights or none.",
+    ),
+    _seed,
+    _set,
 )
-@click.option("--map", "type_map", metavar="SOURCE:TARGET", help="Learn coarser types.")
-@click.option("--taxonomy", metavar="NAME|FILE", help="Whose types the labels are.")
-@shared.fine
-@click.option("--rbc-px", type=float, help="Red-cell diameter in the images' own pixels.")
-@click.option(
-    "--window",
-    "window_rbc",
-    type=float,
-    help="Side of the window in red-cell diameters; 0: the whole picture.",
+@cloup.option_group(
+    "Computing",
+    shared.device,
+    click.option("--workers", default=1, show_default=True, help="Processes that prepare cells."),
 )
-@click.option("--contour", is_flag=True, help="Crop to the centre-most contour first.")
-@click.option(
-    "--prior",
-    type=click.Choice(["uniform", "profile"]),
-    help="Mixture of types that probabilities are stated at.",
-)
-@click.option("--epochs", type=int, help="Passes over the training cells.")
-@click.option("--batch-size", type=int, help="Cells per step (and process).")
-@click.option("--lr", type=float, help="Largest learning rate.")
-@click.option("--seed", type=int, help="Seed of everything random.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Other setting; repeatable."
-)
-@shared.crop_format
-@click.option(
-    "--pretrained",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Local timm .safetensors file for the network; nothing is downloaded.",
-)
-@shared.plugins
-@shared.device
-@click.option("--workers", default=1, show_default=True, help="Processes that prepare cells.")
-@click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
 def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Train a classifier on labelled cells.
 
