@@ -1,6 +1,6 @@
 """The documents say what the program does: generated where possible, compared everywhere else.
 
-``pytest --update-golden`` rewrites docs/commands.md, the column tables of the README and the
+``pytest --update-golden`` rewrites docs/commands.md, the column tables of the pages and the
 settings of docs/training.md and docs/typing.md.
 """
 
@@ -22,8 +22,8 @@ from cellcount.training.detector.settings import RECIPES, DetectorTraining
 from tests.tables import markdown
 
 COLUMN_TABLES = {
-    "counts": "README.md",
-    "cells": "README.md",
+    "counts": "docs/outputs.md",
+    "cells": "docs/outputs.md",
     "slides": "docs/differential.md",
     "corrections": "docs/review.md",
     "history": "docs/review.md",
@@ -35,16 +35,23 @@ LONGEST_FLAT_LIST = 10
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
+    "docs/analyze.md",
     "docs/cluster.md",
+    "docs/comparison.md",
     "docs/control.md",
+    "docs/data-sets.md",
     "docs/differential.md",
     "docs/images.md",
+    "docs/index.md",
     "docs/laboratory-systems.md",
+    "docs/outputs.md",
     "docs/performance.md",
+    "docs/plugins.md",
     "docs/review.md",
     "docs/stain.md",
     "docs/training.md",
     "docs/typing.md",
+    "docs/whole-slides.md",
     "cellcount/weights/README.md",
     "plugins/cellcount-seeds/README.md",
     "plugins/cellcount-tinynet/README.md",
@@ -246,9 +253,24 @@ def test_every_training_setting_is_described(settings: Settings) -> None:
     assert sorted(described) == sorted(f.name for f in dataclasses.fields(settings))
 
 
-def test_every_command_stands_in_the_readme(readme: str) -> None:
-    missing = [name for name, _ in leaves(cli.cli) if name not in " ".join(readme.split())]
-    assert missing == []
+def test_every_command_stands_in_the_index_of_the_docs(repo_root: Path) -> None:
+    index = (repo_root / "docs" / "index.md").read_text("utf-8")
+    assert [name for name, _ in leaves(cli.cli) if f"`{name}`" not in index] == []
+
+
+def test_every_page_stands_in_the_index_of_the_docs(repo_root: Path) -> None:
+    index = (repo_root / "docs" / "index.md").read_text("utf-8")
+    pages = {path.name for path in (repo_root / "docs").glob("*.md")} - {"index.md"}
+    assert pages - set(re.findall(r"\(([\w-]+\.md)\)", index)) == set()
+    assert {f"docs/{page}" for page in pages} - set(PAGES) == {"docs/commands.md"}
+
+
+def test_the_readme_is_one_page_with_two_pictures(repo_root: Path, readme: str) -> None:
+    assert len(readme.encode()) <= 9_000
+    pictures = re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", readme)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (repo_root / picture).stat().st_size <= 200_000
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p != "CONTRIBUTING.md"])
@@ -272,22 +294,32 @@ def test_every_command_line_is_possible(repo_root: Path, page: str) -> None:
     calls = command_lines((repo_root / page).read_text("utf-8"))
     assert len(calls) >= {"README.md": 5, "docs/training.md": 4}.get(page, 0)
     for call in calls:
-        (name,) = (name for name in commands if call.startswith(f"{name} "))
+        (name,) = (name for name in commands if f"{call} ".startswith(f"{name} "))
         used = {word for word in shlex.split(call, comments=True) if word.startswith("--")}
         assert used - options(commands[name]) == set(), call
 
 
-def test_exit_codes_are_those_of_the_program(readme: str) -> None:
-    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)}
+def test_exit_codes_are_those_of_the_program(repo_root: Path) -> None:
+    page = (repo_root / "docs" / "analyze.md").read_text("utf-8")
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     actual = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert documented == actual
 
 
-def test_links_lead_somewhere(repo_root: Path) -> None:
-    for page in PAGES:
-        text = (repo_root / page).read_text("utf-8")
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (repo_root / page).parent.joinpath(target).exists(), f"{page}: {target}"
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(repo_root: Path, page: str) -> None:
+    path = repo_root / page
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", path.read_text("utf-8")):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
 
 
 def test_the_readme_keeps_its_two_marked_commands(readme: str) -> None:

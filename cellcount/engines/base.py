@@ -28,7 +28,7 @@ ENGINES = {
     "torchvision": "cellcount.engines.torchvision:TorchvisionEngine",
     "detectron2": "cellcount.engines.detectron2.engine:Detectron2Engine",
 }
-#: What is said of Detectron2 in the README, and where it is asked for without being there.
+#: Explanation of Detectron2 in docs/plugins.md, and the error where it is asked for and missing.
 DETECTRON2_IS_EXTRA = (
     "The engine detectron2 runs the same weight files as a Detectron2 model, for those who work "
     "with Detectron2 already; it needs Detectron2, which is in no package registry and is "

@@ -103,7 +103,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_readme_says_the_same(repo_root: Path) -> None:
-    readme = " ".join((repo_root / "README.md").read_text("utf-8").split())
-    assert DETECTRON2_IS_EXTRA in readme
+def test_the_page_on_plugins_says_the_same(repo_root: Path) -> None:
+    page = " ".join((repo_root / "docs" / "plugins.md").read_text("utf-8").split())
+    assert DETECTRON2_IS_EXTRA in page
     assert set(ENGINES) == {"torchvision", "detectron2"}
