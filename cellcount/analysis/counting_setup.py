@@ -47,8 +47,9 @@ def counting_of(
     profile = _profile(settings, card, classifier)
     typing, map_name = _typing(classifier)
     reason = misfit(profile, card, typing, map_name)
-    if reason and not settings.force_profile and (wanted or settings.profile is not None):
-        raise UsageError(reason + _remedy(profile))
+    unfit = "" if settings.force_profile or not reason else reason + _remedy(profile)
+    if unfit and (wanted or settings.profile is not None):
+        raise UsageError(unfit)
     types: tuple[TypeRows, ...] = ()
     if classifier is not None:
         types = assessable_types(classifier.card, classifier.types, profile, map_name)
@@ -60,7 +61,7 @@ def counting_of(
         forced=bool(reason) and settings.force_profile,
     )
     models = _models(card, sha256, classifier)
-    return Counting(profile, types, card.classes, rules, models)
+    return Counting(profile, types, card.classes, rules, models, unfit)
 
 
 def profile_facts(counting: Counting) -> dict[str, Any]:

@@ -10,12 +10,19 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from PIL import Image
+
 from cellcount.analysis.load import Loaded
 from cellcount.analysis.local import Work
 from cellcount.analysis.run_outputs import RunOutputs
-from cellcount.core.records import ImageRef, ImageResult
+from cellcount.core.records import ImageRef, ImageResult, Picture
 from cellcount.outputs.geojson_export import write_geojson
-from cellcount.outputs.pictures.annotate import annotated_path, mirrored_path, write_annotated
+from cellcount.outputs.pictures.annotate import (
+    annotate,
+    annotated_path,
+    mirrored_path,
+    write_annotated,
+)
 
 
 class Drawings:
@@ -66,20 +73,25 @@ class Drawings:
 
     def work(self, loaded: Loaded, result: ImageResult) -> Work:
         """The work of drawing one image, or of removing its picture where none is wanted."""
-        final, labels = self._outputs.final(result), self._outputs.facts.labels
         if loaded.source is None or not self.is_drawn(result):
             # Drawn from an earlier result, perhaps: no picture may contradict the tables.
             return partial(self.remove, result)
         if loaded.picture is None:
-            return partial(self._write_geojson, final)
-        return partial(
-            write_annotated,
-            self._paths(result)[0],
-            loaded.picture,
-            final.cells,
-            labels,
-            self._title(result),
-        )
+            return partial(self._write_geojson, self._outputs.final(result))
+        path = self._paths(result)[0]
+        return partial(self._write, path, loaded.picture, self._outputs.final(result))
+
+    def page(self, picture: Picture, final: ImageResult) -> Image.Image:
+        """Draw an image with its cells.
+
+        Args:
+            picture: the image as it was analysed.
+            final: its result, with the types that count.
+        """
+        return annotate(picture, final.cells, self._outputs.facts.labels, self._title(final))
+
+    def _write(self, path: Path, picture: Picture, final: ImageResult) -> None:
+        write_annotated(path, self.page(picture, final))
 
     def _write_geojson(self, result: ImageResult) -> None:
         picture, geojson = self._paths(result)

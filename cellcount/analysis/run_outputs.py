@@ -24,7 +24,7 @@ from cellcount.outputs.approval_table import write_approvals
 from cellcount.outputs.forms import write_together
 from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.review_tables import write_history
-from cellcount.outputs.run_content import Results, RunContent, RunFacts
+from cellcount.outputs.run_content import ResultStream, RunContent, RunFacts
 from cellcount.store.approvals import approvals_of
 from cellcount.store.edits import Edit
 from cellcount.store.journal import Journal
@@ -75,7 +75,7 @@ class RunOutputs:
         """The results in a journal, as they count."""
         return RunResults(journal, self.facts.counting.profile)
 
-    def results(self, journal: Journal, refs: tuple[ImageRef, ...]) -> Results:
+    def results(self, journal: Journal, refs: tuple[ImageRef, ...]) -> ResultStream:
         """The results as outputs tell them, but with the classifier's own types."""
         stored, copies = self.results_in(journal), NearCopies.among(journal, refs)
         name, flags = self.names.image, FlagWords.of(journal, refs)
@@ -94,11 +94,25 @@ class RunOutputs:
         typed = with_reviews(result, [t.id for t in self.facts.types])
         return self.facts.counting.rejecting(typed)
 
-    def content(self, results: Results) -> RunContent:
+    def content(self, results: ResultStream) -> RunContent:
         """Content from which forms of output are written."""
         return RunContent(results, self.facts.labels, self.files.settings.csv, self.facts)
 
-    def write(self, journal: Journal, results: Results) -> Written:
+    def contents(
+        self, journal: Journal, results: ResultStream, reviewed: ReviewSummary | None
+    ) -> dict[str, RunContent]:
+        """Contents of the outputs, by which types of cells a form sees.
+
+        Args:
+            journal: tells what people signed off.
+            results: as `results` gives them.
+            reviewed: sums up what reviewers said, None where nothing was reviewed.
+        """
+        outputs = self.reviewed_by(reviewed).approved_in(journal)
+        final = outputs.content(lambda: map(outputs.final, results()))
+        return {"own": outputs.content(results), "final": final}
+
+    def write(self, journal: Journal, results: ResultStream) -> Written:
         """Write every output that was asked for, but the annotated pictures.
 
         Args:
@@ -110,16 +124,18 @@ class RunOutputs:
         """
         corrections = journal.corrections()
         reviewed = ReviewSummary.of(results(), corrections) if corrections else None
-        outputs = self.reviewed_by(reviewed).approved_in(journal)
         begun = _time_of(journal)
-        final = replace(outputs.content(lambda: map(outputs.final, results())), begun=begun)
-        contents = {"own": replace(outputs.content(results), begun=begun), "final": final}
+        contents = {
+            sees: replace(content, begun=begun)
+            for sees, content in self.contents(journal, results, reviewed).items()
+        }
+        final = contents["final"]
         for path, forms in self.files.written:
             write_together(forms, path, contents)
         tables = self.files.tables
         if journal.has_reviews:
             tables.append(self._write_reviews(journal))
-        if approvals := outputs.facts.approvals:
+        if approvals := final.facts.approvals:
             write_approvals(self.files.approvals, approvals, self.files.settings.csv)
             tables.append(self.files.approvals)
         return Written(tables, Totals.of(final.results(), final.labels), reviewed)

@@ -12,9 +12,10 @@ from cellcount.analysis.review_summary import ReviewSummary
 from cellcount.analysis.run_outputs import RunOutputs
 from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import ImageRef, ImageResult
-from cellcount.errors import UsageError
+from cellcount.errors import ImageError, UsageError
+from cellcount.images.source import Source, open_source
 from cellcount.outputs.pseudonyms import OutputNames
-from cellcount.outputs.run_content import Results
+from cellcount.outputs.run_content import ResultStream, RunContent
 from cellcount.outputs.run_record import RUN_RECORD_SUFFIX
 from cellcount.store.journal import JOURNAL_SUFFIX, Journal, journal_path
 
@@ -33,7 +34,7 @@ class StoredResults:
     run: StoredRun
     outputs: RunOutputs
 
-    def results(self) -> Results:
+    def results(self) -> ResultStream:
         """As outputs tell them, with reviews beside the classifier's own types."""
         named = self.outputs.results(self.journal, self.run.refs)
         return lambda: map(self._found, named())
@@ -48,6 +49,26 @@ class StoredResults:
 
     def _found(self, result: ImageResult) -> ImageResult:
         return replace(result, ref=self.run.found(result.ref))
+
+    def contents(self) -> dict[str, RunContent]:
+        """Contents of its outputs as they count now, by which types of cells a form sees."""
+        return self.outputs.contents(self.journal, self.results(), self.reviews())
+
+    def source(self, result: ImageResult) -> Source:
+        """Open an image as it was analysed.
+
+        Raises:
+            ImageError: it cannot be read any more, or has another size now.
+        """
+        source = open_source(result.ref, max_pixels=self.run.facts.max_pixels)
+        width, height = source.size_px
+        if (width, height) != (result.width_px, result.height_px):
+            raise ImageError(
+                f"{result.ref.path} has {width} x {height} px, but {result.width_px} x "
+                f"{result.height_px} px when it was analysed; put the image of then back, or "
+                "analyse it again"
+            )
+        return source
 
     def by_name(self) -> dict[str, ImageRef]:
         """What outputs call an image → the image."""

@@ -84,6 +84,7 @@ class StoredRun:
             "classes": [asdict(c) for c in counting.classes],
             "rules": rules,
             "models": _pairs(counting.models),
+            **({"misfit": counting.misfit} if counting.misfit else {}),
         }
 
     @classmethod
@@ -122,6 +123,7 @@ def _run_of(stored: Mapping[str, Any], place: Path) -> StoredRun:
         classes=tuple(CellClass(**one) for one in told["classes"]),
         rules=_rules(told["rules"]),
         models=dict(told["models"]),
+        misfit=told.get("misfit", ""),
     )
     facts = RunFacts(
         counting=counting,

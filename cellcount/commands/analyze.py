@@ -163,7 +163,7 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
     say_passed_over(job.plan)
     if options["dry_run"]:
         return _dry_run(job)
-    from cellcount.commands.terminal.progress import progress
+    from cellcount.analysis.shown_progress import progress
 
     with progress() as watcher:
         outcome = job.run(watcher)
@@ -176,31 +176,14 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
 
 def _request(options: dict[str, Any]) -> AnalyzeRequest:
     """The settings of the command line, validated."""
-    import dataclasses
     import os
 
-    from cellcount.settings import (
-        AnalyzeRequest,
-        AnalyzeSettings,
-        DifferentialSettings,
-        RunSettings,
-    )
+    from cellcount.analysis.request import analyze_request
     from cellcount.shards import shard_of
 
     if options["shard"] is not None:
         options["shard"] = shard_of(options["shard"], os.environ)
-
-    def pick(kind: type) -> dict[str, Any]:
-        return {f.name: options[f.name] for f in dataclasses.fields(kind)}
-
-    return AnalyzeRequest(
-        inputs=tuple(options["inputs"]),
-        analyze=AnalyzeSettings(**pick(AnalyzeSettings)),
-        output=shared.output_settings(options),
-        run=RunSettings(**pick(RunSettings)),
-        differential=DifferentialSettings(**pick(DifferentialSettings)),
-        slide_from=options["slide_from"],
-    )
+    return analyze_request(options["inputs"], options)
 
 
 def _dry_run(job: Job) -> int:

@@ -73,7 +73,7 @@ def classify(**options: Any) -> int:  # noqa: ANN401 -- click passes options by 
 
     request = ClassifyRequest(**options)
     from cellcount.analysis.classify import ClassifyJob
-    from cellcount.commands.terminal.progress import progress
+    from cellcount.analysis.shown_progress import progress
     from cellcount.commands.terminal.summary import say_passed_over, say_typed
 
     job = ClassifyJob(request)

@@ -77,7 +77,7 @@ def control_run(**options: Any) -> int:  # noqa: ANN401 -- click passes options 
     """
     import dataclasses
 
-    from cellcount.commands.terminal.progress import progress
+    from cellcount.analysis.shown_progress import progress
     from cellcount.control.run import ControlRequest, run_control
     from cellcount.settings import AnalyzeSettings
 

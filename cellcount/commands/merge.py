@@ -42,9 +42,10 @@ def merge(shards: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401 -- cl
       3    the shards do not belong together, or nothing was done in them
     """
     from cellcount.analysis.merge import MergeJob
+    from cellcount.analysis.request import output_settings
     from cellcount.commands.terminal.summary import say_outcome
 
-    job = MergeJob(shards, shared.output_settings(options))
+    job = MergeJob(shards, output_settings(options))
     outcome, types = job.run()
     say_outcome(outcome, job.classes, types)
     return outcome.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from cellcount.settings import (
     NO_STAIN_REFERENCE,
     PACKAGED_CLASSIFIER,
     CsvForm,
-    OutputSettings,
 )
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -77,13 +75,6 @@ def _named_paths(
             raise UsageError(f"--output names {name} twice; give one path")
         named[name] = Path(path)
     return named
-
-
-def output_settings(options: Mapping[str, Any]) -> OutputSettings:
-    """The settings of a command with `tables`, `exports` and other options of outputs."""
-    forms = {name: options[name] for name in BUILT_IN if options[name] is not None}
-    others = {f.name: options[f.name] for f in fields(OutputSettings) if f.name in options}
-    return OutputSettings(forms=forms | options["plugin_forms"], **others)
 
 
 tables = _together(

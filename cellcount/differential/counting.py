@@ -26,6 +26,7 @@ class Counting:
         classes: of the detector, in the order of the fields' objects.
         rules: how limits are made.
         models: what to say of the models: for example ``classifier`` → name, version and hash.
+        misfit: why a differential by the profile would mislead, "" where it does not.
     """
 
     profile: Profile
@@ -33,6 +34,7 @@ class Counting:
     classes: Sequence[CellClass]
     rules: Rules
     models: Mapping[str, str]
+    misfit: str = ""
 
     @property
     def label(self) -> str:

@@ -22,7 +22,7 @@ from cellcount.core.blood import WBC
 from cellcount.core.records import REJECTED, UNCLASSIFIED, CellClass, ReviewerType, Status
 from cellcount.differential.figures import ASSESSMENTS, KINDS
 from cellcount.differential.rollup import LEVELS
-from cellcount.files.text import escape_text, unescape_text
+from cellcount.files.text import encodable, escape_text, unescape_text
 from cellcount.settings import CsvForm
 
 Dtype = Literal["text", "int", "float", "bool"]
@@ -64,6 +64,16 @@ class Column:
         if not math.isfinite(number):
             return ""
         return csv.number(format(number, self.form)) if self.dtype == "float" else str(int(value))
+
+    def rounded(self, value: Value) -> Value:
+        """A value as a number of the file: rounded alike, None for what is no number."""
+        if self.dtype == "text":
+            return encodable(str(value or ""))
+        if value is None or not math.isfinite(float(value)):
+            return None
+        if self.dtype == "float":
+            return float(format(float(value), self.form))
+        return bool(value) if self.dtype == "bool" else int(value)
 
     def read(self, text: str) -> Value:
         """The value of one field; None for an empty number, "" for an empty text.

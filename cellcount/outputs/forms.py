@@ -19,6 +19,7 @@ from cellcount.errors import CellcountError, PluginError, UsageError
 from cellcount.plugins import OUTPUTS, available, find
 
 if TYPE_CHECKING:
+    from cellcount.outputs.columns import TypedTable
     from cellcount.outputs.run_content import RunContent
 
 Write: TypeAlias = "Callable[[Path, RunContent], None]"
@@ -232,7 +233,18 @@ def write_together(
         return
     from cellcount.outputs.excel import write_workbook
 
-    write_workbook(path, [pkgutil.resolve_name(f.table)(contents[f.sees]) for f in forms])
+    write_workbook(path, [table_of(form, contents) for form in forms])
+
+
+def table_of(form: OutputForm, contents: Mapping[str, RunContent]) -> TypedTable:
+    """Give the columns and rows of a form that is a table.
+
+    Args:
+        form: one of ours.
+        contents: of the run, by what a form sees.
+    """
+    table: TypedTable = pkgutil.resolve_name(form.table)(contents[form.sees])
+    return table
 
 
 def packages_of(names: Iterable[str]) -> dict[str, str]:

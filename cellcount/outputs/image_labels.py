@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from cellcount.core.records import UNCLASSIFIED, ImageResult, LabelledImage
 from cellcount.images.file_types import IMAGE_SUFFIXES
-from cellcount.outputs.run_content import Labels, Results
+from cellcount.outputs.run_content import Labels, ResultStream
 from cellcount.outputs.typed import type_values
 
 
@@ -41,7 +41,7 @@ def labelled_image(result: ImageResult, labels: Labels) -> LabelledImage:
     )
 
 
-def stems(results: Results) -> Callable[[str], str]:
+def stems(results: ResultStream) -> Callable[[str], str]:
     """Name the file of labels of an image: its stem where no other image shares it, else whole.
 
     Where programs go by the stem alone, such images are refused before they are analysed; what is

@@ -5,14 +5,12 @@ Only bytes of a file name that are no UTF-8 are written as ``\\udc80`` … ``\\u
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellcount.errors import UsageError
 from cellcount.files.atomic import atomic_write
-from cellcount.files.text import encodable
 from cellcount.outputs.columns import Column, Value
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ def write_parquet(
 
         def flush() -> None:
             arrays = [
-                pa.array([_stored(column, v) for v in waiting[column.name]], field.type)
+                pa.array([column.rounded(v) for v in waiting[column.name]], field.type)
                 for column, field in zip(columns, schema, strict=True)
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
@@ -94,14 +92,3 @@ def _schema(columns: Sequence[Column]) -> pyarrow.Schema:
         "bool": pa.bool_(),
     }
     return pa.schema([(column.name, types[column.dtype]) for column in columns])
-
-
-def _stored(column: Column, value: Value) -> Value:
-    """A value as CSV has it: rounded alike, nothing for what is no number."""
-    if column.dtype == "text":
-        return encodable(str(value or ""))
-    if value is None or not math.isfinite(float(value)):
-        return None
-    if column.dtype == "float":
-        return float(format(float(value), column.form))
-    return bool(value) if column.dtype == "bool" else int(value)

@@ -13,7 +13,7 @@ from cellcount.store.approvals import SlideApproval
 Approvals = Mapping[tuple[str, str], SlideApproval]
 """Specimen and slide, as outputs call them → what a person signed off."""
 
-Results = Callable[[], Iterator[ImageResult]]
+ResultStream = Callable[[], Iterator[ImageResult]]
 """Streams the results of a run in the order of the outputs, as often as it is called."""
 
 
@@ -84,7 +84,7 @@ class RunContent:
         begun: when the run's journal was begun or last corrected, as ``20260131120000+0000``.
     """
 
-    results: Results
+    results: ResultStream
     labels: Labels
     csv: CsvForm
     facts: RunFacts

@@ -14,9 +14,9 @@ from cellcount.errors import ImageError, UsageError
 from cellcount.images.read import read_image
 from cellcount.outputs.columns import Value
 from cellcount.outputs.pictures.annotate import prepare_folder
+from cellcount.outputs.pictures.cell_crops import write_crop
 from cellcount.outputs.review_tables import check_of, write_corrections
 from cellcount.outputs.typed import label_values
-from cellcount.review.crop_pictures import write_crop
 
 TABLE, CROPS = "corrections.csv", "crops"
 

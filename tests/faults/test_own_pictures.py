@@ -13,9 +13,9 @@ from PIL import Image
 from cellcount.core.records import CellClass, Cells, Picture
 from cellcount.images.file_types import EXPORT_MARK
 from cellcount.images.find import find_images
-from cellcount.outputs.pictures.annotate import write_annotated
+from cellcount.outputs.pictures.annotate import annotate, write_annotated
+from cellcount.outputs.pictures.cell_crops import write_crop
 from cellcount.outputs.run_content import Labels
-from cellcount.review.crop_pictures import write_crop
 from tests.faults.recipes import Fields, Run
 
 LABELS = Labels((CellClass("rbc", "red cell", "red cells"),))
@@ -37,7 +37,7 @@ def test_a_chart_of_a_data_set_in_its_folder(fields: Fields, folder: Path, run: 
 
 
 def annotated(path: Path, picture: Picture) -> None:
-    write_annotated(path, picture, Cells.empty(), LABELS, "title")
+    write_annotated(path, annotate(picture, Cells.empty(), LABELS, "title"))
 
 
 def review_crop(path: Path, picture: Picture) -> None:

@@ -96,19 +96,12 @@ def annotate(
     return page
 
 
-def write_annotated(
-    path: Path,
-    picture: Picture,
-    cells: Cells,
-    labels: Labels,
-    title: str,
-) -> None:
-    """Write the annotated picture as PNG.
+def write_annotated(path: Path, page: Image.Image) -> None:
+    """Write an annotated picture as PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    page = annotate(picture, cells, labels, title)
     with atomic_write(path) as file:
         # Level 1 takes a quarter of the default's time and 18 % more room.
         page.save(file, "PNG", compress_level=1, pnginfo=png_mark())

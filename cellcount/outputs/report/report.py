@@ -35,7 +35,7 @@ from cellcount.outputs.report.differential_tables import (
     with_limits,
 )
 from cellcount.outputs.report.quality_rows import quality_panel
-from cellcount.outputs.run_content import Results, RunContent, RunFacts
+from cellcount.outputs.run_content import ResultStream, RunContent, RunFacts
 from cellcount.outputs.slides import figure_values, written_rows
 
 _TEMPLATE = "report.html"
@@ -87,7 +87,7 @@ def write_report(path: Path, content: RunContent) -> None:
     write_page(path, _TEMPLATE, values)
 
 
-def _surveyed(results: Results, survey: ReportSelection) -> Iterator[ImageResult]:
+def _surveyed(results: ResultStream, survey: ReportSelection) -> Iterator[ImageResult]:
     """The results, while the survey looks on."""
     for result in results():
         survey.add(result)

@@ -206,9 +206,8 @@ def test_written_pictures_are_png_and_the_same_every_time(
 ) -> None:
     cells = make_result("a", 30).cells
     for name in ("1.png", "2.png"):
-        write_annotated(
-            tmp_path / "new" / name, plain(300, 200), cells, Labels(blood), "ü\udce9\n漢"
-        )
+        page = annotate(plain(300, 200), cells, Labels(blood), "ü\udce9\n漢")
+        write_annotated(tmp_path / "new" / name, page)
     first, second = (tmp_path / "new" / name for name in ("1.png", "2.png"))
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as image:
@@ -276,7 +275,7 @@ def test_different_images_have_different_pictures(tmp_path: Path) -> None:
 
 def test_longest_names_can_be_written(tmp_path: Path, blood: list[CellClass]) -> None:
     path = annotated_path(tmp_path, "é" * 125 + ".jpg")  # 254 bytes before .png is added
-    write_annotated(path, plain(4, 4), Cells.empty(), Labels(blood), "x")
+    write_annotated(path, annotate(plain(4, 4), Cells.empty(), Labels(blood), "x"))
     assert path.exists()
 
 

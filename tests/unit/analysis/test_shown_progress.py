@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellcount.commands.terminal.progress import PlainProgress
+from cellcount.analysis.shown_progress import PlainProgress
 from cellcount.core.records import Cells, Detections, ImageRef, ImageResult
 
 
@@ -70,7 +70,7 @@ def test_a_slide_that_takes_long_says_how_far_it_is(
 
 
 def test_the_bar_moves_within_an_image() -> None:
-    from cellcount.commands.terminal.progress import RichProgress
+    from cellcount.analysis.shown_progress import RichProgress
 
     with RichProgress() as bar:
         bar.start("Counting", 2)
