@@ -47,6 +47,7 @@ PAGES = (
     "docs/outputs.md",
     "docs/performance.md",
     "docs/plugins.md",
+    "docs/python.md",
     "docs/review.md",
     "docs/stain.md",
     "docs/training.md",

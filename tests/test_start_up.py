@@ -62,6 +62,22 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
     assert best < HELP_CAP_S
 
 
+def test_importing_cellcount_is_light_until_it_is_used() -> None:
+    code = (
+        "import sys, cellcount\n"
+        "assert {'analyze', 'open_results', 'Results'} <= set(dir(cellcount))\n"
+        f"heavy = [m for m in (*{HEAVY!r}, 'click') if m in sys.modules]\n"
+        "print(heavy)\n"
+        "try: cellcount.nothing\n"
+        "except AttributeError as error: print(error)"
+    )
+    result = run_python(code)
+    assert result.stdout.splitlines() == [
+        "[]",
+        "module 'cellcount' has no attribute 'nothing'",
+    ]
+
+
 def test_every_command_has_help_without_heavy_imports() -> None:
     paths = [path for path, _ in commands(cli.cli)]
     assert ("analyze",) in paths
