@@ -122,13 +122,16 @@ class AdaptedClassifier:
 
 
 def adapt_classifier(
-    request: AdaptRequest, on_cell: Callable[[int], Callable[[], None]] | None = None
+    request: AdaptRequest,
+    on_cell: Callable[[int], Callable[[], None]] | None = None,
+    read_cells: Callable[[Path, ClassifierCard], LaboratoryCells] = labelled_cells,
 ) -> AdaptedClassifier:
     """Adapt a classifier to labelled cells and write it with its figures.
 
     Args:
         request: the classifier, the cells and the folder for the result.
         on_cell: given the number of cells, returns what is called after each.
+        read_cells: reads the cells for a card; another one may hold the journal of a run open.
 
     Raises:
         UsageError: too few cells, or the classifier cannot be adapted.
@@ -143,7 +146,7 @@ def adapt_classifier(
     weights = resolve(request.classifier)
     classifier = load_classifier(weights, EngineOptions(request.device, "fp32", 0, request.plugins))
     base = layer_of(classifier)
-    cells = labelled_cells(request.cells, classifier.card)
+    cells = read_cells(request.cells, classifier.card)
     _check_enough(cells)
     tick = on_cell(len(cells.items)) if on_cell else lambda: None
     looked = seen(cells.items, classifier, request.rbc_px, tick)
@@ -255,7 +258,7 @@ def _rows(
     corners = ("x_min_px", "y_min_px", "x_max_px", "y_max_px")
     for place, item in enumerate(cells.items):
         yield {
-            "path": item.path.as_posix(),
+            "path": cells.codes.get(item.path, item.path.as_posix()),
             **dict(zip(corners, item.box_xyxy or (None,) * 4, strict=True)),
             "slide": item.patient or item.slide,
             "label": item.label,

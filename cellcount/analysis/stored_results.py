@@ -98,6 +98,14 @@ def stored_results(path: Path, *, work: str = "") -> Iterator[StoredResults]:
         yield StoredResults(journal, run, outputs)
 
 
+def is_run(source: Path) -> bool:
+    """Whether a path belongs to results of ``cellcount analyze``."""
+    if source.is_dir():
+        return any(source.glob(f"*{JOURNAL_SUFFIX}"))
+    ends = (JOURNAL_SUFFIX, RUN_RECORD_SUFFIX)
+    return source.name.endswith(ends) or journal_path(source).is_file()
+
+
 def journal_of(path: Path) -> Path:
     """The journal of some results.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -12,9 +13,11 @@ import cloup
 from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
+    from cellcount.analysis.stored_results import StoredResults
     from cellcount.differential.figures import Figure
     from cellcount.differential.rollup import Unit
     from cellcount.review.apply import Applied, Change
+    from cellcount.review.page.classifier_job import Adaptation, OnCell
 
 _RESULTS = click.argument(
     "results", metavar="RESULTS", type=click.Path(exists=True, path_type=Path)
@@ -162,9 +165,24 @@ def review_open(
 
             webbrowser.open(address)
 
-    written = serve(results, port=port, read_only=read_only, public=behind_proxy, ready=ready)
+    written = serve(
+        results,
+        port=port,
+        read_only=read_only,
+        public=behind_proxy,
+        ready=ready,
+        adapter=_adapt_reviewed_run,
+    )
     if written:
         click.echo("written: " + ", ".join(shown(path) for path in written))
+
+
+def _adapt_reviewed_run(
+    stored: StoredResults, lock: AbstractContextManager[Any], out: Path, on_cell: OnCell
+) -> Adaptation:
+    from cellcount.adapt.reviewed_run import adapt_reviewed_run  # loads torch: only when asked for
+
+    return adapt_reviewed_run(stored, lock, out, on_cell)
 
 
 def _say(done: Applied, *, all_changes: bool) -> None:

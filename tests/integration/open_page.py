@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
 from cellcount.analysis.stored_results import stored_results
 from cellcount.store.edits import new_id
+
+if TYPE_CHECKING:
+    from cellcount.review.page.classifier_job import Adapter
 
 Json: TypeAlias = Any
 """Whatever JSON holds; tests look into it."""
@@ -105,7 +108,9 @@ def of(row: Mapping[str, Any], kind: str, **facts: object) -> dict[str, Any]:
 
 
 @contextmanager
-def open_page(results: Path, *, read_only: bool = False, public: str = "") -> Iterator[Page]:
+def open_page(
+    results: Path, *, read_only: bool = False, public: str = "", adapter: Adapter | None = None
+) -> Iterator[Page]:
     """The page of a run, served as the command serves it."""
     pytest.importorskip("starlette", reason="the extra review is not installed")
     uvicorn = pytest.importorskip("uvicorn", reason="the extra review is not installed")
@@ -117,7 +122,8 @@ def open_page(results: Path, *, read_only: bool = False, public: str = "") -> It
         stored_results(results, work="cellcount review open") as stored,
         socket.create_server(("127.0.0.1", 0)) as listening,
     ):
-        bench, port = Workbench(stored, read_only=read_only), listening.getsockname()[1]
+        bench = Workbench(stored, read_only=read_only, adapter=adapter)
+        port = listening.getsockname()[1]
         sessions = Sessions()
         address = Address.behind(port, public) if public else Address(port)
         server = uvicorn.Server(uvicorn_config(page_app(bench, address, sessions)))
@@ -130,3 +136,4 @@ def open_page(results: Path, *, read_only: bool = False, public: str = "") -> It
         finally:
             server.should_exit = True
             thread.join(20)
+            bench.classifier.end()

@@ -15,17 +15,9 @@ from PIL import Image
 from cellcount import cli
 from cellcount.adapt.adapted_classifier import CELLS_COLUMNS
 from cellcount.adapt.laboratory_cells import labelled_cells
-from cellcount.models.classifier import build_classifier
-from cellcount.models.classifier_card import (
-    ClassifierArchitecture,
-    ClassifierCard,
-    ClassifierPreprocessing,
-    CropRule,
-    types_of,
-)
 from cellcount.models.kept_features import KeptFeatures, features_path, write_kept_features
-from cellcount.models.taxonomy import load_taxonomy
-from cellcount.models.weights import read_classifier_weights, write_weights
+from cellcount.models.weights import read_classifier_weights
+from tests.integration.random_classifier import write_random_classifier
 from tests.tables import check_table
 
 Rows = Callable[..., list[dict[str, str]]]
@@ -39,22 +31,7 @@ COLOURS = {"lymphocyte": (90, 60, 160), "eosinophil": (220, 110, 60)}
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier of the types of cells-14 with random weights."""
-    card = ClassifierCard(
-        name="base",
-        version="1",
-        types=types_of(load_taxonomy("cells-14")),
-        taxonomy="cells-14",
-        license="Apache-2.0",
-        architecture=ClassifierArchitecture("timm/test_resnet"),
-        crop=CropRule(3.2, 20.0),
-        preprocessing=ClassifierPreprocessing((32, 32), (0.5,) * 3, (0.25,) * 3),
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = build_classifier(card)
-    path = tmp_path_factory.mktemp("base") / "base.safetensors"
-    write_weights(path, card, model.state_dict())
-    return path
+    return write_random_classifier(tmp_path_factory.mktemp("base") / "base.safetensors")
 
 
 def paint(path: Path, colour: tuple[int, int, int], seed: int) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cellcount.analysis.stored_results import StoredResults
+from cellcount.review.page.classifier_job import Adaptation, OnCell
 from tests.integration.open_page import Page, of, open_page
 
 if TYPE_CHECKING:
@@ -32,10 +37,46 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+class Adapter:
+    """Adapts a classifier step by step, as a test lets it."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Semaphore(0)
+        self.sentence = ""
+
+    def __call__(
+        self, stored: StoredResults, lock: AbstractContextManager[Any], out: Path, on_cell: OnCell
+    ) -> Adaptation:
+        tick = on_cell(2)
+        for step in (tick, tick, lambda: None):
+            assert self.go_on.acquire(timeout=30)
+            step()
+        before, after = (
+            {
+                "right": {"right": n, "cells": 20, "share": n / 20, "limits": [0.1, 0.9]},
+                "accepted": {"right": n, "cells": 20, "share": n / 20, "limits": [0.1, 0.9]},
+                "accepted_right": {"right": 0, "cells": 0, "share": None, "limits": None},
+                "by_label": {"lymphocyte": {"cells": 20, "share": n / 20, "limits": [0.1, 0.9]}},
+            }
+            for n in (11, 18)
+        )
+        figures = {"before": before, "after": after, "slides": 2}
+        if not self.sentence:
+            (out / "adaptation.json").write_text(json.dumps(figures), "utf-8")
+        return Adaptation(self.sentence, figures, ("1 cell of 'smudge' left out",))
+
+
 @pytest.fixture
-def page(typed_run: Path, tmp_path: Path) -> Iterator[Page]:
+def adapter() -> Iterator[Adapter]:
+    made = Adapter()
+    yield made
+    made.go_on.release(3)
+
+
+@pytest.fixture
+def page(typed_run: Path, tmp_path: Path, adapter: Adapter) -> Iterator[Page]:
     shutil.copytree(typed_run, tmp_path / "o")
-    with open_page(tmp_path / "o" / "counts.csv") as opened:
+    with open_page(tmp_path / "o" / "counts.csv", adapter=adapter) as opened:
         yield opened.enter("server side")
 
 
@@ -347,6 +388,61 @@ def test_a_second_reading_is_blind_and_ends_in_a_consensus(tab: Tab, page: Page)
     assert edits(page)[-1] == ("retype", "erythroblast", "A. Smith")
 
 
+def test_our_own_classifier_is_made_by_keys_while_the_page_is_used(
+    tab: Tab, page: Page, adapter: Adapter
+) -> None:
+    tab.click("nav a[href='/classifier']")
+    tab.wait_for_selector("body[data-ready]")
+    assert tab.inner_text("#cells").startswith("No cell has been named or confirmed yet.")
+    assert tab.is_disabled("#make")
+    (row, *_) = (row for row in page.rows() if row["model"] >= 0)
+    assert page.edit(of(row, "retype", type="lymphocyte"))[0] == 200
+    tab.reload()
+    tab.wait_for_selector("#make:enabled")
+    assert tab.inner_text("#cells li") == "1 lymphocyte"
+    tab.focus("nav a[href='/classifier']")
+    tab.keyboard.press("Tab")
+    while tab.evaluate("document.activeElement.id") != "make":
+        tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    until(tab, "document.querySelector('#said').textContent.startsWith('Looking at 2 cells')")
+    assert tab.is_disabled("#make")
+    adapter.go_on.release()
+    until(tab, "document.querySelector('#progress').value === 1")
+    view(tab, page, "cells")
+    tab.keyboard.press("2")
+    saved(tab)
+    adapter.go_on.release()
+    tab.goto(f"{page.url}/classifier")
+    until(tab, "document.querySelector('#said').textContent.startsWith('Fitting')")
+    adapter.go_on.release()
+    tab.wait_for_selector("#outcome h2:has-text('The classifier is made')")
+    folder = page.bench.classifier.folder / "1"
+    assert f"--classifier {folder}" in tab.inner_text("#outcome")
+    first = tab.inner_text("#outcome tbody tr >> nth=0")
+    assert first.split("\t") == ["Typed rightly", "20", "55.0 % (10–90 %)", "90.0 % (10–90 %)"]
+    assert "1 cell of 'smudge' left out" in tab.inner_text("#outcome")
+    assert tab.inner_text("#made li").startswith("1: 11 of 20 cells right before, 18 after.")
+    assert tab.evaluate("document.activeElement.id") == "outcome"
+
+
+def test_a_classifier_that_would_not_be_better_is_refused_on_the_page(
+    tab: Tab, page: Page, adapter: Adapter
+) -> None:
+    (row, *_) = (row for row in page.rows() if row["model"] >= 0)
+    assert page.edit(of(row, "retype", type="lymphocyte"))[0] == 200
+    tab.goto(f"{page.url}/classifier")
+    adapter.sentence = "adapting would not make the classifier better, so nothing was written"
+    adapter.go_on.release(3)
+    tab.click("#make:enabled")
+    tab.wait_for_selector("#outcome .warning")
+    assert tab.inner_text("#outcome .warning") == adapter.sentence
+    assert tab.inner_text("#outcome h2") == "No classifier was made"
+    assert tab.locator("#outcome tbody tr").count() == 4
+    assert tab.is_hidden("#earlier")
+    assert tab.is_enabled("#make")
+
+
 @pytest.mark.parametrize("size", [(1280, 800), (820, 1180), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(
@@ -354,8 +450,12 @@ def test_nothing_is_wider_than_the_screen(
 ) -> None:
     tab.set_viewport_size({"width": size[0], "height": size[1]})
     tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of both
-    for name in ("cells", "field", "second", "agreement"):
-        view(tab, page, name)
+    for name in ("cells", "field", "second", "agreement", "classifier"):
+        if name == "classifier":
+            tab.goto(f"{page.url}/classifier")
+            tab.wait_for_selector("body[data-ready]")
+        else:
+            view(tab, page, name)
         assert tab.evaluate("document.documentElement.scrollWidth") <= size[0], name
         overlapping = tab.evaluate(
             "(() => { const a = document.querySelector('.middle')?.getBoundingClientRect();"

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from cellcount.core.records import NOT_A_CELL
 from cellcount.errors import CellcountError
 from cellcount.outputs.slides import written_rows
+from cellcount.review.corrected_data import named_counts
 from cellcount.review.page.cell_rows import COLUMNS, default_keys
 from cellcount.review.page.edit_requests import edits_asked_for
 from cellcount.review.page.gate import Session
@@ -68,6 +69,8 @@ class Api:
         """Addresses and what answers them."""
         reads: dict[str, Callable[[Request], Answer]] = {
             "/api/run": self._run,
+            "/api/classifier": self._classifier,
+            "/api/classifier/cells": self._classifier_cells,
             "/api/slides/{slide:int}": self._summary,
             "/api/slides/{slide:int}/cells": self._cells,
             "/api/slides/{slide:int}/changes": self._changes,
@@ -78,6 +81,7 @@ class Api:
             "/api/sign-in": self._sign_in,
             "/api/keys": self._keys,
             "/api/outputs": self._outputs,
+            "/api/classifier": self._make_classifier,
             "/api/slides/{slide:int}/edits": self._edits,
             "/api/slides/{slide:int}/undo": self._undo,
             "/api/slides/{slide:int}/flag": self._flag,
@@ -183,6 +187,21 @@ class Api:
         done = self._bench.write_outputs()
         notes = [*done.notes, *(f"not drawn again: {name}" for name in done.not_drawn)]
         return {"written": [path.name for path in done.written], "notes": notes}
+
+    def _classifier(self, request: Request) -> Answer:
+        del request
+        return self._bench.classifier.facts()
+
+    def _classifier_cells(self, request: Request) -> Answer:
+        """Cells that a classifier would be made of, by their label, the commonest first."""
+        del request
+        counts = named_counts(self._bench.stored)
+        return {"cells": counts.most_common()}
+
+    def _make_classifier(self, request: Request, said: Said) -> Answer:
+        del said
+        self._bench.classifier.start(self._person(request))
+        return self._bench.classifier.facts()
 
     def _edits(self, request: Request, said: Said) -> Answer:
         number, person = _slide(request), self._person(request)

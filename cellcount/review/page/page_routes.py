@@ -56,6 +56,7 @@ class ReviewPages:
         """Addresses and what answers them."""
         return [
             Route("/", self._slides, methods=["GET"]),
+            Route("/classifier", self._classifier, methods=["GET"]),
             Route("/slides/{slide:int}/{view:str}", self._view, methods=["GET"]),
             Route("/static/{name:str}", self._file, methods=["GET"]),
             Route("/favicon.ico", self._icon, methods=["GET"]),
@@ -69,6 +70,11 @@ class ReviewPages:
 
     async def _slides(self, request: Request) -> Response:
         return self._page(request, "slides", None)
+
+    async def _classifier(self, request: Request) -> Response:
+        if not self._bench.classifier.is_offered:
+            return Response("There is no such page.", 404, _NO_STORE, "text/plain")
+        return self._page(request, "classifier", None)
 
     async def _view(self, request: Request) -> Response:
         view, slide = str(request.path_params["view"]), int(request.path_params["slide"])
@@ -88,6 +94,7 @@ class ReviewPages:
             "title": "" if slide is None else self._bench.slides[slide].title,
             "person": session.person,
             "read_only": self._bench.read_only,
+            "offers_classifier": self._bench.classifier.is_offered,
         }
         text = self._templates.get_template(f"{shown}.html").render(values)
         content = text.encode("utf-8", "backslashreplace")

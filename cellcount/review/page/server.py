@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cellcount.analysis.stored_results import stored_results
 from cellcount.errors import UsageError
+from cellcount.review.page.classifier_job import Adapter
 from cellcount.review.page.gate import Address, App, Gate, Sessions
 from cellcount.review.page.workbench import Workbench
 
@@ -55,6 +56,7 @@ def serve(
     read_only: bool,
     public: str,
     ready: Callable[[str], None],
+    adapter: Adapter | None = None,
 ) -> list[str]:
     """Serve the page of a run until it is interrupted, then write its outputs.
 
@@ -64,6 +66,7 @@ def serve(
         read_only: nothing may be changed.
         public: origin of a proxy before it, "" for none.
         ready: is told the address once the server listens.
+        adapter: makes a classifier of the reviewed cells; None where the page offers none.
 
     Returns:
         Names of the outputs that were written at the end; none where they were up to date.
@@ -74,7 +77,7 @@ def serve(
     """
     _check_installed()
     with stored_results(results, work="cellcount review open") as stored:
-        bench = Workbench(stored, read_only=read_only)
+        bench = Workbench(stored, read_only=read_only, adapter=adapter)
         listening = _listening(port)
         with listening:
             own = int(listening.getsockname()[1])
@@ -82,7 +85,10 @@ def serve(
             sessions = Sessions()
             app = page_app(bench, address, sessions)
             ready(f"{address.url}/?token={sessions.token}")
-            _run(app, listening)
+            try:
+                _run(app, listening)
+            finally:
+                bench.classifier.end()
         if read_only or not bench.is_behind():
             return []
         return [str(path) for path in bench.write_outputs().written]

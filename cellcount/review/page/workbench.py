@@ -21,6 +21,7 @@ from cellcount.core.records import ImageRef, ImageResult
 from cellcount.differential.rollup import FieldCounts
 from cellcount.errors import EditConflictError, UsageError
 from cellcount.review.page.cell_rows import PageType, Row, cell_rows, page_types
+from cellcount.review.page.classifier_job import Adapter, ClassifierJob
 from cellcount.review.page.image_pixels import ImagePixels
 from cellcount.review.page.messages import RefusedError
 from cellcount.review.page.undo_stacks import UndoStacks
@@ -97,6 +98,7 @@ class Workbench:
     Args:
         stored: the run.
         read_only: nothing may be changed.
+        adapter: makes a classifier of the reviewed cells; None where the page offers none.
 
     Attributes:
         stored: likewise.
@@ -108,13 +110,17 @@ class Workbench:
         type_index: id of each type → its place among them.
         no_white: places of the types whose cells leave the count of white cells.
         pixels: of the images.
+        classifier: makes the laboratory's own.
 
     Raises:
         UsageError: the run is not finished.
     """
 
-    def __init__(self, stored: StoredResults, *, read_only: bool = False) -> None:
+    def __init__(
+        self, stored: StoredResults, *, read_only: bool = False, adapter: Adapter | None = None
+    ) -> None:
         self.stored, self.read_only, self.lock = stored, read_only, RLock()
+        self.classifier = ClassifierJob(stored, self.lock, None if read_only else adapter)
         run = stored.run
         waiting = sum(not stored.journal.has(ref) for ref in run.refs)
         if waiting:

@@ -1,0 +1,116 @@
+"""Training data of a reviewed run: fields with boxes and types, or single cells.
+
+A cell that a person said is none is no box of a field, and as a single cell an example of what is
+no white cell.
+
+Shapes: N cells of one image; boxes float32 (N, 4) xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cellcount.analysis.stored_results import StoredResults
+from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, ImageResult
+from cellcount.datasets.annotated import Problem
+from cellcount.datasets.crop_set import LabelledCrop
+
+NO_WHITE_CELL = "not_a_white_cell"
+"""Label of a single cell that a person took out."""
+_FURTHER_PAGE = "a further page of a file; left out"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCells:
+    """Cells of a run whose type a person gave.
+
+    Attributes:
+        items: the cells, those of one picture in a row.
+        problems: images that are left out.
+        codes: picture → its code, where outputs have codes in place of names.
+    """
+
+    items: tuple[LabelledCrop, ...]
+    problems: tuple[Problem, ...]
+    codes: Mapping[Path, str] = field(default_factory=dict)
+
+
+def named_cells(stored: StoredResults) -> NamedCells:
+    """Every cell of a run whose type a person gave or confirmed, and those that are none."""
+    diameter_px = detector_rbc_px(stored)
+    items, problems, codes = list[LabelledCrop](), list[Problem](), dict[Path, str]()
+    has_codes = stored.run.output.pseudonymize is not None
+    for result in stored.results()():
+        cells = tuple(_named(result, diameter_px))
+        if cells and result.ref.page:
+            problems.append(Problem(result.ref.path, _FURTHER_PAGE))
+            continue
+        items += cells
+        if cells and has_codes:
+            codes[result.ref.path] = result.ref.image
+    return NamedCells(tuple(items), tuple(problems), codes)
+
+
+def model_of_run(stored: StoredResults, option: str) -> str:
+    """A model as the run named it, so that it is found from any current folder.
+
+    Args:
+        stored: the run.
+        option: ``detector`` or ``classifier``.
+    """
+    from cellcount.models.weights import packaged_weights  # loads torch: the page does without
+
+    name = str(stored.run.facts.settings.get(option, ""))
+    return name if name in packaged_weights() else str(stored.run.folder / name)
+
+
+def detector_rbc_px(stored: StoredResults) -> float:
+    """Diameter of red cells as the run's detector sees them, in pixels.
+
+    Raises:
+        WeightsError: the detector is not where it was.
+    """
+    from cellcount.models.weights import read_card, resolve
+
+    return read_card(resolve(model_of_run(stored, "detector"))).rbc_diameter_px
+
+
+def named_counts(stored: StoredResults) -> Counter[str]:
+    """Label → cells of a run, as `named_cells` gives them."""
+    counts = Counter[str]()
+    for result in stored.results()():
+        if not result.ref.page:
+            counts.update(_labels(result).values())
+    return counts
+
+
+def _labels(result: ImageResult) -> dict[int, str]:
+    """Place of a cell → its label; what a person took out as no cell is no white cell."""
+    if result.status != "done" or not result.scale_factor:
+        return {}
+    said = {place: review.type_id for place, review in result.reviewed.items()}
+    edits = result.box_edits.items()
+    said |= {place: NO_WHITE_CELL for place, edit in edits if edit.change == NOT_A_CELL}
+    return {place: said[place] for place in sorted(said) if said[place] != UNCLASSIFIED}
+
+
+def _named(result: ImageResult, diameter_px: float) -> Iterator[LabelledCrop]:
+    """Cells with a person's type, by their place."""
+    labels = _labels(result)
+    if not labels:
+        return
+    assert result.scale_factor, "cells of an image without a scale have no label"
+    boxes_xyxy = result.cells.detections.boxes_xyxy.tolist()
+    slide = "/".join(part for part in (result.ref.specimen, result.ref.slide) if part)
+    for place, label in labels.items():
+        x_min, y_min, x_max, y_max = boxes_xyxy[place]
+        yield LabelledCrop(
+            result.ref.path,
+            label,
+            box_xyxy=(x_min, y_min, x_max, y_max),
+            rbc_px=diameter_px / result.scale_factor,
+            slide=slide,
+        )
