@@ -21,7 +21,7 @@ from cellcount.errors import UsageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.coarse_types import meant_by
 from cellcount.models.taxonomy import load_taxonomy, normalised, taxonomies
-from cellcount.review.corrected_data import named_cells
+from cellcount.review.named_cells import named_cells
 
 
 @dataclass(frozen=True, eq=False, slots=True)

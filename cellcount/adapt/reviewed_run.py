@@ -12,7 +12,7 @@ from cellcount.analysis.stored_results import StoredResults
 from cellcount.files.text import listed, number_of
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_card, resolve
-from cellcount.review.corrected_data import model_of_run
+from cellcount.review.named_cells import model_of_run
 from cellcount.review.page.classifier_job import Adaptation, OnCell
 from cellcount.settings import AUTO_CLASSIFIER
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -16,7 +17,12 @@ from cellcount.commands.terminal.reports import (
     write_csv,
     write_json,
 )
+from cellcount.errors import UsageError
 from cellcount.files.text import number_of
+
+if TYPE_CHECKING:
+    from cellcount.datasets.annotated import AnnotatedSet
+    from cellcount.datasets.crop_set import CropSet
 
 _DENSEST = 0.95
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -56,7 +62,6 @@ def datasets_render(out: Path, fields: int, size: str, density: str, seed: int) 
     from cellcount.core.blood import BLOOD_CLASSES
     from cellcount.core.records import LabelledImage
     from cellcount.datasets.writers import write_coco
-    from cellcount.errors import UsageError
     from cellcount.rendering.field import random_spec, render_field
 
     try:
@@ -167,20 +172,29 @@ def datasets_inspect(**options: Any) -> int:  # noqa: ANN401 -- click passes opt
     type=click.FloatRange(1, 4096),
     help="With folders: red-cell diameter in the fields' pixels; else from their red-cell boxes.",
 )
+@click.option(
+    "--reviewed",
+    type=click.Choice(["cells", "images"]),
+    help="Of a run: the cells that people corrected or confirmed, or every cell of their images; "
+    "by default cells for folders, else images.",
+)
 def datasets_convert(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Write a data set in another form.
 
     SRC is whatever datasets inspect reads. COCO is one file, annotations.json, which points at the
     pictures where they are; the other forms hold copies of them. With --to folders each box is cut
     out in a window of the same size for all cells of a field, because the size of a cell is
-    diagnostic; splits.csv keeps splits and patients.
+    diagnostic; splits.csv keeps splits, patients and slides.
+
+    SRC may also be the counts.csv of a run that people reviewed: its fields become boxes with
+    types (--classes blood leaves the classes alone), its cells a folder per type. A detector that
+    learns from fields needs every cell of them, so look at all of them first.
     """
     from cellcount.datasets.annotated import AnnotatedSet
     from cellcount.datasets.classes import blood_classes
     from cellcount.datasets.convert import convert_data
-    from cellcount.datasets.detect_format import read_data
 
-    data = read_data(options["source"], format=options["format_"])
+    data = _data_of(options)
     say_problems(data.problems)
     if options["split"]:
         data = data.subset(options["split"])
@@ -198,3 +212,24 @@ def datasets_convert(**options: Any) -> None:  # noqa: ANN401 -- click passes op
         )
     say_problems(problems)
     click.echo(f"{number_of(cells, 'cell')} written to {options['out']}")
+
+
+def _data_of(options: Mapping[str, Any]) -> CropSet | AnnotatedSet:
+    """The data set that is to be converted: as it lies on disk, or of a reviewed run."""
+    from cellcount.analysis.stored_results import is_run, stored_results
+    from cellcount.datasets.detect_format import read_data
+
+    source, which = options["source"], options["reviewed"]
+    if options["format_"] != "auto" or not is_run(source):
+        if which is not None:
+            raise UsageError(
+                f"--reviewed {which} is of a run that people reviewed, but {source} is none; "
+                "name the counts.csv of cellcount analyze, or leave out --reviewed"
+            )
+        return read_data(source, format=options["format_"])
+    from cellcount.review.training_data import reviewed_cells, reviewed_fields
+
+    with stored_results(source, work="cellcount datasets convert") as stored:
+        if options["target"] == "folders":
+            return reviewed_cells(stored, which or "cells")
+        return reviewed_fields(stored, which or "images", typed=options["classes"] == "as-is")

@@ -12,12 +12,12 @@ from typing import Literal
 from cellcount.core.blood import BLOOD_SYNONYMS, RBC
 from cellcount.datasets.annotated import AnnotatedSet, Problem
 from cellcount.datasets.classes import map_labels
-from cellcount.datasets.crop_set import CropSet
+from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.datasets.crop_writer import write_folders
 from cellcount.datasets.crops import boxes_as_crops
 from cellcount.datasets.pixels import scale_factors
 from cellcount.datasets.writers import new_folder, write_coco, write_voc, write_yolo
-from cellcount.errors import UsageError
+from cellcount.errors import AnnotationError, UsageError
 
 Target = Literal["coco", "voc", "yolo", "folders"]
 COCO_FILE = "annotations.json"
@@ -50,7 +50,9 @@ def convert_data(
     """
     if target == "folders":
         if isinstance(data, CropSet):
-            return write_folders(out, data.items, on_cell=on_cell)
+            return write_folders(
+                out, data.items, side_px=lambda c: _side_px(c, window_rbc, rbc_px), on_cell=on_cell
+            )
         sides = _sides_px(data, window_rbc, rbc_px)
         cells = boxes_as_crops(data).items
         return write_folders(out, cells, side_px=lambda c: sides[c.path], on_cell=on_cell)
@@ -67,6 +69,17 @@ def convert_data(
     else:
         write_yolo(out, data.images, data.classes)
     return ()
+
+
+def _side_px(cell: LabelledCrop, window_rbc: float, rbc_px: float | None) -> float:
+    """Side of the window of a cell whose picture is a field, in pixels of the field."""
+    diameter_px = rbc_px or cell.rbc_px
+    if not diameter_px:
+        raise AnnotationError(
+            f"{cell.path} is a field whose scale is unknown, which the window of a cell needs; "
+            "state the red-cell diameter in pixels with --rbc-px"
+        )
+    return window_rbc * diameter_px
 
 
 def _sides_px(data: AnnotatedSet, window_rbc: float, rbc_px: float | None) -> Mapping[Path, float]:

@@ -11,8 +11,11 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.core.records import ImageRef
@@ -23,12 +26,12 @@ from cellcount.datasets.sources import relative_posix
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.datasets.writers import check_splits, new_folder
 from cellcount.errors import ImageError
-from cellcount.images.read import read_image
+from cellcount.images.source import open_source
 from cellcount.images.windows import window
 from cellcount.settings import DEFAULT_MAX_PIXELS
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
-_COLUMNS = ("file", "split", "class", "patient", "code", "rbc_px", "source")
+_COLUMNS = ("file", "split", "class", "patient", "slide", "code", "rbc_px", "source")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 Row = dict[str, str]
@@ -41,7 +44,9 @@ def write_folders(
     side_px: Callable[[LabelledCrop], float] | None = None,
     on_cell: Callable[[], None] | None = None,
 ) -> tuple[Problem, ...]:
-    """Writes ``[split/]class/picture`` and ``splits.csv``, which keeps splits, patients and labels.
+    """Writes ``[split/]class/picture`` and ``splits.csv``.
+
+    The table keeps splits, patients, slides and labels.
 
     Args:
         folder: new, or empty.
@@ -83,7 +88,7 @@ def write_crop_table(path: Path, cells: Sequence[LabelledCrop]) -> None:
     rows = []
     for cell in cells:
         row = {"file": str(cell.path.resolve()), "split": cell.split, "class": cell.label,
-               "patient": cell.patient, "code": cell.code, "rbc_px": _px(cell),
+               "patient": cell.patient, "slide": cell.slide, "code": cell.code, "rbc_px": _px(cell),
                DIGEST: digest_of(cell.path)}  # fmt: skip
         if cell.box_xyxy is not None:
             row |= {k: f"{v:g}" for k, v in zip(_CORNERS, cell.box_xyxy, strict=True)}
@@ -103,24 +108,32 @@ def _written(
     side_px: Callable[[LabelledCrop], float] | None,
 ) -> list[tuple[LabelledCrop, Path]]:
     """The cells of one picture with the files that they became."""
-    written = []
-    pixels = None
-    for number, cell in enumerate(cells, start=1):
+    targets = [
+        names.target(cell, path.name if cell.box_xyxy is None else f"{path.stem}_{number:03d}.png")
+        for number, cell in enumerate(cells, start=1)
+    ]
+    boxed = [place for place, cell in enumerate(cells) if cell.box_xyxy is not None]
+    if boxed:
+        assert side_px is not None, "boxes need the side of their window"
+        sides = [max(1, round(side_px(cells[place]))) for place in boxed]
+        boxes_xyxy = np.array([cells[place].box_xyxy for place in boxed], np.float64)
+        source = open_source(ImageRef(path, path.name, ""), max_pixels=DEFAULT_MAX_PIXELS)
+        for part in source.around(boxes_xyxy, ceil(max(sides) / 2) + 1):
+            for which, box_xyxy in zip(part.which.tolist(), part.boxes_xyxy.tolist(), strict=True):
+                x_min, y_min, x_max, y_max = box_xyxy
+                centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+                pixels = window(part.pixels, centre, sides[which], (sides[which],) * 2)
+                _save(pixels, targets[boxed[which]])
+    for cell, target in zip(cells, targets, strict=True):
         if cell.box_xyxy is None:
-            target = names.target(cell, path.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        else:
-            assert side_px is not None, "boxes need the side of their window"
-            if pixels is None:
-                ref = ImageRef(path, path.name, "")
-                pixels = read_image(ref, max_pixels=DEFAULT_MAX_PIXELS).pixels
-            x_min, y_min, x_max, y_max = cell.box_xyxy
-            centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
-            side = max(1, round(side_px(cell)))
-            target = names.target(cell, f"{path.stem}_{number:03d}.png")
-            Image.fromarray(window(pixels, centre, side, (side, side))).save(target)
-        written.append((cell, target))
-    return written
+    return list(zip(cells, targets, strict=True))
+
+
+def _save(pixels: NDArray[np.uint8], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(target)
 
 
 class _Names:
@@ -137,7 +150,6 @@ class _Names:
 
     def target(self, cell: LabelledCrop, name: str) -> Path:
         folder = self._root / cell.split / self._folder_of[cell.label]
-        folder.mkdir(parents=True, exist_ok=True)
         stem, suffix = Path(name).stem, Path(name).suffix
         before = f"{cell.split}/{self._folder_of[cell.label]}/"
         return folder / _unused(stem, suffix, self._taken, before)
@@ -155,7 +167,7 @@ def _unused(stem: str, suffix: str, taken: set[str], before: str = "") -> str:
 
 def _row(cell: LabelledCrop, target: Path, folder: Path) -> Row:
     values = (target.relative_to(folder).as_posix(), cell.split, cell.label, cell.patient,
-              cell.code, _px(cell), relative_posix(cell.path, folder))  # fmt: skip
+              cell.slide, cell.code, _px(cell), relative_posix(cell.path, folder))  # fmt: skip
     return dict(zip(_COLUMNS, values, strict=True))
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from cellcount.core.records import NOT_A_CELL
 from cellcount.errors import CellcountError
 from cellcount.outputs.slides import written_rows
-from cellcount.review.corrected_data import named_counts
+from cellcount.review.named_cells import named_counts
 from cellcount.review.page.cell_rows import COLUMNS, default_keys
 from cellcount.review.page.edit_requests import edits_asked_for
 from cellcount.review.page.gate import Session

@@ -1,9 +1,8 @@
-"""Training data of a reviewed run: fields with boxes and types, or single cells.
+"""Cells of a run whose type a person gave or confirmed, as labelled single cells.
 
-A cell that a person said is none is no box of a field, and as a single cell an example of what is
-no white cell.
+What a person said is no cell is an example of what is no white cell.
 
-Shapes: N cells of one image; boxes float32 (N, 4) xyxy in pixels of the original image.
+Shapes: boxes xyxy in pixels of the original image.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crop_set import LabelledCrop
 
 NO_WHITE_CELL = "not_a_white_cell"
-"""Label of a single cell that a person took out."""
-_FURTHER_PAGE = "a further page of a file; left out"
+"""Label of a single cell that a person said is none."""
+FURTHER_PAGE = "a further page of a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def named_cells(stored: StoredResults) -> NamedCells:
     for result in stored.results()():
         cells = tuple(_named(result, diameter_px))
         if cells and result.ref.page:
-            problems.append(Problem(result.ref.path, _FURTHER_PAGE))
+            problems.append(Problem(result.ref.path, f"{FURTHER_PAGE}; left out"))
             continue
         items += cells
         if cells and has_codes:
@@ -87,6 +86,11 @@ def named_counts(stored: StoredResults) -> Counter[str]:
     return counts
 
 
+def slide_of(result: ImageResult) -> str:
+    """The slide of an image by one name, "" for none."""
+    return "/".join(part for part in (result.ref.specimen, result.ref.slide) if part)
+
+
 def _labels(result: ImageResult) -> dict[int, str]:
     """Place of a cell → its label; what a person took out as no cell is no white cell."""
     if result.status != "done" or not result.scale_factor:
@@ -104,7 +108,7 @@ def _named(result: ImageResult, diameter_px: float) -> Iterator[LabelledCrop]:
         return
     assert result.scale_factor, "cells of an image without a scale have no label"
     boxes_xyxy = result.cells.detections.boxes_xyxy.tolist()
-    slide = "/".join(part for part in (result.ref.specimen, result.ref.slide) if part)
+    slide = slide_of(result)
     for place, label in labels.items():
         x_min, y_min, x_max, y_max = boxes_xyxy[place]
         yield LabelledCrop(
