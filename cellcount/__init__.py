@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from cellcount.core.processors import limit_threads
+
 __version__ = "0.1.0"
 
 __all__ = ["Results", "__version__", "analyze", "open_results"]
@@ -24,6 +26,7 @@ _OFFERED = {
 # passively costs a job that runs alone about a tenth. The library reads this once, when torch loads
 # it, so it is set here, before anything of cellcount imports torch; worker processes inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+limit_threads()
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
 from cellcount.analysis.load import Loaded
+from cellcount.core.processors import usable_processors
 from cellcount.core.records import ImageRef
 
 Work: TypeAlias = Callable[[], None]
@@ -22,8 +23,8 @@ Read = TypeVar("Read")
 
 
 def default_workers() -> int:
-    """Reading threads where none are asked for: one per core up to four."""
-    return max(1, min(4, os.cpu_count() or 1))
+    """Reading threads where none are asked for: one per processor up to four."""
+    return min(4, usable_processors())
 
 
 def _yield_to_the_model() -> None:

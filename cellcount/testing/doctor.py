@@ -6,7 +6,6 @@ Each check gives findings; none raises, so that one defect never hides the next.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import tempfile
@@ -24,6 +23,7 @@ import cellcount
 from cellcount.analysis.job import Job
 from cellcount.analysis.progress import SilentProgress
 from cellcount.core.blood import RBC, WBC
+from cellcount.core.processors import usable_processors
 from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
 from cellcount.files.digest import sha256_of
@@ -155,10 +155,11 @@ def _version_of(name: str) -> str | None:
 
 def _devices() -> Iterator[Finding]:
     """Processors, threads and graphics cards as torch sees them."""
-    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    advice = "" if threads <= cores else "set OMP_NUM_THREADS to the number of cores"
+    cores, threads = usable_processors(), torch.get_num_threads()
+    advice = "" if threads <= cores else f"set OMP_NUM_THREADS to {cores}"
     state: State = "ok" if threads <= cores else "note"
-    yield Finding(state, f"CPU: {cores} cores, torch uses {threads} threads", advice)
+    known = f"CPU: {cores} processors may be used, torch uses {threads} threads"
+    yield Finding(state, known, advice)
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         yield Finding("ok", f"cuda:{index}: {facts.name}, {facts.total_memory / 2**30:.0f} GiB")

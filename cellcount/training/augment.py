@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvision's own idiom
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class ColourSettings:
         tint: how much the channels differ in it; from 0.5 on the light may fall from the edge too.
         blur, jpeg, noise: probability of each.
         blur_px: largest standard deviation of the blur.
+        sharpen: probability of outlines that the camera has drawn too hard, with haloes.
+        fringe: probability of colour fringes: red and blue light in focus beside the green.
     """
 
     cast: float = 0.45
@@ -58,6 +61,8 @@ class ColourSettings:
     jpeg: float = 0.3
     noise: float = 0.3
     blur_px: float = 2.6
+    sharpen: float = 0.0
+    fringe: float = 0.0
 
 
 def hardened(colour: ColourSettings) -> ColourSettings:
@@ -78,6 +83,8 @@ def hardened(colour: ColourSettings) -> ColourSettings:
 STRANGE = 2.5
 #: What a grey slide keeps of its colour at most.
 _GREY = 0.4
+#: How much of what sharpening finds is added, and the widest fringe in pixels of the crop.
+_SHARPEN, _FRINGE_PX = (0.5, 3.0), 1
 
 
 def uniform(low: float, high: float) -> float:
@@ -173,6 +180,37 @@ def _light_field(height: int, width: int, strength: float, tint: float) -> Tenso
     return 1 - loss * distance
 
 
+class Sharpening(v2.Transform):
+    """A camera that draws outlines too hard: an unsharp mask of random width and strength."""
+
+    def __init__(self, largest_px: float) -> None:
+        super().__init__()
+        self._largest_px = largest_px
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Sharpens an image, leaves anything else alone."""
+        del params
+        if not isinstance(inpt, Tensor):
+            return inpt
+        sigma = uniform(0.5, max(self._largest_px, 0.5))
+        soft = F.gaussian_blur(inpt, [2 * math.ceil(2 * sigma) + 1] * 2, [sigma])
+        sharp = inpt.float() + uniform(*_SHARPEN) * (inpt.float() - soft.float())
+        return sharp.clamp_(0, 255).to(torch.uint8)
+
+
+class ColourFringes(v2.Transform):
+    """A lens that does not bring all colours to one place: red and blue lie beside the green."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Shifts two channels of an image, leaves anything else alone."""
+        del params
+        if not isinstance(inpt, Tensor):
+            return inpt
+        shift = torch.randint(-_FRINGE_PX, _FRINGE_PX + 1, (2,)).tolist()
+        red, green, blue = inpt
+        return torch.stack([red.roll(shift, (0, 1)), green, blue.roll([-s for s in shift], (0, 1))])
+
+
 class SensorNoise(v2.Transform):
     """Gaussian noise of up to 3 % of full scale."""
 
@@ -228,6 +266,16 @@ def _blur(largest_px: float) -> v2.Transform:
     return v2.GaussianBlur(2 * round(1.5 * largest_px) + 1, (0.3, max(largest_px, 0.3)))
 
 
+def _hard_lens(settings: ColourSettings) -> list[v2.Transform]:
+    """Fringes and sharpening; what is switched off draws nothing, so that trainings repeat."""
+    parts = []
+    if settings.fringe:
+        parts.append(v2.RandomApply([ColourFringes()], settings.fringe))
+    if settings.sharpen:
+        parts.append(v2.RandomApply([Sharpening(settings.blur_px)], settings.sharpen))
+    return parts
+
+
 def lens_transform(settings: ColourSettings | None) -> v2.Transform:
     """What happens to a field after it: residual cast, focus, noise, compression."""
     if settings is None:
@@ -236,6 +284,7 @@ def lens_transform(settings: ColourSettings | None) -> v2.Transform:
         [
             v2.RandomApply([ColourCast(settings.cast / 4)], 0.5),
             v2.RandomApply([_blur(settings.blur_px)], settings.blur),
+            *_hard_lens(settings),
             v2.RandomApply([SensorNoise()], settings.noise),
             v2.RandomApply([JpegCompression(35, 95)], settings.jpeg),
         ]

@@ -28,11 +28,14 @@ from cellcount.training.detector.fields import AugmentSettings
 from cellcount.training.detector.settings import DetectorTraining
 
 #: Stains of any colour: red cells may be grey, green or nearly as dark as nuclei.
-_WIDE_COLOUR = ColourSettings(stain=0.12, strange=0.2, strength=0.3, grey=0.15)
+_WIDE_COLOUR = ColourSettings(
+    stain=0.12, strange=0.2, strength=0.3, grey=0.15, sharpen=0.15, fringe=0.2
+)
 #: Red cells for which ``blur_px`` of the colour settings is meant.
 _BLUR_RBC_PX = 80.0
-#: Shares of images with a heap of red cells and of crops without white cells, with ``wide``.
-_HEAPS, _NO_WHITE = 0.5, 0.3
+#: Shares of images with a heap of red cells, of images with pale red cells, and of crops without
+#: white cells, with ``wide``.
+_HEAPS, _PALE_RED, _NO_WHITE = 0.3, 0.3, 0.3
 _MILD_COLOUR = ColourSettings(
     cast=0.1,
     stain=0.03,
@@ -241,4 +244,4 @@ def augment_settings(settings: DetectorTraining) -> AugmentSettings:
         return full
     blur_px = _WIDE_COLOUR.blur_px * settings.rbc_diameter_px / _BLUR_RBC_PX
     colour = replace(_WIDE_COLOUR, blur_px=blur_px)
-    return replace(full, colour=colour, heaps=_HEAPS, no_white=_NO_WHITE)
+    return replace(full, colour=colour, heaps=_HEAPS, pale_red=_PALE_RED, no_white=_NO_WHITE)

@@ -30,7 +30,12 @@ from cellcount.training.augment import (
     lens_transform,
     uniform,
 )
-from cellcount.training.detector.white_cells import with_heap, with_plain_cells, with_small_copy
+from cellcount.training.detector.white_cells import (
+    with_heap,
+    with_pale_surroundings,
+    with_plain_cells,
+    with_small_copy,
+)
 
 _MAX_PIXELS = 200_000_000
 #: Windows drawn in search of one without white cells.
@@ -56,6 +61,7 @@ class AugmentSettings:
         small_copies: mean number of white cells that are copied, smaller, within their image.
         plain_cells: share of the images whose white cells become paler and lose their texture.
         heaps: share of the images that get a heap of red cells.
+        pale_red: share of the images whose red cells become nearly as pale as the glass.
         no_white: share of the windows that avoid white cells where they can, since sets of labelled
             fields show one in nearly every field, and few fields of a slide have any.
     """
@@ -74,6 +80,7 @@ class AugmentSettings:
     small_copies: float = 0.0
     plain_cells: float = 0.0
     heaps: float = 0.0
+    pale_red: float = 0.0
     no_white: float = 0.0
 
     def hardened(self) -> AugmentSettings:
@@ -200,6 +207,8 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixels, boxes, labels = with_heap(pixels, boxes, labels, red, white)
         if self._hard and not plain and chance(self._augment.plain_cells):
             pixels = with_plain_cells(pixels, boxes, labels, white)
+        if self._hard and not plain and chance(self._augment.pale_red):
+            pixels = with_pale_surroundings(pixels, boxes, labels, white)
         if chance(self._augment.shear_share):
             pixels, boxes = _shear(pixels, boxes, self._augment.shear_deg)
         (x0, w), (y0, h) = self._place(

@@ -168,7 +168,7 @@ class DetectorTraining:
         return {name: part / sum(parts) for name, part in zip(names, parts, strict=False)}
 
 
-#: What both parts of the training of detector 2.0 share.
+#: What both parts of the training of the packaged detector share.
 _AT_48_PX: dict[str, Any] = {
     "frozen": "body.conv_stem body.bn1 body.blocks.0 body.blocks.1",
     "rbc_diameter_px": 48.0,
@@ -181,34 +181,9 @@ _AT_48_PX: dict[str, Any] = {
 #: Named presets over the defaults above.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    # The packaged blood model, see cellcount/weights/README.md.
+    # The packaged blood model, see cellcount/weights/README.md: starts from ImageNet's weights and
+    # learns stains and smears unlike those of its data.
     "blood": {
-        "name": "blood",
-        "finest_stride": 4,
-        "pyramid_channels": 64,
-        "epochs": 40,
-        "validate_every": 8,
-        "harden": 0.35,
-        "settle": 0.2,
-        "settle_sets": 1,
-    },
-    # The second part of its training: hard light and many small
-    # or plain white cells throughout.
-    "blood-hard": {
-        "name": "blood",
-        "epochs": 10,
-        "lr": 4e-4,
-        "warmup": 0.1,
-        "validate_every": 5,
-        "harden": 0.0,
-        "small_copies": 1.5,
-        "plain_cells": 0.3,
-        "settle": 0.4,
-        "settle_sets": 1,
-    },
-    # Detector 2.0, in two parts: starts from ImageNet's weights (tools/imagenet_weights.py), at a
-    # smaller scale, for stains and smears unlike those that it learns from.
-    "blood-wide": {
         "name": "blood",
         "backbone": "timm/tf_efficientnet_lite0",
         "finest_stride": 4,
@@ -220,21 +195,27 @@ RECIPES: dict[str, dict[str, Any]] = {
         "harden": 0.35,
         "settle": 0.2,
     },
-    "blood-wide-hard": {
+    # The second part of its training, with more laboratories' cells: hard light, and many small or
+    # plain white cells throughout.
+    "blood-hard": {
         "name": "blood",
         **_AT_48_PX,
-        "epochs": 10,
+        "epochs": 7,
         "lr": 3e-4,
         "warmup": 0.1,
         "validate_every": 5,
         "harden": 0.0,
-        "settle": 0.4,
+        "small_copies": 1.0,
+        "plain_cells": 0.4,
+        "settle": 0.3,
     },
     # For comparison with published figures: the packaged model goes on with BCCD's train and val
     # images, with settings chosen on val before. Its labels miss half of the red cells.
     "bccd": {
         "name": "bccd",
         "init": "blood",
+        "rbc_diameter_px": 48.0,
+        "size_px": 224,
         "augment": "mild",
         "epochs": 12,
         "lr": 3e-4,

@@ -29,6 +29,8 @@ _COVERED = 0.5
 _GRAIN = (3, 14)
 #: What is left of its contrast against the empty glass.
 _CONTRAST = (0.4, 1.0)
+#: What is left of the contrast of pale surroundings.
+_PALE = (0.3, 0.9)
 _GLASS_QUANTILE = 0.95
 #: Red cells of a heap, and the distance from one to the next in their diameters.
 _HEAP, _HEAP_STEP = (3, 11), (0.3, 0.9)
@@ -90,6 +92,23 @@ def with_plain_cells(pixels: Tensor, boxes: Tensor, labels: Tensor, made_plain: 
         mixed = cell * (1 - mask) + plain * mask
         pixels[:, y0:y1, x0:x1] = mixed.round().clamp(0, 255).to(torch.uint8)
     return pixels
+
+
+def with_pale_surroundings(pixels: Tensor, boxes: Tensor, labels: Tensor, kept: int) -> Tensor:
+    """The field with all but the cells of class ``kept`` nearer to the empty glass.
+
+    Some laboratories' red cells are hardly darker than the glass, and white cells alone stand out.
+    """
+    glass = _glass_of(pixels)
+    stays = torch.zeros(1, *pixels.shape[1:])
+    own = boxes[labels == kept].round().long()
+    for x0, y0, x1, y1 in _widened(own, pixels).tolist():
+        if x1 > x0 and y1 > y0:
+            place = stays[:, y0:y1, x0:x1]
+            torch.maximum(place, _ellipse(y1 - y0, x1 - x0), out=place)
+    darkness = glass - pixels.float()
+    left = stays + (1 - stays) * uniform(*_PALE)
+    return (glass - darkness * left).round().clamp(0, 255).to(torch.uint8)
 
 
 def with_heap(

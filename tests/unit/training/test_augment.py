@@ -10,9 +10,11 @@ from torchvision.transforms import v2
 
 from cellcount.training.augment import (
     ColourCast,
+    ColourFringes,
     ColourSettings,
     JpegCompression,
     SensorNoise,
+    Sharpening,
     SmearLook,
     camera_transform,
     chance,
@@ -143,3 +145,36 @@ def test_strength_makes_pale_and_dark_slides(image: torch.Tensor) -> None:
     means = torch.stack([look(image).float().mean() for _ in range(40)])
     assert means.min() < image.float().mean() - 15
     assert means.max() > image.float().mean() + 15
+
+
+def test_sharpening_draws_edges_harder_and_leaves_flat_parts(image: torch.Tensor) -> None:
+    torch.manual_seed(3)
+    sharp = Sharpening(2.0)(image)
+    edges = [(one.float().diff(dim=-1)).abs().max() for one in (image, sharp)]
+    assert edges[1] > edges[0]
+    flat = torch.full((3, 20, 20), 90, dtype=torch.uint8)
+    assert torch.equal(Sharpening(2.0)(flat), flat)
+
+
+def test_fringes_move_red_and_blue_against_each_other_and_keep_green(image: torch.Tensor) -> None:
+    moved = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        fringed = ColourFringes()(image)
+        assert torch.equal(fringed[1], image[1])
+        (shift,) = [
+            (y, x)
+            for y in (-1, 0, 1)
+            for x in (-1, 0, 1)
+            if torch.equal(fringed[0], image[0].roll((y, x), (0, 1)))
+        ]
+        back = (-shift[0], -shift[1])
+        assert torch.equal(fringed[2], image[2].roll(back, (0, 1)))
+        moved.add(shift)
+    assert len(moved) > 4
+
+
+@pytest.mark.parametrize("part", ["sharpen", "fringe"])
+def test_the_lens_does_what_was_asked_for_and_nothing_else(part: str, image: torch.Tensor) -> None:
+    torch.manual_seed(1)
+    assert not torch.equal(lens_transform(replace(NOTHING, **{part: 1.0}))(image), image)

@@ -118,12 +118,13 @@ def test_strengths_of_augmentation(tiny: Tiny) -> None:
     assert mild.colour is not None
     assert full.colour is not None
     assert wide.colour is not None
-    of_wide = {"strange", "strength", "grey"}
+    of_wide = {"strange", "strength", "grey", "sharpen", "fringe"}
     for name in (f.name for f in dataclasses.fields(full.colour)):
         usual, strong = getattr(full.colour, name), getattr(wide.colour, name)
         assert strong > usual if name in of_wide else 0 < getattr(mild.colour, name) <= usual
-    assert (full.heaps, full.no_white) == (0, 0)
+    assert (full.heaps, full.pale_red, full.no_white) == (0, 0, 0)
     assert wide.heaps > 0
+    assert wide.pale_red > 0
     assert wide.no_white > 0
 
 

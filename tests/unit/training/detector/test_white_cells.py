@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from cellcount.training.detector.white_cells import (
     with_heap,
+    with_pale_surroundings,
     with_plain_cells,
     with_small_copy,
 )
@@ -142,3 +143,16 @@ def red_field() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     for x0, y0, _, _ in boxes[1:].tolist():
         pixels[:, (y - y0 - 20) ** 2 + (x - x0 - 20) ** 2 <= 20**2] = 150
     return pixels, boxes, torch.tensor([WHITE, RED, RED, RED])
+
+
+def test_all_but_white_cells_become_paler_and_boxes_tell_which_these_are() -> None:
+    pixels, boxes, labels = field()
+    pixels[:, 100:120, 130:150] = 120
+    for seed in range(10):
+        torch.manual_seed(seed)
+        paler = with_pale_surroundings(pixels, boxes, labels, WHITE)
+        assert (paler[:, 40:60, 40:60] == 60).all()
+        assert 120 < int(paler[0, 110, 140]) <= 230 - 0.3 * 110 + 1
+        assert int(paler[0, 0, 239]) == 230
+    torch.manual_seed(0)
+    assert (with_pale_surroundings(pixels, boxes[1:], labels[1:], WHITE)[:, 50, 50] > 60).all()
