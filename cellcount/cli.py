@@ -112,7 +112,9 @@ cli = LazyGroup(
 )
 click.version_option(__version__, prog_name=PROGRAM)(cli)
 cli.add_command(_subgroup("train", "Train a model on annotated images.", "detector", "classifier"))
-cli.add_command(_subgroup("adapt", "Fit a model to a laboratory's own cells.", "classifier"))
+cli.add_command(
+    _subgroup("adapt", "Fit a model to a laboratory's own cells.", "classifier", "detector")
+)
 cli.add_command(
     _subgroup(
         "evaluate", "Measure models, and compare methods of counting.",

@@ -16,6 +16,7 @@ from cellcount.files.text import number_of, shown
 
 if TYPE_CHECKING:
     from cellcount.adapt.adapted_classifier import AdaptedClassifier
+    from cellcount.adapt.adapted_detector import AdaptedDetector
     from cellcount.adapt.laboratory_cells import LaboratoryCells
 
 
@@ -109,4 +110,79 @@ def _say(adapted: AdaptedClassifier) -> None:
     console.print(
         f"written: {shown(adapted.weights)}, {shown(folder / FIGURES_FILE)}, "
         f"{shown(folder / CELLS_FILE)}; use it with --classifier {shown(folder)}"
+    )
+
+
+@cloup.command("detector")
+@click.argument("fields", type=click.Path(exists=True, path_type=Path))
+@shared.detector
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the adapted detector and its figures.",
+)
+@click.option("--name", default="", help="Of the adapted detector; else the base's, -adapted.")
+@shared.engine
+@shared.device
+@shared.plugins
+def adapt_detector(
+    fields: Path,
+    detector: str,
+    out: Path,
+    name: str,
+    engine: str,
+    device: str,
+    plugins: Path | None,
+) -> None:
+    """Fit a detector's thresholds and scale to a laboratory's own labelled fields.
+
+    FIELDS are annotated fields in any form that train detector reads, such as those that datasets
+    convert writes of a reviewed run. Five fields are the least; a class without a labelled cell
+    keeps its threshold. Weights stay as they are. The gain is cross-validated slide by slide,
+    where folders are slides; where there is none, nothing is written and the command ends with
+    exit code 3. DIR/adaptation.json has the figures that a laboratory files.
+    """
+    from cellcount.adapt.adapted_detector import AdaptDetectorRequest, NoBetterCountsError
+    from cellcount.adapt.adapted_detector import adapt_detector as adapt
+
+    request = AdaptDetectorRequest(fields, detector, out, name, engine, device, plugins)
+    with ExitStack() as stack:
+
+        def counted(total: int) -> Callable[[], None]:
+            return stack.enter_context(counter("looking at fields", total, "time"))
+
+        try:
+            adapted = adapt(request, counted)
+        except NoBetterCountsError as refused:
+            from cellcount.commands.terminal.tables_adapt import show_count_errors
+
+            show_count_errors(stdout_console(), refused.figures)
+            raise
+    _say_detector(adapted)
+
+
+def _say_detector(adapted: AdaptedDetector) -> None:
+    from cellcount.adapt.adapted_detector import FIELDS_FILE, FIGURES_FILE
+    from cellcount.commands.terminal.tables_adapt import show_count_errors
+
+    say_problems(adapted.problems)
+    if not adapted.slides:
+        click.echo(
+            "note: fields are held out one by one, which flatters where several are of one slide; "
+            "a folder for each of five slides or more avoids that",
+            err=True,
+        )
+    console = stdout_console()
+    base, fields = adapted.base, number_of(adapted.fields, "labelled field")
+    where = f" on {number_of(adapted.slides, 'slide')}" if adapted.slides else ""
+    console.print(f"{adapted.card.name}, of {base.name} {base.version} and {fields}{where}")
+    console.print()
+    show_count_errors(console, adapted.figures)
+    px = f"{base.rbc_diameter_px:g} px before, {adapted.card.rbc_diameter_px:g} px after"
+    console.print(f"size of red cells for the detector: {px}")
+    folder = adapted.weights.parent
+    console.print(
+        f"written: {shown(adapted.weights)}, {shown(folder / FIGURES_FILE)}, "
+        f"{shown(folder / FIELDS_FILE)}; use it with --detector {shown(folder)}"
     )

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from cellcount.adapt.count_errors import CountFigures
     from cellcount.adapt.gain_figures import Figures, RightShare
 
 _NONE = "–"
@@ -42,3 +43,20 @@ def _words(share: RightShare) -> str:
         return _NONE
     low, high = share.limits
     return f"{share.value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def show_count_errors(console: Console, figures: CountFigures) -> None:
+    """Counts and errors a field, before and after, on fields whose slides were left out."""
+    table = Table(box=box.SIMPLE_HEAD, title="on slides left out", title_justify="left")
+    table.add_column("")
+    for head in ("true", "before", "after", "bias before", "after", "error a field", "after"):
+        table.add_column(head, justify="right")
+    for name, before in figures.before.items():
+        after = figures.after[name]
+        table.add_row(
+            name,
+            *(f"{n:,}" for n in (before.true, before.counted, after.counted)),
+            *(f"{e.bias:+.1%}" for e in (before, after)),
+            *(f"{e.mean_error:.2f}" for e in (before, after)),
+        )
+    console.print(table)
