@@ -37,6 +37,7 @@ _CZI = b"ZISRAWFILE"
 _OVERLAPPING = ".bif"
 _PARTS = re.compile(r"=\s*([^=\r\n]+\.jpg)\s*$", re.IGNORECASE | re.MULTILINE)
 _PARTS_BYTES = 65_536
+_LEVEL_TOLERANCE = 0.005  # sizes of levels are rounded
 #: A file of these that tifffile refuses is damaged.
 _LEFT_TO_TIFFFILE = ("generic-tiff", "aperio")
 
@@ -127,6 +128,41 @@ def read_slide_windows(path: Path, rects: Iterable[Rect]) -> Iterator[NDArray[np
             region = slide.read_region((rect.x, rect.y), 0, (rect.width, rect.height))
             samples = np.asarray(region)
             yield over_white(samples[:, :, :3], samples[:, :, 3], premultiplied=False)
+
+
+def slide_level_factors(path: Path) -> tuple[int, ...]:
+    """By how much each level of a slide is reduced, of those reduced by a power of two.
+
+    Raises:
+        ImageError: OpenSlide is not installed, or cannot read it.
+    """
+    with _opened(path) as slide:
+        return tuple(sorted(_levels(slide)))
+
+
+def read_slide_level(path: Path, factor: int, rect: Rect) -> NDArray[np.uint8]:
+    """A window of a level, in pixels of the level; what reaches beyond it is white.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    with _opened(path) as slide:
+        level = _levels(slide).get(factor)
+        if level is None:
+            raise ImageError("the file changed while it was read")
+        place = (rect.x * factor, rect.y * factor)
+        samples = np.asarray(slide.read_region(place, level, (rect.width, rect.height)))
+        return over_white(samples[:, :, :3], samples[:, :, 3], premultiplied=False)
+
+
+def _levels(slide: openslide.OpenSlide) -> dict[int, int]:
+    """Factor → number of the level."""
+    found: dict[int, int] = {}
+    for number, downsample in enumerate(slide.level_downsamples):
+        factor = 1 << round(math.log2(downsample))
+        if factor > 1 and abs(downsample / factor - 1) < _LEVEL_TOLERANCE:
+            found.setdefault(factor, number)
+    return found
 
 
 def can_open(path: Path) -> bool:

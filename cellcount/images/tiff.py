@@ -126,11 +126,11 @@ def checked_page(tif: tifffile.TiffFile, index: int, max_pixels: int | None) -> 
         raise ImageError("MetaMorph stack; export its planes as single TIFF files")
     if page.imagedepth != 1:
         raise ImageError(f"{page.imagedepth} planes in one page; export single planes")
-    _check_form(page)
+    check_form(page)
     return page
 
 
-def _check_form(page: tifffile.TiffPage) -> None:
+def check_form(page: tifffile.TiffPage) -> None:
     """Refuse what has no stated way to RGB: see ``convert`` and ``to_rgb``."""
     bits: Any = page.bitspersample  # a tuple where samples differ
     kind = None if page.dtype is None else page.dtype.kind

@@ -23,7 +23,7 @@ from cellcount.images import planes, tiff_metadata
 from cellcount.images.planes import View
 from cellcount.images.tiff import checked_page, opened, page_of, read_page
 
-_REDUCED, _MASK = 0b001, 0b100  # NewSubfileType
+REDUCED, _MASK = 0b001, 0b100  # NewSubfileType
 #: Larger pages are not decoded to see whether they show the same place.
 _COMPARED_PIXELS = 1 << 26
 #: A page with less than this share of the largest page's area, and smaller both ways, is no field.
@@ -109,7 +109,7 @@ def _beside(tif: tifffile.TiffFile, headers: dict[int, tifffile.TiffPage]) -> di
         reasons = {i: text for i, text in reasons.items() if i != _largest(headers)}
     left = {index: page for index, page in headers.items() if index not in reasons}
     largest = _largest(left)
-    scanner = _is_whole_slide(tif)
+    scanner = is_scanner_file(tif)
     for index, page in left.items():
         if index == largest:
             continue
@@ -128,7 +128,7 @@ def _marked(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int) -> str:
     """Why a page says of itself that it is no field, "" where it does not."""
     if page.subfiletype & _MASK:
         return "a transparency mask"
-    if page.subfiletype & _REDUCED:
+    if page.subfiletype & REDUCED:
         return "marked as a reduced copy (thumbnail or pyramid level)"
     name = tiff_metadata.name_beside(tif, page, index)
     return f"called {name!r}, which is no field" if name else ""
@@ -283,7 +283,7 @@ def _size_caution(tif: tifffile.TiffFile, index: int) -> str:
     )
 
 
-def _is_whole_slide(tif: tifffile.TiffFile) -> bool:
+def is_scanner_file(tif: tifffile.TiffFile) -> bool:
     """Scanner files whose further pages are levels, label and overview of one slide."""
     return bool(
         tif.is_svs or tif.is_ndpi or tif.is_scn or tif.is_bif or tif.is_philips or tif.is_qpi

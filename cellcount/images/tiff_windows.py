@@ -33,7 +33,8 @@ from cellcount.images.tiff import (
 #: Images of more pixels are read window by window where their form allows it.
 WHOLE_PIXELS = 1 << 26
 _MEMO_BYTES = 1 << 26
-_SEGMENT_PIXELS = 1 << 24
+#: Most pixels of a strip or tile.
+SEGMENT_PIXELS = 1 << 24
 #: Windows along each side that tell whether alpha and upper bits are used, and their size.
 _SPOTS, _SPOT_PX = 3, 64
 #: Bytes of pixels per stored byte. JPEG cannot pack more than 192, nor empty glass of a camera
@@ -82,17 +83,31 @@ def window_header(file: BinaryIO, index: int, max_pixels: int) -> Header | None:
         width, height = page.imagewidth, page.imagelength
         if width * height <= min(WHOLE_PIXELS, max_pixels) or orientation_of(page) != 1:
             return None
-        limit = min(_SEGMENT_PIXELS, max_pixels)
-        if not page.is_final and _segment_pixels(page) > limit:
+        limit = min(SEGMENT_PIXELS, max_pixels)
+        if not page.is_final and segment_pixels(page) > limit:
             return None
         checked_page(tif, index, max_pixels=None)
-        check_listed(page, file, max(limit, _segment_pixels(page)))
-        if sum(page.databytecounts) > file.seek(0, 2):
-            # A small file whose tiles are all the same bytes would be work for days.
-            raise ImageError("damaged TIFF: its strips or tiles overlap in the file")
-        _check_packing(page)
+        check_windows(page, file, limit)
         cautions = _cautions(tif, page, file, index)
         return Header(width, height, tiff_metadata.um_per_px(tif, page, index), cautions)
+
+
+def check_windows(page: tifffile.TiffPage, file: BinaryIO, limit: int) -> None:
+    """Refuse a page whose strips or tiles are missing, or would be work without end.
+
+    Args:
+        page: of a form that is read.
+        file: it lies in.
+        limit: most pixels of a strip or tile; rows that lie as they are have none.
+
+    Raises:
+        ImageError: they are.
+    """
+    check_listed(page, file, max(limit, segment_pixels(page)))
+    if sum(page.databytecounts) > file.seek(0, 2):
+        # A small file whose tiles are all the same bytes would be work for days.
+        raise ImageError("damaged TIFF: its strips or tiles overlap in the file")
+    _check_packing(page)
 
 
 def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[NDArray[np.uint8]]:
@@ -106,13 +121,27 @@ def read_windows(file: BinaryIO, index: int, rects: Iterable[Rect]) -> Iterator[
     with opened(file) as tif:
         page = checked_page(tif, index, max_pixels=None)
         bits = tiff_metadata.significant_bits(tif, page, index)
-        segments = None if page.is_final else _Segments(page, file)
-        with_alpha = not (page.extrasamples and has_void_alpha(_spots(page, file), page, bits))
-        for rect in rects:
-            if rect.x + rect.width > page.imagewidth or rect.y + rect.height > page.imagelength:
-                raise ImageError("the file changed while it was read")
-            samples = _rows(page, file, rect) if segments is None else segments.window(rect)
-            yield to_rgb(samples, page, bits, with_alpha=with_alpha)
+        yield from page_windows(page, file, rects, bits)
+
+
+def page_windows(
+    page: tifffile.TiffPage, file: BinaryIO, rects: Iterable[Rect], bits: int
+) -> Iterator[NDArray[np.uint8]]:
+    """The windows of a page that was checked.
+
+    Args:
+        page: the page.
+        file: it lies in.
+        rects: parts of the page.
+        bits: of a sample that are used.
+    """
+    segments = None if page.is_final else _Segments(page, file)
+    with_alpha = not (page.extrasamples and has_void_alpha(_spots(page, file), page, bits))
+    for rect in rects:
+        if rect.x + rect.width > page.imagewidth or rect.y + rect.height > page.imagelength:
+            raise ImageError("the file changed while it was read")
+        samples = _rows(page, file, rect) if segments is None else segments.window(rect)
+        yield to_rgb(samples, page, bits, with_alpha=with_alpha)
 
 
 def _cautions(
@@ -146,7 +175,7 @@ def _spots(page: tifffile.TiffPage, file: BinaryIO) -> NDArray[Any]:
     return np.concatenate(spots)
 
 
-def _segment_pixels(page: tifffile.TiffPage) -> int:
+def segment_pixels(page: tifffile.TiffPage) -> int:
     """Pixels of a strip or tile."""
     if page.is_tiled:
         return int(page.tilewidth * page.tilelength * page.tiledepth)
@@ -235,7 +264,7 @@ class _Segments:
         code = file.read(count)
         if len(code) < count:
             raise ImageError(f"truncated TIFF: strip or tile {index + 1} lies outside the file")
-        check_embedded(page, code, _SEGMENT_PIXELS)
+        check_embedded(page, code, SEGMENT_PIXELS)
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         data, _, _ = page.decode(code, index, **tables)
         if data is None:

@@ -36,7 +36,14 @@ from cellcount.images.file_types import SCANNER_TIFF_SUFFIXES, FileKind
 from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
 from cellcount.images.scale import sample_evenly
-from cellcount.images.scanner_slides import can_open, read_slide_windows, slide_header
+from cellcount.images.scanner_slides import (
+    can_open,
+    read_slide_level,
+    read_slide_windows,
+    slide_header,
+    slide_level_factors,
+)
+from cellcount.images.tiff_levels import level_factors, read_level
 from cellcount.images.tiff_windows import (
     WHOLE_PIXELS,
     Header,
@@ -127,6 +134,32 @@ class WholeSlide:
                 else read_windows(file, self.page, rects)
             )
         yield from windows
+
+    @cached_property
+    def level_factors(self) -> tuple[int, ...]:
+        """By how much each reduced copy in the file is reduced; for the eye, never for counts."""
+        try:
+            if self.by_openslide:
+                return slide_level_factors(self.path)
+            with readable(self.path) as (file, _):
+                return level_factors(file, self.page, self.max_pixels)
+        except ImageError:
+            return ()
+
+    def read_level(self, factor: int, rect: Rect) -> NDArray[np.uint8]:
+        """A window of a reduced copy.
+
+        Args:
+            factor: one of `level_factors`.
+            rect: in pixels of the copy, within it.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if self.by_openslide:
+            return read_slide_level(self.path, factor, rect)
+        with readable(self.path) as (file, _):
+            return read_level(file, self.page, factor, rect, self.max_pixels)
 
     def around(self, boxes_xyxy: NDArray[np.floating[Any]], reach_px: int) -> Iterator[Part]:
         """Parts that show each box once, with so many pixels around its centre.

@@ -1,7 +1,8 @@
 """Pictures for the page: crops of cells and tiles of images, whole slides included.
 
-Small images are kept decoded while they are looked at; of a whole slide blocks are read, and a view
-of the whole that is reduced by eight is made once in the background.
+Small images are kept decoded while they are looked at. Of a whole slide blocks are read; where the
+file has reduced copies (a pyramid), coarse tiles are made of these, and else of a view of the whole
+that is reduced by eight, which is made once in the background.
 
 Shapes: pixels uint8 (h, w, 3) RGB; boxes xyxy in pixels of the image.
 """
@@ -23,6 +24,7 @@ from cellcount.core.records import ImageRef
 from cellcount.errors import ImageError
 from cellcount.images.source import Field, Source, open_source
 from cellcount.images.tiff_windows import Rect
+from cellcount.images.whole_slide import WholeSlide
 from cellcount.images.windows import window
 
 TILE_PX = 512
@@ -31,6 +33,7 @@ _AROUND = 1.6  # side of a crop over that of the cell's box
 _LEAST_PX = 16.0
 _BLOCK_PX = 1024
 _OVERVIEW_LEVEL = 3  # a whole slide is reduced by 2 ** 3 once
+_FARTHEST_COPY = 8  # a tile is made of at most so many times its width and height
 _COARSEST_LEVEL = 12
 _LARGEST_CROP_PX = 2048  # of a whole slide; of a larger box the middle is shown
 _READ_PX = 2048
@@ -117,9 +120,11 @@ class ImagePixels:
             source = self._source(image)
             if source is None:
                 return None
+            key = (image, level, column, row)
+            if isinstance(source, WholeSlide) and (factor := _nearest_copy(source, level)):
+                return self._jpegs.get(key, lambda: _jpeg(_of_copy(source, factor, rect, level)))
             if source.picture is None and level >= _OVERVIEW_LEVEL:
                 return self._of_overview(image, source, rect, level)
-            key = (image, level, column, row)
             return self._jpegs.get(key, lambda: _jpeg(_reduced(source.read(rect), level)))
         except ImageError:
             return None
@@ -212,6 +217,19 @@ class _Overview:
             return
         finally:  # whatever went wrong: else the page would wait for it forever
             self.failed = self._done_rows < len(self._pixels)
+
+
+def _nearest_copy(source: WholeSlide, level: int) -> int:
+    """Factor of the reduced copy in the file that a tile is best made of; 0 where there is none."""
+    scale = 1 << level
+    fitting = [f for f in source.level_factors if f <= scale <= f * _FARTHEST_COPY]
+    return max(fitting, default=0)
+
+
+def _of_copy(source: WholeSlide, factor: int, rect: Rect, level: int) -> NDArray[np.uint8]:
+    width, height = (ceil(side / factor) for side in (rect.width, rect.height))
+    pixels = source.read_level(factor, Rect(rect.x // factor, rect.y // factor, width, height))
+    return _reduced(pixels, level - factor.bit_length() + 1)
 
 
 def _reduced(pixels: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:

@@ -1,73 +1,68 @@
-"""Pictures of whole slides: little is read about a large box, and nobody waits in vain."""
+"""Tiles of the review page: a whole slide is never held, and a pyramid gives its coarse tiles."""
 
 from __future__ import annotations
 
-import time
+import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from PIL import Image
 
 from cellcount.core.records import ImageRef
-from cellcount.errors import ImageError
-from cellcount.images.tiff_windows import Rect
 from cellcount.review.page import image_pixels
-from cellcount.review.page.image_pixels import ImagePixels
+from cellcount.review.page.image_pixels import TILE_PX, ImagePixels
+from tests.pyramids import LEVELS, SIDE_PX, write_pyramid
 
-SIDE = 100_000
-
-
-class Slide:
-    """A whole slide of one colour that remembers how much of it was read at a time."""
-
-    picture = None
-    size_px = (SIDE, SIDE)
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.largest_px = 0
-
-    def read(self, rect: Rect) -> NDArray[np.uint8]:
-        if self.error is not None:
-            raise self.error
-        self.largest_px = max(self.largest_px, rect.width * rect.height)
-        return np.full((rect.height, rect.width, 3), 200, np.uint8)
+TALLEST = 6
 
 
-def pixels_of(slide: Slide, monkeypatch: pytest.MonkeyPatch, images: int = 1) -> ImagePixels:
-    monkeypatch.setattr(image_pixels, "open_source", lambda *_args, **_more: slide)
-    refs = [ImageRef(Path(f"{n}.tif"), f"{n}.tif", "slide") for n in range(images)]
-    return ImagePixels(refs, lambda _image: slide.size_px, 10**8)
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pyramid(tmp_path_factory.mktemp("slide") / "slide.tif")
 
 
-def test_a_box_about_the_whole_slide_reads_no_whole_slide(monkeypatch: pytest.MonkeyPatch) -> None:
-    slide = Slide()
-    jpeg = pixels_of(slide, monkeypatch).crop(0, (0, 0, SIDE, SIDE))
-    assert jpeg is not None
-    assert jpeg[:2] == b"\xff\xd8"
-    assert 0 < slide.largest_px <= 6000**2
+def pixels_of(path: Path) -> ImagePixels:
+    ref = ImageRef(path, path.name, "")
+    return ImagePixels([ref], lambda _: (SIDE_PX, SIDE_PX), 500_000_000)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("error", [ImageError("damaged"), OSError("gone"), MemoryError()])
-def test_an_overview_that_cannot_be_made_is_no_tile(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
+def decoded(tile: bytes | str | None) -> Image.Image:
+    assert isinstance(tile, bytes)
+    return Image.open(io.BytesIO(tile))
+
+
+def test_coarse_tiles_come_at_once_from_the_copies_in_the_file(
+    slide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = pixels_of(Slide(error), monkeypatch)
-    end = time.monotonic() + 5
-    while pixels.tile(0, 5, 0, 0) == "later":
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    assert pixels.tile(0, 5, 0, 0) is None
+    def no_overview(*_: object) -> None:
+        pytest.fail("a view of the whole slide is made, though the file has one")
+
+    monkeypatch.setattr(image_pixels, "_Overview", no_overview)
+    pixels = pixels_of(slide)
+    for level in range(2, TALLEST + 1):
+        last = (SIDE_PX - 1) // (TILE_PX << level)
+        shown = decoded(pixels.tile(0, level, last, last))
+        left = SIDE_PX - last * (TILE_PX << level)
+        assert shown.size == (-(-left // (1 << level)),) * 2
+        factor = max(f for f in LEVELS if f <= 1 << level)
+        away = np.abs(np.asarray(shown).astype(int) - LEVELS[factor]).max()
+        assert away <= 6, f"level {level} is not made of the copy reduced by {factor}"
+        assert pixels.tile(0, level, last + 1, 0) is None
 
 
-def test_overviews_of_many_slides_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_pixels._Overview, "_make", lambda _self: None)
-    monkeypatch.setattr(image_pixels, "_PICTURES_BYTES", 10**6)
-    slide = Slide()
-    slide.size_px = (4000, 4000)
-    pixels = pixels_of(slide, monkeypatch, images=9)
-    for image in range(9):
-        assert pixels.tile(image, 3, 0, 0) == "later"
-    assert len(pixels._overviews._kept) == 1
+def test_every_tile_of_a_slide_takes_little_memory(slide: Path) -> None:
+    pixels = pixels_of(slide)
+    pixels.tile(0, TALLEST, 0, 0)
+    tracemalloc.start()
+    try:
+        for level in range(3, TALLEST + 1):
+            count = -(-SIDE_PX // (TILE_PX << level))
+            for place in range(count):
+                assert isinstance(pixels.tile(0, level, place, place), bytes)
+        assert isinstance(pixels.tile(0, 0, 3, 3), bytes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60_000_000, "the slide as a whole would be 1,200 MB"
