@@ -21,12 +21,12 @@ def write_pyramid(path: Path, *, as_subifds: bool = True) -> Path:
         below = len(LEVELS) if as_subifds else 0
         _write(writer, 1, (200, 60, 80), subifds=below)
         for factor, colour in LEVELS.items():
-            _write(writer, factor, colour, subfiletype=1)
+            _write(writer, factor, colour)
     return path
 
 
 def _write(
-    writer: tifffile.TiffWriter, factor: int, colour: tuple[int, int, int], **options: int
+    writer: tifffile.TiffWriter, factor: int, colour: tuple[int, int, int], subifds: int = 0
 ) -> None:
     side = -(-SIDE_PX // factor)
     writer.write(
@@ -38,7 +38,8 @@ def _write(
         predictor=False,
         photometric="rgb",
         metadata=None,
-        **options,
+        subifds=subifds,
+        subfiletype=0 if factor == 1 else 1,
     )
 
 

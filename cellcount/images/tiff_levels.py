@@ -113,8 +113,9 @@ def _candidates(
     scanner = is_scanner_file(tif)
     for place in range(min(_MOST_PAGES, len(tif.pages))):
         other = tif.pages[place]
-        is_page = place != index and isinstance(other, tifffile.TiffPage)
-        if is_page and (scanner or other.subfiletype & REDUCED):
+        if place == index or not isinstance(other, tifffile.TiffPage):
+            continue
+        if scanner or other.subfiletype & REDUCED:
             yield other
 
 
