@@ -1,13 +1,16 @@
 """The review page on a slide of 20,000 px with 20,000 cells, in a real browser.
 
-Prints the time from a key to the painted frame, the memory of the server, the size of the page and
-the time of its start. Run it on a quiet machine, with chromium and the extra test installed:
+Prints the time from a key to the painted frame, that of the frames while the slide is moved and
+zoomed, the memory of the server, the size of the page and the time of its start. ``--flat`` writes
+the slide without the reduced copies that scanners write. Run it on a quiet machine, with chromium
+and the extra test installed:
 
     python -m benchmarks.review_page
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import signal
 import statistics
@@ -35,9 +38,10 @@ from cellcount.store.journal import Journal, journal_path
 CHROMIUM = "/usr/bin/chromium"
 FIELD_PX, FIELDS_ASIDE, TILE_PX = 1000, 20, 400
 CELLS, KEYS = 20_000, 500
+LEVELS = 3
 
 
-def make_run(folder: Path) -> Path:
+def make_run(folder: Path, *, flat: bool) -> Path:
     """A run whose one image is the large slide; its results are the truth, typed at random."""
     spec = FieldSpec(FIELD_PX, FIELD_PX, 1, 76, 0.23, 12, 6, debris=0)
     field = render_field(spec)
@@ -48,15 +52,7 @@ def make_run(folder: Path) -> Path:
     assert code == 0, "the field that lends its settings was not analysed"
     slide = folder / "slide.tif"
     side = FIELD_PX * FIELDS_ASIDE
-    tifffile.imwrite(
-        slide,
-        _tiles(field.pixels),
-        shape=(side, side, 3),
-        dtype=np.uint8,
-        tile=(TILE_PX, TILE_PX),
-        compression="jpeg",
-        photometric="rgb",
-    )
+    _write_slide(slide, field.pixels, levels=0 if flat else LEVELS)
     with Journal.reopen(journal_path(out)) as journal:
         run = StoredRun.read(journal)
         ref = ImageRef(slide, "slide.tif", "slide")
@@ -65,6 +61,37 @@ def make_run(folder: Path) -> Path:
         replace(run, refs=(ref,), folder=folder, facts=facts).keep(journal)
         journal.add(ImageResult(ref, "done", "", side, side, 0.1, 1.0, _cells(field, run)))
     return out
+
+
+def _write_slide(path: Path, pixels: NDArray[np.uint8], levels: int) -> None:
+    """The field, repeated, with copies that are each reduced by four from the one before."""
+    side = FIELD_PX * FIELDS_ASIDE
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        _write_level(writer, _tiles(pixels), side, copies=levels)
+        small = np.asarray(Image.fromarray(pixels).reduce(4))
+        image = np.tile(small, (FIELDS_ASIDE, FIELDS_ASIDE, 1))
+        for _ in range(levels):
+            _write_level(writer, image, len(image), copies=0)
+            image = np.asarray(Image.fromarray(image).reduce(4))
+
+
+def _write_level(
+    writer: tifffile.TiffWriter,
+    pixels: NDArray[np.uint8] | Iterator[NDArray[np.uint8]],
+    side: int,
+    copies: int,
+) -> None:
+    writer.write(
+        pixels,
+        shape=(side, side, 3),
+        dtype=np.uint8,
+        tile=(TILE_PX, TILE_PX),
+        compression="jpeg",
+        photometric="rgb",
+        metadata=None,
+        subifds=copies,
+        subfiletype=0 if side == FIELD_PX * FIELDS_ASIDE else 1,
+    )
 
 
 def _tiles(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -128,6 +155,21 @@ def measure(page: Page, address: str) -> list[float]:
     return [float(one) for one in entries]
 
 
+def frames(page: Page, origin: str) -> list[float]:
+    """Milliseconds between frames while the slide is zoomed into and moved across."""
+    page.goto(origin + "/slides/0/field")
+    page.wait_for_selector("body[data-ready]", timeout=120_000)
+    page.evaluate(
+        "(() => { window.gaps = []; let last = performance.now(); const next = (now) => {"
+        " window.gaps.push(now - last); last = now; requestAnimationFrame(next); };"
+        " requestAnimationFrame(next); })()"
+    )
+    for key in ("+",) * 8 + ("ArrowRight",) * 30 + ("ArrowDown",) * 30 + ("-",) * 8:
+        page.keyboard.press(key)
+        page.wait_for_timeout(40)
+    return [float(one) for one in page.evaluate("window.gaps")]
+
+
 def memory_mb(pid: int) -> float:
     """Resident memory of a process, at its highest."""
     text = Path(f"/proc/{pid}/status").read_text("utf-8")
@@ -137,20 +179,28 @@ def memory_mb(pid: int) -> float:
 
 def main() -> None:
     """Print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flat", action="store_true", help="a slide without reduced copies")
+    flat = parser.parse_args().flat
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        results = make_run(Path(name))
+        results = make_run(Path(name), flat=flat)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         with served(results) as (address, start_s, pid):
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             sizes: list[int] = []
             page.on("response", lambda r: sizes.append(int(r.headers.get("content-length", 0))))
             times = sorted(measure(page, address))
+            named = sum(sizes)
+            gaps = sorted(frames(page, address.partition("/?")[0]))
             memory = memory_mb(pid)
         print(f"start of the server         {start_s:.1f} s")
         print(f"key to screen, {len(times)} keys    median {statistics.median(times):.0f} ms")
         print(f"                            95th   {times[int(0.95 * len(times))]:.0f} ms")
+        print(f"frame of the field, {len(gaps)}      median {statistics.median(gaps):.0f} ms")
+        print(f"                            95th   {gaps[int(0.95 * len(gaps))]:.0f} ms")
         print(f"memory of the server        {memory:.0f} MB")
-        print(f"sent to the browser         {sum(sizes) / 1e6:.1f} MB")
+        print(f"sent to the browser         {named / 1e6:.1f} MB for the cells,")
+        print(f"                            {(sum(sizes) - named) / 1e6:.1f} MB for the field")
         browser.close()
 
 

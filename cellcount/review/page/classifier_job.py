@@ -137,11 +137,15 @@ class ClassifierJob:
             self._thread = Thread(target=self._make, args=(self._progress,))
             self._thread.start()
 
+    def wait(self) -> None:
+        """Return when none is being made."""
+        if self._thread is not None:
+            self._thread.join()
+
     def end(self) -> None:
         """Give up what is not made yet, and wait until nothing is written any more."""
         self._is_ended = True
-        if self._thread is not None:
-            self._thread.join()
+        self.wait()
 
     def facts(self) -> dict[str, Any]:
         """What the page shows of it, JSON-ready."""
