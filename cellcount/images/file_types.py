@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 
 from cellcount.errors import ImageError
 
-FileKind = Literal["TIFF", "JPEG", "PNG", "BMP", "WebP", "GIF", "slide"]
+FileKind = Literal["TIFF", "JPEG", "PNG", "BMP", "WebP", "GIF", "slide", "LIF"]
 
 #: Slides of scanners that are a kind of TIFF.
 SCANNER_TIFF_SUFFIXES = frozenset({".svs", ".ndpi", ".scn", ".bif"})
@@ -25,6 +25,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 #: Slides of scanners that are no TIFF.
 SLIDE_SUFFIXES = frozenset({".mrxs", ".czi", ".dcm", ".vms", ".vmu", ".svslide"})
+#: Leica's files of camera pictures.
+CAMERA_SUFFIXES = frozenset({".lif", ".lof"})
 #: Bytes at which a DICOM file carries its mark.
 DICOM_MARK = range(128, 132)
 HEAD_BYTES = 132
@@ -43,6 +45,7 @@ _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
 )
+_LIF_MARKS = (b"\x70\x00\x00\x00", b"\x2a")  # at byte 0 and at byte 8
 _STRANGERS = (
     (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "a zip archive"),
@@ -54,7 +57,6 @@ _STRANGERS = (
         b"\xda\xce\xbe\x0a",
         "a Nikon ND2 file; save it in NIS-Elements as TIFF (RGB, 8 bit, with its calibration)",
     ),
-    (b"\x70\x00\x00\x00", "a Leica LIF file; export it in LAS X as TIFF (RGB, 8 bit)"),
     (b"\x00\x00\x00\x0cjP", "a JPEG 2000 file; save it as TIFF or PNG"),
     (b"\x89HDF", "an HDF5 file"),
     (b"<", "a text or XML file"),
@@ -82,6 +84,8 @@ def file_kind(head: bytes) -> FileKind | None:
     """The image format that the first ``HEAD_BYTES`` bytes announce, or None."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
+    if (head[:4], head[8:9]) == _LIF_MARKS:
+        return "LIF"
     return next((kind for magic, kind in _SIGNATURES if head.startswith(magic)), None)
 
 

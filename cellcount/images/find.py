@@ -44,14 +44,9 @@ from cellcount.images.file_types import (
 from cellcount.images.input_names import InputHome, input_names
 from cellcount.images.manifest import ManifestRow, read_manifest
 from cellcount.images.marks import is_export
+from cellcount.images.optional_formats import has_optional_name, why_not_read
 from cellcount.images.read import FieldsIn, fields_in
-from cellcount.images.scanner_slides import (
-    has_slide_name,
-    is_slide,
-    slide_identity,
-    slide_parts,
-    why_no_slide,
-)
+from cellcount.images.scanner_slides import is_slide, slide_identity, slide_parts
 from cellcount.images.system_files import APPLE_DOUBLE, file_reason, folder_reason
 
 
@@ -224,9 +219,8 @@ class _Search:
             if not has_image_name(path):
                 with open_regular(path) as file:
                     head = file.read(HEAD_BYTES)
-                reason = _other_type(path) if file_kind(head) is None else ""
-                reason = why_no_slide(path) if is_slide(path, head) else reason
-                if reason:
+                known = file_kind(head) is not None or is_slide(path, head)
+                if reason := why_not_read(path, head) if known else _other_type(path):
                     self.say(path, reason)
                     return
         except (ImageError, OSError) as error:
@@ -253,8 +247,8 @@ class _Search:
                     (later if child.is_symlink() else now).append(child)
             elif kind == "file" and has_image_name(path):
                 yield path
-            elif kind == "file" and has_slide_name(path):
-                if reason := why_no_slide(path):
+            elif kind == "file" and has_optional_name(path):
+                if reason := why_not_read(path):
                     self.say(path, reason)
                 else:
                     yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cellcount.images.lif_files import has_liffile
 from cellcount.images.scanner_slides import has_openslide
 
 #: Form → read in the tests of this package.
@@ -25,13 +26,24 @@ _BY_OPENSLIDE = {
     "Sakura SVSLIDE": False,
 }
 
+_BY_LIFFILE = {"Leica LIF": True, "Leica LOF": False}
 
-def read_formats() -> tuple[list[str], list[str], list[str]]:
-    """Tell the forms that are read here: tested, not tested, and those that need OpenSlide."""
-    tested = [name for name, is_tested in _ALWAYS.items() if is_tested]
-    others = [name for name, is_tested in _ALWAYS.items() if not is_tested]
-    if not has_openslide():
-        return tested, others, list(_BY_OPENSLIDE)
-    tested += [name for name, is_tested in _BY_OPENSLIDE.items() if is_tested]
-    others = [name for name, is_tested in _BY_OPENSLIDE.items() if not is_tested]
-    return tested, others, []
+
+def read_formats() -> tuple[list[str], list[str], dict[str, list[str]]]:
+    """Tell the forms that are read here.
+
+    Returns:
+        Those that are tested, those that are not, and, by the extra that reads them, those that
+        need one.
+    """
+    known, missing = dict(_ALWAYS), {}
+    for extra, forms, is_there in (
+        ("slides", _BY_OPENSLIDE, has_openslide()),
+        ("cameras", _BY_LIFFILE, has_liffile()),
+    ):
+        if is_there:
+            known |= forms
+        else:
+            missing[extra] = list(forms)
+    tested = [name for name, is_tested in known.items() if is_tested]
+    return tested, [name for name in known if name not in tested], missing

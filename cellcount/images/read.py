@@ -1,9 +1,10 @@
 """One file to one RGB picture, within stated bounds, or one ``ImageError`` that says why not.
 
 JPEG, PNG, BMP, WebP and GIF are decoded by Pillow, TIFF by tifffile and imagecodecs, slides in the
-forms of scanners by OpenSlide; the first bytes decide which, so a wrong extension does no harm. The
-rule by which samples become RGB uint8 stands in ``cellcount.images.pixel_formats``. Whatever a
-decoder raises on a hostile file is turned into an ``ImageError`` here and nowhere else.
+forms of scanners by OpenSlide, LIF by liffile; the first bytes decide which, so a wrong extension
+does no harm. The rule by which samples become RGB uint8 stands in
+``cellcount.images.pixel_formats``. Whatever a decoder raises on a hostile file is turned into an
+``ImageError`` here and nowhere else.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ def read_image(ref: ImageRef, *, max_pixels: int) -> Picture:
             picture = read_tiff(file, ref.page, max_pixels)
         elif kind == "slide":
             picture = _read_slide(ref.path, max_pixels)
+        elif kind == "LIF":
+            from cellcount.images.lif_files import read_lif
+
+            picture = read_lif(file, ref.page, max_pixels)
         else:
             from cellcount.images.raster import read_raster
 
@@ -92,6 +97,10 @@ def probe_size(ref: ImageRef, *, max_pixels: int) -> tuple[int, int]:
             width, height, *_ = slide_header(ref.path)
             check_size(width, height, max_pixels)
             return width, height
+        if kind == "LIF":
+            from cellcount.images.lif_files import lif_size
+
+            return lif_size(file, ref.page, max_pixels)
         from cellcount.images.raster import raster_size
 
         return raster_size(file, kind, max_pixels)
@@ -124,6 +133,10 @@ def fields_in(path: Path) -> FieldsIn:
             if kind == "PNG":
                 file.seek(0)
                 return FieldsIn(drawn=drawn_by(file.read(MARKED_BYTES)))
+            if kind == "LIF":
+                from cellcount.images.lif_files import lif_pages
+
+                return FieldsIn(*lif_pages(file))
             if kind != "TIFF":
                 return FieldsIn()
             from cellcount.images.tiff_pages import pages_of

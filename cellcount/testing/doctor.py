@@ -134,11 +134,10 @@ def _formats() -> Iterator[Finding]:
     """Forms of images that can be read here, and by which library."""
     tested, others, missing = read_formats()
     yield Finding("ok", f"reads, tested here: {', '.join(tested)}")
-    by_whom = "left to its library" if missing else "by OpenSlide"
-    yield Finding("ok", f"reads {by_whom}, not tested here: {', '.join(others)}")
-    if missing:
-        advice = "pip install 'cellcount[slides]'"
-        yield Finding("note", f"needs OpenSlide: {', '.join(missing)}", advice)
+    yield Finding("ok", f"reads by their libraries, not tested here: {', '.join(others)}")
+    for extra, forms in missing.items():
+        advice = f"pip install 'cellcount[{extra}]'"
+        yield Finding("note", f"needs the extra {extra}: {', '.join(forms)}", advice)
 
 
 def _name_of(requirement: str) -> str:

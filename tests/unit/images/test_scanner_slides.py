@@ -196,15 +196,8 @@ def test_a_tiled_tiff_is_left_to_tifffile_whether_or_not_openslide_is_there(
     np.testing.assert_array_equal(slide.read(Rect(40, 30, 200, 90)), region[:, :, :3])
 
 
-@pytest.mark.parametrize(
-    ("head", "sentence"),
-    [
-        (b"\xda\xce\xbe\x0a", "a Nikon ND2 file; save it in NIS-Elements as TIFF"),
-        (b"\x70\x00\x00\x00", "a Leica LIF file; export it in LAS X as TIFF"),
-    ],
-)
-def test_camera_files_say_how_to_export_them(tmp_path: Path, head: bytes, sentence: str) -> None:
+def test_a_nikon_file_says_how_to_export_it(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    path.write_bytes(head + bytes(300))
-    with pytest.raises(ImageError, match=sentence):
+    path.write_bytes(b"\xda\xce\xbe\x0a" + bytes(300))
+    with pytest.raises(ImageError, match="a Nikon ND2 file; save it in NIS-Elements as TIFF"):
         read_image(ImageRef(path, "a", "s"), max_pixels=1000)
