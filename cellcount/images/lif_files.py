@@ -39,6 +39,7 @@ _HEADER = struct.Struct("<IIBI")  # its mark, size, mark, and characters of the 
 _XML_CHAR_BYTES = 2
 _FULL_BITS = 16
 _RED, _GREEN, _BLUE = 1, 2, 3  # ChannelTag of ChannelDescription; 0 is grey
+_LIFETIMES = "./Data/SingleMoleculeDetection"
 _DESCRIPTION = "./Data/Image/ImageDescription"
 _AXES = {"Z": "planes in depth", "T": "points in time", "M": "tiles", "C": "channels"}
 
@@ -70,7 +71,7 @@ def lif_pages(file: BinaryIO) -> LifPages:
         ImageError: liffile is not installed.
     """
     with _opened(file) as lif:
-        reasons = [_refusal(image) for image in lif.images]
+        reasons = [_known_refusal(image) for image in _images(lif)]
     fields = tuple(page for page, reason in enumerate(reasons) if not reason)
     beside = tuple(((page,), f"not a field: {r}") for page, r in enumerate(reasons) if r)
     # Without a field, reading the first image says why.
@@ -139,13 +140,24 @@ def _bytes_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _image(lif: liffile.LifFile, page: int) -> liffile.LifImageABC:
+def _images(lif: liffile.LifFile) -> list[liffile.LifImage]:
+    """Every image in the order of the description; ``lif.images`` has one of those of one name."""
+    import liffile
+
+    return [
+        liffile.LifImage(lif, element, element.attrib.get("Name", ""))
+        for element in lif.xml_element.iter("Element")
+        if any(element.find(path) is not None for path in ("./Data/Image", _LIFETIMES))
+    ]
+
+
+def _image(lif: liffile.LifFile, page: int) -> liffile.LifImage:
     """An image that is a field.
 
     Raises:
         ImageError: it is none, or there is none.
     """
-    images = list(lif.images)
+    images = _images(lif)
     if page >= len(images):
         raise ImageError("a LIF file without images" if not images else "its image is missing")
     if reason := _refusal(images[page]):
@@ -153,11 +165,17 @@ def _image(lif: liffile.LifFile, page: int) -> liffile.LifImageABC:
     return images[page]
 
 
-def _refusal(image: liffile.LifImageABC) -> str:
-    """Why an image is no field, "" where it is one."""
-    import liffile
+def _known_refusal(image: liffile.LifImage) -> str:
+    """Why an image is no field; "" for one whose description is damaged: reading it says how."""
+    try:
+        return _refusal(image)
+    except Exception:  # noqa: BLE001 -- liffile raises anything, and the other images are sound
+        return ""
 
-    if not isinstance(image, liffile.LifImage):
+
+def _refusal(image: liffile.LifImage) -> str:
+    """Why an image is no field, "" where it is one."""
+    if image.xml_element.find(_LIFETIMES) is not None:
         return f"an image of fluorescence lifetimes; {_EXPORT}"
     sizes, channels = image.sizes, _channels(image)
     if not {"X", "Y"} <= set(sizes):
@@ -172,7 +190,7 @@ def _refusal(image: liffile.LifImageABC) -> str:
     return ""
 
 
-def _channels(image: liffile.LifImageABC) -> list[_Channel]:
+def _channels(image: liffile.LifImage) -> list[_Channel]:
     """The channels in the order of their bytes."""
     found = image.xml_element.findall(f"{_DESCRIPTION}/Channels/ChannelDescription")
     names = ("BytesInc", "ChannelTag", "Resolution")
@@ -184,13 +202,13 @@ def _is_colour(channels: list[_Channel]) -> bool:
     return colours == [_RED, _GREEN, _BLUE] and len({c.bits for c in channels}) == 1
 
 
-def _size(image: liffile.LifImageABC, max_pixels: int) -> tuple[int, int]:
+def _size(image: liffile.LifImage, max_pixels: int) -> tuple[int, int]:
     width, height = image.sizes["X"], image.sizes["Y"]
     check_size(width, height, max_pixels)
     return width, height
 
 
-def _colours(image: liffile.LifImageABC, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _colours(image: liffile.LifImage, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Samples as ``(H, W, 3)``, red first."""
     axes = tuple(image.sizes)
     last = axes.index("S" if "S" in axes else "C")
@@ -203,7 +221,7 @@ def _colours(image: liffile.LifImageABC, samples: NDArray[np.uint8]) -> NDArray[
     return samples[..., np.argsort(stored)]
 
 
-def _um_per_px(image: liffile.LifImageABC) -> float | None:
+def _um_per_px(image: liffile.LifImage) -> float | None:
     """The scale that the dimensions tell in metres, None where they do not, or differ."""
     found = []
     for one in image.xml_element.findall(f"{_DESCRIPTION}/Dimensions/DimensionDescription"):

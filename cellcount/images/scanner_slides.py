@@ -70,7 +70,14 @@ def why_no_slide(path: Path) -> str:
     """Why a file with a slide's name cannot be read, "" where it can."""
     if not has_openslide():
         return NEEDS_OPENSLIDE
-    return "" if _vendor(path) else "not a slide that OpenSlide knows, or damaged"
+    if _vendor(path):
+        return ""
+    return f"not a slide that OpenSlide knows, or damaged{_advice(path)}"
+
+
+def _advice(path: Path) -> str:
+    """What to do with a picture of a camera, of which OpenSlide reads some."""
+    return "; export it in ZEN as TIFF" if path.suffix.lower() == ".czi" else ""
 
 
 def slide_identity(path: Path) -> str:
@@ -190,7 +197,8 @@ def _opened(path: Path) -> Iterator[openslide.OpenSlide]:
             yield slide
     except openslide.OpenSlideError as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"not a slide that OpenSlide can read: {text}") from error
+        why = f"not a slide that OpenSlide can read: {text}{_advice(path)}"
+        raise ImageError(why) from error
 
 
 def _um_per_px(slide: openslide.OpenSlide) -> float | None:

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+import cellcount
 from cellcount.core.records import ImageRef, Picture
 from cellcount.errors import ImageError
 from cellcount.images import lif_files, optional_formats
 from cellcount.images.find import find_images
 from cellcount.images.known_formats import read_formats
 from cellcount.images.read import probe_size, read_image
+from cellcount.images.scale import RBC_DIAMETER_UM
 from cellcount.rendering.field import FieldSpec, render_field
 from tests.leica_files import LeicaImage, write_lif
 
@@ -102,6 +105,27 @@ def test_each_image_is_a_field_and_stacks_are_passed_over(
     ]
 
 
+def test_images_beside_a_damaged_one_are_read(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    sound = stored(pixels, "BGR")  # all three have one name
+    write_lif(tmp_path / "a.lif", [sound, LeicaImage(pixels, "YXS", "RGB", bits=99), sound])
+    plan = find_images([str(tmp_path)])
+    assert [ref.page for ref in plan.refs] == [0, 1, 2]
+    for page in (0, 2):
+        np.testing.assert_array_equal(read_image(plan.refs[page], max_pixels=MAX).pixels, pixels)
+    with pytest.raises(ImageError, match="damaged LIF"):
+        read_image(plan.refs[1], max_pixels=MAX)
+
+
+def test_images_of_lifetimes_are_passed_over(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    lifetimes = '<Element Name="F"><Data><SingleMoleculeDetection IsImage="true"/></Data></Element>'
+    write_lif(tmp_path / "a.lif", [stored(pixels, "BGR")], beside=lifetimes)
+    plan = find_images([str(tmp_path)])
+    assert [ref.image for ref in plan.refs] == ["a.lif"]
+    (item,) = plan.passed_over
+    assert item.path.name == "a.lif#page=2"
+    assert "fluorescence lifetimes" in item.reason
+
+
 def test_a_file_is_known_by_its_content(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     write_lif(tmp_path / "a.tif", [stored(pixels, "BGR")])
     (tmp_path / "b.lif").write_text("no LIF file")
@@ -179,3 +203,21 @@ def test_no_other_file_is_opened_on_behalf_of_one(
     write_lif(tmp_path / "b.lif", [])
     with pytest.raises(ImageError, match="a LIF file without images"):
         read(tmp_path / "b.lif")
+
+
+def test_a_field_counts_alike_as_lif_and_as_png(tmp_path: Path, repo_root: Path) -> None:
+    field = render_field(FieldSpec(160, 120, 1, 24, 0.3, 2, 3, debris=0)).pixels
+    (tmp_path / "slide").mkdir()
+    Image.fromarray(field).save(tmp_path / "slide" / "a.png")
+    write_lif(tmp_path / "slide" / "b.lif", [stored(field, "BGR"), stored(field[::-1], "RGB")])
+    detector = repo_root / "tests" / "golden" / "tiny.safetensors"
+    results = cellcount.analyze(
+        tmp_path, detector=detector, classifier="none", um_per_px=RBC_DIAMETER_UM / 24
+    )
+    fields = results.fields.set_index("image")
+    assert list(fields.index) == ["slide/a.png", "slide/b.lif#page=1", "slide/b.lif#page=2"]
+    assert results.fields["n_rbc"].min() > 3
+    columns = ["status", "width_px", "height_px", "focus", "cells", "n_rbc", "n_wbc"]
+    png, lif = (fields.loc[name, columns] for name in list(fields.index)[:2])
+    assert list(png) == list(lif)
+    np.testing.assert_array_equal(results.pixels("slide/b.lif#page=2"), field[::-1])

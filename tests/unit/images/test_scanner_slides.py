@@ -201,3 +201,14 @@ def test_a_nikon_file_says_how_to_export_it(tmp_path: Path) -> None:
     path.write_bytes(b"\xda\xce\xbe\x0a" + bytes(300))
     with pytest.raises(ImageError, match="a Nikon ND2 file; save it in NIS-Elements as TIFF"):
         read_image(ImageRef(path, "a", "s"), max_pixels=1000)
+
+
+@needs_openslide
+def test_a_czi_that_cannot_be_read_says_how_to_export_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.czi"
+    path.write_bytes(b"ZISRAWFILE" + bytes(300))
+    with pytest.raises(ImageError, match="OpenSlide can read: .*; export it in ZEN as TIFF$"):
+        read_image(ImageRef(path, "a", "s"), max_pixels=1000)
+    path.write_bytes(b"nothing" + bytes(300))
+    (item,) = find_images([str(path)]).passed_over
+    assert item.reason.endswith("or damaged; export it in ZEN as TIFF")
