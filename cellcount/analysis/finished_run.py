@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,19 @@ from numpy.typing import NDArray
 
 from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.stored_results import StoredResults, journal_of, stored_results
-from cellcount.core.records import ImageResult, Picture
+from cellcount.core.records import ImageResult
 from cellcount.errors import CellcountError, ImageError, UsageError
 from cellcount.images.tiff_windows import Rect
 from cellcount.outputs.data_frames import frame_of
 from cellcount.outputs.forms import BUILT_IN, COUNTS, table_of
 from cellcount.outputs.notebook_summary import refusal_html, summary_html, summary_line
-from cellcount.outputs.pictures.cell_crops import crop_of
+from cellcount.outputs.pictures.cell_crops import crops_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
 Box = tuple[int, int, int, int]
-_SIDES_AROUND, _LEAST_AROUND_PX = 2, 16  # more than a picture of a cell shows
 _TABLES = {COUNTS.name: COUNTS, "cells": BUILT_IN["cells"], "slides": BUILT_IN["slides"]}
 
 
@@ -154,8 +152,8 @@ class Results:
                     "counts them"
                 )
             boxes = result.cells.detections.boxes_xyxy[places]
-            (part,) = stored.source(result).around(boxes, _reach(boxes[0]))
-            return crop_of(Picture(part.pixels), part.boxes_xyxy[0].tolist())
+            ((_, crop),) = crops_of(stored.source(result), boxes)
+            return crop
 
     @contextmanager
     def _opened(self) -> Iterator[StoredResults]:
@@ -205,9 +203,3 @@ def _result_of(stored: StoredResults, image: str) -> ImageResult:
     if result is None:
         raise UsageError(f"{image!r} has no result yet; give the same analyze again to go on")
     return result
-
-
-def _reach(box_xyxy: NDArray[np.float32]) -> int:
-    """Pixels around a cell that a picture of it may show."""
-    x_min, y_min, x_max, y_max = map(float, box_xyxy)
-    return ceil(_SIDES_AROUND * max(x_max - x_min, y_max - y_min)) + _LEAST_AROUND_PX

@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 from cellcount.analysis.reviewer_types import Vocabulary
 from cellcount.analysis.stored_results import StoredResults, stored_results
-from cellcount.core.records import UNCLASSIFIED, ImageResult, Picture
+from cellcount.core.records import UNCLASSIFIED, ImageResult
 from cellcount.errors import ImageError, UsageError
-from cellcount.images.read import read_image
 from cellcount.outputs.columns import Value
 from cellcount.outputs.pictures.annotate import prepare_folder
-from cellcount.outputs.pictures.cell_crops import write_crop
+from cellcount.outputs.pictures.cell_crops import crops_of, write_crop
 from cellcount.outputs.review_tables import check_of, write_corrections
 from cellcount.outputs.typed import label_values
 
@@ -146,33 +145,33 @@ def _rows(
         image = result.ref.image
         if image not in places:
             continue
-        picture = _picture_of(result, stored.run.facts.max_pixels)
-        if picture is None:
+        crops = {place: f"{CROPS}/{place + 1:05d}.png" for place, _ in places[image]}
+        drawn = _draw(stored, result, {out / crops[place]: cell for place, cell in places[image]})
+        if not drawn:
             missing.append(image)
         labels = stored.run.facts.labels
         values = label_values(result, labels.types, labels.no_white_types)
         for place, cell in places[image]:
-            crop = f"{CROPS}/{place + 1:05d}.png"
-            if picture is not None:
-                write_crop(out / crop, picture, _box(result, cell))
             rows[place] = {
                 "image": image,
                 "cell": cell + 1,
-                "crop": None if picture is None else crop,
+                "crop": crops[place] if drawn else None,
                 "check": check_of_cell(result, cell, values),
                 **{name: column[cell] for name, column in values.items()},
             }
     return [rows[place] for place in sorted(rows)], tuple(missing)
 
 
-def _picture_of(result: ImageResult, max_pixels: int) -> Picture | None:
-    """The image as it was counted on; None where it cannot be had any more."""
+def _draw(stored: StoredResults, result: ImageResult, cells: Mapping[Path, int]) -> bool:
+    """Write pictures of some cells; False where the image cannot be had as it was counted."""
+    boxes_xyxy = result.cells.detections.boxes_xyxy[list(cells.values())]
+    paths = list(cells)
     try:
-        picture = read_image(result.ref, max_pixels=max_pixels)
+        for place, crop in crops_of(stored.source(result), boxes_xyxy):
+            write_crop(paths[place], crop)
     except ImageError:
-        return None
-    same = (picture.width_px, picture.height_px) == (result.width_px, result.height_px)
-    return picture if same else None
+        return False
+    return True
 
 
 def check_of_cell(result: ImageResult, cell: int, values: Mapping[str, list[Value]]) -> str:

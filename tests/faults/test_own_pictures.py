@@ -14,7 +14,7 @@ from cellcount.core.records import CellClass, Cells, Picture
 from cellcount.images.file_types import EXPORT_MARK
 from cellcount.images.find import find_images
 from cellcount.outputs.pictures.annotate import annotate, write_annotated
-from cellcount.outputs.pictures.cell_crops import write_crop
+from cellcount.outputs.pictures.cell_crops import crop_of, write_crop
 from cellcount.outputs.run_content import Labels
 from tests.faults.recipes import Fields, Run
 
@@ -41,7 +41,7 @@ def annotated(path: Path, picture: Picture) -> None:
 
 
 def review_crop(path: Path, picture: Picture) -> None:
-    write_crop(path, picture, (10, 10, 50, 50))
+    write_crop(path, crop_of(picture, (10, 10, 50, 50)))
 
 
 def curves(path: Path, picture: Picture) -> None:

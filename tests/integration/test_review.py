@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cellcount import cli
 from cellcount.outputs.columns import TYPED_CELLS_COLUMNS
 from cellcount.outputs.review_tables import CORRECTIONS_COLUMNS, HISTORY_COLUMNS
+from cellcount.rendering.field import FieldSpec, render_field
 from tests.tables import check_table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -89,6 +91,24 @@ def test_export_lists_the_least_sure_first(results: Path, review: Review, rows: 
     again, _, message = review("export", results, "--out", "look")
     assert again == 2
     assert "perhaps filled in" in message
+
+
+def test_cells_of_an_image_above_the_limit_have_pictures_too(
+    slides: Path, run: Run, review: Review, rows: Rows, colour_weights: Path,
+    classifier_plugins: Path,
+) -> None:  # fmt: skip
+    Image.fromarray(render_field(FieldSpec(400, 300, 7, 24, 0.3, 3, 2)).pixels).save("w.tif")
+    typing = ("--classifier", colour_weights, "--plugins", classifier_plugins)
+    window = ("--max-pixels", "100000", "--tile-px", "256", "--um-per-px", "0.3125")
+    assert run("w.tif", "--out", "w/counts.csv", *window, *typing)[0] == 0
+    code, _, err = review("export", "w/counts.csv", "--out", "look", "--all")
+    assert (code, err) == (0, "")
+    listed = rows("look/corrections.csv")
+    assert len(listed) > 20
+    for row in listed:
+        with Image.open(Path("look") / row["crop"]) as picture:
+            assert picture.size == (240, 240)
+            assert np.asarray(picture)[110:130, 110:130].mean() < 245  # a cell in the middle
 
 
 def test_export_without_all_is_what_needs_a_look(results: Path, review: Review, rows: Rows) -> None:
