@@ -124,9 +124,9 @@ class RunOutputs:
         """
         corrections = journal.corrections()
         reviewed = ReviewSummary.of(results(), corrections) if corrections else None
-        begun = _time_of(journal)
+        times = _times_of(journal)
         contents = {
-            sees: replace(content, begun=begun)
+            sees: replace(content, **times)
             for sees, content in self.contents(journal, results, reviewed).items()
         }
         final = contents["final"]
@@ -156,11 +156,17 @@ class RunOutputs:
             yield replace(one, image=names.image(one.image), source=names.text(one.source))
 
 
-def _time_of(journal: Journal) -> str:
-    """Return the time of a journal's first outputs, which it keeps, or of a later correction."""
+def _times_of(journal: Journal) -> dict[str, str]:
+    """Return when a journal's first outputs were written, which it keeps, and when they changed."""
     begun = journal.get_value("begun")
     if not isinstance(begun, str):
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         journal.set_value("begun", begun)
-    latest = max(datetime.fromisoformat(t) for t in (begun, *(e.made_at for e in journal.edits())))
-    return latest.astimezone(UTC).strftime("%Y%m%d%H%M%S%z")
+    said = [e.made_at for e in journal.edits()]
+    said += [r.made_at for r in journal.remarks() if r.kind in ("approve", "reopen")]
+    times = [datetime.fromisoformat(time) for time in (begun, *said)]
+    return {"begun": _written(times[0]), "changed": _written(max(times))}
+
+
+def _written(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y%m%d%H%M%S%z")

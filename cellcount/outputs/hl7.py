@@ -38,7 +38,7 @@ def write_hl7(path: Path, content: RunContent) -> None:
     counting = content.facts.counting
     version = content.facts.versions.get("cellcount", "")
     results = laboratory_results(counting.fields(content.results()), counting)
-    messages = [hl7_message(result, version, content.begun) for result in results]
+    messages = [hl7_message(result, version, content.changed) for result in results]
     with atomic_write(path) as file:
         file.write("".join(messages).encode())
 

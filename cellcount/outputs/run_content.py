@@ -81,7 +81,8 @@ class RunContent:
         labels: what cells may be called.
         csv: how tables are written.
         facts: what else there is to tell.
-        begun: when the run's journal was begun or last corrected, as ``20260131120000+0000``.
+        begun: when the run's first outputs were written, as ``20260131120000+0000``.
+        changed: when they last changed: then, or when a person corrected or approved something.
     """
 
     results: ResultStream
@@ -89,3 +90,4 @@ class RunContent:
     csv: CsvForm
     facts: RunFacts
     begun: str = ""
+    changed: str = ""

@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cellcount.store.remarks import Remark
 
 Written = Mapping[str, str]
 """One row of slides.csv, as it is written: column → text."""
+
+Standing = Literal["approved", "amended", "reopened", "changed"]
+"""Numbers are those of a first approval, or of a later one; or nobody has approved them, since the
+slide was reopened, or since they have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,26 @@ class SlideApproval:
         """Whether the slide may not be corrected until it is reopened."""
         return self.reopened is None
 
+    def standing(self, rows: Sequence[Written]) -> Standing:
+        """Compare some numbers of the slide with those that were approved.
+
+        Args:
+            rows: the numbers now, as slides.csv has them.
+        """
+        if self.reopened is not None:
+            return "reopened"
+        last = self.versions[-1]
+        if list(last.rows) != list(rows):
+            return "changed"
+        return "approved" if last.version == 1 else "amended"
+
     def words(self, rows: Sequence[Written]) -> str:
         """Say which version some numbers of the slide are, in a sentence.
 
         Args:
             rows: the numbers now, as slides.csv has them.
         """
-        last = self.versions[-1]
+        last, standing = self.versions[-1], self.standing(rows)
         by = f"approved by {last.person}, {last.at}"
         if self.reopened is not None:
             who, when, why = self.reopened
@@ -67,12 +85,12 @@ class SlideApproval:
                 f"not approved: version {last.version}, {by}, was reopened by {who}, {when}"
                 f"{because}; its numbers are kept in the table of approvals"
             )
-        if list(last.rows) != list(rows):
+        if standing == "changed":
             return (
                 f"not approved: the numbers have changed since version {last.version}, {by}, "
                 "which is kept in the table of approvals"
             )
-        if last.version == 1:
+        if standing == "approved":
             return by
         before = self.versions[-2]
         because = f" ({last.reason})" if last.reason else ""

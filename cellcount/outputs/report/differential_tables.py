@@ -6,7 +6,7 @@ Every cell keeps the values of slides.csv that it shows, written as they stand t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellcount.differential.figures import PERCENT, Differential, Figure, Kind
@@ -20,6 +20,8 @@ _COLOURS = (
     "#5d4037", "#558b2f", "#6a1b9a", "#37474f",
 )  # fmt: skip
 _BOOTSTRAP = "Bootstrap: fields drawn again"
+_MORE = "More of the same shares"
+_SHARES: tuple[Kind, ...] = ("class", "pool", "group", "lineage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Row:
         note: what to know about it.
         missing: why there is no number, "" where there is one.
         cells: one per column of the table.
+        colour: of its bar, "" for that of every bar.
     """
 
     kind: str
@@ -64,6 +67,7 @@ class Row:
     note: str
     missing: str
     cells: tuple[Cell, ...]
+    colour: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,13 @@ class Table:
         caption: what it shows.
         columns: heads of the columns after the name.
         rows: the figures.
+        first: it is what a reader sees first, so that notes on its rows stand below it.
     """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    first: bool = False
 
     @property
     def known(self) -> tuple[Row, ...]:
@@ -111,20 +117,22 @@ class Segment:
 
 def differential_strip(found: Differential) -> list[Segment]:
     """The differential as one strip of shares; empty where there are no percentages."""
-    shares = [
-        figure
-        for figure in found.of_kind("class", "pool")
-        if figure.assessment == "assessed" and figure.percent
-    ]
     segments, x = [], 0.0
-    for place, figure in enumerate(shares):
+    for figure, colour in _colours(found).items():
         percent = figure.percent or 0.0
+        if not percent:
+            continue
         width = percent * _STRIP_PX / 100
-        colour = _COLOURS[place % len(_COLOURS)]
         text = shown(_values(figure, found), "percent", ".1f").text
         segments.append(Segment(figure.name, text, round(x, 1), round(width, 1), colour))
         x += width
     return segments
+
+
+def _colours(found: Differential) -> dict[Figure, str]:
+    """The colour of each share, in the strip and in its own bar."""
+    shares = [f for f in found.of_kind("class", "pool") if f.assessment == "assessed"]
+    return {f: _COLOURS[place % len(_COLOURS)] for place, f in enumerate(shares)}
 
 
 def differential_tables(found: Differential) -> list[Table]:
@@ -136,6 +144,7 @@ def differential_tables(found: Differential) -> list[Table]:
         ("Lineages", ("lineage",)),
     )
     tables = [_shares(caption, found, kinds) for caption, kinds in parts]
+    tables.append(_more_of_shares(found))
     tables.append(_plain("Measures", found, "measure"))
     tables.append(_plain("Found by the detector", found, "object"))
     tables.append(counts_table("Outside the denominator", found, ("outside",)))
@@ -165,7 +174,7 @@ def shown(values: Mapping[str, Value], name: str, form: str = "") -> Cell:
 
 def with_limits(values: Mapping[str, Value], name: str, limits: str, form: str) -> Cell:
     """A value with its limits behind it in one cell."""
-    value, behind = shown(values, name, form), _limits(values, limits, form)
+    value, behind = shown(values, name, form), limits_of(values, limits, form)
     text = f"{value.text} ({behind.text})" if behind.text else value.text
     return Cell(text, {**value.values, **behind.values})
 
@@ -179,41 +188,47 @@ def _values(figure: Figure, found: Differential) -> dict[str, Value]:
     return figure_values(figure, found.rules)
 
 
-def _row(figure: Figure, cells: Sequence[Cell]) -> Row:
+def _row(figure: Figure, cells: Sequence[Cell], colour: str = "") -> Row:
     missing = "" if figure.assessment == "assessed" else figure.assessment
-    return Row(figure.kind, figure.id, figure.name, figure.note, missing, tuple(cells))
+    return Row(figure.kind, figure.id, figure.name, figure.note, missing, tuple(cells), colour)
 
 
 def _shares(caption: str, found: Differential, kinds: tuple[Kind, ...]) -> Table:
-    """Shares with limits, a bar each, and what else is known of any of them."""
+    """Shares with limits and a bar each."""
     figures = found.of_kind(*kinds)
     highest = max((f.limits.high or 0 for f in figures if f.limits), default=0.0)
     top = min(100, max(20, 10 * math.ceil(highest / 10)))
-    extra = {
-        _BOOTSTRAP: any(f.bootstrap for f in figures),
-        "Adjusted": any(f.adjusted for f in figures),
-        "10⁹/L": any(f.absolute_10e9_per_l for f in figures),
-    }
-    rows = []
+    rows, colours = [], _colours(found)
     for figure in figures:
         values = _values(figure, found)
-        more = {
-            # Of no cells every draw has none, which says nothing of the share.
-            _BOOTSTRAP: _limits(values, "bootstrap", ".1f") if figure.n else Cell(),
-            "Adjusted": with_limits(values, "adjusted_percent", "adjusted", ".1f"),
-            "10⁹/L": with_limits(values, "absolute_10e9_per_l", "absolute", ".2f"),
-        }
         cells = [
-            shown(values, "n"),
-            shown(values, "percent", ".1f"),
-            _limits(values, "ci", ".1f"),
             Cell(bar=_bar(figure, top)),
-            *(cell for name, cell in more.items() if extra[name]),
+            shown(values, "percent", ".1f"),
+            limits_of(values, "ci", ".1f"),
+            shown(values, "n"),
         ]
-        rows.append(_row(figure, cells))
+        rows.append(_row(figure, cells, colours.get(figure, "")))
     limits = f"{100 * found.rules.confidence:g} % limits"
-    heads = ("Cells", "%", limits, f"0 to {top} %", *(name for name, any_ in extra.items() if any_))
-    return Table(caption, heads, tuple(rows))
+    heads = (f"0 to {top} %", "%", limits, "Cells")
+    return Table(caption, heads, tuple(rows), first="class" in kinds)
+
+
+def _more_of_shares(found: Differential) -> Table:
+    """What else is known of any share: cells per volume, adjusted shares, limits by bootstrap."""
+    figures = [f for f in found.of_kind(*_SHARES) if f.assessment == "assessed"]
+    columns: dict[str, Callable[[Figure], Cell]] = {
+        "10⁹/L": lambda f: with_limits(_values(f, found), "absolute_10e9_per_l", "absolute", ".2f"),
+        "Adjusted": lambda f: with_limits(_values(f, found), "adjusted_percent", "adjusted", ".1f"),
+        # Of no cells every draw has none, which says nothing of the share.
+        _BOOTSTRAP: lambda f: limits_of(_values(f, found), "bootstrap", ".1f") if f.n else Cell(),
+    }
+    cells = {name: [cell(figure) for figure in figures] for name, cell in columns.items()}
+    known = {name: column for name, column in cells.items() if any(c.text for c in column)}
+    rows = [
+        _row(figure, [column[place] for column in known.values()])
+        for place, figure in enumerate(figures)
+    ]
+    return Table(_MORE, tuple(known), tuple(rows) if known else ())
 
 
 def _plain(caption: str, found: Differential, kind: Kind) -> Table:
@@ -227,17 +242,18 @@ def _plain(caption: str, found: Differential, kind: Kind) -> Table:
         of = shown(values, "denominator")
         noun = figure.of.removesuffix("s") if of.text == "1" else figure.of
         cells = [
+            Cell(number.text + unit, number.values),
+            limits_of(values, "ci", ".1f" if is_percent else ".2f"),
             shown(values, "n"),
             Cell(f"{of.text} {noun}".strip() if of.text else "", of.values),
-            Cell(number.text + unit, number.values),
-            _limits(values, "ci", ".1f" if is_percent else ".2f"),
         ]
         rows.append(_row(figure, cells))
     limits = f"{100 * found.rules.confidence:g} % limits"
-    return Table(caption, ("Counted", "Of", "Number", limits), tuple(rows))
+    return Table(caption, ("Number", limits, "Counted", "Of"), tuple(rows))
 
 
-def _limits(values: Mapping[str, Value], name: str, form: str) -> Cell:
+def limits_of(values: Mapping[str, Value], name: str, form: str) -> Cell:
+    """The limits of a value as one cell; empty where there are none."""
     low, high = shown(values, f"{name}_low", form), shown(values, f"{name}_high", form)
     if not low.text:
         return Cell()

@@ -14,7 +14,7 @@ from typing import Any
 from cellcount import __version__
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageResult
 from cellcount.differential.counting import Counting
-from cellcount.differential.figures import Differential, Kind
+from cellcount.differential.figures import Differential, Figure, Kind
 from cellcount.differential.rollup import Unit, roll_up
 from cellcount.files.html import write_page
 from cellcount.files.text import number_of
@@ -26,14 +26,14 @@ from cellcount.outputs.report.cell_pictures import (
     make_pictures,
 )
 from cellcount.outputs.report.differential_tables import (
-    Cell,
     Table,
     counts_table,
     differential_strip,
     differential_tables,
+    limits_of,
     shown,
-    with_limits,
 )
+from cellcount.outputs.report.head import report_head
 from cellcount.outputs.report.quality_rows import quality_panel
 from cellcount.outputs.run_content import ResultStream, RunContent, RunFacts
 from cellcount.outputs.slides import figure_values, written_rows
@@ -41,6 +41,7 @@ from cellcount.outputs.slides import figure_values, written_rows
 _TEMPLATE = "report.html"
 _MOST_UNITS, _MOST_LISTED_UNITS = 120, 1_000
 _MOST_FIELDS, _MOST_REASONS = 2_000, 30
+_OVERVIEW_COLUMNS = 7  # of a table that must not be wider than the page
 _NO_COUNTS = "no field of it could be analysed"
 
 
@@ -63,7 +64,7 @@ def write_report(path: Path, content: RunContent) -> None:
     values = {
         "version": __version__,
         "title": "Report of cell counts",
-        "label": counting.label,
+        "head": report_head(content, units),
         "warnings": _warnings(facts, survey, of_run),
         "summary": _summary(facts, survey, run, units),
         "totals": [_counts_of_run(of_run)],
@@ -128,10 +129,16 @@ def _section(number: int, unit: Unit, found: Differential, facts: RunFacts) -> d
         "lead": _lead(found, unit),
         "advice": [advice.text for advice in found.advice],
         "approval": "" if approval is None else approval.words(written_rows(unit, found)),
+        "objects": _objects(found),
         "strip": differential_strip(found) if unit.done else [],
         "tables": tables,
         "unknown": sum(len(table.unknown) for table in tables),
     }
+
+
+def _objects(found: Differential) -> list[tuple[str, str]]:
+    """Cells of each class of the detector, where they were counted."""
+    return [(_words(f.name), f"{f.n:,}") for f in found.of_kind("object") if f.n is not None]
 
 
 def _lead(found: Differential, unit: Unit) -> str:
@@ -213,26 +220,37 @@ def _overview(
     rows, heads = [], dict[tuple[str, str], str]()
     for number, unit in enumerate(units[:_MOST_LISTED_UNITS], 1):
         found = known[number - 1] if number <= len(known) else counting.of(unit)
-        cells: dict[tuple[str, str], Cell] = {}
+        cells: dict[tuple[str, str], tuple[str, str]] = {}
         for figure in found.of_kind(*(("class", "pool") if counting.assessable else ("object",))):
-            values = figure_values(figure, found.rules)
-            is_share = bool(counting.assessable)
-            name, form = ("percent", ".1f") if is_share else ("n", "")
-            cell = with_limits(values, name, "ci", form) if is_share else shown(values, name)
             if figure.assessment == "assessed":
-                cells[figure.kind, figure.id] = cell
+                cells[figure.kind, figure.id] = _overview_cell(figure, found, counting)
                 heads.setdefault((figure.kind, figure.id), figure.name)
         anchor = f"unit-{number}" if number <= _MOST_UNITS else ""
         total = "" if found.total is None else f"{found.total:,}"
         rows.append((anchor, _marked(unit), f"{unit.done:,} of {len(unit.fields):,}", total, cells))
     left = len(units) - len(rows)
     order = list(heads)
+    parts = [order[i : i + _OVERVIEW_COLUMNS] for i in range(0, len(order), _OVERVIEW_COLUMNS)]
+    sign = ", %" if counting.assessable else ""
     return {
-        "heads": [_words(heads[key]) + (", %" if counting.assessable else "") for key in order],
-        "rows": [(*row[:4], [row[4].get(key, Cell()) for key in order]) for row in rows],
+        "parts": [
+            {
+                "heads": [_words(heads[key]) + sign for key in part],
+                "rows": [(*row[:4], [row[4].get(key, ("", "")) for key in part]) for row in rows],
+            }
+            for part in parts or [[]]
+        ],
         "left": max(0, left),
         "of": f"limits are those of {100 * counting.rules.confidence:g} %",
     }
+
+
+def _overview_cell(figure: Figure, found: Differential, counting: Counting) -> tuple[str, str]:
+    """A share and its limits, or a count of the detector."""
+    values = figure_values(figure, found.rules)
+    if not counting.assessable:
+        return shown(values, "n").text, ""
+    return shown(values, "percent", ".1f").text, limits_of(values, "ci", ".1f").text
 
 
 def _gallery(
