@@ -124,9 +124,9 @@ class RunOutputs:
         """
         corrections = journal.corrections()
         reviewed = ReviewSummary.of(results(), corrections) if corrections else None
-        times = _times_of(journal)
+        begun, changed = _times_of(journal)
         contents = {
-            sees: replace(content, **times)
+            sees: replace(content, begun=begun, changed=changed)
             for sees, content in self.contents(journal, results, reviewed).items()
         }
         final = contents["final"]
@@ -156,7 +156,7 @@ class RunOutputs:
             yield replace(one, image=names.image(one.image), source=names.text(one.source))
 
 
-def _times_of(journal: Journal) -> dict[str, str]:
+def _times_of(journal: Journal) -> tuple[str, str]:
     """Return when a journal's first outputs were written, which it keeps, and when they changed."""
     begun = journal.get_value("begun")
     if not isinstance(begun, str):
@@ -165,7 +165,7 @@ def _times_of(journal: Journal) -> dict[str, str]:
     said = [e.made_at for e in journal.edits()]
     said += [r.made_at for r in journal.remarks() if r.kind in ("approve", "reopen")]
     times = [datetime.fromisoformat(time) for time in (begun, *said)]
-    return {"begun": _written(times[0]), "changed": _written(max(times))}
+    return _written(times[0]), _written(max(times))
 
 
 def _written(time: datetime) -> str:
