@@ -114,7 +114,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Detections:
-    """What a detector found.
+    """Boxes, scores and labels of the cells that a detector found.
 
     Attributes:
         boxes_xyxy: float32 ``(N, 4)``, ``x_min <= x_max`` and ``y_min <= y_max``.
@@ -160,7 +160,7 @@ class Detections:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CellTypes:
-    """What a classifier said of N cells; cells that it was not asked about are untyped.
+    """Types of N cells by a classifier; cells that it was not asked about are untyped.
 
     Attributes:
         best: int64 ``(N,)``, index of the likeliest type, -1 for an untyped cell.
@@ -259,7 +259,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good a field is, from its pixels alone; None where too little is stained to tell.
+    """Quality of a field, from its pixels alone; None where too little is stained to measure.
 
     Attributes:
         focus: sharpness of edges, about 1 when sharp and 0 when hopelessly blurred.
@@ -278,7 +278,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a person said of one cell: it stands beside the model's label, never in its place.
+    """A person's label of one cell, which stands beside the model's label, never in its place.
 
     Attributes:
         type_id: the type given, or ``unclassified`` where the person left it open.

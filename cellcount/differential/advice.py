@@ -71,7 +71,7 @@ def _on_fields(tally: Tally) -> Iterator[Advice]:
 
 
 def _left_out(tally: Tally) -> str:
-    """How many fields failed and were excluded, "" where none."""
+    """Return the numbers of failed and excluded fields in words, "" where there are none."""
     sample = tally.sample
     counts = {
         "failed": sample.failed,
@@ -125,7 +125,7 @@ def _on_number(tally: Tally) -> Iterator[Advice]:
 
 
 def _on_thresholds(tally: Tally, blasts: Figure | None) -> Iterator[Advice]:
-    """Where the limits of the blasts leave a threshold open."""
+    """Advise on each threshold that lies within the limits of the blasts."""
     rule = tally.profile.blasts
     if rule is None or blasts is None or blasts.limits is None or blasts.n is None:
         return

@@ -68,7 +68,7 @@ def differential(
 
 
 def counts_only(whole: Differential) -> Differential:
-    """The same counts without any share: of a run, which pools people."""
+    """Return the counts of a differential without shares, as for a run, which pools people."""
     figures = tuple(
         replace(
             figure,
@@ -193,7 +193,7 @@ def _outside(tally: Tally) -> Iterator[Figure]:
 
 
 def _objects(tally: Tally) -> Iterator[Figure]:
-    """What the detector found, per field."""
+    """Yield the counts of the detector's classes, per field."""
     sample = tally.sample
     found = [(name, sample.object_names.get(name, name), n) for name, n in sample.objects.items()]
     if sample.rejected is not None:

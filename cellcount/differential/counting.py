@@ -1,4 +1,4 @@
-"""How the cells of a run are counted: from the counts of its fields to differentials."""
+"""Rules by which the cells of a run are counted: from counts of fields to differentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROUNDING = "each number on its own, half to even, to the decimals of its column
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Counting:
-    """How cells are counted: all that turns the counts of fields into a differential.
+    """Rules that turn the counts of fields into a differential.
 
     Attributes:
         profile: what is counted, and by which rules.
@@ -66,7 +66,7 @@ class Counting:
         return unit_differential(unit, self.profile, self.assessable, self.classes, self.rules)
 
     def about(self) -> dict[str, str]:
-        """What a reader must know to read the numbers: name → sentence."""
+        """Return the explanations that the numbers need: name → sentence."""
         profile, coverage = self.profile, Coverage(self.profile, self.assessable)
         said = {
             "profile": f"{self.label}: {profile.title}",

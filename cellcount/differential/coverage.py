@@ -1,4 +1,4 @@
-"""What a classifier can and cannot tell of a profile's rows, so that no zero is a false one."""
+"""Rows of a profile that a classifier can and cannot name, so that no zero is a false one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which fields are good enough: a profile's thresholds against what was measured on them.
+"""Fields judged by their quality: measurements against the thresholds of a profile.
 
 A threshold is named after its measure: ``focus_min`` and ``exposure_max`` are cautions, and
 ``exclude_focus_min`` leaves the field out. A pure function of result and profile, so that another

@@ -114,7 +114,7 @@ class Advice:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Confusion:
-    """Who a classifier took for whom on cells of known type.
+    """Confusion matrix of a classifier, on cells of known type.
 
     Attributes:
         ids: K types.
@@ -129,7 +129,7 @@ class Confusion:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Rules:
-    """How limits are made.
+    """Rules by which limits are made.
 
     Attributes:
         method: of the limits of shares.
@@ -146,7 +146,7 @@ class Rules:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Sample:
-    """What the cells were counted on; every part may be unknown.
+    """Fields and slides that the cells were counted on; every part may be unknown.
 
     Attributes:
         fields: fields analysed, None where cells were not counted on fields.

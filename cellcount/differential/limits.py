@@ -1,4 +1,4 @@
-"""What a count says and what it leaves open: shares with limits, ratios, thresholds, corrections.
+"""Statistics of counts: shares with limits, ratios, thresholds, corrections.
 
 Everything takes whole numbers of cells and works on none of them: what is undefined is None, never
 0 / 0. Sources stand with each formula; ``docs`` and the report name them too.

@@ -79,7 +79,7 @@ def _cells_counted(tally: Tally) -> Figure:
 
 
 def withheld_reason(tally: Tally) -> str:
-    """Why M:E and blast figures are withheld, "" where they are not."""
+    """Return the reason for which M:E and blast figures are withheld, "" where they are not."""
     if tally.coverage.complete:
         return ""
     rows = tally.coverage.missing

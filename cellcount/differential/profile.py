@@ -42,7 +42,7 @@ class RowSet:
 
 @dataclass(frozen=True, slots=True)
 class BlastRule:
-    """How blasts are reported.
+    """Rule by which blasts are reported.
 
     Attributes:
         row: the row that holds them.
@@ -114,7 +114,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is counted on a kind of smear, and by which rules.
+    """Rows and rules of counting for a kind of smear.
 
     Attributes:
         name, version, title: who it is; the name is that of its file.
@@ -169,7 +169,7 @@ class Profile:
         return tuple(same if row not in here and same in here else row for row, same in named)
 
     def label(self, *, forced: bool = False) -> str:
-        """How outputs call it: ``peripheral-blood 1.0``, and whether it was forced."""
+        """Return its name in outputs: ``peripheral-blood 1.0``, marked where it was forced."""
         return f"{self.name} {self.version}" + (" (forced)" if forced else "")
 
 

@@ -25,7 +25,7 @@ LEVELS: tuple[Level, ...] = ("slide", "specimen", "run")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FieldCounts:
-    """What one field contributes.
+    """Counts of one field.
 
     Attributes:
         ref: which field.

@@ -77,7 +77,7 @@ class Tally:
 
     @property
     def of(self) -> str:
-        """What percentages are of."""
+        """Name of the cells that percentages are stated of."""
         return self.profile.cells if self.coverage.complete else ASSESSED_CELLS
 
     @cached_property

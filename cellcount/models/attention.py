@@ -42,7 +42,7 @@ _POSITION_FREQUENCIES = (1.0, 2.0, 4.0)
 
 
 class Refined(NamedTuple):
-    """What came of looking again.
+    """Output of attention refinement.
 
     Attributes:
         boxes: after each step, (T, R, 4); no row where there are no steps.
@@ -201,7 +201,7 @@ class AttentionRefinement(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def tokens(self, maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -> Tokens:
-        """What the regions (R, 5) look at."""
+        """Return the tokens of the places that the regions (R, 5) look at."""
         if self.settings.context == "image":
             return image_tokens(maps, strides, rois)
         return window_tokens(maps, strides, rois, self.settings)

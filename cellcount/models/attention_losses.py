@@ -1,4 +1,4 @@
-"""What attention refinement learns from: boxes and classes, or rewards (seeds/004, table 2).
+"""Losses of attention refinement: from boxes and classes, or from rewards (seeds/004, table 2).
 
 Supervised: generalised IoU of the box after every step, cross-entropy of the last class, which asks
 of a cell's own class no more than the IoU that its box has reached: then scores rank boxes by how
@@ -113,7 +113,7 @@ def supervised_losses(
 
 
 class Episode(NamedTuple):
-    """What the moves of R regions led to.
+    """Rewards and ends of the moves of R regions.
 
     Attributes:
         rewards: of every step, 0 after the end, (T, R).

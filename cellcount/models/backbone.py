@@ -33,7 +33,7 @@ REFUSED_OPTIONS = {
 
 @runtime_checkable
 class Backbone(Protocol):
-    """What a pyramid and its heads need to know of a backbone, and nothing more."""
+    """A backbone as its pyramid and heads use it; they need nothing more."""
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]

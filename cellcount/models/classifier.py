@@ -26,7 +26,7 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What training and typing need to know of a classifier, and nothing more."""
+    """A classifier as training and typing use it; they need nothing more."""
 
     input_size: tuple[int, int]
     mean: Rgb

@@ -27,7 +27,7 @@ from cellcount.models.taxonomy import Taxonomy
 
 @dataclass(frozen=True, slots=True)
 class CropRule:
-    """What of a picture the classifier looks at.
+    """Part of a picture that the classifier looks at.
 
     A window of fixed physical size keeps the size of a cell visible, which is diagnostic; a window
     relative to its box would not.
@@ -52,7 +52,7 @@ class CropRule:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierArchitecture:
-    """What the network is built from.
+    """Name and options that the network is built from.
 
     Attributes:
         name: name for ``create_classifier``.
@@ -68,7 +68,7 @@ class ClassifierArchitecture:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierPreprocessing:
-    """How a window becomes model input, in this order: white balance, size, mean and std.
+    """Steps from a window to model input, in this order: white balance, size, mean and std.
 
     Attributes:
         input_px: height and width of the input.

@@ -74,7 +74,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a field becomes model input, in this order: white balance, scale, mean and std.
+    """Steps from a field to model input, in this order: white balance, scale, mean and std.
 
     Attributes:
         white_balance: bring the background to a fixed white (``images.white_balance``) first.
@@ -128,7 +128,7 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """How regions look again (``models.attention``); off with no steps.
+    """Settings of attention refinement (``models.attention``); off with no steps.
 
     Attributes:
         steps: looks at every region.

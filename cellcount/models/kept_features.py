@@ -61,7 +61,7 @@ def write_kept_features(path: Path, kept: KeptFeatures) -> None:
 
 
 def read_kept_features(weights: Path, features: int, types: int) -> KeptFeatures:
-    """Those beside a weight file; none where none were kept.
+    """Read the features beside a weight file; an empty set where none were kept.
 
     Args:
         weights: of the classifier.

@@ -74,7 +74,7 @@ PYRAMIDS: dict[str, type[Pyramid]] = {"none": SingleLevel, "fpn": TopDown, "bott
 
 
 def levels_read(kind: str, strides: Sequence[int]) -> tuple[int, ...]:
-    """Which of the strides a pyramid of that kind reads.
+    """Return those of the strides that a pyramid of that kind reads.
 
     NOTE: without a pyramid it is the middle one (16 of 8, 16, 32), the level of the original
     Faster R-CNN.

@@ -145,7 +145,7 @@ class Taxonomy:
 
 @dataclass(frozen=True, slots=True)
 class TypeMapping:
-    """How the types of one taxonomy become those of another.
+    """Mapping from the types of one taxonomy to those of another.
 
     Attributes:
         source, target: names of the taxonomies.

@@ -215,5 +215,5 @@ def encode(text: str) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """What `encode` was given."""
+    """Return the text that `encode` was given."""
     return data.decode("utf-8", "surrogatepass")

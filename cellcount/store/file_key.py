@@ -1,4 +1,4 @@
-"""What an image file was when it was analysed, and whether it still is.
+"""State of an image file when it was analysed, and the check that it has not changed.
 
 Path, size and times decide first, which costs one question to the file system; only where they
 differ is the content compared, so that a copied, moved or touched file is not analysed again and a
@@ -22,7 +22,7 @@ _GONE = "gone"
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """What must be unchanged for a stored result to hold.
+    """Facts that must be unchanged for a stored result to hold.
 
     Attributes:
         given: identity, page, slide and given µm/px: what decides a result besides the pixels.

@@ -60,7 +60,7 @@ JOURNAL_SUFFIX = ".journal.sqlite"
 
 
 def journal_path(out: Path) -> Path:
-    """Where the journal of ``counts.csv`` lies: ``counts.journal.sqlite`` beside it."""
+    """Return the path of the journal of ``counts.csv``: ``counts.journal.sqlite`` beside it."""
     return out.with_name(out.stem + JOURNAL_SUFFIX)
 
 

@@ -182,7 +182,7 @@ def _unlink(path: Path) -> None:
 
 
 def _check_unreviewed(path: Path, connection: sqlite3.Connection) -> None:
-    """What people said of cells is not thrown away with what a model can find again."""
+    """Refuse to discard corrections, which no model can find again."""
     with explained(path):
         _check_known(path, _version(connection))
         if _is_reviewed(connection):
@@ -232,7 +232,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 class DamagedError(JournalError):
-    """It is our file, but its content cannot be trusted."""
+    """Error for a journal whose content cannot be trusted."""
 
     def __init__(self, path: Path, reason: str) -> None:
         advice = "use --fresh to start over or name another --out"
@@ -254,5 +254,5 @@ def _unusable(path: Path, error: Exception) -> JournalError:
 
 
 def _holder(path: Path) -> str:
-    """Who has it, as far as is known: the note may be a moment late."""
+    """Return the holder of the lock in words; the note that names it may be a moment late."""
     return f"by {named_in(holder_file(path)) or 'another process'}"

@@ -1,4 +1,4 @@
-"""How a finished image lies in the journal: one JSON record and the cells as packed bytes.
+"""Stored form of a finished image: one JSON record and the cells as packed bytes.
 
 Shapes: N cells of one image, stored as one structured array ``(N,)``.
 """
