@@ -1,4 +1,4 @@
-"""Which way to adapt a layer, and what it gains: cross-validated, slide by slide.
+"""Choice of the way to adapt a layer, and its gain: cross-validated, slide by slide.
 
 The way is chosen within each training part alone (nested), so the gain is that of the whole
 procedure on slides that it has not seen.

@@ -24,7 +24,7 @@ from cellcount.evaluation.classification import Limits, wilson_limits
 
 @dataclass(frozen=True, slots=True)
 class RightShare:
-    """So many of so many cells.
+    """Number of cells typed rightly, and of all.
 
     Attributes:
         right, cells: the numbers.
@@ -105,7 +105,7 @@ class Figures:
 
     @property
     def p_value(self) -> float:
-        """Of McNemar's exact test: how easily chance alone rights so many more than it breaks."""
+        """P-value of McNemar's exact test: the chance of so many more righted than broken cells."""
         changed = self.righted + self.broken
         return float(binomtest(self.righted, changed, 0.5).pvalue) if changed else 1.0
 

@@ -109,7 +109,7 @@ def line_figure(
 
 
 def _range(values: Values) -> tuple[float, float]:
-    """What both axes show: from 0 where that leaves the points enough room."""
+    """Return the range of both axes: from 0 where that leaves the points enough room."""
     low, high = float(values.min(initial=100.0)), float(values.max(initial=1.0))
     room = 0.08 * max(high - low, 1.0)
     first = 0.0 if low < 0.5 * high else low - room
@@ -117,7 +117,7 @@ def _range(values: Values) -> tuple[float, float]:
 
 
 def _fan(grid: Values, x: Values, y: Values, limits: tuple[float, float]) -> tuple[Values, Values]:
-    """What the lines of both limits of the slope enclose; each has the intercept it goes with."""
+    """Return the band between the lines of both limits of the slope, each with its intercept."""
     lines = np.stack([slope * grid + np.median(y - slope * x) for slope in limits])
     return lines.min(axis=0), lines.max(axis=0)
 

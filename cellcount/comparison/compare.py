@@ -45,7 +45,7 @@ THRESHOLDS = (5.0, 10.0, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How methods are compared.
+    """Options by which methods are compared.
 
     Attributes:
         error_ratio: Deming's λ: variance of the reference's errors over that of the other's.
@@ -75,7 +75,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """How many of the slides kept a rule, with limits of the share."""
+    """Number of slides that kept a rule, with limits of the share."""
 
     passed: int
     judged: int
@@ -271,7 +271,7 @@ def _class_notes(
 def _common(
     predicted: CountTable, reference: CountTable, level: Level | None
 ) -> tuple[Level, CommonUnits]:
-    """What was asked for; else slides where the tables share any, else specimens."""
+    """Match the units of the level asked for; else slides where any are shared, else specimens."""
     if level is not None:
         return level, common_units(predicted, reference, level)
     slides = common_units(predicted, reference, "slide")

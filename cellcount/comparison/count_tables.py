@@ -59,7 +59,7 @@ class Share:
 
 
 class CountedUnit(NamedTuple):
-    """What was counted: a slide of a specimen, or a specimen as a whole (then slide is "").
+    """Unit that was counted: a slide of a specimen, or a specimen as a whole (then slide is "").
 
     Different people's slides may well share a name, so a slide is known by both; a table that
     names no specimens leaves that part empty.
@@ -285,7 +285,7 @@ class _Sheet:
         return replace(self, values=values)
 
     def sums(self) -> list[float]:
-        """Of the classes of the denominator, per row; 0 of an empty one."""
+        """Return the sum of the classes of the denominator per row; 0 of an empty row."""
         inside = [v for name, v in self.values.items() if plain(name) not in self.outside]
         rows = range(len(self.totals))
         return [sum(values[i] or 0.0 for values in inside) for i in rows]

@@ -1,4 +1,4 @@
-"""How far repeated counts of the same specimen lie apart: variance within run, between run and day.
+"""Repeatability of counts of one specimen: variance within run, between runs and between days.
 
 Shapes: N counts of one specimen; y float (N,).
 
@@ -37,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """Where the variance of N repeated counts comes from; None where the design cannot tell.
+    """Components of the variance of N repeated counts; None where the design cannot tell.
 
     Attributes:
         counts, runs, days: how many.

@@ -44,7 +44,7 @@ def overview(comparison: Comparison, classes: Sequence[ClassComparison]) -> list
 
 
 def repeatability_table(found: Iterable[Repeatability]) -> TextTable:
-    """Where the spread of repeated counts comes from."""
+    """Tabulate the components of the spread of repeated counts."""
     rows = []
     for one in found:
         parts, total = one.components, one.components.total

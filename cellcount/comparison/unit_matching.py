@@ -1,4 +1,4 @@
-"""Which slides or specimens of two tables are the same ones.
+"""Matching of the slides or specimens of two tables.
 
 A slide is known by its specimen and its name, for different people's slides may share a name.
 Where a table names no specimen for a slide, the name alone must tell which one it is.
@@ -37,7 +37,7 @@ class CommonUnits:
 
 
 def common_units(predicted: CountTable, reference: CountTable, level: Level) -> CommonUnits:
-    """What both tables counted, by names that tell slides of different specimens apart.
+    """Match the units of both tables, by names that tell slides of different specimens apart.
 
     Raises:
         UsageError: a slide of one table could be either of several of the other.
@@ -76,7 +76,7 @@ def _by_slide(units: Iterable[CountedUnit]) -> dict[str, list[str]]:
 def _partner(
     unit: CountedUnit, theirs: Iterable[CountedUnit], by_slide: dict[str, list[str]]
 ) -> CountedUnit | None:
-    """The same slide in the other table; one without specimen goes by its name."""
+    """Find the same slide in the other table; one without specimen goes by its name."""
     if unit in theirs:
         return unit
     there = by_slide.get(unit.slide, [])

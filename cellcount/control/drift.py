@@ -29,7 +29,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def counts_of(text: Value) -> dict[str, int]:
-    """What `counts_text` was given."""
+    """Return the counts that `counts_text` was given."""
     parts = (part.partition("=") for part in str(text or "").split("; ") if part)
     return {name: int(count) for name, _, count in parts}
 
@@ -81,7 +81,7 @@ def runs_needed(rows: Sequence[Row], row: Row) -> int:
 
 
 def least_sd(name: str, value: float, row: Row) -> float:
-    """What one cell makes of a value."""
+    """Return the change of a value that a single cell causes."""
     if name in _SHARES:
         total = int(row.get(_SHARES[name]) or 0)
         return 100 / max(1, total)

@@ -114,7 +114,7 @@ def locate(known: Sequence[KnownCell], boxes_xyxy: NDArray[np.float32]) -> NDArr
 
 
 def _costs(one: KnownCell, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How badly each box fits, 0 to 1; infinite where it does not locate the cell; (N,)."""
+    """Return the misfit of each box, 0 to 1; infinite where it does not locate the cell; (N,)."""
     if len(one.place) == 4:
         ious = pairwise_iou(np.array([one.place], np.float32), boxes_xyxy)[0].astype(np.float64)
         return np.where(ious >= _LEAST_IOU, 1 - ious, np.inf)

@@ -65,7 +65,7 @@ class ControlRequest:
 
 @dataclass(frozen=True, slots=True)
 class ControlRun:
-    """What a run of the control came to.
+    """Result of a run of the control.
 
     Attributes:
         row: as it stands in the log.
@@ -287,7 +287,7 @@ def _rejections(watched: Sequence[Watched]) -> Iterator[str]:
 
 
 def _mind(watched: Sequence[Watched], last: Row | None, row: Row) -> Iterator[str]:
-    """What does not fail a run but should be known."""
+    """Yield warnings that do not fail the run."""
     for one in watched:
         if one.drift is not None and one.drift.rules and not one.drift.rejects:
             yield f"warning: {_words(one)} (rule {', '.join(one.drift.rules)})"
