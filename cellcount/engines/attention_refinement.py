@@ -48,7 +48,7 @@ class RegionDetections(NamedTuple):
 
 
 class RegionMaps(NamedTuple):
-    """What regions lie on: pyramid maps (N, C, H_i, W_i), their strides, (height, width) each."""
+    """Pyramid maps that regions lie on (N, C, H_i, W_i), their strides, (height, width) each."""
 
     maps: Sequence[Tensor]
     strides: Sequence[int]
@@ -158,7 +158,7 @@ def refinement_losses(
     box_weight: float,
     policy: Policy | None = None,
 ) -> dict[str, Tensor]:
-    """What the second look learns on boxes of the first.
+    """Return the losses of the second look on boxes of the first.
 
     Args:
         module: in training.

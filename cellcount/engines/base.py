@@ -39,7 +39,7 @@ DETECTRON2_IS_EXTRA = (
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Where and how an engine computes.
+    """Device, precision and sizes with which an engine computes.
 
     Attributes:
         device: auto, cpu, cuda, cuda:N or mps.

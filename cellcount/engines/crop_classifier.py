@@ -129,7 +129,7 @@ class CropClassifier:
 
 
 def prior_shift(card: ClassifierCard) -> Tensor:
-    """What moves log probabilities (K,) from the mixture trained on to the one stated at."""
+    """Return the shift of log probabilities (K,) from the mixture trained on to that stated."""
     if not card.prior:
         return torch.zeros(len(card.types))
     shares = [card.prior[t.id] / card.trained_prior.get(t.id, 1.0) for t in card.types]

@@ -1,4 +1,4 @@
-"""What the model of every engine can do, whatever it is built from.
+"""Interface of the model of every engine, whatever it is built from.
 
 Shapes: N images uint8 (N, 3, H, W); R boxes (R, 4) xyxy, labels (R,) from 1 on.
 """
@@ -65,7 +65,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """All that a weight file holds, under its names."""
+        """Return all tensors of a weight file, under its names."""
 
     @abstractmethod
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:

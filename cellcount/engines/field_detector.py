@@ -26,7 +26,7 @@ _LEAST_TILE_PX = 256
 
 
 class Found(NamedTuple):
-    """What was detected on a field.
+    """Detections of a field, and how its tiles went.
 
     Attributes:
         detections: the cells.
@@ -65,7 +65,7 @@ class FieldDetector:
         return self.with_tiles_that_fit(longest, lambda side: self._detect(pixels, factor, side))
 
     def with_tiles_that_fit(self, longest_px: int, detect: Callable[[int], Found]) -> Found:
-        """What ``detect`` finds with the largest tiles for which memory suffices.
+        """Return the detections with the largest tiles for which memory suffices.
 
         Args:
             longest_px: the longer side of the picture at the model's scale.
@@ -102,7 +102,7 @@ class FieldDetector:
         size_px: tuple[int, int],
         original_px: tuple[int, int],
     ) -> Found:
-        """What the tiles of a field show together, in original pixels.
+        """Merge the detections of the tiles of a field, in original pixels.
 
         Args:
             parts: tiles, each with its detections in pixels of the tile.

@@ -127,7 +127,7 @@ class _View:
 
     @classmethod
     def of(cls, source: Source, factor: float, gains: NDArray[np.float32] | None) -> _View:
-        """As ``resize`` would make it."""
+        """Return the view that ``resize`` would produce for this factor."""
         width, height = (max(1, round(side * factor)) for side in source.size_px)
         return cls(width, height, source.size_px, gains)
 

@@ -206,7 +206,7 @@ class FasterRCNN(Detector):
         self.policy = Policy(self.card.refinement.hidden)
 
     def weights(self) -> dict[str, Tensor]:
-        """All that a weight file holds, under its names, which are those of this model."""
+        """Return all tensors of a weight file, under its names, which are those of this model."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("policy.")}
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -255,7 +255,7 @@ class FasterRCNN(Detector):
         return {**rpn_losses, **losses}
 
     def _describe(self, maps: OrderedDict[str, Tensor], shapes: list[tuple[int, int]]) -> Describe:
-        """How this engine sees boxes: features of the box head, and class logits."""
+        """Return a function from boxes to features of the box head and class logits."""
         heads = cast(RoIHeads, self.roi_heads)
 
         def describe(boxes: list[Tensor]) -> tuple[Tensor, Tensor]:

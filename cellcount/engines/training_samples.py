@@ -1,4 +1,4 @@
-"""What a training step looks at: the same numbers for every engine.
+"""Numbers of samples of a training step, the same for every engine.
 
 Shapes: none.
 """

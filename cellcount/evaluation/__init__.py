@@ -1,3 +1,3 @@
-"""How good a model is: boxes against boxes, and the counts that follow from them."""
+"""Evaluation of models: boxes against boxes, types against types, and the counts that follow."""
 
 from __future__ import annotations

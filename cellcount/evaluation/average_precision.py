@@ -165,7 +165,7 @@ def _summary(
     *,
     limits: list[int],
 ) -> CocoScores:
-    """What the tables say with the last of the limits; recall with each of them."""
+    """Summarise the tables: precision with the last of the limits, recall with each of them."""
     m = _LIMITS.index(limits[-1])
     by_area = {
         f"{kind}{suffix}": _mean_defined(table[..., a, m])

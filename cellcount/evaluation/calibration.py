@@ -32,7 +32,7 @@ Prior = Literal["uniform"] | NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How logits become probabilities.
+    """Conversion of logits to probabilities.
 
     Attributes:
         temperature: divides the logits.

@@ -252,7 +252,7 @@ class Scores:
 
     @property
     def weighted_recall(self) -> float | None:
-        """The same number as accuracy."""
+        """Recall weighted by the cells of each type, which equals the accuracy."""
         return self.accuracy
 
 

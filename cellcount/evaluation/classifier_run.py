@@ -42,7 +42,7 @@ Crop = NDArray[np.uint8]
 
 
 class Typing(Protocol):
-    """What an evaluation needs of a classifier."""
+    """Classifier as an evaluation uses it."""
 
     card: ClassifierCard
 
@@ -53,7 +53,7 @@ class Typing(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TypedCells:
-    """What a classifier said of labelled cells.
+    """Logits of a classifier for labelled cells.
 
     Attributes:
         kept: position of each cell among those that were given; pictures that cannot be decoded

@@ -1,4 +1,4 @@
-"""What a model costs: floating-point operations of a field or a cell, by one stated convention.
+"""Cost of a model: floating-point operations of a field or a cell, by one stated convention.
 
 A multiplication with its addition counts as two operations. Convolutions and matrix products are
 counted; RoIAlign, suppression and everything element by element count as nothing. Attention is

@@ -1,4 +1,4 @@
-"""Which detection found which cell: greedy one-to-one matching by overlap.
+"""Matching of detections and cells: greedy, one to one, by overlap.
 
 Shapes: T true boxes, N detections, K matches.
 """
@@ -42,7 +42,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Matching:
-    """Who found whom in one image.
+    """Matches, misses and false positives of one image.
 
     Attributes:
         matches: ``(K, 2)`` index of the true box and of the detection that found it.

@@ -147,7 +147,7 @@ def _trained_mapping(card: ClassifierCard) -> TypeMapping | None:
 
 
 def _reader(card: ClassifierCard, taxonomy: Taxonomy | None, chosen: TypeMapping | None) -> TypeOf:
-    """What a label means: a source type of the mapping first, then a reported type."""
+    """Return a function from a label to its type: a source type of the mapping first."""
     source = load_taxonomy(chosen.source) if chosen else None
     own = {normalised(name): t.id for t in card.types for name in (t.id, t.name, t.abbreviation)}
 

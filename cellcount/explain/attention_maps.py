@@ -1,4 +1,4 @@
-"""Where the second look went for one cell: the tile is detected again while its module is watched.
+"""Attention of the second look for one cell, whose tile is detected again under watch.
 
 Both engines call the same module, so this serves both.
 
@@ -56,7 +56,7 @@ def attention_at(
     factor: float,
     box_xyxy: NDArray[np.float32],
 ) -> AttentionTrace:
-    """Where the model looked for the cell with this box, as it is found on this image.
+    """Trace the model's attention for the cell with this box, as it is found on this image.
 
     Args:
         detector: as it found the cell.

@@ -33,7 +33,7 @@ class Explained:
 
 
 def explain(request: AnalyzeRequest, cell: int) -> Explained:
-    """Where the model looked for the ``cell``-th cell, counted from 1 as cells.csv does.
+    """Trace the model's attention for the ``cell``-th cell, counted from 1 as cells.csv does.
 
     Raises:
         UsageError: not one image, no such cell, or a model without a second look.

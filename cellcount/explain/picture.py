@@ -42,7 +42,7 @@ _BEFORE, _AFTER = Look((20, 20, 24), PAPER, rectangle), Look((200, 30, 110), PAP
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AttentionTrace:
-    """Where a model looked for one cell.
+    """Places that a model looked at for one cell, look by look.
 
     Attributes:
         boxes_xyxy: before the first look and after each, (T + 1, 4).
@@ -65,7 +65,7 @@ class AttentionTrace:
             )
 
     def moved(self, look: int) -> str:
-        """What a look did to the box, in words."""
+        """Return the change of the box by a look, in words."""
         before, after = self.boxes_xyxy[look], self.boxes_xyxy[look + 1]
         way = np.hypot(*((after[:2] + after[2:] - before[:2] - before[2:]) / 2))
         area_before, area_after = (np.prod(b[2:] - b[:2]) for b in (before, after))

@@ -29,7 +29,7 @@ def check_backbone(
     plugins: Path | None = None,
     **options: Any,  # noqa: ANN401 -- the backbone's own options
 ) -> list[str]:
-    """What a backbone breaks of its contract, one sentence per problem; empty when it is sound.
+    """Check a backbone against its contract; one sentence per problem, empty when it is sound.
 
     Args:
         name_or_module: plugin name, ``timm/<model>``, or a module already built.

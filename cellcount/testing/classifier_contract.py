@@ -28,7 +28,7 @@ def check_classifier(
     plugins: Path | None = None,
     **options: Any,  # noqa: ANN401 -- the classifier's own options
 ) -> list[str]:
-    """What a classifier breaks of its contract, one sentence per problem; empty when it is sound.
+    """Check a classifier against its contract; one sentence per problem, empty when it is sound.
 
     Args:
         name_or_build: plugin name, ``timm/<model>``, or a build function of the number of classes.

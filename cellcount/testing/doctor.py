@@ -109,7 +109,7 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    """What can be installed besides, by the names of the package's own extras."""
+    """Report the optional libraries, by the names of the package's own extras."""
     try:
         required = importlib.metadata.requires("cellcount") or ()
     except importlib.metadata.PackageNotFoundError:
@@ -225,7 +225,7 @@ def _self_test(samples: Path) -> Iterator[Finding]:
 
 
 def _fields(samples: Path, work: Path) -> tuple[Path, Truth, str]:
-    """Where the fields lie, the cells on each, and what they are."""
+    """Return the folder of the fields, the cells on each, and their description."""
     if (samples / "truth.json").is_file():
         images = read_annotations(samples / "truth.json").images
         truth = {i.path.relative_to(samples).as_posix(): Counter(i.labels) for i in images}

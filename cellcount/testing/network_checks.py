@@ -1,4 +1,4 @@
-"""What holds for any network: evaluation repeats itself, gradients flow, weights can be kept.
+"""Checks of any network: evaluation repeats itself, gradients flow, weights can be kept.
 
 Shapes: input float (N, 3, H, W), outputs a list of tensors with N in front.
 """
@@ -27,7 +27,7 @@ def run_checks(module: nn.Module, checks: dict[str, Check]) -> Iterator[str]:
 
 
 def noise(n: int, height: int, width: int) -> Tensor:
-    """The same random images (N, 3, H, W) each time."""
+    """Return random images (N, 3, H, W), the same ones each time."""
     import torch
 
     return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What a weight file promises, tried out: a detector on fields, a classifier on cells.
+"""Checks of a weight file: a detector is tried on fields, a classifier on cells.
 
 Shapes: tiles of a detector and crops of a classifier are uint8 (H, W, 3) RGB; probabilities of N
 crops and K types float32 (N, K).
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_weights(weights: Path, plugins: Path | None = None) -> list[str]:
-    """What is wrong with a weight file, one sentence per problem; empty when sound.
+    """Check a weight file; one sentence per problem, empty when it is sound.
 
     The card is validated, the tensors are loaded with every name and shape compared, and the model
     is tried: a detector on an empty and on a rendered field, a classifier on blank and on coloured

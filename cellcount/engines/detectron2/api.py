@@ -1,4 +1,4 @@
-"""All that we use of Detectron2, imported in one place without what torch says of its age.
+"""Imports of Detectron2, in one place, without torch's warnings about its age.
 
 Shapes: none.
 """

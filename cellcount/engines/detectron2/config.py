@@ -57,7 +57,7 @@ def config_of(card: DetectorCard, plugin_folder: Path | None = None) -> CfgNode:
 
 
 def settings_of(card: DetectorCard, plugin_folder: Path | None = None) -> dict[str, Any]:
-    """What differs from Detectron2's defaults, as nested settings.
+    """Return the differences from Detectron2's defaults, as nested settings.
 
     Raises:
         WeightsError: an architecture that Detectron2 cannot build.

@@ -1,4 +1,4 @@
-"""The same detector as a Detectron2 model: same weight file, same cells.
+"""Detector as a Detectron2 model, with the same weight file and the same cells.
 
 Importing this module registers our parts in Detectron2's registries; ``add_config`` adds the node
 that they read to a config, ``config_of`` fills a config from a card.
@@ -72,7 +72,7 @@ class Detectron2Detector(Detector):
         self.rcnn.roi_heads.policy = Policy(self.card.refinement.hidden)
 
     def weights(self) -> dict[str, Tensor]:
-        """All that a weight file holds, under its names."""
+        """Return all tensors of a weight file, under its names."""
         state = self.rcnn.state_dict()
         own = {k: v for k, v in state.items() if not k.startswith(_POLICY)}
         return from_detectron2(own, self.card.architecture)
@@ -141,7 +141,7 @@ def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple
 
 
 def _usage(card: DetectorCard) -> str:
-    """What stands above the settings: how to use them."""
+    """Return the comment above the settings, which explains how to use them."""
     return f"""\
 # {card.name} {card.version}, exported by cellcount for Detectron2:
 #   from cellcount.engines.detectron2.engine import add_config  # registers the parts named below

@@ -178,7 +178,7 @@ class CellCountROIHeads(StandardROIHeads):
         return found, {}
 
     def _describe(self, maps: Maps) -> Describe:
-        """How this engine sees boxes: features of the box head, and class logits."""
+        """Return a function from boxes to features of the box head and class logits."""
 
         def describe(boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
             features = self._described(maps, [Boxes(b) for b in boxes])
@@ -187,7 +187,7 @@ class CellCountROIHeads(StandardROIHeads):
         return describe
 
     def _described(self, maps: Maps, boxes: list[Boxes]) -> Tensor:
-        """What the box head makes of the boxes of each image, (R, F)."""
+        """Return the features of the boxes of each image by the box head, (R, F)."""
         features: Tensor = self.box_head(self.box_pooler(list(maps.values()), boxes))
         return features
 
