@@ -1,4 +1,4 @@
-"""Where the cells of a rendered smear lie: an endless plane, filled block by block from one seed.
+"""Layout of a rendered smear: an endless plane of cells, filled block by block from one seed.
 
 A window sees the same cells whatever its size, because a block depends only on the seed and on
 blocks close by: blocks are coloured like a 2x2 chessboard and filled colour by colour, each one

@@ -103,7 +103,7 @@ class Canvas:
     def place(
         self, cell: RenderedCell, half: int
     ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Where a patch of side ``2 * half`` around the cell lies: on the canvas, in the patch."""
+        """Return the slices of a patch of side ``2 * half``: on the canvas, in the patch."""
         height, width = self.red_sum.shape
         left, top = cell.x - half - self.x, cell.y - half - self.y
         x0, x1 = max(left, 0), max(min(left + 2 * half, width), 0)

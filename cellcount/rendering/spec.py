@@ -1,4 +1,4 @@
-"""What a rendered smear field looks like: frozen specifications and how they are drawn at random.
+"""Specifications of rendered smear fields, and their random draw.
 
 Colours are RGB in 0–255 as seen in the image; the renderer turns them into absorbances, so that
 overlapping cells multiply as they do under a microscope.
@@ -28,7 +28,7 @@ class Stain:
 
 @dataclass(frozen=True, slots=True)
 class RedCells:
-    """How the red cells of a field look and lie.
+    """Look and arrangement of the red cells of a field.
 
     Attributes:
         size_cv: coefficient of variation of the diameter (anisocytosis).

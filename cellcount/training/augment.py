@@ -248,7 +248,7 @@ class JpegCompression(v2.Transform):
 
 
 def camera_transform(settings: ColourSettings | None) -> v2.Transform:
-    """What happens to one slide before the white balance: its stain, its lamp."""
+    """Return the changes of one slide before the white balance: its stain, its lamp."""
     if settings is None:
         return v2.Identity()
     return v2.Compose(
@@ -277,7 +277,7 @@ def _hard_lens(settings: ColourSettings) -> list[v2.Transform]:
 
 
 def lens_transform(settings: ColourSettings | None) -> v2.Transform:
-    """What happens to a field after it: residual cast, focus, noise, compression."""
+    """Return the changes of a field after it: residual cast, focus, noise, compression."""
     if settings is None:
         return v2.Identity()
     return v2.Compose(

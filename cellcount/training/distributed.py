@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Who this process is among the processes of one training.
+    """Rank of this process among the processes of one training.
 
     Attributes:
         rank: of this process among all of them.
@@ -39,7 +39,7 @@ class Ranks:
 
 
 def announced_ranks() -> Ranks:
-    """Who torchrun says we are; the lone rank without it."""
+    """Return the ranks that torchrun announces; those of a lone process without it."""
     rank, world, local = (
         int(os.environ.get(name, default))
         for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -42,7 +42,7 @@ _REPORT_EVERY = 20
 
 
 class Task(Protocol):
-    """What the loop does not know.
+    """Task of a training, which the loop itself does not know.
 
     Attributes:
         dataset: what batches are made of.
@@ -77,7 +77,7 @@ class Task(Protocol):
 
 @dataclass
 class TrainingState:
-    """What has happened so far; all of it is in the checkpoint."""
+    """Progress of a training so far; all of it is in the checkpoint."""
 
     epoch: int = 0
     best: float = -math.inf
@@ -86,7 +86,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class LoopRun:
-    """Where the loop runs and to whom it reports.
+    """Folder, device and processes of a loop, and its report to the person.
 
     Attributes:
         out: folder of the run.

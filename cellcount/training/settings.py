@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoopSettings(Protocol):
-    """What the training loop and its optimizer read of any training's settings."""
+    """Settings of any training that the loop and its optimizer read."""
 
     @property
     def epochs(self) -> int: ...  # noqa: D102 -- the settings classes say what each one is
@@ -53,7 +53,7 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 @dataclass(frozen=True, slots=True)
 class TrainRun:
-    """Where and with what a training runs; never changes its outcome.
+    """Places, device and processes of a training; never changes its outcome.
 
     Attributes:
         data: where the annotated data sets lie; their names are for the card.

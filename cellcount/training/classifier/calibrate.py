@@ -1,4 +1,4 @@
-"""What held-out cells tell the card: temperature, prior, and from which probability to accept.
+"""Calibration on held-out cells: temperature, prior, and the probability from which to accept.
 
 Shapes: N held-out cells, K types; logits (N, K).
 """

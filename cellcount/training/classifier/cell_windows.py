@@ -44,7 +44,7 @@ _MEMORY_BYTES = 3_000_000_000  # above, canvases are read anew each time
 
 @dataclass(frozen=True, slots=True)
 class CropWindow:
-    """What of a picture a classifier looks at, and how large that becomes.
+    """Part of a picture that a classifier looks at, and the size that it is brought to.
 
     Attributes:
         input_px: height and width of the network's input.

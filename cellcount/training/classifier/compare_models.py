@@ -48,7 +48,7 @@ _KERAS_STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a classifier costs.
+    """Cost of a classifier: parameters, operations, time.
 
     Attributes:
         learned: parameters.

@@ -1,4 +1,4 @@
-"""What a classifier learns from: joined data sets, their types, splits and held-out cells.
+"""Data of a classifier training: joined data sets, their types, splits and held-out cells.
 
 Shapes: none; labelled cells as everywhere.
 """
@@ -55,7 +55,7 @@ class LabelledCells:
         return len(self.items)
 
     def taken(self, indices: Sequence[int]) -> LabelledCells:
-        """Those cells."""
+        """Return a subset by index."""
         return LabelledCells(
             tuple(self.items[i] for i in indices),
             tuple(self.labels[i] for i in indices),
@@ -65,7 +65,7 @@ class LabelledCells:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ClassifierData:
-    """What a classifier learns from, what chooses its weights, and what it is reported on.
+    """Cells that a classifier learns from, that choose its weights, and that it is reported on.
 
     Attributes:
         train, held_out, val: cells; ``held_out`` is a part of the data's train split.
@@ -191,7 +191,7 @@ def choose_taxonomy(crops: CropSet, settings: ClassifierTraining, report: Report
 
 
 def split_words(settings: ClassifierTraining) -> str:
-    """How the cells were divided, for the card."""
+    """Return the division of the cells in words, for the card."""
     if settings.split == "given":
         return "given"
     if settings.split == "all":
@@ -228,7 +228,7 @@ def _notes(
     settings: ClassifierTraining,
     present: Collection[str | None],
 ) -> tuple[str, ...]:
-    """What the data's taxonomy, the mapping, the taxonomy of the outputs and its types say."""
+    """Collect the notes of the data's and the outputs' taxonomy, the mapping and the types."""
     texts = [*taxonomy.notes]
     if settings.type_map and (note := mapping(settings.type_map).note):
         texts.append(f"{settings.type_map}: {note}")
@@ -271,7 +271,7 @@ def _renamed(crops: CropSet, names: dict[str, str]) -> CropSet:
 
 
 class Draws:
-    """Which cells an epoch shows: a pure function of seed and epoch.
+    """Draws of the cells of an epoch: a pure function of seed and epoch.
 
     Args:
         cells: to learn from.

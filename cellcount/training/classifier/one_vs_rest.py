@@ -46,7 +46,7 @@ _EVALUATED_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class BinaryScores:
-    """How one binary network does on held-out cells, as many of its type as of all others.
+    """Scores of a binary network on held-out cells, as many of its type as of all others.
 
     Attributes:
         loss_held_out: mean binary cross-entropy.
@@ -209,7 +209,7 @@ def train_one_versus_rest(
 def _write_table(
     path: Path, table: Sequence[dict[str, Any]], report: Callable[[str], None]
 ) -> None:
-    """How each network does on held-out cells, as a file and to the person."""
+    """Write the scores of each network on held-out cells, to a file and to the person."""
     columns = ("type", *(f.name for f in dataclasses.fields(BinaryScores)))
     write_metrics(path, [{name: row.get(name) for name in columns} for row in table])
     width = max(len(row["type"]) for row in table)

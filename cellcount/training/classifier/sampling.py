@@ -33,7 +33,7 @@ _MOST_PER_TYPE = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How training deals with rare types.
+    """Treatment of rare types in a training.
 
     Attributes:
         kind: one of ``BalanceKind``.

@@ -13,7 +13,7 @@ from cellcount.training.settings import build_settings
 
 @dataclass(frozen=True, slots=True)
 class ClassifierTraining:
-    """What decides the outcome of a classifier training.
+    """Settings that decide the outcome of a classifier training.
 
     Attributes:
         name: of the exported model.

@@ -1,4 +1,4 @@
-"""What a classifier training starts from: chance, timm's weights or another classifier.
+"""Start of a classifier training: random weights, timm's weights or another classifier.
 
 Shapes: none; tensors of networks by name.
 """
@@ -46,7 +46,9 @@ def new_model(card: ClassifierCard, seed: int, run: TrainRun, init: str = "") ->
 
 
 def settings_of(init: str, recipe: str) -> dict[str, Any]:
-    """What a training takes over from the model that it starts from, unless its recipe says so."""
+    """Return the settings taken over from the model that a training starts from.
+
+    A recipe that sets one of them keeps its own."""
     parent, _ = read_classifier_weights(resolve(init))
     taken = {
         "backbone": parent.architecture.name,

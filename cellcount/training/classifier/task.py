@@ -1,4 +1,4 @@
-"""What the training loop asks of a classifier: batches, losses, validation, export.
+"""Task of the training loop for a classifier: batches, losses, validation, export.
 
 Shapes: images uint8 (N, 3, H, W); labels int64 (N,); logits (N, K).
 """
@@ -37,7 +37,7 @@ Pixels = NDArray[np.uint8]
 
 
 def window_of(card: ClassifierCard) -> CropWindow:
-    """What of a picture the model of that card looks at."""
+    """Return the window that the model of that card looks at."""
     return CropWindow(
         input_px=card.preprocessing.input_px,
         window_rbc=card.crop.window_rbc,
@@ -195,7 +195,7 @@ class ClassifierTask:
 
 
 def _mixers(settings: ClassifierTraining, types: int) -> list[v2.Transform]:
-    """What mixes the cells of a batch: two pictures on top of one another, or side by side."""
+    """Return the transforms that mix the cells of a batch: blended, or cut into one another."""
     mixers = []
     if settings.mixup:
         mixers.append(v2.MixUp(alpha=settings.mixup, num_classes=types))

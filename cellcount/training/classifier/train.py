@@ -165,7 +165,7 @@ def build_card(settings: ClassifierTraining, data: ClassifierData, run: TrainRun
 
 
 def _size_option(settings: ClassifierTraining, run: TrainRun) -> dict[str, int]:
-    """How the network is told the side of its input; a plugin of one size alone is not told."""
+    """Return the option that sets the side of the input; none for a plugin of one size alone."""
     if not settings.input_px:
         return {}
     if settings.backbone.startswith("timm/"):

@@ -1,4 +1,4 @@
-"""What a detector learns from: joined data sets, their split, their scale and their classes.
+"""Data of a detector training: joined data sets, their split, their scale and their classes.
 
 Shapes: none; labelled images as everywhere.
 """
@@ -53,7 +53,7 @@ _MILD_COLOUR = ColourSettings(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrainingData:
-    """What a detector learns from and what chooses its checkpoint.
+    """Images that a detector learns from, and that choose its checkpoint.
 
     Attributes:
         train, val: labelled images.
@@ -160,7 +160,7 @@ def _divided(
 
 
 def _wanted_splits(*, learn_all: bool) -> dict[str, tuple[str, ...]]:
-    """Which of the data's own splits train and val are made of."""
+    """Return those of the data's own splits that make up train and val."""
     if learn_all:
         return {"train": ("train", "", "val"), "val": ()}
     return {"train": ("train", ""), "val": ("val",)}

@@ -84,7 +84,7 @@ class AugmentSettings:
     no_white: float = 0.0
 
     def hardened(self) -> AugmentSettings:
-        """The same with worse focus and light."""
+        """Return these settings with worse focus and light."""
         return replace(self, colour=self.colour and hardened(self.colour))
 
 
@@ -179,7 +179,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return math.exp(uniform(math.log(low), math.log(high)))
 
     def _grid(self, index: int, jitter: float) -> int:
-        """How many images across fill the crop at this scale."""
+        """Return the number of images across that fill the crop at this scale."""
         image = self._images[index]
         shorter = min(image.width_px, image.height_px) * self._factors[index] * jitter
         grid = round(self._augment.size_px / max(shorter, 1.0))
@@ -248,7 +248,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return (x0, w), (y0, h)
 
     def _small_copies(self) -> int:
-        """How many white cells to copy: the mean, rounded at random."""
+        """Draw the number of white cells to copy: the mean, rounded at random."""
         whole, part = divmod(self._augment.small_copies if self._hard else 0.0, 1)
         return int(whole) + int(part > 0 and chance(part))
 

@@ -16,7 +16,7 @@ ANY_LABORATORY = ("full", "wide")
 
 @dataclass(frozen=True, slots=True)
 class DetectorTraining:
-    """What decides the outcome of a detector training.
+    """Settings that decide the outcome of a detector training.
 
     Attributes:
         name: of the exported model.

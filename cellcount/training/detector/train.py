@@ -95,7 +95,7 @@ def build_card(
 
 
 class DetectorTask:
-    """What the training loop asks of a detector.
+    """Task of the training loop for a detector.
 
     Args:
         settings: of the training.
