@@ -41,7 +41,7 @@ ADJUST_BY_CARD = "card"
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeSettings:
-    """What decides the numbers of an ``analyze`` run.
+    """Settings that decide the numbers of an ``analyze`` run.
 
     Attributes:
         detector: packaged name or folder/file of weights.
@@ -123,7 +123,7 @@ def _check_um_per_px(um_per_px: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CsvForm:
-    """How tables are written as CSV.
+    """Form of the tables that are written as CSV.
 
     Attributes:
         separator: of the columns.
@@ -155,7 +155,7 @@ class CsvForm:
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """Where the results go and in which form; never changes a number.
+    """Places and forms of the results; never changes a number.
 
     Attributes:
         out: counts.csv, one row per image.
@@ -182,13 +182,13 @@ class OutputSettings:
 
     @property
     def csv(self) -> CsvForm:
-        """How the tables are written as CSV."""
+        """Form of the tables as CSV."""
         return CsvForm(self.csv_separator, self.csv_bom, self.csv_decimal)
 
 
 @dataclass(frozen=True, slots=True)
 class DifferentialSettings:
-    """What becomes of the counts: never changes a count, so another choice needs no new analysis.
+    """Settings of the differential, which change no count, so another choice needs no new analysis.
 
     Attributes:
         profile: packaged name or TOML file; None for the kind of smear that the models know.
@@ -213,7 +213,7 @@ class DifferentialSettings:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How a run behaves: never changes a number.
+    """Behaviour of a run; never changes a number.
 
     Attributes:
         workers: threads that read, decode and draw beside the model, 0 for automatic.
@@ -306,7 +306,7 @@ class ClassifyRequest:
 
     @property
     def csv(self) -> CsvForm:
-        """How the table is written as CSV."""
+        """Form of the table as CSV."""
         return CsvForm(self.csv_separator, self.csv_bom, self.csv_decimal)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which part of the images a job of several takes: stable by path, whatever else is there.
+"""Shards: the part of the images that one of several jobs takes, stable by path.
 
 An image belongs to a shard by the hash of its identity alone, so a folder that grows moves no image
 to another shard, and every machine agrees without asking the others.

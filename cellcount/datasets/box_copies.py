@@ -39,7 +39,7 @@ def copies(boxes_xyxy: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
 def without_copies(
     boxes_xyxy: NDArray[np.float32], labels: Sequence[str]
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Which boxes to keep, and pairs that are one box with two classes, which both stay."""
+    """Return the boxes to keep, and pairs that are one box with two classes, which both stay."""
     dropped: set[int] = set()
     torn: list[tuple[int, int]] = []
     for first, second in sorted(copies(boxes_xyxy)):

@@ -139,7 +139,7 @@ class Collecting:
             self.problem(table, f"does not name {len(loose)} images, first {loose[0]}; left out")
 
     def finish(self, format: str) -> CropSet:
-        """All that was kept, sorted by path, then box."""
+        """Return the set of the cells that were kept, sorted by path, then box."""
         items = tuple(
             sorted(self._items.values(), key=lambda i: (i.path.as_posix(), i.box_xyxy or ()))
         )

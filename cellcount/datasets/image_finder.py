@@ -176,7 +176,7 @@ class ImageFinder:
         return FoundImage(left[0], by_name=by_name)
 
     def _of_split(self, paths: Sequence[Path], split: str) -> list[Path]:
-        """Those in the split's folder; where there are none, those in no split's folder."""
+        """Return the paths in the split's folder, else those in no split's folder."""
         splits = [folder_split(path, self.root) for path in paths]
         for wanted in (split, ""):
             found = [path for path, own in zip(paths, splits, strict=True) if own == wanted]
@@ -197,7 +197,7 @@ class ImageFinder:
         return tests
 
     def _nearest(self, paths: Sequence[Path], beside: Path) -> list[Path]:
-        """Those that share the most folder names with the annotation file."""
+        """Return the paths that share the most folder names with the annotation file."""
         mine = _tell_tale_folders(beside, self.root)
         shared = [len(mine & _tell_tale_folders(path, self.root)) for path in paths]
         return [path for path, count in zip(paths, shared, strict=True) if count == max(shared)]

@@ -173,7 +173,7 @@ def inspect_data(
 
 
 def picture_count(data: CropSet | AnnotatedSet) -> int:
-    """How many pictures a look at the data set decodes."""
+    """Return the number of pictures that an inspection of the data set decodes."""
     return len({path for path, _, _ in _pictures(data)})
 
 

@@ -79,7 +79,7 @@ def read(source: Path) -> AnnotatedSet:
 
 @dataclass(slots=True)
 class _Form:
-    """How the lines of all label files are to be read, and what was met in them.
+    """Form of the lines of all label files, and findings in them.
 
     Attributes:
         classes: names in the order of their numbers.
@@ -93,7 +93,7 @@ class _Form:
 
 
 class _Labels:
-    """Which label file belongs to which image."""
+    """Assignment of label files to images."""
 
     def __init__(self, root: Path, labels: Sequence[Path], images: Sequence[Path]) -> None:
         self.root = root

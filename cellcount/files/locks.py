@@ -106,7 +106,7 @@ def _check_is_ours(note: Path) -> None:
 
 
 def holder_file(path: Path) -> Path:
-    """Where it stands who holds a journal."""
+    """Return the path of the file that names the holder of a lock."""
     return path.with_name(path.name + ".lock")
 
 
@@ -132,7 +132,7 @@ def note_of_holder(work: str = "") -> str:
 
 
 def named_in(lock_file: Path) -> str:
-    """Who the note in a lock file names, "" where there is none to be read."""
+    """Return the holder that a lock file names, "" where it names none."""
     try:
         holder = json.loads(lock_file.read_text(encoding="utf-8"))
         work = f"{holder['work']}, " if holder.get("work") else ""

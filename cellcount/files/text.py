@@ -62,7 +62,7 @@ def escape_text(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """What a file name may hold and no text should, in a form from which it is found again.
+    """Escape invalid UTF-8 and control characters reversibly.
 
     Bytes that are no UTF-8 as ``\\udc80`` … ``\\udcff``; control characters, which could steer the
     terminal that shows a table, as ``\\x1b`` and the like.
@@ -71,7 +71,7 @@ def encodable(text: str) -> str:
 
 
 def unescape_text(text: str) -> str:
-    """What `escape_text` was given."""
+    """Return the text that `escape_text` was given."""
     text = text.removeprefix("'") if text[1:].startswith(_FORMULA_STARTS) else text
     return _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)), text)
 

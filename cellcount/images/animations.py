@@ -1,4 +1,4 @@
-"""How many pictures a file holds whose first alone is counted: animations and MPO."""
+"""Number of pictures in a file of which only the first is counted: animations and MPO."""
 
 from __future__ import annotations
 

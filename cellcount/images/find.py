@@ -403,7 +403,7 @@ def _ranges(pages: Sequence[int]) -> str:
 
 
 def _folder_beside(folder: Path) -> str:
-    """Why a folder below an INPUT holds no fields of its own, "" where it may."""
+    """Return the reason why a folder below an INPUT holds no fields of its own, "" where it may."""
     if reason := folder_reason(folder.name):
         return f"{reason}; name the folder as an INPUT to count it"
     if is_export(folder):

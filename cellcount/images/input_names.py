@@ -35,7 +35,7 @@ class InputHome:
 
     @property
     def real(self) -> str:
-        """The same for every spelling of the path."""
+        """Real path, the same for every spelling."""
         return os.path.realpath(self.path)
 
     @property

@@ -1,4 +1,4 @@
-"""How good a field is: focus, light, clipping, stain. A pure function of its pixels and its scale.
+"""Quality of a field: focus, light, clipping, stain. A pure function of its pixels and its scale.
 
 Everything is measured at a fixed number of pixels per red cell, so that neither the camera nor the
 detector decides it, and on optical density, so that only ``exposure`` and ``clipped_percent`` see

@@ -104,7 +104,7 @@ class _Counted:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        """As of the file."""
+        """Read from the file, but only so often while its header is read."""
         if self.is_header:
             self._left -= 1
             if self._left < 0:
@@ -187,7 +187,7 @@ def _to_rgb(image: Image.Image, file: BinaryIO) -> tuple[NDArray[np.uint8], list
 
 
 def _high_byte_cautions(rgb: NDArray[np.uint8], file: BinaryIO) -> list[str]:
-    """As of 16-bit samples, for a PNG of which Pillow gives the upper byte alone."""
+    """Return the cautions of a 16-bit PNG, of which Pillow gives the upper byte alone."""
     file.seek(0)
     head = file.read(_PNG_DEPTH + 1)
     if not head.startswith(b"\x89PNG") or head[_PNG_DEPTH:] != b"\x10":

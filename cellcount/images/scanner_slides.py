@@ -67,7 +67,7 @@ def is_slide(path: Path, head: bytes) -> bool:
 
 
 def why_no_slide(path: Path) -> str:
-    """Why a file with a slide's name cannot be read, "" where it can."""
+    """Return the reason why a file with a slide's name cannot be read, "" where it can."""
     if not has_openslide():
         return NEEDS_OPENSLIDE
     if _vendor(path):

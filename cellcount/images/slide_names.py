@@ -1,4 +1,4 @@
-"""Which slide a field belongs to, told by its path and a regular expression."""
+"""Slide of a field, by its path and a regular expression."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Field:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """As reading found them."""
+        """Cautions that reading gave."""
         return self.picture.cautions
 
     @property

@@ -73,7 +73,7 @@ class Dyes:
             raise ValueError(f"the dyes are less than {LEAST_ANGLE_DEG:g} degrees apart")
 
     def as_json(self) -> dict[str, Any]:
-        """As numbers for a file."""
+        """Return the dyes as numbers for a file."""
         return {
             "vectors": np.round(self.vectors, 4).tolist(),
             "strengths": np.round(self.strengths, 4).tolist(),

@@ -42,7 +42,7 @@ class StainReference:
         return with_dyes(pixels, self.dyes)[0]
 
     def facts(self) -> dict[str, Any]:
-        """All that decides what it does, JSON-ready, for the journal and run.json."""
+        """Return the facts that decide its effect, JSON-ready, for the journal and run.json."""
         return {"name": self.name, "source": self.source, **self.dyes.as_json()}
 
 

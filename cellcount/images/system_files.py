@@ -41,7 +41,7 @@ APPLE_DOUBLE = "._"
 
 
 def folder_reason(name: str) -> str:
-    """Why a folder of this name holds no fields, "" where nothing tells."""
+    """Return the reason why a folder of this name holds no fields, "" where nothing tells."""
     lowered = name.lower()
     if lowered in _FOLDERS:
         return _FOLDERS[lowered]
@@ -49,7 +49,7 @@ def folder_reason(name: str) -> str:
 
 
 def file_reason(stem: str, stems_beside: Container[str]) -> str:
-    """Why an image file is no field by its name, "" where nothing tells.
+    """Return the reason why an image file is no field by its name, "" where nothing tells.
 
     Args:
         stem: its name without suffix.

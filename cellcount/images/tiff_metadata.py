@@ -123,7 +123,7 @@ def stated_planes(tif: tifffile.TiffFile, index: int) -> Planes:
 
 
 def _shaped_planes(tif: tifffile.TiffFile, index: int) -> Planes | None:
-    """As tifffile states them: with the first page of a series, which alone has a description."""
+    """Return the planes that tifffile states in the description of a series' first page."""
     for first in range(index, -1, -1):
         page = tif.pages[first]
         if not isinstance(page, tifffile.TiffPage) or not page.description:

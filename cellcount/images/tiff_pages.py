@@ -125,7 +125,7 @@ def _beside(tif: tifffile.TiffFile, headers: dict[int, tifffile.TiffPage]) -> di
 
 
 def _marked(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int) -> str:
-    """Why a page says of itself that it is no field, "" where it does not."""
+    """Return the reason why a page is no field by its own marks, "" where it has none."""
     if page.subfiletype & _MASK:
         return "a transparency mask"
     if page.subfiletype & REDUCED:

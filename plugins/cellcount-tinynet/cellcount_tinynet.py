@@ -51,7 +51,7 @@ def _halve(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def build(strides: Sequence[int] = ALL_STRIDES, width: int = 32) -> TinyNet:
-    """What the entry point names: builds the backbone from its options.
+    """Build the backbone from its options; the entry point names this function.
 
     Raises:
         ValueError: other strides than the three it has.

@@ -1,4 +1,4 @@
-"""What all classifiers here share: a base, a head, and the statement of how crops are prepared.
+"""Common parts of the classifiers: a base, a head, and the statement of how crops are prepared.
 
 Shapes: N images of H x W px, K classes; images (N, 3, H, W) float RGB, normalised with the stated
 mean and std; logits (N, K). Softmax or sigmoid is the caller's.
@@ -16,7 +16,7 @@ Rgb = tuple[float, float, float]
 
 
 class Preprocessing(NamedTuple):
-    """How a crop becomes an input: resized to ``input_size`` (H, W), RGB in 0-1 normalised."""
+    """Steps from a crop to an input: resized to ``input_size`` (H, W), RGB in 0-1 normalised."""
 
     input_size: tuple[int, int]
     mean: Rgb = (0.0, 0.0, 0.0)

@@ -47,7 +47,7 @@ class InceptionClassifier(SeedClassifier):
             self.base.requires_grad_(requires_grad=False)
 
     def train(self, mode: bool = True) -> InceptionClassifier:  # noqa: FBT001, FBT002 -- as torch
-        """As in torch, except that a frozen base stays in evaluation mode."""
+        """Set the mode as torch does, except that a frozen base stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.base.eval()

@@ -15,7 +15,7 @@ MILLION_TO_THREE_PLACES = 1000
 
 @dataclass(frozen=True)
 class Published:
-    """What a paper says of one classifier.
+    """Figures that a paper prints of one classifier.
 
     ``unit`` is the last printed digit: 1, or 1,000 for millions with three places.
     """
