@@ -41,7 +41,7 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def holds(self, image: str) -> bool:
-        """Whether an image is of this part; the pages of a file stay together."""
+        """Return whether an image is of this part; the pages of a file stay together."""
         name = _PAGE.sub("", image).encode("utf-8", "surrogatepass")
         number = int.from_bytes(hashlib.sha256(name).digest()[:8])
         return number % self.count == self.index - 1

@@ -52,7 +52,7 @@ class Chosen:
     losses: dict[str, float]
 
     def is_better(self, examples: Examples) -> bool:
-        """Whether more cells of slides that it has not seen are typed rightly, and at less loss."""
+        """Return whether more cells of unseen slides are typed rightly, and at less loss."""
         before, after = self.right(examples)
         losses = [
             float((log_losses(scores, examples.allowed) * examples.weights).mean())
@@ -62,7 +62,7 @@ class Chosen:
         return bool(has_change and after.sum() > before.sum() and losses[1] < losses[0])
 
     def right(self, examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whether each cell is typed rightly before and after."""
+        """Return whether each cell is typed rightly before and after."""
         return are_right(self.before, examples.allowed), are_right(self.after, examples.allowed)
 
 

@@ -283,5 +283,5 @@ def log_losses(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArr
 
 
 def are_right(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether the likeliest type is one that the label may mean, (N,)."""
+    """Return whether the likeliest type is one that the label may mean, (N,)."""
     return np.asarray(allowed[np.arange(len(scores)), scores.argmax(1)])

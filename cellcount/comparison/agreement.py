@@ -246,7 +246,7 @@ def _share(count: int, total: int) -> tuple[float, Limits] | None:
 
 
 def rumke_passes(count: int, total: int, percent: float) -> bool | None:
-    """Whether a percentage lies within the 95 % binomial limits of a manual count; None of none."""
+    """Return whether a percentage is within a manual count's 95 % binomial limits; None of none."""
     limits = share_limits(count, total, method="clopper-pearson")
     if limits is None or limits.high is None:
         return None

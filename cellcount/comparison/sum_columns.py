@@ -90,7 +90,7 @@ def _words(name: str) -> list[str]:
 
 
 def _names_total(name: str) -> bool:
-    """Whether the name says that the column is the sum of all."""
+    """Return whether the name says that the column is the sum of all."""
     words = set(_words(name))
     if " ".join(_words(name)) in _COUNTED_NAMES:
         return True
@@ -110,7 +110,7 @@ def _is_whole(columns: Mapping[str, Numbers]) -> bool:
 
 
 def _is_sum(numbers: Numbers, columns: Mapping[str, Numbers]) -> bool:
-    """Whether the numbers are the sums of the columns, but for rounding of percentages."""
+    """Return whether the numbers are the sums of the columns, but for rounding of percentages."""
     pairs = [(n, s) for n, s in zip(numbers, _sums(columns), strict=True) if n is not None and s]
     exact = _is_whole(columns) and not all(n == 100 for n, _ in pairs)
     tolerance = 1e-6 if exact else _ROUNDING
@@ -139,7 +139,7 @@ def _unclear_total(
 
 
 def _is_unnamed_total(numbers: Numbers, others: Mapping[str, Numbers]) -> bool:
-    """Whether a column must be a total: no class is half of the cells in every row."""
+    """Return whether a column must be a total: no class is half of the cells in every row."""
     filled = [n for n in numbers if n]
     if len(others) < 2 or len(filled) < _LEAST_ROWS or not _is_sum(numbers, others):
         return False
@@ -166,7 +166,7 @@ def _parts(name: str, columns: Mapping[str, Numbers]) -> list[str]:
 
 
 def _is_subtotal(name: str, columns: Mapping[str, Numbers], totals: Numbers, note: str) -> bool:
-    """Whether a column that is the sum of its neighbours is no class of its own.
+    """Return whether a column that is the sum of its neighbours is no class of its own.
 
     Raises:
         ValueError: nothing says so.

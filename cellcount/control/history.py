@@ -24,7 +24,7 @@ _HEADS = ("Run", "Time (UTC)", "Result", "Located", "Percent (95 % limits)", "Co
 
 
 def verdict(log: ControlLog) -> str:
-    """Whether the log is as it was written, in a sentence."""
+    """Return whether the log is as it was written, in a sentence."""
     if log.broken:
         return f"The chain is broken: {log.broken}. Runs up to there are shown."
     runs = number_of(len(log.rows), "run")

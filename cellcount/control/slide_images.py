@@ -68,6 +68,6 @@ def _without_suffix(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _ends_alike(wanted: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    """Whether one path is the end of the other."""
+    """Return whether one path is the end of the other."""
     length = min(len(wanted), len(parts))
     return length > 0 and wanted[-length:] == parts[-length:]

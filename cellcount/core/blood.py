@@ -52,7 +52,7 @@ BLOOD_SYNONYMS: Mapping[str, str] = MappingProxyType(
 
 
 def is_white(class_id: str) -> bool:
-    """Whether a detector's class holds white cells: any class but red cells and platelets.
+    """Return whether a detector's class holds white cells: any class but red cells and platelets.
 
     A detector for marrow has nucleated cells under an id of its own.
     """

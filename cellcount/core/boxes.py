@@ -41,7 +41,7 @@ def clip(boxes_xyxy: Floats, width: float, height: float) -> NDArray[np.float32]
 def touches_border(
     boxes_xyxy: Floats, width: float, height: float, tolerance_px: float
 ) -> NDArray[np.bool_]:
-    """Whether each box comes within tolerance_px of an edge of the image, ``(N,)``."""
+    """Return whether each box comes within tolerance_px of an edge of the image, ``(N,)``."""
     near_start = (boxes_xyxy[:, :2] <= tolerance_px).any(axis=1)
     near_end = (boxes_xyxy[:, 2:] >= np.array([width, height]) - tolerance_px).any(axis=1)
     return np.asarray(near_start | near_end, np.bool_)

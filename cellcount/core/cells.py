@@ -67,7 +67,7 @@ def cells_from_detections(
 
 
 def edge_of(boxes_xyxy: NDArray[np.float32], width_px: int, height_px: int) -> NDArray[np.bool_]:
-    """Whether the image's edge cuts each of N cells, bool ``(N,)``."""
+    """Return whether the image's edge cuts each of N cells, bool ``(N,)``."""
     return touches_border(boxes_xyxy, width_px, height_px, EDGE_TOLERANCE_PX)
 
 

@@ -87,7 +87,7 @@ def _claim(
 def _cut(
     tile: Tile, boxes_xyxy: NDArray[np.float32], width_px: int, height_px: int
 ) -> NDArray[np.bool_]:
-    """Whether boxes ``(N, 4)`` touch a border of the tile that is not one of the field."""
+    """Return whether boxes ``(N, 4)`` touch a border of the tile that is not one of the field."""
     x_min, y_min, x_max, y_max = boxes_xyxy.T
     right, lower = tile.x + tile.width, tile.y + tile.height
     cut = np.zeros(len(boxes_xyxy), np.bool_)

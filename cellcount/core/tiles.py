@@ -35,7 +35,7 @@ class Tile:
     def owns(
         self, centres_xy: NDArray[np.floating[Any]], tolerance_px: float = 0
     ) -> NDArray[np.bool_]:
-        """Whether centres ``(N, 2)`` lie in the core grown by tolerance_px all round, ``(N,)``."""
+        """Return whether centres ``(N, 2)`` lie in the core grown by tolerance_px, ``(N,)``."""
         x0, y0, x1, y1 = self.core
         start = np.array([x0, y0]) - tolerance_px
         end = np.array([x1, y1]) + tolerance_px

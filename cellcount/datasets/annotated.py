@@ -89,7 +89,7 @@ _LEAST_SLIDES = 5
 
 
 def has_slides(annotated: AnnotatedSet) -> bool:
-    """Whether the images lie in as many folders as slides would."""
+    """Return whether the images lie in as many folders as slides would."""
     return len({image.path.parent for image in annotated.images}) >= _LEAST_SLIDES
 
 

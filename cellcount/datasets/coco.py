@@ -49,7 +49,7 @@ class _Boxes:
 
 
 def sniff(source: Path) -> bool:
-    """Whether a JSON file, or one in a folder, is COCO."""
+    """Return whether a JSON file, or one in a folder, is COCO."""
     return any(_coco(path) is not None for path in files_near(source, ".json")[:20])
 
 
@@ -140,7 +140,7 @@ def _id(value: object) -> str:
 
 
 def _is_yes(value: object) -> bool:
-    """Whether a flag is set; 0, "0", "false", null and nothing are no."""
+    """Return whether a flag is set; 0, "0", "false", null and nothing are no."""
     value = _one(value)
     if isinstance(value, str):
         text = value.strip().lower()

@@ -41,7 +41,7 @@ Row = dict[str, str]
 
 
 def sniff(source: Path) -> bool:
-    """Whether a CSV file, or one in a folder, has the columns of a box table."""
+    """Return whether a CSV file, or one in a folder, has the columns of a box table."""
     return any(
         _columns(sheet_header(path, TABLE_SHEETS)) for path in files_near(source, TABLE_SUFFIXES)
     )

@@ -141,7 +141,7 @@ def stored_orientation(path: Path) -> int:
 
 
 def _proportional(first: Size, second: Size) -> bool:
-    """Whether one is the other at another size; whole pixels round."""
+    """Return whether one is the other at another size; whole pixels round."""
     ratio = (first[0] * second[1]) / (first[1] * second[0])
     return bool(abs(np.log(ratio)) <= max(_SAME_PROPORTIONS, 1 / min(*first, *second)))
 

@@ -260,7 +260,7 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 
 def _are_copies(paths: Sequence[Path]) -> bool:
-    """Whether all are the same bytes; then any of them is the picture that is meant."""
+    """Return whether all are the same bytes; then any of them is the picture that is meant."""
     first, *others = paths
     try:
         return all(filecmp.cmp(first, other, shallow=False) for other in others)

@@ -35,7 +35,7 @@ _AROUND = {
 
 
 def sniff(source: Path) -> bool:
-    """Whether a JSON file, or one in a folder, comes from LabelMe."""
+    """Return whether a JSON file, or one in a folder, comes from LabelMe."""
     return any(_content(path) is not None for path in files_near(source, ".json")[:20])
 
 

@@ -167,7 +167,7 @@ class Reading:
         return dataclasses.replace(first, split=splits[0]) if splits else first
 
     def _meanings(self, annotations: Iterable[Annotation]) -> dict[Path, Meaning]:
-        """Return the meaning of each source's boxes; one that the format contradicts is a problem."""
+        """Return the meaning of each source's boxes; one unlike the format's is a problem."""
         by_source: dict[Path, list[Annotation]] = defaultdict(list)
         for annotation in annotations:
             by_source[self._source(annotation)].append(annotation)

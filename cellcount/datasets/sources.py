@@ -95,7 +95,7 @@ def walk_files(folder: Path, passed_over: list[Path] | None = None) -> list[Path
 
 
 def is_export(folder: Path) -> bool:
-    """Whether cellcount has marked the folder as one it has written pictures or labels to."""
+    """Return whether cellcount has marked the folder as one with its pictures or labels."""
     return any((folder / mark).exists() for mark in (EXPORT_MARK, DRAWN_MARK))
 
 

@@ -252,7 +252,7 @@ def _shared_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
 
 
 def _may_be(listed: tuple[str, ...], mine: tuple[str, ...]) -> bool:
-    """Whether a listed path may mean the file: not where both name a split, another one each."""
+    """Return whether a listed path may mean the file: not where they name different splits."""
     if _shared_end(listed, mine) > 1 or len(listed) == 1:
         return True
     splits = [

@@ -58,7 +58,7 @@ class _File:
 
 
 def sniff(source: Path) -> bool:
-    """Whether a CSV or JSON file, or one in a folder, comes from VIA."""
+    """Return whether a CSV or JSON file, or one in a folder, comes from VIA."""
     return bool(_files(source, 20))
 
 

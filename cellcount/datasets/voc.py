@@ -30,7 +30,7 @@ _HEAD_BYTES = 8192
 
 
 def sniff(source: Path) -> bool:
-    """Whether a folder (or one XML file) looks like Pascal VOC."""
+    """Return whether a folder (or one XML file) looks like Pascal VOC."""
     return any(_is_voc(path) for path in _files(source)[:20])
 
 

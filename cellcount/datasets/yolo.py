@@ -34,7 +34,7 @@ _ROOT_TEXTS = {"train", "val", "valid", "test", "readme", "license", "notes", "r
 
 
 def sniff(source: Path) -> bool:
-    """Whether a folder (or a data.yaml) looks like YOLO."""
+    """Return whether a folder (or a data.yaml) looks like YOLO."""
     root = _root(source)
     if not root.is_dir():
         return False
@@ -190,7 +190,7 @@ def _root(source: Path) -> Path:
 
 
 def _is_label_file(path: Path, root: Path) -> bool:
-    """Whether a text file may be labels; at the root, lists and legal texts are no labels."""
+    """Return whether a text file may be labels; lists and legal texts at the root are none."""
     stem = path.stem.lower()
     if path.suffix.lower() != ".txt" or stem in _CLASS_LISTS:
         return False
@@ -211,7 +211,7 @@ def _label_stems(image: Path, root: Path) -> Iterator[Path]:
 
 
 def _looks_like_labels(path: Path) -> bool:
-    """Whether the first line is a class index and at least four numbers (or nothing at all)."""
+    """Return whether the first line is a class index and four or more numbers, or nothing."""
     try:
         first = next((line for line in read_text(path).splitlines() if line.strip()), "")
         values = [float(word) for word in first.split()]

@@ -44,7 +44,7 @@ def parse_yaml_path(text: str) -> str:
 
 
 def has_keypoints(text: str) -> bool:
-    """Whether labels hold points behind each box (``kpt_shape:``)."""
+    """Return whether labels hold points behind each box (``kpt_shape:``)."""
     return bool(re.search(r"^kpt_shape\s*:", text, re.MULTILINE))
 
 
@@ -93,7 +93,7 @@ def _texts_of(key: str, text: str) -> list[str]:
 
 
 def _value_of(key: str, text: str) -> tuple[bool, list[str]]:
-    """Whether a key holds a list, and its items or those of its mapping."""
+    """Return whether a key holds a list, and its items or those of its mapping."""
     lines = [_without_comment(line) for line in text.splitlines()]
     start = next((i for i, line in enumerate(lines) if re.match(rf"{key}\s*:", line)), None)
     if start is None:

@@ -87,7 +87,7 @@ def _codes(where: str, entry: dict[str, Any], known: list[str]) -> dict[str, Loi
 
 
 def _is_sound(code: str) -> bool:
-    """Whether the check digit of a code is that of its number (Luhn, or "mod 10")."""
+    """Return whether the check digit of a code is that of its number (Luhn, or "mod 10")."""
     number, digit = code.split("-")
     total = 0
     for place, character in enumerate(reversed(number)):

@@ -55,7 +55,7 @@ class Coverage:
         return tuple(i for i, t in enumerate(self.types) if t.rows == (row,))
 
     def is_named(self, row: str) -> bool:
-        """Whether every cell was asked if it belongs to this very row."""
+        """Return whether every cell was asked if it belongs to this very row."""
         return any(self.types[i].searched for i in self.own(row))
 
     @cached_property

@@ -97,7 +97,7 @@ def mean_limits(count: int, fields: int, *, confidence: float = 0.95) -> Limits 
 
 
 def straddles(limits: Limits | None, threshold: float) -> bool:
-    """Whether the limits leave open on which side of the threshold the share lies."""
+    """Return whether the limits leave open on which side of the threshold the share lies."""
     if limits is None:
         return True
     return limits.low < threshold and (limits.high is None or threshold <= limits.high)

@@ -92,7 +92,7 @@ class EngineClass(Protocol):
 
 
 def has_detectron2() -> bool:
-    """Whether Detectron2 is installed; it is not imported."""
+    """Return whether Detectron2 is installed; it is not imported."""
     spec = importlib.util.find_spec("detectron2")
     return spec is not None and spec.origin is not None  # a mere folder of that name has none
 

@@ -107,7 +107,7 @@ def _or_halves(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short, on whatever device."""
+    """Return whether an error says that memory is short, on whatever device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

@@ -134,7 +134,7 @@ class FieldDetector:
         return split(width_px, height_px, tile_px=side, margin_px=margin)
 
     def _is_capped(self, part: Detections) -> bool:
-        """Whether the limit may have cut off detections good enough to be counted."""
+        """Return whether the limit may have cut off detections good enough to be counted."""
         card = self.engine.card
         if len(part) < card.inference.max_detections:
             return False

@@ -97,7 +97,7 @@ def _detect(
 
 
 def is_empty(tile: NDArray[np.uint8], rbc_diameter_px: float) -> bool:
-    """Whether a tile at the model's scale shows nothing but glass."""
+    """Return whether a tile at the model's scale shows nothing but glass."""
     thumbnail = resize(tile, COARSE_PX / rbc_diameter_px).astype(np.float32)
     return bool(density_above_glass(thumbnail).mean(axis=2).max() < EMPTY_DENSITY)
 

@@ -135,7 +135,7 @@ def _coarse(
 
 
 def _leads_to(card: ClassifierCard, chosen: TypeMapping) -> bool:
-    """Whether a mapping ends at the classifier's types and does not start from them."""
+    """Return whether a mapping ends at the classifier's types and does not start from them."""
     own = {t.id for t in card.types}
     return own <= set(chosen.target_of.values()) and not own <= chosen.target_of.keys()
 

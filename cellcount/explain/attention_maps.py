@@ -115,7 +115,7 @@ def _trace(
 
 
 def _shows(tile: Tile, centre_xy: NDArray[np.floating[Any]]) -> bool:
-    """Whether a point of the field lies in the tile."""
+    """Return whether a point of the field lies in the tile."""
     x, y = centre_xy.tolist()
     return bool(tile.x <= x <= tile.x + tile.width and tile.y <= y <= tile.y + tile.height)
 

@@ -74,7 +74,7 @@ def _locked(target: Path, wait_s: float) -> Iterator[None]:
 
 
 def _acquired(lock: BaseFileLock) -> bool:
-    """Whether the lock is held now; False where the file system has no locks.
+    """Return whether the lock is held now; False where the file system has no locks.
 
     Raises:
         Timeout: another process holds it.

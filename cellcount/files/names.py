@@ -81,7 +81,7 @@ class Folders:
 
 
 def there(path: Path) -> bool:
-    """Whether the path exists; a name that no file can have does not."""
+    """Return whether the path exists; a name that no file can have does not."""
     try:
         return path.exists()
     except (OSError, ValueError):  # too long, or a NUL: reading will say so

@@ -141,7 +141,7 @@ class Sheet:
             raise ValueError(f"{text!r} is no number") from None
 
     def _may_group(self, text: str) -> bool:
-        """Whether the comma or dot before three digits may separate thousands in this table."""
+        """Return whether a comma or dot before three digits may separate thousands in this table."""
         if "," in text:
             return self.separator != ";" and not self.has_decimal_commas
         return self.has_decimal_commas
@@ -325,7 +325,7 @@ class Grid:
         return self.sheet.path
 
     def has(self, *names: str) -> bool:
-        """Whether any of the columns is there."""
+        """Return whether any of the columns is there."""
         return bool(set(names) & set(self.header))
 
     def where(self, line: Mapping[str, str]) -> str:
@@ -337,7 +337,7 @@ class Grid:
         return int(line[_ROW])
 
     def is_repeated(self, line: Mapping[str, str], name: str) -> bool:
-        """Whether a field repeats the one above it, with which it is merged."""
+        """Return whether a field repeats the one above it, with which it is merged."""
         repeated, row = self.sheet.repeated, self.row(line)
         return bool(repeated) and any(
             (row, place) in repeated
@@ -346,7 +346,7 @@ class Grid:
         )
 
     def has_number(self, name: str) -> bool:
-        """Whether the column holds any number."""
+        """Return whether the column holds any number."""
         return any(self._is_number(line[name]) for line in self.lines)
 
     def _is_number(self, text: str) -> bool:

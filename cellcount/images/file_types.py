@@ -71,7 +71,7 @@ _SPECIAL = (
 
 
 def has_image_name(path: Path) -> bool:
-    """Whether the name ends like an image's, in upper or lower case."""
+    """Return whether the name ends like an image's, in upper or lower case."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 

@@ -312,7 +312,7 @@ class _Search:
                 self.say(path, f"another file of the slide in {slide}")
 
     def _is_drawn(self, folder: str) -> bool:
-        """Whether a folder, or one above it, is marked as one of annotated pictures."""
+        """Return whether a folder, or one above it, is marked as one of annotated pictures."""
         if folder not in self.drawn:
             above = os.path.dirname(folder)
             marked = os.path.exists(os.path.join(folder, DRAWN_MARK))

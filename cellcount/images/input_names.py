@@ -108,7 +108,7 @@ def _candidates(home: InputHome, rivals: Sequence[InputHome]) -> Iterator[str]:
 
 
 def _is_there(real: str) -> bool:
-    """Whether a folder, a file, or a manifest called without its suffix still exists."""
+    """Return whether a folder, a file, or a manifest called without its suffix still exists."""
     return os.path.exists(real) or os.path.exists(f"{real}.csv")
 
 

@@ -244,7 +244,7 @@ class _Rest(NamedTuple):
         )
 
     def is_glass(self, colour: NDArray[np.float64]) -> bool:
-        """Whether parts of a colour are glass as the rest has it, or no rest is left."""
+        """Return whether parts of a colour are glass as the rest has it, or no rest is left."""
         if self.glass is None:
             return True
         unlike = _WHITE_UNLIKE_GLASS if colour.min() >= _WHITE else _UNLIKE_GLASS
@@ -301,7 +301,7 @@ def _is_one_colour(colours: NDArray[np.uint8]) -> bool:
 
 
 def _has_edge(part: Mask, grey: NDArray[np.float32]) -> bool:
-    """Whether the light comes up beside a part at once."""
+    """Return whether the light comes up beside a part at once."""
     away = ndimage.distance_transform_edt(~part)
     beside = grey[(away >= _EDGE_FROM_PX) & (away <= _EDGE_TO_PX)]
     edge = grey[part & ~ndimage.binary_erosion(part, border_value=1)]
@@ -311,7 +311,7 @@ def _has_edge(part: Mask, grey: NDArray[np.float32]) -> bool:
 
 
 def _lies_around(part: Mask, others: Mask, bulge: float) -> bool:
-    """Whether a part's edge is straight along the picture, or the field bulges into it."""
+    """Return whether a part's edge is straight along the picture, or the field bulges into it."""
     near = _dilated(part | others, _EDGE_PX)
     field = _field(~near)
     if field is None:

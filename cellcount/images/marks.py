@@ -38,7 +38,7 @@ def png_mark() -> PngInfo:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds an exported data set."""
+    """Return whether a folder holds an exported data set."""
     return os.path.exists(folder / EXPORT_MARK)
 
 

@@ -54,7 +54,7 @@ class Vote(NamedTuple):
 
 
 def is_negative(pixels: NDArray[np.uint8]) -> bool:
-    """Whether the glass of a picture ``(H, W, 3)`` is darker than its cells."""
+    """Return whether the glass of a picture ``(H, W, 3)`` is darker than its cells."""
     height, width = pixels.shape[:2]
     sample = pixels[:: max(1, height // _SAMPLED_PX), :: max(1, width // _SAMPLED_PX)]
     if np.median(sample @ _LUMINANCE) >= _BRIGHT:

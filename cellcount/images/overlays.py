@@ -100,7 +100,7 @@ def _ink(pixels: NDArray[np.uint8]) -> Mask | None:
 
 
 def _has_bar(ink: Mask) -> bool:
-    """Whether ink makes a solid bar along rows or columns."""
+    """Return whether ink makes a solid bar along rows or columns."""
     labels, _ = ndimage.label(ink)
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -113,7 +113,7 @@ def _has_bar(ink: Mask) -> bool:
 
 
 def _has_lines(grey: NDArray[np.uint8]) -> bool:
-    """Whether thin dark straight lines cross a picture, at whatever angle.
+    """Return whether thin dark straight lines cross a picture, at whatever angle.
 
     Args:
         grey: view of the picture, (h, w).

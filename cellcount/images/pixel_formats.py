@@ -79,7 +79,7 @@ def over_white(
 
 
 def is_void(alpha: NDArray[np.uint8]) -> bool:
-    """Whether an alpha channel ``(H, W)`` shows nothing of its picture."""
+    """Return whether an alpha channel ``(H, W)`` shows nothing of its picture."""
     return int(alpha.max(initial=0)) <= _VOID_ALPHA
 
 
@@ -130,7 +130,7 @@ def oriented(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def is_turned(orientation: int) -> bool:
-    """Whether an EXIF or TIFF orientation exchanges width and height."""
+    """Return whether an EXIF or TIFF orientation exchanges width and height."""
     return orientation in (5, 6, 7, 8)
 
 

@@ -43,7 +43,7 @@ _LEFT_TO_TIFFFILE = ("generic-tiff", "aperio")
 
 
 def has_openslide() -> bool:
-    """Whether OpenSlide is installed, the module and the library that it calls."""
+    """Return whether OpenSlide is installed, the module and the library that it calls."""
     try:
         import openslide  # noqa: F401
     except (ImportError, OSError):  # openslide-python without openslide-bin
@@ -52,12 +52,12 @@ def has_openslide() -> bool:
 
 
 def has_slide_name(path: Path) -> bool:
-    """Whether the name ends like a slide's that is no TIFF."""
+    """Return whether the name ends like a slide's that is no TIFF."""
     return path.suffix.lower() in SLIDE_SUFFIXES
 
 
 def is_slide(path: Path, head: bytes) -> bool:
-    """Whether OpenSlide alone may read a file, by its name and first bytes.
+    """Return whether OpenSlide alone may read a file, by its name and first bytes.
 
     Tiles of a Ventana BIF overlap: as they lie in the TIFF, cells would count twice.
     """
@@ -173,7 +173,7 @@ def _levels(slide: openslide.OpenSlide) -> dict[int, int]:
 
 
 def can_open(path: Path) -> bool:
-    """Whether OpenSlide is installed and knows the form of a file that tifffile may not."""
+    """Return whether OpenSlide is installed and knows the form of a file that tifffile may not."""
     return has_openslide() and _vendor(path) not in ("", *_LEFT_TO_TIFFFILE)
 
 

@@ -104,7 +104,7 @@ def measure_dyes(pixels: Pixels) -> Dyes | None:
 
 
 def _is_evenly_lit(grid: Pixels, glass: Values) -> bool:
-    """Whether the brightest of every part of the field is about as bright as the glass.
+    """Return whether the brightest of every part of the field is about as bright as the glass.
 
     What is darker might be haze: densities against the glass elsewhere would tell nothing there.
     """

@@ -85,7 +85,7 @@ def sample_cautions(
 
 
 def has_void_alpha(samples: NDArray[Any], page: tifffile.TiffPage, bits: int) -> bool:
-    """Whether the alpha among samples ``(H, W, S)`` shows nothing of the picture."""
+    """Return whether the alpha among samples ``(H, W, S)`` shows nothing of the picture."""
     if not _alpha(page):
         return False
     return pixel_formats.is_void(pixel_formats.eight_bits(samples[:, :, -1], bits))

@@ -192,7 +192,7 @@ def _view(tif: tifffile.TiffFile, file: BinaryIO, index: int, indices: list[int]
 
 
 def _may_join(tif: tifffile.TiffFile, first: int, second: int) -> bool:
-    """Whether two pages have one form, so that they could be planes of one field."""
+    """Return whether two pages have one form, so that they could be planes of one field."""
     one, other = _header(tif, first), _header(tif, second)
     if one is None or other is None or _marked(tif, one, first) or _marked(tif, other, second):
         return False
@@ -291,7 +291,7 @@ def is_scanner_file(tif: tifffile.TiffFile) -> bool:
 
 
 def _is_cut_off(tif: tifffile.TiffFile, file: BinaryIO) -> bool:
-    """Whether the last page that can be found names a further one beyond the end of the file."""
+    """Return whether the last page found names a further one beyond the end of the file."""
     form = tif.tiff
     try:
         file.seek(tif.pages[-1].offset)

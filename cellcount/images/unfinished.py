@@ -67,7 +67,7 @@ def _same(first: Image.Image, second: Image.Image | None) -> bool:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether the scans of a JPEG are all there: each component, to its last bit."""
+    """Return whether the scans of a JPEG are all there: each component, to its last bit."""
     components: set[int] = set()
     is_progressive = False
     finished: dict[int, int] = {}  # component → coefficients that are known to their last bit
@@ -99,7 +99,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def png_lacks_end(file: BinaryIO) -> bool:
-    """Whether a PNG has no end chunk; only the heads of its chunks are read."""
+    """Return whether a PNG has no end chunk; only the heads of its chunks are read."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         if head[4:] == _PNG_END:

@@ -235,7 +235,7 @@ def _spread(length: int, side: int) -> list[int]:
 
 
 def _is_stained(spot: NDArray[np.uint8], gains: NDArray[np.float32]) -> bool:
-    """Whether more than noise of it is clearly darker than the slide's glass."""
+    """Return whether more than noise of it is clearly darker than the slide's glass."""
     balanced = apply_gains(spot, gains).astype(np.float32)
     density = np.log10((GLASS_WHITE + 1) / (balanced + 1)).mean(axis=2)
     return bool((density > STAINED_DENSITY).mean() >= _STAINED_SHARE)

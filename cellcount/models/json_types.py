@@ -22,7 +22,7 @@ def misfits(kind: type, values: Mapping[str, object]) -> list[str]:
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401 -- a type or a generic alias
-    """Whether ``value`` is of the type ``hint``; a float must be finite and may be an int."""
+    """Return whether ``value`` has the type ``hint``; a float must be finite, and may be an int."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True

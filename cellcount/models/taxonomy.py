@@ -122,7 +122,7 @@ class Taxonomy:
             ) from None
 
     def knows(self, label: str) -> bool:
-        """Whether some type is called ``label``."""
+        """Return whether some type is called ``label``."""
         return normalised(label) in self._index_of
 
     def neighbours(self) -> tuple[tuple[int, ...], ...]:

@@ -309,7 +309,7 @@ class _Taken:
         self._n += 1
 
     def allows(self, x: float, y: float, radius: float, share: float) -> bool:
-        """Whether every distance is at least ``share`` of the sum of both radii."""
+        """Return whether every distance is at least ``share`` of the sum of both radii."""
         xs, ys, radii = self._xyr[:, : self._n]
         needed = share * (radii + radius)
         return not bool(((xs - x) ** 2 + (ys - y) ** 2 < needed * needed).any())

@@ -96,7 +96,7 @@ class Edit:
 
 
 def has_edits(connection: sqlite3.Connection) -> bool:
-    """Whether a person has corrected anything."""
+    """Return whether a person has corrected anything."""
     return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM edit)").fetchone()[0])
 
 

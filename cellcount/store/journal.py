@@ -188,7 +188,7 @@ class Journal:
         self.close()
 
     def has(self, ref: ImageRef) -> bool:
-        """Whether it has a result, be it of a file that has changed since."""
+        """Return whether it has a result, be it of a file that has changed since."""
         with explained(self.path):
             query = "SELECT 1 FROM result WHERE settings = ? AND image = ?"
             found = self._connection.execute(query, (self._settings_id, encode(ref.image)))

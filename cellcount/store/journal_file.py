@@ -193,7 +193,7 @@ def _check_unreviewed(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _is_reviewed(connection: sqlite3.Connection) -> bool:
-    """Whether a journal of this schema or an earlier one holds what a person said."""
+    """Return whether a journal of this schema or an earlier one holds what a person said."""
     query = "SELECT name FROM sqlite_master WHERE name IN ('edit', 'remark', 'review')"
     tables = [name for (name,) in connection.execute(query).fetchall()]
     return any(

@@ -103,7 +103,7 @@ def _known(connection: sqlite3.Connection, image: str) -> list[_Known]:
 
 
 def _has_copy(connection: sqlite3.Connection, sha256: str, image: str) -> bool:
-    """Whether another file has the same content; pages of one file are no copies."""
+    """Return whether another file has the same content; pages of one file are no copies."""
     query = "SELECT image FROM result WHERE content = ? AND content != ''"
     name = image.partition("#page=")[0]
     found = {decode(row[0]) for row in connection.execute(query, (sha256,))}

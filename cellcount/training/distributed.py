@@ -77,7 +77,7 @@ def wrap(model: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
 
 
 def all_finite(loss: Tensor, ranks: Ranks) -> bool:
-    """Whether the loss is finite in every process: all of them take a step, or none does."""
+    """Return whether the loss is finite in every process: all of them take a step, or none does."""
     finite = torch.isfinite(loss.detach()).to(torch.float32)
     if ranks.world > 1:
         dist.all_reduce(finite, dist.ReduceOp.MIN)

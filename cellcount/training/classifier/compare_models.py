@@ -219,7 +219,7 @@ def _line(
 
 
 def _is_weights(name: str) -> bool:
-    """Whether a name is of weights there are; else it is a backbone's."""
+    """Return whether a name is of weights there are; else it is a backbone's."""
     from cellcount.models.weights import packaged_weights
 
     return name in packaged_weights() or Path(name).exists()

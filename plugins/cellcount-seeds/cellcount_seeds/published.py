@@ -34,7 +34,7 @@ class Published:
             return keras_count(build(self.num_classes, **self.options))
 
     def agrees(self, count: Count) -> bool | None:
-        """Whether every published number is reached; None where none is published."""
+        """Return whether every published number is reached; None where none is published."""
         pairs = [(self.total, count.total), (self.trainable, count.trainable)]
         checks = [
             round(ours / self.unit) == round(theirs / self.unit)
