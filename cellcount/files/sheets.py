@@ -141,7 +141,7 @@ class Sheet:
             raise ValueError(f"{text!r} is no number") from None
 
     def _may_group(self, text: str) -> bool:
-        """Return whether a comma or dot before three digits may separate thousands in this table."""
+        """Return whether a comma or dot before three digits may separate thousands here."""
         if "," in text:
             return self.separator != ";" and not self.has_decimal_commas
         return self.has_decimal_commas
