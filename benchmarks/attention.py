@@ -73,7 +73,7 @@ _MEMORY = 0.99  # of the averaged weights
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the arms share; what decides the figures is compared when a folder goes on.
+    """Settings that the arms share; those that decide the figures are compared on continuing.
 
     Attributes:
         start: SHA-256 of the weights all arms start from.

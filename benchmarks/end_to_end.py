@@ -1,4 +1,4 @@
-"""How many labelled white cells of another laboratory are found, and how many of those typed right?
+"""White cells of another laboratory: the share that is found, and the share of these typed right.
 
     python benchmarks/end_to_end.py FIELDS [--classifier NAME|DIR] [--detector NAME|DIR] [--iou 0.5]
 

@@ -1,4 +1,4 @@
-"""Where faults are tried: fields, models, a quiet run, and the comparison with it at the end.
+"""World in which faults are tried: fields, models, a quiet run, and the comparison with it.
 
 A fork of this process has torch imported already, so that a kill costs a second, not ten.
 """
@@ -64,7 +64,7 @@ def build_classifier(num_classes):
 
 @dataclass
 class Verdict:
-    """What came of the trials of one fault.
+    """Result of the trials of one fault.
 
     Attributes:
         times: how often it struck.
@@ -157,7 +157,7 @@ class World:
 
     @property
     def said(self) -> str:
-        """What the last run said."""
+        """Messages of the last run."""
         return (self.folder / "log.txt").read_text(errors="replace")
 
 

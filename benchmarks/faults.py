@@ -1,4 +1,4 @@
-"""What a run survives: faults are made while it runs, then it goes on, and the end is compared.
+"""Faults that a run survives: they are caused while it runs, it goes on, the ends are compared.
 
     python -m benchmarks.faults                      # every fault 20 times
     python -m benchmarks.faults kill --times 300     # one of them

@@ -53,7 +53,7 @@ FULL_SIDE_PX = 40_000
 
 @dataclass(frozen=True)
 class Counted:
-    """What one run of cellcount came to.
+    """Result of one run of cellcount.
 
     Attributes:
         boxes_xyxy: float32 (N, 4).
@@ -77,7 +77,7 @@ def spec_of(side_px: int, seed: int) -> FieldSpec:
 
 
 def glass_from(side_px: int) -> int:
-    """Where the empty glass begins, on a border of patches."""
+    """Return the place where the empty glass begins, on a border of patches."""
     step = TILE_PX * PATCH_TILES if side_px > 4 * TILE_PX * PATCH_TILES else TILE_PX
     return int(side_px * (1 - GLASS_SHARE)) // step * step
 
@@ -151,7 +151,7 @@ def count(path: Path, settings: argparse.Namespace) -> Counted:
 def clear_of(
     boxes_xyxy: NDArray[np.float32], margin_px: float, across: list[int], down: list[int]
 ) -> NDArray[np.bool_]:
-    """Whether boxes keep a margin from vertical and horizontal lines, (N,)."""
+    """Return whether boxes keep a margin from vertical and horizontal lines, (N,)."""
     clear = np.ones(len(boxes_xyxy), np.bool_)
     for axis, lines in ((0, across), (1, down)):
         for line in lines:

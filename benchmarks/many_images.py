@@ -46,7 +46,7 @@ MOST_GROWTH = 1.1
 
 @dataclass
 class Watched:
-    """What was seen of a process.
+    """Observations of a process.
 
     Attributes:
         seconds: since its start, of every look.

@@ -43,7 +43,7 @@ OVERHEAD_S = 0.006
 
 @dataclass(frozen=True)
 class Published:
-    """What tables 1 and 2 of paper 001 print: accuracy, FLOPs and parameters as words."""
+    """Figures of tables 1 and 2 of paper 001: accuracy, FLOPs and parameters as words."""
 
     network: str
     accuracy: float
@@ -63,12 +63,12 @@ AFFORDABLE = ("seed002-xception", "timm/mobilevit_xxs")
 
 
 def size_option(name: str, px: int) -> dict[str, Any]:
-    """How a classifier is told the side of its input."""
+    """Return the option that sets the side of a classifier's input."""
     return {"input_px" if name.startswith("timm/") else "image_size": px}
 
 
 def seconds_per_cell(name: str, px: int) -> float:
-    """Of one training step with a batch, after one that is not timed."""
+    """Return the seconds per cell of one training step, after one that is not timed."""
     model = create_classifier(name, 8, **size_option(name, px)).train()
     optimizer = torch.optim.Adam(model.parameters())
     images, labels = torch.rand(BATCH, 3, px, px), torch.arange(BATCH) % 8

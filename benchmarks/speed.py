@@ -1,4 +1,4 @@
-"""How fast is cellcount, against what, and how near to what the machine can do? In one run.
+"""Speed of cellcount, beside other detectors and the machine's limit, in one run.
 
     python benchmarks/speed.py                     # packaged model, CPU, fp32 and bf16
     python benchmarks/speed.py --threads 2 --detector RUN --repeats 9
@@ -270,7 +270,7 @@ def show(console: Console, title: str, contestants: Sequence[Contestant], peak: 
 
 
 def show_command(console: Console, figures: dict[str, float]) -> None:
-    """What the whole command took."""
+    """Print the time of the whole command."""
     ms = figures["ms_per_field"]
     console.print(
         f"cellcount analyze, {figures['fields']:.0f} fields of one slide: {ms:.0f} ms per field, "

@@ -1,4 +1,4 @@
-"""How long does it take to type cells, from a field's own pixels to types, and what of it is ours?
+"""Time to type cells, from a field's own pixels to types, and the part of it that is ours.
 
     python benchmarks/typing_speed.py                      # the recipe's network, untrained
     python benchmarks/typing_speed.py --classifier RUN     # or a packaged name

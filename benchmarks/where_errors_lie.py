@@ -1,4 +1,4 @@
-"""What would a detector gain if one kind of error were gone, and how well do two people agree?
+"""Gain of a detector if one kind of error were gone, and agreement of two people.
 
     python -m benchmarks.where_errors_lie TXL_PBC --detector blood
     python -m benchmarks.where_errors_lie TXL_PBC --detector blood --also BCCD

@@ -168,7 +168,7 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
 def _middle(
     found: Detections, white: int, shape: tuple[int, ...], sides: NDArray[np.floating[Any]]
 ) -> int | None:
-    """Which detection is the cell in the middle: a white one before others, then the surest."""
+    """Return the detection of the middle cell: a white one before others, then the surest."""
     height, width = shape[:2]
     x0, y0, x1, y1 = found.boxes_xyxy.T
     off_x = np.abs((x0 + x1 - width) / (x1 - x0))
@@ -184,7 +184,7 @@ def _middle(
 def _any_nucleus(
     pixels: NDArray[np.uint8], reds: NDArray[np.float32], middle: NDArray[np.float32]
 ) -> bool:
-    """Whether a supposed red cell absorbs red light as nuclei do: nearer to the middle cell."""
+    """Return whether a supposed red cell absorbs red light as the middle cell's nucleus does."""
     density = [_red_density(pixels, box) for box in reds]
     pale = float(np.quantile(density, _PALE))
     return max(density) > (pale + _red_density(pixels, middle)) / 2

@@ -173,7 +173,7 @@ def _other_analyze_cases() -> dict[str, list[Step]]:
 
 
 def _followed_cases() -> dict[str, list[Step]]:
-    """What goes on from the outputs of analyze, and classify."""
+    """Return the cases that go on from the outputs of analyze, and those of classify."""
     return {
         "shards": [
             copy_key,

@@ -247,7 +247,7 @@ def _parquet_text(path: Path) -> str:
 def compare_files(
     before: Path, after: Path, name: str, hashes: Sequence[Mapping[str, str]] = ({}, {})
 ) -> list[str]:
-    """What differs between two files, as lines of a unified diff; none where they are the same.
+    """Return the differences of two files as lines of a unified diff; none where they are equal.
 
     Args:
         before: the expected file.

@@ -1,4 +1,4 @@
-"""How much ten cells a type of a laboratory help a classifier that never saw it.
+"""Gain of a classifier from ten cells a type of a laboratory that it never saw.
 
 Draws ten cells of each of the five mature types, on half of its slides where a type has several,
 adapts the last layer as ``cellcount adapt classifier`` does, and counts on the other cells: those

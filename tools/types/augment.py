@@ -34,7 +34,7 @@ _STRANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """How strong the changes are; see ``settings.toml`` for the values in use.
+    """Strengths of the changes; see ``settings.toml`` for the values in use.
 
     Attributes:
         scale: magnification of most windows.

@@ -28,7 +28,7 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many.
+    """Number of hits, and of all.
 
     Attributes:
         hits, of: the numbers.
@@ -152,7 +152,7 @@ def false_alarms(chances: NDArray[np.float64], cells: Sequence[Cell], threshold:
 def rejected(
     chances: NDArray[np.float64], cells: Sequence[Cell], threshold: float
 ) -> tuple[Share, Share]:
-    """What is accepted as no white cell: of mature white cells, and of what is none."""
+    """Share accepted as no white cell: of mature white cells, and of other objects."""
     truth = true_groups(cells)
     taken = (chances.max(1) >= threshold) & np.isin(chances.argmax(1), _NOT_WHITE)
     mature = np.isin(truth, _FIVE_ROWS)
@@ -180,7 +180,7 @@ def accepted(
 def accepted_groups(
     chances: NDArray[np.float64], cells: Sequence[Cell], threshold: float
 ) -> tuple[Share, Share]:
-    """The same where the probabilities of a group's types are added first."""
+    """Return the shares of `accepted` with the probabilities of a group's types added first."""
     truth, pooled = true_groups(cells), chances @ _SUMS
     taken = (pooled.max(1) >= threshold) & (truth >= 0)
     right = pooled.argmax(1) == truth

@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def settings() -> dict[str, Any]:
-    """What ``settings.toml`` says."""
+    """Settings in ``settings.toml``."""
     path = Path(__file__).with_name("settings.toml")
     return tomllib.loads(path.read_text("utf-8"))
 

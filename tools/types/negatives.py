@@ -83,7 +83,7 @@ def drawn_negatives(fields: Iterable[Field], seed: int) -> list[Cell]:
 
 
 def false_finds(fields: Sequence[Field], engine: Engine, stains: Sequence[str]) -> list[Cell]:
-    """What the detector takes for a white cell where there is none, under each stain.
+    """Return the places that the detector wrongly takes for white cells, under each stain.
 
     Args:
         fields: of the train split, every white cell known.
@@ -123,7 +123,7 @@ def _is_on(place: tuple[float, float], boxes: Iterable[Box]) -> bool:
 
 
 def _is_clear(place: tuple[float, float], whites: Iterable[Box], rbc_px: float) -> bool:
-    """Whether a place lies well beside every white cell."""
+    """Return whether a place lies well beside every white cell."""
     x, y = place
     reach = _CLEARANCE * rbc_px
     return not any(

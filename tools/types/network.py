@@ -86,7 +86,7 @@ def served_logits(
 def features(
     model: nn.Module, served: NDArray[np.uint8], rows: Sequence[int]
 ) -> NDArray[np.float32]:
-    """What the last layer sees of the served windows of these rows, (N, F)."""
+    """Return the features before the last layer for the served windows of these rows, (N, F)."""
     found = []
     for start in range(0, len(rows), _BATCH):
         pixels = served[np.asarray(rows[start : start + _BATCH])]
@@ -96,7 +96,7 @@ def features(
 
 
 def window_features(model: nn.Module, windows: Tensor) -> NDArray[np.float32]:
-    """What the last layer sees of windows in 0–1, (N, F)."""
+    """Return the features before the last layer for windows in 0–1, (N, F)."""
     body = cast(Any, model.body)
     model.eval()
     with torch.inference_mode():

@@ -75,7 +75,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """How logits become probabilities and decisions.
+    """Conversion of logits to probabilities and decisions.
 
     Attributes:
         temperature: divides the logits.
@@ -96,7 +96,7 @@ class Calibrated:
 
 
 def left_out_cells(windows: Windows, out: Path, prefix: str = "without-") -> list[LeftOut]:
-    """What the finished trainings without a laboratory say of its cells."""
+    """Return the outputs of the finished trainings without a laboratory for its cells."""
     found = []
     for kept in sorted(out.glob(f"{prefix}*/unlearned.npz")):
         with np.load(kept) as arrays:

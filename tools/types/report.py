@@ -74,7 +74,7 @@ def changed_pictures(
 def laboratory_from_features(
     model: torch.nn.Module, windows: Windows, seed: int
 ) -> dict[str, dict[str, float]]:
-    """How well a line through the features tells the laboratory of cells of one type.
+    """Return the accuracy with which a line through the features tells the laboratory of a type.
 
     Returns for each shared type the share of cells whose laboratory is told rightly in five
     folds, and the share that always naming the commonest would reach.

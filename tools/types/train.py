@@ -38,7 +38,7 @@ _LEARNED_SPLITS = ("train", "")
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What one training does.
+    """Settings of one training.
 
     Attributes:
         backbone: timm's name.

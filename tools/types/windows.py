@@ -45,7 +45,7 @@ _MAX_PIXELS = 200_000_000
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Windows:
-    """What was cut; the arrays may lie on disk.
+    """Windows that were cut; the arrays may lie on disk.
 
     Attributes:
         cells: in the order of the arrays.

@@ -1,4 +1,4 @@
-"""What cellcount relies on, for every classifier; learning, freezing, saving and loading."""
+"""Contract of every classifier with cellcount; learning, freezing, saving and loading."""
 
 from __future__ import annotations
 
