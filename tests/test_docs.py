@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ import pytest
 from cellcount import cli, errors
 from cellcount.training.classifier.settings import CLASSIFIER_RECIPES, ClassifierTraining
 from cellcount.training.detector.settings import RECIPES, DetectorTraining
+from tests.documents import PAGES, fenced_blocks, leaves
 from tests.tables import markdown
 
 COLUMN_TABLES = {
@@ -32,43 +32,6 @@ COLUMN_TABLES = {
 }
 #: Options that a help may show without grouping them.
 LONGEST_FLAT_LIST = 10
-PAGES = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "docs/analyze.md",
-    "docs/cluster.md",
-    "docs/comparison.md",
-    "docs/control.md",
-    "docs/data-sets.md",
-    "docs/differential.md",
-    "docs/images.md",
-    "docs/index.md",
-    "docs/laboratory-systems.md",
-    "docs/outputs.md",
-    "docs/performance.md",
-    "docs/plugins.md",
-    "docs/python.md",
-    "docs/review.md",
-    "docs/stain.md",
-    "docs/training.md",
-    "docs/typing.md",
-    "docs/whole-slides.md",
-    "cellcount/weights/README.md",
-    "plugins/cellcount-seeds/README.md",
-    "plugins/cellcount-tinynet/README.md",
-    "sample_data/README.md",
-)
-
-
-def leaves(group: click.Group, path: str = "cellcount") -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something, under its full name."""
-    for name in group.list_commands(click.Context(group)):
-        command = group.get_command(click.Context(group), name)
-        assert command is not None, name
-        if isinstance(command, click.Group):
-            yield from leaves(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command
 
 
 def command_reference() -> str:
@@ -156,10 +119,6 @@ def recipes_table(recipes: Mapping[str, Mapping[str, object]]) -> str:
         for name, preset in recipes.items()
     ]
     return "\n".join(["| `--recipe` | sets |", "|---|---|", *rows])
-
-
-def fenced_blocks(text: str) -> list[str]:
-    return re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def marked_block(text: str, mark: str) -> str:
@@ -280,24 +239,6 @@ def test_every_option_exists(repo_root: Path, page: str) -> None:
     known = known.union(*(options(c) for _, c in leaves(cli.cli)))
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (repo_root / page).read_text("utf-8")))
     assert used - known == set()
-
-
-def command_lines(text: str) -> list[str]:
-    """Calls of cellcount in the fenced blocks, whatever stands before the command."""
-    lines = [line for block in fenced_blocks(text) for line in block.splitlines()]
-    found = (re.search(r"(?:^|/bin/|-m )(cellcount .*)", line) for line in lines)
-    return [match[1] for match in found if match]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_command_line_is_possible(repo_root: Path, page: str) -> None:
-    commands = dict(leaves(cli.cli))
-    calls = command_lines((repo_root / page).read_text("utf-8"))
-    assert len(calls) >= {"README.md": 5, "docs/training.md": 4}.get(page, 0)
-    for call in calls:
-        (name,) = (name for name in commands if f"{call} ".startswith(f"{name} "))
-        used = {word for word in shlex.split(call, comments=True) if word.startswith("--")}
-        assert used - options(commands[name]) == set(), call
 
 
 def test_exit_codes_are_those_of_the_program(repo_root: Path) -> None:
