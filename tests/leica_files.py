@@ -65,17 +65,20 @@ class LeicaImage:
         )
 
 
-def write_lif(path: Path, images: Sequence[LeicaImage], *, beside: str = "") -> None:
+def write_lif(
+    path: Path, images: Sequence[LeicaImage], *, beside: str = "", before: str = ""
+) -> None:
     """Write a file.
 
     Args:
         path: of the file.
         images: in their order.
         beside: further elements beside the images.
+        before: what stands before the description.
     """
     inside = "".join(image.description(f"MemBlock_{n}") for n, image in enumerate(images))
     xml = (
-        '<LMSDataContainerHeader Version="2"><Element Name="Project"><Children>'
+        f'{before}<LMSDataContainerHeader Version="2"><Element Name="Project"><Children>'
         f"{inside}{beside}</Children></Element></LMSDataContainerHeader>"
     )
     with path.open("wb") as file:

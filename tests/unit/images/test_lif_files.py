@@ -193,6 +193,37 @@ def test_a_file_cut_anywhere_is_refused_and_gives_no_black_field(
             read(path)
 
 
+def test_damaged_files_are_read_or_refused_and_nothing_else(
+    tmp_path: Path, pixels: NDArray[np.uint8]
+) -> None:
+    path, rng = tmp_path / "a.lif", np.random.default_rng(5)
+    small = pixels[:20, :30]
+    write_lif(path, [stored(small, "BGR"), LeicaImage(small[..., 0].copy(), "YX", "")])
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    behind_xml = len(whole) - small.nbytes - small[..., 0].nbytes - 200
+    reasons: list[str] = []
+    for _ in range(300):
+        damaged = whole.copy()
+        places = rng.integers(0, rng.choice([60, behind_xml, len(whole)]), rng.integers(1, 9))
+        damaged[places] = rng.integers(0, 256, len(places))
+        path.write_bytes(damaged.tobytes())
+        for page in (0, 1):
+            try:
+                assert read(path, page).pixels.size <= 3 * MAX
+            except ImageError as error:
+                reasons.append(str(error))
+    assert 100 < len(reasons) < 600
+    assert not any("\n" in reason for reason in reasons)
+
+
+def test_entities_are_not_unfolded_to_gigabytes(tmp_path: Path) -> None:
+    levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    bomb = f'<!DOCTYPE x [<!ENTITY e0 "laughs">{levels}]>'
+    write_lif(tmp_path / "a.lif", [], beside="<Element>&e11;</Element>", before=bomb)
+    with pytest.raises(ImageError, match="damaged LIF"):
+        read(tmp_path / "a.lif")
+
+
 def test_no_other_file_is_opened_on_behalf_of_one(
     tmp_path: Path, pixels: NDArray[np.uint8]
 ) -> None:
