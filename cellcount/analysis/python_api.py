@@ -173,7 +173,7 @@ def _first_failure(outcome: Outcome) -> str:
 
 
 def _passed_over(plan: Plan) -> list[str]:
-    """What lay in the inputs and has no row, in a sentence each."""
+    """List what lay in the inputs and has no row, in a sentence each."""
     said = [f"passed over: {item.path}: {item.reason}" for item in plan.passed_over[:_SHOWN]]
     more = len(plan.passed_over) - _SHOWN
     return [*said, f"passed over: {more:,} more"] if more > 0 else said

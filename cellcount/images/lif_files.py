@@ -60,7 +60,7 @@ class LifPages(NamedTuple):
 
 
 def has_liffile() -> bool:
-    """Whether liffile is installed."""
+    """Tell whether liffile is installed."""
     return importlib.util.find_spec("liffile") is not None
 
 
@@ -166,7 +166,7 @@ def _image(lif: liffile.LifFile, page: int) -> liffile.LifImage:
 
 
 def _known_refusal(image: liffile.LifImage) -> str:
-    """Why an image is no field; "" for one whose description is damaged: reading it says how."""
+    """Tell why an image is no field; "" for a damaged one too, of which reading says how."""
     try:
         return _refusal(image)
     except Exception:  # noqa: BLE001 -- liffile raises anything, and the other images are sound
@@ -174,7 +174,7 @@ def _known_refusal(image: liffile.LifImage) -> str:
 
 
 def _refusal(image: liffile.LifImage) -> str:
-    """Why an image is no field, "" where it is one."""
+    """Tell why an image is no field, "" where it is one."""
     if image.xml_element.find(_LIFETIMES) is not None:
         return f"an image of fluorescence lifetimes; {_EXPORT}"
     sizes, channels = image.sizes, _channels(image)

@@ -10,12 +10,12 @@ from cellcount.images.scanner_slides import has_slide_name, is_slide, why_no_sli
 
 
 def has_optional_name(path: Path) -> bool:
-    """Whether the name ends like that of a slide that is no TIFF, or of a camera's file."""
+    """Tell whether a name ends like that of a slide that is no TIFF, or of a camera's file."""
     return has_slide_name(path) or path.suffix.lower() in CAMERA_SUFFIXES
 
 
 def why_not_read(path: Path, head: bytes = b"") -> str:
-    """Why a file of such a form cannot be read here, "" where it can, or is of another form.
+    """Tell why a file of such a form cannot be read here; "" where it can, and for other forms.
 
     Args:
         path: of the file.

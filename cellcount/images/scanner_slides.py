@@ -76,7 +76,7 @@ def why_no_slide(path: Path) -> str:
 
 
 def _advice(path: Path) -> str:
-    """What to do with a picture of a camera, of which OpenSlide reads some."""
+    """Advice on a picture of a camera, of which OpenSlide reads some; "" for other files."""
     return "; export it in ZEN as TIFF" if path.suffix.lower() == ".czi" else ""
 
 
