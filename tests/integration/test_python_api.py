@@ -61,6 +61,9 @@ def assert_frames_are_the_tables(results: cellcount.Results, folder: Path, scrat
     for name, (frame, columns) in tables.items():
         assert len(frame) > 3, name
         assert as_csv(frame, columns, scratch / name) == (folder / name).read_bytes(), name
+        written = pd.read_csv(folder / name)
+        for column in frame.select_dtypes("float64"):  # rounded as they are written
+            np.testing.assert_array_equal(frame[column], written[column].to_numpy(float))
 
 
 def test_frames_hold_what_the_command_writes_to_the_byte(
