@@ -420,7 +420,7 @@ def test_our_own_classifier_is_made_by_keys_while_the_page_is_used(
     folder = page.bench.classifier.folder / "1"
     assert f"--classifier {folder}" in tab.inner_text("#outcome")
     first = tab.inner_text("#outcome tbody tr >> nth=0")
-    assert first.split("\t") == ["Typed rightly", "20", "55.0 % (10–90 %)", "90.0 % (10–90 %)"]
+    assert first.split("\t") == ["Typed rightly", "20", "55.0 % (10–90)", "90.0 % (10–90)"]
     assert "1 cell of 'smudge' left out" in tab.inner_text("#outcome")
     assert tab.inner_text("#made li").startswith("1: 11 of 20 cells right before, 18 after.")
     assert tab.evaluate("document.activeElement.id") == "outcome"

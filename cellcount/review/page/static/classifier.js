@@ -16,7 +16,7 @@ let asked = false;
 function share(side) {
   if (side.share === null) return "–";
   const [low, high] = side.limits.map((v) => (100 * v).toFixed(0));
-  return `${(100 * side.share).toFixed(1)} % (${low}–${high} %)`;
+  return `${(100 * side.share).toFixed(1)} % (${low}–${high})`;
 }
 
 function row(name, cells, before, after) {
