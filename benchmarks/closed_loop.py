@@ -54,7 +54,6 @@ class Draw:
         corrected: cells that were corrected or confirmed.
         others: cells of the other fields.
         before, after: how many of the others are typed rightly.
-        other_slides: others whose slide has no corrected cell, then those right before and after.
         sentence: why no classifier was made, "" where one was.
     """
 
@@ -62,7 +61,6 @@ class Draw:
     others: int
     before: int
     after: int
-    other_slides: tuple[int, int, int]
     sentence: str
 
 
@@ -104,22 +102,18 @@ def one_draw(
     with stored_results(run) as stored:
         bench = Workbench(stored, adapter=adapt_reviewed_run)
         number = {Path(ref.image).name: image for image, ref in enumerate(bench.images)}
-        corrected, slides, others = 0, set[str](), list[LabelledCrop]()
+        corrected, others = 0, list[LabelledCrop]()
         diameter_px = detector_rbc_px(stored)
         for name in order:
             field, kept = fields[name], bench.kept(number[name])
-            slide = bench.images[number[name]].slide
             if corrected < CORRECTED:
                 correct(bench, number[name], field)
                 corrected += len(field.labels)
-                slides.add(slide)
                 continue
             rbc_px = diameter_px / float(kept.result.scale_factor or 1)
             for label, box in zip(field.labels, field.boxes_xyxy.tolist(), strict=True):
                 corners = (box[0], box[1], box[2], box[3])
-                others.append(
-                    LabelledCrop(field.path, label, box_xyxy=corners, rbc_px=rbc_px, slide=slide)
-                )
+                others.append(LabelledCrop(field.path, label, box_xyxy=corners, rbc_px=rbc_px))
         bench.classifier.start("benchmark")
         bench.classifier.wait()
         made = bench.classifier.facts()
@@ -130,11 +124,8 @@ def one_draw(
     after = before
     if made["state"] == "made":
         after = typed_rightly(load_classifier(resolve(str(weights)), options), cells, features)
-    away = np.array([item.slide not in slides for item in cells.items])
-    elsewhere = (int(away.sum()), int((before & away).sum()), int((after & away).sum()))
-    return Draw(
-        corrected, len(before), int(before.sum()), int(after.sum()), elsewhere, made["sentence"]
-    )
+    right = int(before.sum()), int(after.sum())
+    return Draw(corrected, len(before), *right, made["sentence"])
 
 
 def main() -> None:
@@ -162,11 +153,9 @@ def main() -> None:
             order = np.random.default_rng(seed).permutation(sorted(fields)).tolist()
             draw = one_draw(copy / run.name, fields, order, said.device)
             draws.append(draw)
-            away, away_before, away_after = draw.other_slides
             print(
                 f"draw {seed}: {draw.corrected} corrected; others {draw.others}: "
-                f"{draw.before} right before, {draw.after} after; of these on other slides "
-                f"{away}: {away_before}, {away_after} {draw.sentence}",
+                f"{draw.before} right before, {draw.after} after {draw.sentence}",
                 flush=True,
             )
     gains = [(one.after - one.before) / one.others for one in draws]
