@@ -189,16 +189,20 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             sizes: list[int] = []
             page.on("response", lambda r: sizes.append(int(r.headers.get("content-length", 0))))
+            memory = [memory_mb(pid)]
             times = sorted(measure(page, address))
             named = sum(sizes)
+            memory.append(memory_mb(pid))
             gaps = sorted(frames(page, address.partition("/?")[0]))
-            memory = memory_mb(pid)
+            memory.append(memory_mb(pid))
         print(f"start of the server         {start_s:.1f} s")
         print(f"key to screen, {len(times)} keys    median {statistics.median(times):.0f} ms")
         print(f"                            95th   {times[int(0.95 * len(times))]:.0f} ms")
         print(f"frame of the field, {len(gaps)}      median {statistics.median(gaps):.0f} ms")
         print(f"                            95th   {gaps[int(0.95 * len(gaps))]:.0f} ms")
-        print(f"memory of the server        {memory:.0f} MB")
+        began, cells, field = memory
+        print(f"memory of the server        {began:.0f} MB at its start, {cells:.0f} MB with the")
+        print(f"                            cells, {field:.0f} MB with the field, at most")
         print(f"sent to the browser         {named / 1e6:.1f} MB for the cells,")
         print(f"                            {(sum(sizes) - named) / 1e6:.1f} MB for the field")
         browser.close()
