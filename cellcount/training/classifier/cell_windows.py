@@ -11,9 +11,11 @@ Shapes: canvas uint8 (3, C, C); items uint8 (3, H, W) with the class index.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil, floor
 
 import numpy as np
 import torch
@@ -25,7 +27,9 @@ from cellcount.core.records import ImageRef
 from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.images.read import read_image
+from cellcount.images.tiff_windows import Rect
 from cellcount.images.white_balance import apply_gains, white_balance_gains
+from cellcount.images.whole_slide import WholeSlide, open_whole_slide
 from cellcount.images.windows import (
     BALANCE_SIDES,
     Interpolation,
@@ -37,6 +41,7 @@ from cellcount.training.classifier.sampling import Draw
 from cellcount.training.classifier.window_augment import CropAugment, CropTransform
 
 _MAX_PIXELS = 200_000_000
+_BEYOND_PX = 64  # read about a window of a whole slide, more than any filter reaches
 _CANVAS = 1.6  # sides of the canvas per side of the window, at most
 _DENSITY = 1.25  # canvas pixels per input pixel, at most
 _MEMORY_BYTES = 3_000_000_000  # above, canvases are read anew each time
@@ -99,19 +104,44 @@ def placed_cells(
 ) -> Iterator[PlacedCell | ImageError]:
     """Each item's cell in its picture, or why the picture cannot be read.
 
-    Neighbouring items of one picture share its decoding.
+    Neighbouring items of one picture share its decoding; of a whole slide, what lies about each box
+    is read alone.
 
     Raises:
         AnnotationError: boxes need a window of known size, and the red-cell diameter is missing.
     """
     for path, group in groupby(items, key=lambda item: item.path):
+        ref, cells = ImageRef(path, path.name, ""), list(group)
         try:
-            pixels = read_image(ImageRef(path, path.name, ""), max_pixels=_MAX_PIXELS).pixels
+            is_boxed = all(cell.box_xyxy is not None for cell in cells)
+            slide = open_whole_slide(ref, max_pixels=_MAX_PIXELS) if is_boxed else None
+            pixels = None if slide else read_image(ref, max_pixels=_MAX_PIXELS).pixels
         except ImageError as error:
-            yield from (error for _ in group)
+            yield from (error for _ in cells)
             continue
-        for item in group:
-            yield _placed(pixels, item, look)
+        for item in cells:
+            if slide is not None:
+                yield _placed_on_slide(slide, item, look)
+            elif pixels is not None:
+                yield _placed(pixels, item, look)
+
+
+def _placed_on_slide(
+    slide: WholeSlide, item: LabelledCrop, look: CropWindow
+) -> PlacedCell | ImageError:
+    assert item.box_xyxy is not None, "a slide as a whole is no cell"
+    x0, y0, x1, y1 = item.box_xyxy
+    side = look.window_rbc * (item.rbc_px or look.rbc_px or 0.0) or max(x1 - x0, y1 - y0)
+    reach = ceil(BALANCE_SIDES / 2 * side) + _BEYOND_PX
+    x, y, (width, height) = floor((x0 + x1) / 2), floor((y0 + y1) / 2), slide.size_px
+    left, top = max(0, x - reach), max(0, y - reach)
+    right, bottom = min(width, x + reach), min(height, y + reach)
+    try:
+        pixels = slide.read(Rect(left, top, right - left, bottom - top))
+    except ImageError as error:
+        return error
+    moved = (x0 - left, y0 - top, x1 - left, y1 - top)
+    return _placed(pixels, dataclasses.replace(item, box_xyxy=moved), look)
 
 
 def _placed(pixels: NDArray[np.uint8], item: LabelledCrop, look: CropWindow) -> PlacedCell:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -20,6 +21,7 @@ from cellcount.models.classifier_card import (
     types_of,
 )
 from cellcount.models.taxonomy import load_taxonomy
+from cellcount.training.classifier import cell_windows
 from cellcount.training.classifier.cell_windows import (
     CropDataset,
     CropWindow,
@@ -156,3 +158,24 @@ def test_what_does_not_fit_in_memory_is_read_anew(
     for dataset in (kept, again):
         dataset.start_epoch(1, [Draw(3, 0), Draw(0, 0)], CROP_AUGMENTS["mild"])
     assert all(torch.equal(kept[i][0], again[i][0]) for i in range(2))
+
+
+def test_boxes_of_a_whole_slide_are_read_one_by_one_to_the_same_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(100, 250, (400, 640, 3)).astype(np.uint8)
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb")
+    boxes = [(5.5, 5.0, 25.0, 31.0), (300.0, 200.5, 348.0, 238.0), (610.0, 380.0, 640.0, 400.0)]
+    cells = [LabelledCrop(path, "monocyte", box_xyxy=box) for box in boxes]
+    whole = list(placed_cells(cells, LOOK))
+    monkeypatch.setattr(cell_windows, "_MAX_PIXELS", 100_000)
+    monkeypatch.setattr(cell_windows, "read_image", None)
+    for one, expected in zip(placed_cells(cells, LOOK), whole, strict=True):
+        assert isinstance(one, PlacedCell)
+        assert isinstance(expected, PlacedCell)
+        assert one.side_px == expected.side_px
+        for sides in (1.0, 1.6):
+            np.testing.assert_array_equal(
+                one.crop((32, 32), sides=sides), expected.crop((32, 32), sides=sides)
+            )
