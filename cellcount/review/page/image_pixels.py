@@ -1,6 +1,6 @@
 """Pictures for the page: crops of cells and tiles of images, whole slides included.
 
-Small images are kept decoded while they are looked at. Of a whole slide blocks are read; where the
+Small images are kept decoded while they are looked at. Of a whole slide windows are read; where the
 file has reduced copies (a pyramid), coarse tiles are made of these, and else of a view of the whole
 that is reduced by eight, which is made once in the background.
 
@@ -31,7 +31,7 @@ TILE_PX = 512
 CROP_PX = 96
 _AROUND = 1.6  # side of a crop over that of the cell's box
 _LEAST_PX = 16.0
-_BLOCK_PX = 1024
+_AROUND_CROP = 0.55  # read to each side over the side of a crop: half, and what a filter reaches
 _OVERVIEW_LEVEL = 3  # a whole slide is reduced by 2 ** 3 once
 _FARTHEST_COPY = 8  # a tile is made of at most so many times its width and height
 _COARSEST_LEVEL = 12
@@ -84,7 +84,6 @@ class ImagePixels:
     ) -> None:
         self._refs, self._size_of, self._max_pixels = refs, size_of, max_pixels
         self._sources: _Memo[Source | None] = _Memo(_PICTURES_BYTES, _source_bytes)
-        self._blocks: _Memo[NDArray[np.uint8]] = _Memo(_PICTURES_BYTES // 4, lambda b: b.nbytes)
         self._jpegs: _Memo[bytes] = _Memo(_JPEG_BYTES, len)
         self._overviews: _Memo[_Overview] = _Memo(_PICTURES_BYTES, lambda o: o.nbytes)
         self._lock = Lock()
@@ -148,25 +147,9 @@ class ImagePixels:
         side = max(_LEAST_PX, _AROUND * max(x_max - x_min, y_max - y_min))
         if source.picture is None:  # a person may have drawn a box about the whole slide
             side = min(side, _LARGEST_CROP_PX)
-        pixels, left, top = self._around(image, source, centre, side)
+        pixels, left, top = _around(source, centre, side)
         place = (centre[0] - left, centre[1] - top)
         return _jpeg(window(pixels, place, side, (CROP_PX, CROP_PX), "bicubic"))
-
-    def _around(
-        self, image: int, source: Source, centre: tuple[float, float], side: float
-    ) -> tuple[NDArray[np.uint8], int, int]:
-        """Pixels about a place, and where they begin."""
-        if source.picture is not None:
-            return source.picture.pixels, 0, 0
-        reach = ceil(side) + 16
-        width, height = source.size_px
-        column, row = int(centre[0]) // _BLOCK_PX, int(centre[1]) // _BLOCK_PX
-        margin = max(128, reach)
-        left, top = max(0, column * _BLOCK_PX - margin), max(0, row * _BLOCK_PX - margin)
-        right = min(width, (column + 1) * _BLOCK_PX + margin)
-        bottom = min(height, (row + 1) * _BLOCK_PX + margin)
-        rect = Rect(left, top, right - left, bottom - top)
-        return self._blocks.get((image, rect), lambda: source.read(rect)), left, top
 
     def _of_overview(
         self, image: int, source: Source, rect: Rect, level: int
@@ -217,6 +200,21 @@ class _Overview:
             return
         finally:  # whatever went wrong: else the page would wait for it forever
             self.failed = self._done_rows < len(self._pixels)
+
+
+def _around(
+    source: Source, centre: tuple[float, float], side: float
+) -> tuple[NDArray[np.uint8], int, int]:
+    """Pixels about a place, and where they begin."""
+    if source.picture is not None:
+        return source.picture.pixels, 0, 0
+    # No more than it shows: a cell is a hundredth of the work that a block of them is.
+    reach = ceil(side * _AROUND_CROP) + 16
+    width, height = source.size_px
+    x, y = int(centre[0]), int(centre[1])
+    left, top = max(0, x - reach), max(0, y - reach)
+    right, bottom = min(width, x + reach), min(height, y + reach)
+    return source.read(Rect(left, top, right - left, bottom - top)), left, top
 
 
 def _nearest_copy(source: WholeSlide, level: int) -> int:

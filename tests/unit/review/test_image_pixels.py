@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cellcount.core.records import ImageRef
@@ -66,3 +67,17 @@ def test_every_tile_of_a_slide_takes_little_memory(slide: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 60_000_000, "the slide as a whole would be 1,200 MB"
+
+
+def test_a_crop_of_a_whole_slide_is_the_crop_of_its_picture(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(60, 250, (60, 80, 3)).astype(np.uint8)
+    large = np.kron(pixels, np.ones((10, 10, 1), np.uint8))
+    tifffile.imwrite(tmp_path / "slide.tif", large, tile=(64, 64), photometric="rgb")
+    ref = ImageRef(tmp_path / "slide.tif", "slide.tif", "")
+    whole, windowed = (
+        ImagePixels([ref], lambda _: (800, 600), most) for most in (10_000_000, 100_000)
+    )
+    for box in ((0.0, 0.0, 40.5, 30.0), (300.5, 200.0, 360.0, 270.0), (780.0, 590.0, 800.0, 600.0)):
+        shown = windowed.crop(0, box)
+        assert shown is not None
+        assert shown == whole.crop(0, box)
