@@ -30,7 +30,12 @@ from cellcount.training.distributed import (
     wrap,
 )
 from cellcount.training.log import draw_curves, write_metrics
-from cellcount.training.optim import AveragedModel, build_optimizer, rate_factor
+from cellcount.training.optim import (
+    AveragedModel,
+    build_optimizer,
+    rate_factor,
+    train_what_learns,
+)
 from cellcount.training.run_folder import claim_folder
 from cellcount.training.settings import LoopSettings, TrainRun
 
@@ -178,7 +183,7 @@ class _Loop:
 
     def _train_epoch(self, epoch: int) -> Metrics:
         """One pass over the images; returns the mean of each loss."""
-        self.trained.train()
+        train_what_learns(self.trained)
         loader = _loader(self.task, self.settings, self.run, epoch)
         totals: dict[str, float] = {}
         for step, batch in enumerate(loader):

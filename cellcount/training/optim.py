@@ -41,6 +41,20 @@ class AveragedModel:
                 average.copy_(value)
 
 
+def own_parameters(part: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that a part of a network holds itself, not those of its parts."""
+    return list(part.parameters(recurse=False))
+
+
+def train_what_learns(model: nn.Module) -> None:
+    """Set training mode, but for layers that learn nothing: their statistics stay as well."""
+    model.train()
+    for part in model.modules():
+        own = own_parameters(part)
+        if own and not any(parameter.requires_grad for parameter in own):
+            part.training = False
+
+
 def rate_factor(schedule: str, warmup: float, progress: float) -> float:
     """Share of the full learning rate at ``progress`` (0 to 1) of the training.
 

@@ -18,8 +18,10 @@ class ClassifierTraining:
     Attributes:
         name: of the exported model.
         init: packaged model, weight file or run of the same network to start from, "" for random
-            weights; outputs of types that it did not have start at random. The defaults of lr and
-            warmup are lower then, so that it keeps what it knows.
+            weights; outputs of types that it did not have start at random. lr, warmup, ema_decay
+            and frozen_start have other defaults then, so that it keeps what it knows.
+        frozen_start: share of the network's layers, counted from its input, that keep the weights
+            and statistics they start from; the last layer always learns.
         backbone: ``timm/NAME`` or the name of a plugin.
         options: keyword options of the backbone.
         scheme: ``softmax``, one network for all types; ``ovr``, one binary network per type, each
@@ -60,6 +62,7 @@ class ClassifierTraining:
 
     name: str = "cells"
     init: str = ""
+    frozen_start: float = 0.0
     backbone: str = "timm/mobilevit_s"
     options: dict[str, Any] = field(default_factory=dict)
     scheme: Literal["softmax", "ovr"] = "softmax"
@@ -106,7 +109,15 @@ class ClassifierTraining:
         for key in ("epochs", "batch_size", "lr", "validate_every"):
             if getattr(self, key) <= 0:
                 raise UsageError(f"{key} is {getattr(self, key)}, expected more than 0")
-        bounds = {"holdout": 0.5, "ema_decay": 1.0, "label_smoothing": 1.0, "settle": 1.0}
+        if self.frozen_start and self.scheme == "ovr":
+            raise UsageError("frozen_start is for one network; with scheme=ovr leave it at 0")
+        bounds = {
+            "frozen_start": 1.0,
+            "holdout": 0.5,
+            "ema_decay": 1.0,
+            "label_smoothing": 1.0,
+            "settle": 1.0,
+        }
         for key, limit in bounds.items():
             if not 0 <= getattr(self, key) < limit:
                 raise UsageError(f"{key} is {getattr(self, key)}, expected 0 to below {limit:g}")
@@ -208,8 +219,8 @@ for _name in ("seed-001", "seed-002", "seed-003"):  # what papers do unless they
     CLASSIFIER_RECIPES[_name] = {**_PLAIN, **CLASSIFIER_RECIPES[_name]}
 
 
-#: Defaults of a training that starts from another model: slow enough that it keeps what it knows.
-FROM_A_MODEL: dict[str, Any] = {"lr": 2e-4, "warmup": 0.1, "ema_decay": 0.99}
+#: Defaults of a training that starts from another model: it keeps what it knows.
+FROM_A_MODEL: dict[str, Any] = {"lr": 2e-4, "warmup": 0.1, "ema_decay": 0.99, "frozen_start": 0.5}
 
 
 def classifier_recipe(recipe: str, overrides: dict[str, Any]) -> ClassifierTraining:

@@ -19,6 +19,7 @@ from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_classifier_weights, resolve
 from cellcount.training.classifier.settings import CLASSIFIER_RECIPES
 from cellcount.training.known_rows import rows_by_name
+from cellcount.training.optim import own_parameters
 from cellcount.training.settings import TrainRun
 
 State = dict[str, torch.Tensor]
@@ -43,6 +44,24 @@ def new_model(card: ClassifierCard, seed: int, run: TrainRun, init: str = "") ->
     if init:
         model.load_state_dict(_fitting(model, card, run, init), strict=False)
     return model.to(memory_format=torch.channels_last)
+
+
+def freeze_start(model: nn.Module, share: float) -> int:
+    """Let the first layers of a network learn nothing from now on.
+
+    Args:
+        model: whose layers come in the order in which it names them.
+        share: of the layers; the last one always learns.
+
+    Returns:
+        How many layers are frozen.
+    """
+    layers = [part for part in model.modules() if own_parameters(part)]
+    frozen = layers[: min(round(share * len(layers)), len(layers) - 1)]
+    for layer in frozen:
+        for parameter in own_parameters(layer):
+            parameter.requires_grad = False
+    return len(frozen)
 
 
 def settings_of(init: str, recipe: str) -> dict[str, Any]:

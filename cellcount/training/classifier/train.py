@@ -21,6 +21,7 @@ from cellcount.datasets.crop_writer import write_crop_table
 from cellcount.datasets.splits import SPLITS_FILE
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import load_classifier
+from cellcount.errors import UsageError
 from cellcount.evaluation.classification import ClassificationReport, evaluate_classification
 from cellcount.models.classifier import Classifier, create_classifier
 from cellcount.models.classifier_card import (
@@ -35,7 +36,7 @@ from cellcount.outputs.charts import draw_confusion
 from cellcount.training.classifier.data import ClassifierData, LabelledCells, Report, prepare
 from cellcount.training.classifier.one_vs_rest import train_one_versus_rest
 from cellcount.training.classifier.settings import ClassifierTraining
-from cellcount.training.classifier.start import grown_card, new_model
+from cellcount.training.classifier.start import freeze_start, grown_card, new_model
 from cellcount.training.classifier.task import ClassifierTask, plain_crops
 from cellcount.training.distributed import process_group
 from cellcount.training.known_rows import told_classes
@@ -60,6 +61,11 @@ def train_classifier(
             mapping do not fit.
         AnnotationError: the data cannot be trained on.
     """
+    if settings.frozen_start and not (settings.init or run.pretrained):
+        raise UsageError(
+            f"frozen_start is {settings.frozen_start:g}, but layers of random weights must learn; "
+            "name a model to start from with --init or --pretrained, or leave it at 0"
+        )
     loop = begin_run(settings, run, report)
     ranks, device, report = loop.ranks, loop.device, loop.report
     data = prepare(crops, settings, [path.name for path in run.data], report)
@@ -90,6 +96,9 @@ def train_classifier(
             train_one_versus_rest(card, settings, data, loop, run)
         else:
             model = new_model(card, settings.seed, run, settings.init).to(device)
+            if settings.frozen_start:
+                told = freeze_start(model, settings.frozen_start)
+                report(f"the first {told} layers keep the weights that they start from")
             torch.manual_seed(settings.seed + 1000 * ranks.rank)
             task = ClassifierTask(settings, data, card, run.out, device)
             fit(model, task, settings, loop, score="score")

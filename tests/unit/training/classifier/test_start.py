@@ -76,10 +76,39 @@ def test_the_parents_accuracy_comes_first_and_a_worse_model_is_told_last(
     assert "which this training started from, on the same cells" in said[-1]
 
 
+def test_a_frozen_start_keeps_weights_and_statistics_and_the_rest_learns(
+    first: Path, cells: CropSet, quick: Quick
+) -> None:
+    out, said = first.parent.parent / "second", list[str]()
+    settings = quick(epochs=1, init=str(first), frozen_start=0.5, lr=0.01, ema_decay=0.0)
+    weights = train_classifier(cells, settings, a_run(out), said.append)
+    card, before = read_classifier_weights(first)
+    _, after = read_classifier_weights(weights)
+    model = new_model(card, 5, a_run(first.parent))
+    layers = [n for n, part in model.named_modules() if list(part.parameters(recurse=False))]
+    frozen = set(layers[: round(len(layers) / 2)])
+    assert f"the first {len(frozen)} layers keep the weights that they start from" in said
+    moved = {n.rpartition(".")[0] for n, v in after.items() if not torch.equal(v, before[n])}
+    assert moved == set(layers) - frozen
+    statistics = {n for n in before if n.endswith("running_mean")}
+    assert {n.rpartition(".")[0] for n in statistics} & frozen, "or nothing is shown of them"
+
+
+def test_layers_of_random_weights_are_not_frozen(
+    cells: CropSet, quick: Quick, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"frozen_start is 0.5, but layers of random weights"):
+        train_classifier(cells, quick(frozen_start=0.5), a_run(tmp_path / "x"), lambda _: None)
+    with pytest.raises(UsageError, match=r"frozen_start is 1.0, expected 0 to below 1"):
+        quick(frozen_start=1.0)
+
+
 def test_a_start_from_a_model_learns_slowly_unless_told_otherwise(first: Path) -> None:
     assert classifier_recipe("default", {"init": str(first)}).lr == 2e-4
     assert classifier_recipe("default", {"init": str(first), "lr": 0.01}).lr == 0.01
     assert classifier_recipe("default", {}).lr == 2e-3
+    assert classifier_recipe("default", {"init": str(first)}).frozen_start == 0.5
+    assert classifier_recipe("default", {}).frozen_start == 0
     assert classifier_recipe("marrow-types", {"init": str(first)}).lr == 0.001, "the recipe's own"
     assert from_recipe("default", {"init": "blood"}).lr == 3e-4
     assert from_recipe("default", {}).lr == 1e-3
