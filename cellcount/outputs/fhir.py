@@ -1,8 +1,8 @@
 """Differentials as a FHIR R4B Bundle: a DiagnosticReport per specimen, an Observation per row.
 
 The Bundle is a collection with everything that it refers to, and a pure function of the results:
-it tells no time, and its ids are made from names. Results are preliminary, since nobody has signed
-them.
+its ids are made from names, and it tells no time but that of an approval. Results are preliminary
+until people have signed the slides that they rest on.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.files.atomic import atomic_write
+from cellcount.files.text import encodable
 from cellcount.outputs.laboratory_results import (
     METHOD,
     RESEARCH_USE,
     LaboratoryResult,
     ResultRow,
+    SignOff,
     absent_because,
     laboratory_results,
     stated,
@@ -32,7 +34,6 @@ OWN_SYSTEM = "urn:uuid:9a0d3c55-35cb-5c1f-8c3d-0c1c0f9fd3b4"
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _NAMESPACE = uuid.UUID("9a0d3c55-35cb-5c1f-8c3d-0c1c0f9fd3b4")
-_STATUS = "preliminary"
 #: Why there is no value → HL7's code for it.
 _ABSENT = {
     "not assessed": "unsupported",
@@ -48,9 +49,11 @@ def write_fhir(path: Path, content: RunContent) -> None:
     Raises:
         OutputError: the file cannot be written, or a specimen has several accession numbers.
     """
-    counting = content.facts.counting
-    results = list(laboratory_results(counting.fields(content.results()), counting))
-    bundle = fhir_bundle(results, content.facts.versions.get("cellcount", ""), counting.models)
+    facts, counting = content.facts, content.facts.counting
+    results = list(
+        laboratory_results(counting.fields(content.results()), counting, facts.approvals)
+    )
+    bundle = fhir_bundle(results, facts.versions.get("cellcount", ""), counting.models)
     with atomic_write(path) as file:
         file.write(json.dumps(bundle, ensure_ascii=False, allow_nan=False, indent=1).encode())
         file.write(b"\n")
@@ -82,7 +85,7 @@ def _entry(name: str, resource: Json) -> Json:
 
 
 def _device(version: str, models: Mapping[str, str]) -> Json:
-    notes = [{"text": f"{name}: {text}"} for name, text in models.items() if text]
+    notes = [{"text": encodable(f"{name}: {text}")} for name, text in models.items() if text]
     return {
         "resourceType": "Device",
         "deviceName": [{"name": "cellcount", "type": "model-name"}],
@@ -94,6 +97,8 @@ def _device(version: str, models: Mapping[str, str]) -> Json:
 def _entries(result: LaboratoryResult, device: str) -> Iterator[Json]:
     """The specimen, its report and the report's observations."""
     who = f"{result.panel}\n{result.specimen}"
+    if result.is_slide:  # which a specimen may be called as well
+        who = f"slide\n{who}"
     specimen = _entry(f"specimen\n{who}", _specimen(result))
     refers = {"specimen": {"reference": specimen["fullUrl"]}}
     observations = [
@@ -103,16 +108,25 @@ def _entries(result: LaboratoryResult, device: str) -> Iterator[Json]:
     report = {
         "resourceType": "DiagnosticReport",
         **({"identifier": [{"value": result.accession}]} if result.accession else {}),
-        "status": _STATUS,
+        "status": result.sign_off.status,
         "category": [{"coding": [{"system": f"{_TERMS}/v2-0074", "code": "HM"}]}],
         "code": _code(result.panel, result.title),
         "specimen": [refers["specimen"]],
+        **_signed(result.sign_off),
         "result": [{"reference": one["fullUrl"]} for one in observations],
         "conclusion": "\n".join(result.notes),
     }
     yield specimen
     yield _entry(f"report\n{who}", report)
     yield from observations
+
+
+def _signed(sign_off: SignOff) -> Json:
+    """When the report was issued, and by whom; nothing of a preliminary one."""
+    if sign_off.status == "preliminary":
+        return {}
+    people = [{"display": person} for person in sign_off.people]
+    return {"issued": sign_off.at, "resultsInterpreter": people}
 
 
 def _specimen(result: LaboratoryResult) -> Json:
@@ -129,7 +143,7 @@ def _observation(row: ResultRow, result: LaboratoryResult, device: str) -> Json:
     notes = [RESEARCH_USE, *stated(row, result.limits)]
     observation: Json = {
         "resourceType": "Observation",
-        "status": _STATUS,
+        "status": result.sign_off.status,
         "category": [
             {"coding": [{"system": f"{_TERMS}/observation-category", "code": "laboratory"}]}
         ],

@@ -1,7 +1,8 @@
 """Differentials as HL7 v2.5.1 messages, ORU^R01, for systems that know no FHIR.
 
 A message per specimen, one after the other in a file: an OBX per row with its limits in an NTE, the
-specimen in an SPM at the end. Results are preliminary, since nobody has signed them.
+specimen in an SPM at the end. Results are preliminary until people have signed the slides that they
+rest on; then the OBR says who and when.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from cellcount.files.atomic import atomic_write
@@ -16,6 +18,7 @@ from cellcount.outputs.laboratory_results import (
     METHOD,
     LaboratoryResult,
     ResultRow,
+    ResultStatus,
     absent_because,
     laboratory_results,
     stated,
@@ -26,7 +29,9 @@ OWN_SYSTEM = "99CELLCOUNT"
 _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"}
 _SPECIAL = re.compile(r"[\\|^&~]")
 _LINE_END = re.compile(r"\s*[\r\n]+\s*")
-_PRELIMINARY, _NO_RESULT = "P", "X"
+#: Status of a result → HL7's code for it, of the whole (OBR-25) and of a row (OBX-11).
+_STATUSES: dict[ResultStatus, str] = {"preliminary": "P", "final": "F", "amended": "C"}
+_NO_RESULT = "X"
 
 
 def write_hl7(path: Path, content: RunContent) -> None:
@@ -37,7 +42,9 @@ def write_hl7(path: Path, content: RunContent) -> None:
     """
     counting = content.facts.counting
     version = content.facts.versions.get("cellcount", "")
-    results = laboratory_results(counting.fields(content.results()), counting)
+    results = laboratory_results(
+        counting.fields(content.results()), counting, content.facts.approvals
+    )
     messages = [hl7_message(result, version, content.changed) for result in results]
     with atomic_write(path) as file:
         file.write("".join(messages).encode())
@@ -64,16 +71,25 @@ def hl7_message(result: LaboratoryResult, version: str, time: str) -> str:
 def _body(result: LaboratoryResult) -> Iterator[str]:
     panel = _joined(result.panel, result.title, OWN_SYSTEM)
     accession = _escaped(result.accession or result.specimen)
-    gap = [""] * 19
-    yield _segment("OBR", "1", "", accession, panel, *gap, "HM", _PRELIMINARY)
+    signed, status = result.sign_off, _STATUSES[result.sign_off.status]
+    gap, later = [""] * 17, [""] * 6
+    last = f"&{_escaped(signed.people[-1])}" if signed.people else ""
+    yield _segment(
+        "OBR", "1", "", accession, panel, *gap, _time(signed.at), "", "HM", status, *later, last
+    )
     yield from _notes(result.notes)
     for number, row in enumerate(result.rows, 1):
-        yield _observation(number, row)
+        yield _observation(number, row, status)
         yield from _notes(stated(row, result.limits))
     yield _segment("SPM", "1", _escaped(result.specimen), "", _joined("", result.specimen_type))
 
 
-def _observation(number: int, row: ResultRow) -> str:
+def _time(at: str) -> str:
+    """A time as HL7 writes it; "" where there is none."""
+    return datetime.fromisoformat(at).strftime("%Y%m%d%H%M%S%z") if at else ""
+
+
+def _observation(number: int, row: ResultRow, status: str) -> str:
     code = _joined(row.id, row.name, OWN_SYSTEM)
     if row.loinc is not None:
         code = f"{_joined(row.loinc.code, row.loinc.name, 'LN')}^{code}"
@@ -86,7 +102,7 @@ def _observation(number: int, row: ResultRow) -> str:
         )  # fmt: skip
     return _segment(
         "OBX", str(number), "NM", code, "", f"{row.value:.10g}", unit, "", "", "", "",
-        _PRELIMINARY, "", "", "", "", "", _joined("", METHOD),
+        status, "", "", "", "", "", _joined("", METHOD),
     )  # fmt: skip
 
 

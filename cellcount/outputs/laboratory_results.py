@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 from cellcount.differential.codes import LoincCode
 from cellcount.differential.counting import Counting
@@ -17,11 +19,15 @@ from cellcount.differential.limits import Limits
 from cellcount.differential.rollup import FieldCounts, Unit, roll_up
 from cellcount.errors import OutputError
 from cellcount.files.text import encodable
+from cellcount.outputs.run_content import Approvals
+from cellcount.outputs.slides import written_rows
 
 PER_L = "10⁹/L"
 RESEARCH_USE = "For research use only; not for diagnosis."
 METHOD = "automatic count on images of a stained smear"
 SPECIMEN_TYPES = {"peripheral-blood": "peripheral blood smear", "bone-marrow": "bone marrow smear"}
+ResultStatus = Literal["preliminary", "final", "amended"]
+"""Nobody has signed the numbers; a person has; or a person has signed others before them."""
 #: How cellcount writes a unit → code of UCUM.
 _UCUM = {
     PERCENT: "%",
@@ -67,6 +73,23 @@ class ResultRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SignOff:
+    """Approval of a result by people.
+
+    Attributes:
+        status: of the result.
+        people: who signed its slides, the last one last; none of a preliminary result.
+        at: when the last one did, ISO 8601 in UTC, "" of a preliminary result.
+        notes: what was approved or taken back, a sentence per slide that ever was.
+    """
+
+    status: ResultStatus = "preliminary"
+    people: tuple[str, ...] = ()
+    at: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LaboratoryResult:
     """All that is sent of one specimen, or of a slide of no named specimen.
 
@@ -79,6 +102,8 @@ class LaboratoryResult:
         rows: in the order of slides.csv.
         notes: on the result as a whole, a sentence each, the use first.
         limits: how limits were made, in words.
+        sign_off: of its slides.
+        is_slide: it is of a slide whose specimen has no name.
     """
 
     specimen: str
@@ -89,16 +114,21 @@ class LaboratoryResult:
     rows: tuple[ResultRow, ...]
     notes: tuple[str, ...]
     limits: str
+    sign_off: SignOff = SignOff()
+    is_slide: bool = False
 
 
 def laboratory_results(
-    fields: Iterable[FieldCounts], counting: Counting
+    fields: Iterable[FieldCounts],
+    counting: Counting,
+    approvals: Approvals = MappingProxyType({}),
 ) -> Iterator[LaboratoryResult]:
     """The results of each specimen, then of each slide whose specimen has no name.
 
     Args:
         fields: in the order of their paths.
         counting: how they are counted.
+        approvals: of their slides.
 
     Raises:
         OutputError: the images of a specimen have different accession numbers.
@@ -107,6 +137,7 @@ def laboratory_results(
     named = [unit for unit in units if unit.level == "specimen"]
     for unit in (*named, *(u for u in units if u.level == "slide" and not u.specimen)):
         found, profile = counting.of(unit), counting.profile
+        signed = _sign_off(unit, [u for u in units if u.level == "slide"], counting, approvals)
         yield LaboratoryResult(
             encodable(unit.specimen or unit.slide) or "unnamed",
             _accession(unit),
@@ -114,9 +145,39 @@ def laboratory_results(
             f"{profile.title} ({counting.label})",
             SPECIMEN_TYPES[profile.kind],
             tuple(_rows(found)),
-            (RESEARCH_USE, *(advice.text for advice in found.advice)),
+            (RESEARCH_USE, *signed.notes, *(advice.text for advice in found.advice)),
             f"{100 * counting.rules.confidence:g} % limits ({counting.rules.method})",
+            signed,
+            unit.level == "slide",
         )
+
+
+def _sign_off(
+    unit: Unit, slides: Sequence[Unit], counting: Counting, approvals: Approvals
+) -> SignOff:
+    """Sum up the approvals of a slide, or of the slides that a specimen's numbers rest on.
+
+    The result is signed where all of them are, as they are now.
+    """
+    own = [unit] if unit.level == "slide" else [s for s in slides if s.specimen == unit.specimen]
+    standings, notes, signed = set[str](), list[str](), list[tuple[str, str]]()
+    for slide in own:
+        approval = approvals.get((slide.specimen, slide.slide))
+        if approval is not None:
+            rows = written_rows(slide, counting.of(slide))
+            standings.add(approval.standing(rows))
+            last = approval.versions[-1]
+            signed.append((last.at, encodable(last.person)))
+            name = encodable(slide.slide) or "without a name"
+            notes.append(f"Slide {name}: {encodable(approval.words(rows))}.")
+        elif slide.done:
+            standings.add("open")
+    if unit.outstanding or not signed or not standings <= {"approved", "amended"}:
+        return SignOff(notes=tuple(notes))
+    signed.sort()
+    people = tuple(dict.fromkeys(person for _, person in signed))
+    status: ResultStatus = "amended" if "amended" in standings else "final"
+    return SignOff(status, people, signed[-1][0], tuple(notes))
 
 
 def _accession(unit: Unit) -> str:

@@ -93,6 +93,7 @@ def typed_run(
     models = ["--detector", toy, "--classifier", str(colour_weights)]
     names = {"--out": "counts.csv", "--cells": "cells.csv", "--slides": "slides.csv"}
     names |= {"--report": "report.html", "--coco": "coco.json"}
+    names |= {"--fhir": "results.json", "--hl7": "results.hl7"}
     outputs = [part for option, name in names.items() for part in (option, str(folder / name))]
     plugins = ["--plugins", str(classifier_plugins)]
     assert cli.main(["analyze", str(pristine), *models, *plugins, *outputs]) == 0

@@ -193,17 +193,32 @@ def test_an_approved_slide_is_locked_and_an_amended_result_keeps_both(page: Page
         )
         return one["note"]
 
+    def sent() -> dict[str, str]:
+        """Status of the slide's report in FHIR, and in HL7."""
+        entries = json.loads(Path("o/results.json").read_text("utf-8"))["entry"]
+        resources = [entry["resource"] for entry in entries]
+        specimens = [r for r in resources if r["resourceType"] == "Specimen"]
+        reports = [r for r in resources if r["resourceType"] == "DiagnosticReport"]
+        at = [s["identifier"][0]["value"] for s in specimens].index(slide)
+        message = Path("o/results.hl7").read_text("utf-8").split("MSH|")[1 + at]
+        assert f"SPM|1|{slide}|" in message
+        order = message.split("OBR|")[1].splitlines()[0]
+        return {reports[at]["status"]: order.split("|")[24]}
+
     assert words().startswith("approved by A. Smith, ")
+    assert sent() == {"final": "F"}
     status, told = page.edit(of(other, "retype", type="erythroblast"))
     assert (status, told["approved"]) == (423, True)
     assert page.undo()[0] == 423
     assert page.post("/api/slides/0/reopen", batch=new_id(), reason="")[0] == 400
     assert page.post("/api/slides/0/reopen", batch=new_id(), reason="second look")[0] == 200
     assert words().startswith("not approved: version 1")
+    assert sent() == {"preliminary": "P"}
     assert page.edit(of(other, "retype", type="erythroblast"))[0] == 200
     assert page.post("/api/slides/0/approve", batch=new_id())[0] == 200
     assert words().startswith("amended result: version 2, approved by A. Smith")
     assert "second look" in words()
+    assert sent() == {"amended": "C"}
     assert words() in Path("o/report.html").read_text("utf-8")
     assert check_table(Path("o/counts.approvals.csv"), APPROVAL_COLUMNS) == []
     kept = table("o/counts.approvals.csv")

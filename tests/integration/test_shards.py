@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from cellcount import cli
+from cellcount.analysis.stored_run import StoredRun
 from cellcount.shards import Shard
+from cellcount.store.file_key import image_key
 from cellcount.store.journal import Journal
+from cellcount.store.remarks import Remark, slide_subject
 
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]
@@ -83,6 +86,35 @@ def test_shards_merge_to_the_bytes_of_one_run(
     code, _, err = run(slides, *named(merged))
     assert "going on: 5 of 6 images done before" in err
     assert read_all(merged) == read_all(one)
+
+
+def test_remarks_of_people_on_the_images_of_shards_come_into_the_merge_once(
+    slides: Path, parts: Path, run: Run, rows: Rows, merge: Merge
+) -> None:
+    assert merge("parts", "--out", "m/c.csv", "--slides", "m/s.csv")[0] == 1
+    numbers = [r for r in rows("m/s.csv") if r["level"] == "slide" and r["slide"] == "a"]
+    about = ("level", "specimen", "slide", "profile")
+    signed = [{k: v for k, v in r.items() if v and k not in about} for r in numbers]
+    said = {"person": "A. Smith", "made_at": "2026-02-01T09:30:00+00:00"}
+    with Journal.reopen(Path("parts/1.journal.sqlite")) as first:
+        ref = StoredRun.read(first).refs[0]
+        key = image_key(first.contents([ref.image])[ref.image], ref.page, ref.image)
+        flag = Remark(
+            kind="flag", subject=key, facts={"flag": "platelet_clumps", "is_up": True}, **said
+        )
+        first.add_edits((), remarks=[flag])
+    with Journal.reopen(Path("parts/2.journal.sqlite")) as second:
+        subject = slide_subject("", "a")
+        second.add_edits(
+            (), remarks=[Remark(kind="approve", subject=subject, facts={"rows": signed}, **said)]
+        )
+    for _ in range(2):
+        assert merge("parts", "--out", "m/c.csv", "--slides", "m/s.csv")[0] == 1
+        (flagged,) = (r for r in rows("m/c.csv") if "platelet clumps seen by" in r["reason"])
+        assert flagged["image"] == ref.image
+        (words,) = (r["note"] for r in rows("m/s.csv") if r["row"] == "approval")
+        assert words == "approved by A. Smith, 2026-02-01T09:30:00+00:00"
+        assert {r["version"] for r in rows("m/c.approvals.csv")} == {"1"}
 
 
 def test_a_merge_codes_the_pattern_of_slides_too(slides: Path, run: Run, merge: Merge) -> None:

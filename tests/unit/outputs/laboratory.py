@@ -10,7 +10,9 @@ from cellcount.core.records import CellClass, ImageRef
 from cellcount.differential.counting import Counting
 from cellcount.differential.figures import Rules, TypeRows
 from cellcount.differential.profile import load_profile
-from cellcount.differential.rollup import FieldCounts
+from cellcount.differential.rollup import FieldCounts, roll_up
+from cellcount.outputs.slides import written_rows
+from cellcount.store.approvals import Approval, SlideApproval
 
 WBC = (CellClass("wbc", "white cell", "white cells"),)
 PARTIAL = (
@@ -48,3 +50,20 @@ def fields(types: tuple[TypeRows, ...], accession: str = "A|1&2^3") -> list[Fiel
         found.append(FieldCounts(ref, "done", counts, np.array([counts.sum()])))
     nothing = np.zeros(len(types) + 1, np.int64)
     return [*found, FieldCounts(ImageRef(Path("e"), "e", "e"), "failed", nothing, nothing[:1])]
+
+
+def approval(
+    found: list[FieldCounts], how: Counting, specimen: str, slide: str, *, versions: int = 1
+) -> SlideApproval:
+    """The numbers of a slide as they are, signed by B. Jones and, a second time, by C. Brown."""
+    (unit,) = (
+        u
+        for u in roll_up(found)
+        if u.level == "slide" and (u.specimen, u.slide) == (specimen, slide)
+    )
+    rows = tuple(written_rows(unit, how.of(unit)))
+    signed = (
+        Approval(1, "B. Jones", "2026-02-01T09:30:00+00:00", "", rows),
+        Approval(2, "C. Brown", "2026-02-02T09:30:00+00:00", "a slip", rows),
+    )
+    return SlideApproval(signed[:versions])

@@ -12,6 +12,7 @@ from cellcount.differential.rollup import roll_up
 from cellcount.errors import OutputError
 from cellcount.outputs.fhir import LOINC, OWN_SYSTEM, fhir_bundle
 from cellcount.outputs.laboratory_results import RESEARCH_USE, laboratory_results
+from cellcount.store.approvals import SlideApproval
 from tests.unit.outputs import laboratory
 from tests.unit.outputs.laboratory import PARTIAL, whole
 
@@ -141,6 +142,53 @@ def test_specimens_carry_their_ids_and_every_result_is_preliminary_and_for_resea
     results = [*reports, *of_type(document, "Observation")]
     assert {r["status"] for r in results} == {"preliminary"}
     assert all(RESEARCH_USE in r["conclusion"] for r in reports)
+
+
+def test_a_result_is_preliminary_until_all_its_slides_are_signed_then_final_or_amended() -> None:
+    library = pytest.importorskip("fhir.resources.R4B.bundle", reason="needs fhir.resources")
+    how = laboratory.counting(PARTIAL)
+    fields = laboratory.fields(PARTIAL)
+    fields[1] = replace(fields[1], ref=replace(fields[1].ref, slide="2"))  # of the first specimen
+    one, two = (laboratory.approval(fields, how, "S 1", slide) for slide in ("1", "2"))
+    amended = laboratory.approval(fields, how, "S~2", "1", versions=2)
+    approvals = {("S 1", "1"): one, ("S~2", "1"): amended}
+
+    def reports(found: dict[tuple[str, str], SlideApproval]) -> list[Json]:
+        told = fhir_bundle(list(laboratory_results(fields, how, found)), "1", {})
+        assert len(library.Bundle.model_validate(told).entry) == len(told["entry"])
+        documents = of_type(told, "DiagnosticReport")
+        for at, report in enumerate(documents):
+            rows = observations(told, at).values()
+            assert {row["status"] for row in rows} == {report["status"]}
+        return documents
+
+    first, second, third, _ = reports(approvals)
+    assert first["status"] == "preliminary", "one of its two slides is not signed"
+    assert "Slide 1: approved by B. Jones, 2026-02-01T09:30:00+00:00." in first["conclusion"]
+    assert "issued" not in first
+    assert second["status"] == "amended"
+    assert second["resultsInterpreter"] == [{"display": "C. Brown"}]
+    assert second["issued"] == "2026-02-02T09:30:00+00:00"
+    assert third["status"] == "preliminary"
+    first = reports({**approvals, ("S 1", "2"): two})[0]
+    assert first["status"] == "final"
+    assert first["resultsInterpreter"] == [{"display": "B. Jones"}]
+
+
+def test_numbers_that_changed_or_were_reopened_since_are_preliminary_again() -> None:
+    how, fields = laboratory.counting(PARTIAL), laboratory.fields(PARTIAL)
+    signed = laboratory.approval(fields, how, "S~2", "1")
+    reopened = SlideApproval(signed.versions, ("A. Smith", "2026-02-03T09:30:00+00:00", "a doubt"))
+    stale = SlideApproval((replace(signed.versions[0], rows=signed.versions[0].rows[1:]),))
+    for approval, why in ((reopened, "was reopened by A. Smith"), (stale, "numbers have changed")):
+        result = list(laboratory_results(fields, how, {("S~2", "1"): approval}))[1]
+        assert result.sign_off.status == "preliminary"
+        assert why in "\n".join(result.notes)
+    unfinished = [*fields, replace(fields[2], ref=replace(fields[2].ref, image="f"))]
+    unfinished[-1] = replace(unfinished[-1], status="outstanding")
+    now = laboratory.approval(unfinished, how, "S~2", "1")
+    result = list(laboratory_results(unfinished, how, {("S~2", "1"): now}))[1]
+    assert result.sign_off.status == "preliminary", "a field has no result yet"
 
 
 def test_a_specimen_of_two_orders_is_refused() -> None:

@@ -60,6 +60,30 @@ def test_a_reader_finds_the_rows_with_their_codes_and_limits() -> None:
     assert any(note.startswith("95 % limits (wilson): ") for note in notes)
 
 
+@pytest.mark.parametrize(("versions", "status"), [(0, "P"), (1, "F"), (2, "C")])
+def test_the_status_of_the_order_and_of_its_rows_follows_the_approval(
+    versions: int, status: str
+) -> None:
+    parser = pytest.importorskip("hl7apy.parser", reason="needs hl7apy")
+    from hl7apy.consts import VALIDATION_LEVEL
+
+    fields, how = laboratory.fields(PARTIAL), laboratory.counting(PARTIAL)
+    signed = laboratory.approval(fields, how, "S~2", "1", versions=versions or 1)
+    approvals = {("S~2", "1"): signed} if versions else {}
+    result = list(laboratory_results(fields, how, approvals))[1]
+    text = hl7_message(result, "1.2.3", TIME)
+    assert parser.parse_message(text, validation_level=VALIDATION_LEVEL.STRICT).validate()
+    message = parsed(result)
+    order = message.segment("OBR")
+    assert str(order[25]) == status
+    assert {str(row[11]) for row in message.segments("OBX")} == {status, "X"}
+    if versions:
+        assert str(order[22]) == f"2026020{versions}093000+0000"
+        assert str(order[32]) == ("&B. Jones", "&C. Brown")[versions - 1]
+        notes = [str(segment[3]) for segment in message.segments("NTE")]
+        assert f"Slide 1: {signed.words(signed.versions[-1].rows)}." in notes
+
+
 def test_names_with_separators_come_back_as_they_were() -> None:
     first, second = results(whole())[:2]
     message = parsed(first)
