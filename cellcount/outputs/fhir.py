@@ -122,7 +122,7 @@ def _entries(result: LaboratoryResult, device: str) -> Iterator[Json]:
 
 
 def _signed(sign_off: SignOff) -> Json:
-    """When the report was issued, and by whom; nothing of a preliminary one."""
+    """Tell when the report was issued, and by whom; nothing of a preliminary one."""
     if sign_off.status == "preliminary":
         return {}
     people = [{"display": person} for person in sign_off.people]

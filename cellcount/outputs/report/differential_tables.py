@@ -214,7 +214,7 @@ def _shares(caption: str, found: Differential, kinds: tuple[Kind, ...]) -> Table
 
 
 def _more_of_shares(found: Differential) -> Table:
-    """What else is known of any share: cells per volume, adjusted shares, limits by bootstrap."""
+    """Tell the rest of each share: cells per volume, adjusted share, limits by bootstrap."""
     figures = [f for f in found.of_kind(*_SHARES) if f.assessment == "assessed"]
     columns: dict[str, Callable[[Figure], Cell]] = {
         "10⁹/L": lambda f: with_limits(_values(f, found), "absolute_10e9_per_l", "absolute", ".2f"),

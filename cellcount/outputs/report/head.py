@@ -41,7 +41,7 @@ def report_head(content: RunContent, units: Sequence[Unit]) -> list[tuple[str, s
 
 
 def _dates(content: RunContent) -> str:
-    """When the results were made, and when people last changed or approved them."""
+    """Tell when the results were made, and when people last changed or approved them."""
     if not content.begun:
         return "not known"
     begun = _read(content.begun)
@@ -55,7 +55,7 @@ def _read(time: str) -> str:
 
 
 def _signed(slides: Sequence[Unit], counting: Counting, approvals: Approvals) -> str:
-    """How many slides show the numbers that were approved, and by whom; "" if none was ever."""
+    """Count the slides that show approved numbers, and name the people; "" if none ever was."""
     people, standings = dict[str, None](), Counter[Standing]()
     for unit in slides:
         approval = approvals.get((unit.specimen, unit.slide))
