@@ -76,7 +76,7 @@ def find(group: str, name: str, folder: Path | None = None) -> Callable[..., Any
 
 
 def available(group: str, folder: Path | None = None) -> dict[str, str]:
-    """Name -> who offers it, sorted by name; nothing is imported."""
+    """Return name → distribution that offers it, sorted by name; nothing is imported."""
     sources: dict[str, list[str]] = {}
     for offer in _offers(group, folder):
         sources.setdefault(offer.name, []).append(offer.source)
@@ -84,7 +84,7 @@ def available(group: str, folder: Path | None = None) -> dict[str, str]:
 
 
 class _Offer(NamedTuple):
-    """One name that somebody offers; ``load`` imports what it stands for."""
+    """One offered name; ``load`` imports the object behind it."""
 
     name: str
     source: str

@@ -33,7 +33,7 @@ _FOLDS, _INNER_FOLDS = 5, 4
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Chosen:
-    """The way that was chosen, and what cross-validation says of it.
+    """Chosen way of adaptation, with the figures of its cross-validation.
 
     Attributes:
         method: how all cells together are used.

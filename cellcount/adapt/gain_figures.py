@@ -1,4 +1,4 @@
-"""Figures of an adaptation: what a laboratory files when it validates the classifier anew.
+"""Figures of an adaptation, which a laboratory files when it validates the classifier anew.
 
 Every cell is judged by a layer that was refitted without its slide.
 
@@ -126,7 +126,7 @@ class Figures:
 def figures_of(
     found: Chosen, examples: Examples, cells: LaboratoryCells, review_below: float
 ) -> Figures:
-    """The figures of what was found.
+    """Compute the figures of an adaptation from the scores of its cross-validation.
 
     Args:
         found: with the scores of every cell.

@@ -95,7 +95,7 @@ class Passed:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class ClassComparison:
-    """One class in both methods; what cannot be computed is None, and ``notes`` say why.
+    """One class in both methods; a figure that cannot be computed is None, and ``notes`` say why.
 
     Attributes:
         id, name: the class as the table under test names it, also in words.

@@ -1,4 +1,4 @@
-"""Differentials as tables hold them, ours or a laboratory's: who was counted, and what was found.
+"""Differentials read from tables, ours or a laboratory's: the units counted, and their counts.
 
 Two forms are read, from CSV with any separator and decimal sign or from a spreadsheet file:
 
@@ -333,7 +333,7 @@ def _wide(grid: Grid, values: Values, outside: set[str]) -> CountTable:
 
 
 def _form(sheet: _Sheet) -> tuple[Values, str]:
-    """Counts or percentages, by what the rows add up to, and how that was seen."""
+    """Decide between counts and percentages by the sums of the rows, and tell the evidence."""
     filled = [(s, t) for s, t in zip(sheet.sums(), sheet.totals, strict=True) if s]
     about_100 = all(99 <= s <= 101 for s, _ in filled)
     known = [(s, t) for s, t in filled if t is not None]

@@ -20,7 +20,7 @@ def class_rows(comparison: Comparison) -> list[Row]:
 
 
 def agreement_rows(comparison: Comparison) -> list[Row]:
-    """A row per class and threshold: who reaches it by which method, and how far that agrees."""
+    """Return a row per class and threshold: units that reach it by each method, and agreement."""
     return [
         {"class": one.id, "threshold_percent": threshold, **_agreement_row(found)}
         for one in comparison.classes
@@ -29,7 +29,7 @@ def agreement_rows(comparison: Comparison) -> list[Row]:
 
 
 def pair_rows(comparison: Comparison) -> list[Row]:
-    """A row per class and slide: what both methods found."""
+    """Return a row per class and slide with the percentages of both methods."""
     return [
         {
             comparison.level: unit,

@@ -1,4 +1,4 @@
-"""Westgard's rules: whether a control value has drifted from what it was in earlier runs.
+"""Westgard's rules, which tell whether a control value has drifted from those of earlier runs.
 
 Westgard, Barry, Hunt and Groth 1981, "A multi-rule Shewhart chart for quality control in clinical
 chemistry", Clin Chem 27:493-501. The rule 1_2s only warns; each of the others rejects the run.

@@ -100,7 +100,7 @@ def count_by_type(types: CellTypes | None, num_types: int) -> NDArray[np.int64]:
 
 
 def with_reviews(result: ImageResult, type_ids: Sequence[str]) -> ImageResult:
-    """The result with what reviewers said in place of what the models did.
+    """Return the result with the labels of reviewers in place of those of the models.
 
     A reviewed type has no probability, which is NaN, and no second one. A cell that a reviewer
     left open is unclassified, with its likeliest type. Cells that a person removed are not there;
@@ -151,7 +151,7 @@ def with_rejected(
 
 
 def without_removed(result: ImageResult) -> ImageResult:
-    """Leave out what a person said is no cell, or is one too many; the rest keeps its numbers."""
+    """Leave out cells that a person took out; the others keep their numbers."""
     removed = {place for place, edit in result.box_edits.items() if edit.removes}
     if not removed:
         return result

@@ -47,7 +47,7 @@ def path_order(image: str) -> tuple[tuple[str, ...], int, str]:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One field to analyse: where it lies and who it is.
+    """One field to analyse: its path and its identity.
 
     Attributes:
         path: file on disk.

@@ -1,4 +1,4 @@
-"""Boxes of one picture checked against the file: what is kept, what is not, and why.
+"""Check of the boxes of one picture against its file: boxes kept, boxes left out, and reasons.
 
 Shapes: N boxes of one image. Boxes leave as float32 ``(N, 4)`` xyxy in pixels of the image as
 displayed, clipped to the image.
@@ -115,7 +115,7 @@ def _take_unique(
 def _in_pixels(
     annotation: Annotation, meaning: Meaning, written: Layout, shown: Size
 ) -> tuple[Array, list[str]]:
-    """Corners in pixels of the annotated picture, and what is wrong with each box, or ""."""
+    """Return corners in pixels of the annotated picture, and the fault of each box, or ""."""
     stated = annotation.stated_px
     corners = stacked(annotation.boxes)
     frames = np.tile(np.array(stated if all(stated) else shown, np.float64), (len(corners), 1))

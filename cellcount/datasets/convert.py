@@ -32,7 +32,7 @@ def convert_data(
     rbc_px: float | None = None,
     on_cell: Callable[[], None] | None = None,
 ) -> tuple[Problem, ...]:
-    """Writes the data set to a new folder; returns what could not be converted.
+    """Write the data set to a new folder; return the items that could not be converted.
 
     Args:
         data: as ``read_data`` gives it.

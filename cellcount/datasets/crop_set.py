@@ -112,7 +112,7 @@ class Collecting:
         self._problems: list[Problem] = []
 
     def problem(self, path: Path, what: str) -> None:
-        """Notes what was wrong and survived."""
+        """Note a problem that did not end the reading."""
         self._problems.append(Problem(path, what))
 
     def add(self, item: LabelledCrop, where: Path | None = None) -> None:

@@ -141,7 +141,7 @@ def _deal_patients(
 def _cost_of_adding(
     counts: Mapping[str, int], given: Mapping[str, int], share: float, totals: Mapping[str, int]
 ) -> float:
-    """By how much the squared distance from the wanted counts grows, in units of what is wanted."""
+    """Return the growth of the squared distance from the wanted counts, in units of these."""
     cost = 0.0
     for label, count in counts.items():
         wanted = share * totals[label]
@@ -151,7 +151,7 @@ def _cost_of_adding(
 
 
 def _rounded(count: int, shares: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
-    """Whole cells per split for one class; what rounding takes from a split is owed to it."""
+    """Return whole cells per split for one class; a split is owed the part that rounding takes."""
     exact = {name: share * count for name, share in shares.items()}
     given = {name: int(value + 1e-9) for name, value in exact.items()}
     first = next(iter(shares))

@@ -105,7 +105,7 @@ def _columns(header: Sequence[str]) -> Mapping[str, int]:
 
 
 def _diameter(text: str, sheet: Sheet) -> float | None:
-    """Pixels, None where nothing is said; raises ValueError saying what is wrong."""
+    """Return the diameter in pixels, None where it is not stated; ValueError names the fault."""
     value = _number(text, sheet) if text else None
     if value is not None and not 1 <= value <= _MAX_RBC_PX:
         raise ValueError(
@@ -115,7 +115,7 @@ def _diameter(text: str, sheet: Sheet) -> float | None:
 
 
 def _box(cell: Mapping[str, str], sheet: Sheet) -> Box | None:
-    """Corners, None where the picture is the cell; raises ValueError saying what is wrong."""
+    """Return the corners, None where the picture is the cell; ValueError names the fault."""
     texts = [cell.get(corner, "") for corner in _CORNERS]
     if not any(texts):
         return None

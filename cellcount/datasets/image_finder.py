@@ -210,7 +210,7 @@ class ImageFinder:
 
     @cached_property
     def _folders(self) -> set[str]:
-        """Names of folders that hold images: what a path names there is not elsewhere."""
+        """Names of folders that hold images; a path that names one means that folder."""
         return {loosely(path.parent.name) for path in self.images} - _ROLES
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A look at a data set before anything is trained on it: what is there, what is broken, what leaks.
+"""Inspection of a data set before a training: its classes, broken files, and leaks across splits.
 
 Public sets hold copies of their own test images, flipped and turned ones among them, so every
 picture is compared with every other; a patient in two splits leaks in the same way.

@@ -77,7 +77,7 @@ class Reading:
         self._passed_over.update(map(os.path.abspath, paths))
 
     def not_found(self, where: Path, named: str, found: FoundImage, lost: str = "") -> None:
-        """Says why the image that an annotation names was not taken, and what is lost with it."""
+        """Note the reason why the image that an annotation names was not taken, and the loss."""
         self.problem(where, f"its image {named} {found.why}; {lost or 'left out'}", 1)
         self.pass_over(found.rivals)
 
@@ -103,7 +103,7 @@ class Reading:
         return found.path, sure
 
     def add(self, annotation: Annotation) -> None:
-        """Adds what is said of one image; it is checked when all is known."""
+        """Add the annotation of one image; it is checked when all are known."""
         if self.size_px(annotation.image) is not None:
             self._annotations[os.path.abspath(annotation.image)].append(annotation)
 

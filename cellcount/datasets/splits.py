@@ -229,7 +229,7 @@ def read_split_lists(folder: Path) -> ListedSplits:
 
 
 def list_key(name: str) -> str:
-    """A line of a list file, or a file name, reduced to what the two have in common."""
+    """Return the common key of a line of a list file and a file name."""
     last = PurePosixPath(name.strip().replace("\\", "/")).name
     stem, dot, suffix = last.rpartition(".")
     is_file = dot and f".{suffix.lower()}" in IMAGE_SUFFIXES | {".xml", ".txt"}

@@ -111,7 +111,7 @@ def yolo_lines(image: LabelledImage, classes: Sequence[str]) -> Iterator[str]:
 
 
 def voc_tree(image: LabelledImage, name: str, source: str = "") -> ET.Element:
-    """The annotation of an image whose file is called ``name``; ``source`` says who made it."""
+    """Return the annotation of an image whose file is called ``name``; ``source`` is its maker."""
     width, height = _size_px(image)
     root = ET.Element("annotation")
     _text(root, "folder", "JPEGImages")

@@ -16,7 +16,7 @@ _SPLITS = ("train", "val", "test")
 def yolo_splits(
     root: Path, yaml: Path | None, images: Sequence[Path]
 ) -> tuple[dict[Path, str | None], list[str]]:
-    """Image → split, and what does not fit.
+    """Return image → split, and the entries that fit no image.
 
     A split is "" where nothing names one, and None where what names it contradicts itself.
 

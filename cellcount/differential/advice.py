@@ -1,4 +1,4 @@
-"""Advice: what a reader of a differential should know or do. It never stops anything."""
+"""Advice to the reader of a differential. It never stops anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MANY_NRBC = 5
 
 
 def advice_of(tally: Tally, figures: Sequence[Figure]) -> tuple[Advice, ...]:
-    """All advice on one sample, what matters most first."""
+    """Return all advice on one sample, the most important first."""
     return tuple(_advice(tally, {(f.kind, f.id): f for f in figures}))
 
 

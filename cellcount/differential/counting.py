@@ -57,7 +57,7 @@ class Counting:
         return with_rejected(result, white, none)
 
     def fields(self, results: Iterable[ImageResult]) -> Iterator[FieldCounts]:
-        """Give what each field contributes, one result in memory at a time."""
+        """Yield the counts of each field, one result in memory at a time."""
         ids = [t.id for t in self.assessable]
         return (field_counts(result, len(self.classes), ids) for result in results)
 

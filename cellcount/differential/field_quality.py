@@ -69,7 +69,7 @@ def judged(result: ImageResult, thresholds: Mapping[str, float]) -> ImageResult:
 def _beyond(
     measures: Mapping[str, float | None], thresholds: Mapping[str, float]
 ) -> Iterator[tuple[str, str]]:
-    """Threshold and sentence for each measure beyond its own; what is unknown is beyond none."""
+    """Return threshold and sentence of each measure beyond its own; unknown ones are not."""
     for name, threshold in thresholds.items():
         measure, _, side = name.rpartition("_")
         value = measures[measure]

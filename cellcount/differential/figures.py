@@ -1,4 +1,4 @@
-"""The nouns of a differential: figures with limits, advice, and what they were computed from.
+"""Nouns of a differential: figures with limits, advice, and the sample that they rest on.
 
 Shapes: F fields, K types.
 """
@@ -59,7 +59,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number of a differential; what cannot be known is None, never 0.
+    """One number of a differential; None where it cannot be known, never 0.
 
     Attributes:
         kind: a row of the profile (``class``), rows that the classifier does not tell apart

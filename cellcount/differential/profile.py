@@ -105,7 +105,7 @@ class PlateletRule:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A number of cells to count, and what for."""
+    """Number of cells to count, and its purpose."""
 
     cells: int
     meaning: str
@@ -163,7 +163,7 @@ class Profile:
         return self.names.get(row, row.replace("_", " "))
 
     def own_rows(self, rows: Iterable[str]) -> tuple[str, ...]:
-        """Rows by this profile's names: what it lacks may be here under another one."""
+        """Return rows by this profile's names: one that it lacks may be here under another name."""
         here = {*self.rows, *self.outside}
         named = ((row, SAME_CELLS.get(row, row)) for row in rows)
         return tuple(same if row not in here and same in here else row for row, same in named)

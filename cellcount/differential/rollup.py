@@ -1,4 +1,4 @@
-"""From fields to slides, specimens and the run: who is counted together.
+"""Roll-up of the counts of fields to slides, specimens and the run.
 
 Shapes: K types and, last, unclassified cells, (K + 1,); C classes of the detector; F fields.
 """

@@ -186,7 +186,7 @@ class Tally:
 
     @cached_property
     def adjustable(self) -> bool:
-        """Whether it is known what each type that the classifier gave here is taken for."""
+        """Whether the confusion matrix covers each type that the classifier gave here."""
         return set(np.flatnonzero(self.by_type - self.reviewed)) <= set(self._confused)
 
     @cached_property
@@ -199,7 +199,7 @@ class Tally:
 
     @cached_property
     def _unmixing(self) -> Unmixing | None:
-        """The classifier's cells without confusions; what a person labelled has none."""
+        """Correction of the classifier's cells for its confusions; labels of a person need none."""
         confusion = self.rules.confusion
         if confusion is None or not self.adjustable or not self._confused:
             return None

@@ -1,4 +1,4 @@
-"""The second look: what attention refinement does to detections, and what it learns from.
+"""Second look: attention refinement of detections, and its losses.
 
 Both engines call these functions; they differ only in how a region is described (their own
 pooler, box head and predictor).
@@ -58,7 +58,7 @@ class RegionMaps(NamedTuple):
 def with_steps(
     card: DetectorCard, weights: dict[str, Tensor], steps: int | None
 ) -> tuple[DetectorCard, dict[str, Tensor]]:
-    """Card and weights of a model that looks again ``steps`` times; None is what its card says.
+    """Return card and weights of a model that looks again ``steps`` times; None for the card's own.
 
     All steps share their weights, so a model may look more or less often than it did in training.
 

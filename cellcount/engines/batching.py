@@ -1,4 +1,4 @@
-"""Tiles to batches of fixed size and back: what every engine does around its model.
+"""Batching that every engine does around its model: tiles to batches of fixed size and back.
 
 Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and below; boxes
 (R, 4) xyxy in pixels of the tile.

@@ -81,7 +81,7 @@ class CropClassifier:
         return fitting[-1]
 
     def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Features (N, F): what the last layer makes its logits of.
+        """Return the features (N, F) that the last layer makes its logits of.
 
         Raises:
             UsageError: the network has no last linear layer.

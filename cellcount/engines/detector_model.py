@@ -69,7 +69,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Loads tensors under the names of a weight file; what is not given stays as it is."""
+        """Load tensors under the names of a weight file; those not given stay unchanged."""
 
     def take_file(self, weights: Mapping[str, Tensor], source: Path) -> None:
         """Loads all tensors of a weight file, every name and shape checked."""

@@ -210,7 +210,7 @@ class FasterRCNN(Detector):
         return {k: v for k, v in self.state_dict().items() if not k.startswith("policy.")}
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Loads tensors; what is not given stays as it is."""
+        """Load tensors; those not given stay unchanged."""
         self.load_state_dict(dict(weights), strict=False)
 
     def _build_refinement(self, card: DetectorCard) -> AttentionRefinement:

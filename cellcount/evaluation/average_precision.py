@@ -155,7 +155,7 @@ def _annotate(
 
 
 def _quiet(*_: object) -> None:
-    """Take what faster-coco-eval would print."""
+    """Silence the printed messages of faster-coco-eval."""
 
 
 def _summary(

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, at a stated mixture of types.
+"""Calibration: probabilities that equal frequencies, at a stated mixture of types.
 
 Temperature scaling (Guo et al. 2017) divides the logits by one number, fitted on cells that were
 neither trained on nor reported on. It leaves the mixture of types alone: a network trained on

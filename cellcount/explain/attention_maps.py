@@ -27,7 +27,7 @@ _SAME_CELL = 0.9  # clipping and rounding to 0.01 px leave less than this of a t
 
 
 class _Seen(NamedTuple):
-    """One call of the module: boxes it started from (R, 4), and what came of it."""
+    """One call of the module: the boxes it started from (R, 4), and its output."""
 
     start: Tensor
     refined: Refined
@@ -139,7 +139,7 @@ def _array(tensor: Tensor) -> NDArray[np.float64]:
 
 @contextmanager
 def _watched(module: AttentionRefinement) -> Iterator[list[_Seen]]:
-    """Collects what the module does meanwhile."""
+    """Collect the calls of the module meanwhile."""
     calls: list[_Seen] = []
 
     def note(_module: nn.Module, arguments: tuple[Any, ...], refined: Refined) -> None:

@@ -135,7 +135,7 @@ def _panel(
     steps: tuple[int, int],
     seen: NDArray[np.float64] | None,
 ) -> Image.Image:
-    """The crop with the boxes of two steps; with ``seen`` (L,) from 0 to 1 also what was seen."""
+    """Draw the crop with the boxes of two steps; ``seen`` (L,), 0 to 1, lights the places seen."""
     x0, y0, x1, y1 = crop
     zoom = _PANEL_PX / max(x1 - x0, y1 - y0)
     size = (max(1, round((x1 - x0) * zoom)), max(1, round((y1 - y0) * zoom)))

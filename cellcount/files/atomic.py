@@ -87,7 +87,7 @@ def check_folder_writable(folder: Path) -> None:
 
 
 def _temporary_name() -> str:
-    """Tells who writes, so that it is known what a killed process left."""
+    """Return a name with the writing process in it, so that leftovers of a killed one are known."""
     return f".cellcount-{_host()}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
 
 

@@ -1,4 +1,4 @@
-"""Text from bytes by what they themselves say of their encoding: a mark, or an XML declaration."""
+"""Text from bytes by the encoding that they state: a byte-order mark, or an XML declaration."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def holder_file(path: Path) -> Path:
 
 
 def leave_note(path: Path, work: str = "") -> str:
-    """Say that this process holds the journal; who was said to before, "" for nobody.
+    """Note this process as the holder of the journal; return the holder noted before, or "".
 
     Whoever gets here has SQLite's lock, so an earlier note is one of a process that died.
 

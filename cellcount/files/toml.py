@@ -1,4 +1,4 @@
-"""Checks of what a person wrote into a TOML file; every complaint says where and what to do."""
+"""Checks of a TOML file that a person wrote; every error names the place and the remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def complain(where: str, what: str, remedy: str) -> NoReturn:
-    """Raises UsageError: ``where what; remedy``."""
+    """Raise UsageError in the form ``place fault; remedy``."""
     raise UsageError(f"{where} {what}; {remedy}")
 
 

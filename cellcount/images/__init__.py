@@ -1,1 +1,1 @@
-"""From what the user names to pixels: finding images, reading them, knowing their scale."""
+"""Images: finding those that the user names, reading them, and their scale."""

@@ -65,7 +65,7 @@ def _caution(others: Sequence[str]) -> str:
 
 
 def _equal_files(paths: Sequence[Path]) -> list[list[Path]]:
-    """Groups of files that are equal byte for byte; what cannot be read equals nothing."""
+    """Return groups of files that are equal byte for byte; an unreadable file equals none."""
     groups = _split([list(paths)], lambda path: os.stat(path).st_size or None)
     groups = _split(groups, _sample)
     return _split(groups, _content)

@@ -1,4 +1,4 @@
-"""Image files as files: which names look like images, what the first bytes say, how to open one.
+"""Image files as files: names that look like images, signatures of first bytes, opening one.
 
 Only regular files are ever opened (opening a pipe may block for ever, opening a device may do
 anything), and the kind of an image is told by its first bytes, never by its name.

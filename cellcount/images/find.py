@@ -60,7 +60,7 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fields of a run in path order, and what was passed over.
+    """Fields of a run in path order, and the files that were passed over.
 
     Attributes:
         refs: the fields.
@@ -133,7 +133,7 @@ def find_images(
 
 @dataclass(slots=True)
 class _Search:
-    """Walks INPUTs; remembers what was reached, so that nothing is counted twice.
+    """Walk over INPUTs that remembers the files it reached, so that none is counted twice.
 
     Attributes:
         own_files: files of this run, by their real path.
@@ -381,7 +381,7 @@ class _Names:
         ]
 
     def _pages(self, path: Path, found: FieldsIn) -> tuple[int, ...]:
-        """The pages that get a row; what else the file holds is said."""
+        """Return the pages that get a row; the others of the file are listed as passed over."""
         if found.drawn:
             self._search.say(path, found.drawn)
             return ()
@@ -412,7 +412,7 @@ def _folder_beside(folder: Path) -> str:
 
 
 def _beside(matches: Sequence[Path], root: Path) -> dict[Path, str]:
-    """Topmost folders between a pattern's root and what it matches that hold no fields, and why."""
+    """Return the topmost folders without fields from a pattern's root to its matches, and why."""
     ways = {way for match in matches for way in (match, *match.parents)}
     below = [way for way in ways if way != root and way.is_relative_to(root)]
     found = {way: text for way in below if (text := _folder_beside(way)) and way.is_dir()}

@@ -1,4 +1,4 @@
-"""Forms of images that are read, by what reads them: for people who ask what they can count."""
+"""Formats of images that are read, and the library that reads each."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class LitField:
 def lit_part(
     source: Source, thumbnails: Thumbnails | None = None
 ) -> tuple[Source, LitField | None]:
-    """An image with clear glass around the field that is lit, and that field; None for all of it.
+    """Return the image with clear glass around its lit field, and that field; None for the whole.
 
     Args:
         source: the image; one that is not held whole is taken as it is.
@@ -344,7 +344,7 @@ def _in_long_runs(mask: Mask) -> Mask:
 
 
 def _field(lit: Mask) -> Mask | None:
-    """The convex hull of what is lit, None where that is no field but single cells."""
+    """Return the convex hull of the lit pixels, None where these are single cells and no field."""
     labels, count = ndimage.label(lit)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     is_large = sizes >= _LEAST_FIELD * lit.size
@@ -386,7 +386,7 @@ def _leftmost(
 
 
 def _dilated(mask: Mask, times: int) -> Mask:
-    """The mask and what lies so many steps above, below, left or right of it."""
+    """Grow the mask by so many steps up, down, left and right."""
     for _ in range(times):
         wider = mask.copy()
         wider[1:] |= mask[:-1]
@@ -411,7 +411,7 @@ def _with_soft_edge(surround: Mask, grey: NDArray[np.float32]) -> Mask:
 
 
 def _with_islands(surround: Mask) -> Mask:
-    """The surround with what it encloses: captions and dust in it."""
+    """Add to the surround the captions and dust that it encloses."""
     labels, count = ndimage.label(~surround)
     if count < 2:
         return surround

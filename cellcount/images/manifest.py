@@ -1,4 +1,4 @@
-"""The manifest: a table that names images and says what is known of each.
+"""Manifest: a table that names images, with the facts known of each.
 
 Columns: ``path`` (relative to the manifest), and as wanted ``slide``, ``specimen``, ``accession``,
 ``stain``, ``um_per_px``, ``wbc_10e9_per_l``. A CSV with any separator, decimal sign and encoding,

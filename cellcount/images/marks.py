@@ -1,4 +1,4 @@
-"""The marks by which no run takes for fields what cellcount itself has written.
+"""Marks on the pictures that cellcount writes, so that no run takes them for fields.
 
 - A folder of annotated pictures or review crops holds ``DRAWN_MARK``: it is never an INPUT.
 - A folder of an exported data set holds ``EXPORT_MARK``: it is passed over below an INPUT, since

@@ -93,7 +93,7 @@ def density_above_glass(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _stain_balance(density: NDArray[np.float32]) -> float:
-    """Red's share of the density (N, 3) in the median stained pixel: what a blue dye takes out."""
+    """Return red's share of the density (N, 3) in the median stained pixel, high for a blue dye."""
     return float(np.median(density[:, 0] / density.sum(axis=1)))
 
 

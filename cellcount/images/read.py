@@ -127,7 +127,7 @@ def field_pages(path: Path) -> tuple[int, ...]:
 
 
 def fields_in(path: Path) -> FieldsIn:
-    """The fields in a file, and what else is in it."""
+    """Return the fields in a file, and its other pages."""
     try:
         with readable(path) as (file, kind):
             if kind == "PNG":

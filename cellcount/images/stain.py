@@ -155,7 +155,7 @@ def density_change(found: Dyes, wanted: Dyes) -> Values:
 
 
 def _with_normal(vectors: Values) -> Values:
-    """Both dyes and, as a third direction, what neither has."""
+    """Return both dyes and, as a third direction, their normal."""
     normal = np.cross(vectors[0], vectors[1])
     return np.stack([*vectors, normal / np.linalg.norm(normal)])
 

@@ -101,7 +101,7 @@ class Planes(NamedTuple):
 
 
 def stated_planes(tif: tifffile.TiffFile, index: int) -> Planes:
-    """The planes of the field that page ``index`` belongs to, by what the file says of its axes."""
+    """Return the planes of the field of page ``index``, by the axes that the file states."""
     count = len(tif.pages)
     alone = Planes((index,), 1)
     if tif.is_ome:

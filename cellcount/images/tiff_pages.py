@@ -50,7 +50,7 @@ class Pages:
 
 
 def pages_of(file: BinaryIO) -> Pages:
-    """The pages of a TIFF, by their headers, and by what they show where these do not tell.
+    """Return the pages of a TIFF, by their headers, and by their pixels where these do not tell.
 
     Channels of one field in separate pages are one field (which reading will refuse), and a
     chain of pages that is cut off yields one page too many, so that the loss gets its own row.

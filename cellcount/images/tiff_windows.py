@@ -57,7 +57,7 @@ class Rect(NamedTuple):
 
 
 class Header(NamedTuple):
-    """Size in pixels of a page, its scale where the file tells it, and what is to be said of it."""
+    """Size in pixels of a page, its scale where the file states it, and its cautions."""
 
     width_px: int
     height_px: int

@@ -85,7 +85,7 @@ def _has_all_scans(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and body of each segment of a JPEG; what is coded between them is passed over."""
+    """Yield marker and body of each segment of a JPEG, without the coded data between them."""
     at = 2
     while 0 <= at < len(data) - 3:
         if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF, *range(0xD0, 0xD8)):

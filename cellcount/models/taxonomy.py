@@ -1,4 +1,4 @@
-"""Taxonomies of cell types, as data: which types there are, what they mean, how they translate.
+"""Taxonomies of cell types, as data: the types, their meaning, and mappings between them.
 
 A taxonomy is a TOML file; those of the package lie in ``taxonomies/`` beside this module, and a
 laboratory may name its own by path. A type has the names that data sets use for it, a lineage,

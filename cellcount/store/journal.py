@@ -308,7 +308,7 @@ class Journal:
             return edits_of(self._connection, list({key, name_key(image)}))
 
     def uncorrected(self, ref: ImageRef) -> CorrectedImage | None:
-        """One image without what people did to it; None without a result."""
+        """Return the result of one image without corrections; None without a result."""
         found = self._stored(ref.image, ref, is_corrected=False)
         if found is None:
             return None
@@ -368,7 +368,7 @@ class Journal:
             return self._read(self._earlier_id, f"user:{name}")
 
     def values(self, prefix: str) -> dict[str, Json]:
-        """All values whose names begin so, by the rest of the name."""
+        """Return all values whose names begin with the prefix, by the rest of the name."""
         start = encode(f"user:{prefix}")
         with explained(self.path):
             rows = self._connection.execute(

@@ -1,4 +1,4 @@
-"""Contract checks for plugins and weight files: what cellcount relies on, each break a sentence.
+"""Contract checks for plugins and weight files, with a sentence for each breach.
 
 In a plugin's own tests: ``assert check_backbone("tinynet") == []``.
 """

@@ -85,7 +85,7 @@ def examine(package: Path | None = None) -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    """Python and what cellcount cannot do without."""
+    """Report the versions of Python and of the required libraries."""
     yield Finding(
         "ok", f"cellcount {cellcount.__version__}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}"

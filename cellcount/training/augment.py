@@ -1,4 +1,4 @@
-"""Photometric augmentation: what lamps, stains, lenses and cameras do to a smear.
+"""Photometric augmentation: changes of a smear by lamps, stains, lenses and cameras.
 
 Every transform is a ``torchvision.transforms.v2`` transform over uint8 RGB tensors.
 

@@ -145,7 +145,7 @@ def fit(
 
 
 class _Loop:
-    """One training: what changes during it, and the steps that change it."""
+    """One training: its changing state, and the steps that change it."""
 
     def __init__(
         self, model: nn.Module, task: Task, settings: LoopSettings, run: LoopRun, score: str

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights: what is evaluated and exported."""
+"""Exponential moving average of the weights, which is evaluated and exported."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Detectron2Detector(Detector):
         return from_detectron2(own, self.card.architecture)
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Loads tensors under the names of a weight file; what is not given stays as it is."""
+        """Load tensors under the names of a weight file; those not given stay unchanged."""
         self.rcnn.load_state_dict(to_detectron2(weights, self.card.architecture), strict=False)
 
     def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -203,7 +203,7 @@ class CropDataset(Dataset[tuple[Tensor, int]]):
         return len(self._draws)
 
     def start_epoch(self, epoch: int, draws: Sequence[Draw], augment: CropAugment | None) -> None:
-        """Draws anew: which cells, how often, and with what strength."""
+        """Set the draws of an epoch, and the strength of the changes of its cells."""
         self._epoch, self._draws = epoch, list(draws)
         if augment != self._augment:
             self._augment = augment

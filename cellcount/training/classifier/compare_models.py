@@ -138,7 +138,7 @@ def compare_models(
 
 
 def _remarks_once(report: Report) -> Report:
-    """A report that leaves out what every training says of the same data."""
+    """Return a report without the remarks on the data, which every training repeats."""
     said: set[str] = set()
 
     def say(line: str) -> None:

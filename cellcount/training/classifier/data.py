@@ -207,7 +207,7 @@ def _type_id(taxonomy: Taxonomy, label: str) -> str:
 def _targets(
     taxonomy: Taxonomy, settings: ClassifierTraining, report: Report
 ) -> tuple[Taxonomy, dict[str, str | None]]:
-    """The taxonomy of the outputs, and what each type of the labels becomes."""
+    """Return the taxonomy of the outputs, and the target of each type of the labels."""
     if not settings.type_map:
         return taxonomy, {i: i for i in taxonomy.ids}
     chosen: TypeMapping = mapping(settings.type_map)

@@ -80,7 +80,7 @@ def settings_of(init: str, recipe: str) -> dict[str, Any]:
 
 
 def grown_card(card: ClassifierCard, init: str) -> ClassifierCard:
-    """The card, which also names what the model of ``init`` had learned from."""
+    """Return the card with the training data of the model of ``init`` added."""
     weights = resolve(init)
     parent, _ = read_classifier_weights(weights)
     start = {"name": parent.name, "sha256": sha256_of(weights)}

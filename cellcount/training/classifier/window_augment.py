@@ -1,4 +1,4 @@
-"""Augmentation of single cells: where and how large the window lies, what a camera makes of it.
+"""Augmentation of single cells: place and size of the window, and effects of a camera.
 
 Cells have no orientation, so any angle will do. One resampling does all of the geometry. Colours
 are those of ``augment``; the white balance comes after stain and lamp, as in analysis.
