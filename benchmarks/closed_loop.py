@@ -89,7 +89,7 @@ def correct(bench: Workbench, image: int, field: LabelledImage) -> None:
 def typed_rightly(
     classifier: CropClassifier, cells: LaboratoryCells, features: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Whether the likeliest type of each cell is what its label means."""
+    """Return whether the likeliest type of each cell is the one that its label means."""
     return are_right(layer_of(classifier).scores(features), cells.allowed)
 
 

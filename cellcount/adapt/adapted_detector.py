@@ -169,7 +169,7 @@ def _check_enough(images: list[LabelledImage], classes: tuple[str, ...]) -> None
 
 
 def _slides(annotated: AnnotatedSet, images: list[LabelledImage]) -> list[str]:
-    """What is held out together: the folder where folders are slides, else the field."""
+    """Return the slide of each image: its folder where folders are slides, else itself."""
     by_folder = has_slides(annotated)
     return [(i.path.parent if by_folder else i.path).as_posix() for i in images]
 

@@ -90,7 +90,7 @@ class CountFigures:
     folds: NDArray[np.int64]
 
     def is_better(self) -> bool:
-        """Whether the mean error over the classes, relative to their cells, is lower."""
+        """Return whether the mean error over the classes, relative to their cells, is lower."""
         return _mean(self.after) < _mean(self.before)
 
 

@@ -120,7 +120,7 @@ def _candidates(
 
 
 def _is_readable(page: tifffile.TiffPage, file: BinaryIO, max_pixels: int) -> bool:
-    """Whether a level is of a form that is read by windows, and whole; others are passed over."""
+    """Return whether a level has a form that is read by windows, and is whole."""
     limit = min(SEGMENT_PIXELS, max_pixels)
     try:
         check_form(page)
