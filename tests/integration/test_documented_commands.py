@@ -35,6 +35,8 @@ PARSED_ONLY = {
     "cellcount analyze slides/ --classifier counts.classifiers/1": (
         "takes a classifier that the review page made; see test_review_classifier.py"
     ),
+    "cellcount adapt detector": "takes many corrected fields; see test_adapt_detector.py",
+    "cellcount analyze slides/ --out counts.csv --detector runs/ours": "takes its detector",
     "cellcount models export": "needs Detectron2, which is in no package registry",
     "cellcount analyze slides/ --out counts.csv --runner ray": "starts a cluster; see test_ray.py",
 }
@@ -197,6 +199,9 @@ def before(line: str) -> None:
         fill_in(Path("look/corrections.csv"), "lymphocyte")
     elif line.startswith("cellcount review apply results/counts.csv"):
         shutil.copytree("reviewed", "results")
+    elif line.startswith("cellcount datasets convert results/counts.csv"):
+        shutil.copytree("reviewed", "results")
+        command("review apply results/counts.csv corrections.csv --reviewer Smith")
     elif "--geojson edited" in line:
         shutil.copytree("geo", "edited")
 
