@@ -44,7 +44,7 @@ class RightShare:
         return wilson_limits(self.right, self.cells)
 
     def facts(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the figures, JSON-ready."""
         limits = self.limits
         return {
             "right": self.right,
@@ -73,7 +73,7 @@ class Side:
     loss: float
 
     def facts(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the figures, JSON-ready."""
         return {
             "right": self.right.facts(),
             "accepted": self.accepted.facts(),
@@ -110,7 +110,7 @@ class Figures:
         return float(binomtest(self.righted, changed, 0.5).pvalue) if changed else 1.0
 
     def facts(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the figures, JSON-ready."""
         return {
             "way": self.way,
             "losses": {way: round(loss, 4) for way, loss in self.losses.items()},

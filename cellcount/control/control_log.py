@@ -64,7 +64,7 @@ _ADVICE = "keep it as it is for the inquiry, and begin another one with --log"
 
 @dataclass(frozen=True, slots=True)
 class ControlLog:
-    """A log as it was read.
+    """Control log as it was read, with its rows and their chain.
 
     Attributes:
         rows: column → value, the oldest first, up to where the chain breaks.

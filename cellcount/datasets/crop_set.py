@@ -133,7 +133,7 @@ class Collecting:
         self._items[key] = item
 
     def note_unlisted(self, table: Path, images: Iterable[Path]) -> None:
-        """Notes how many of the images no cell came from."""
+        """Note the number of images that no cell came from."""
         loose = [path for path in images if os.path.abspath(path) not in self._seen]
         if loose:
             self.problem(table, f"does not name {len(loose)} images, first {loose[0]}; left out")

@@ -1,4 +1,4 @@
-"""Collects what a reader finds and checks all of it together: doubles, boxes, sizes, splits.
+"""Collector of a reader's annotations, checked together: doubles, boxes, sizes, splits.
 
 Shapes: none of its own; boxes are checked in ``box_check``.
 """

@@ -19,7 +19,7 @@ from cellcount.settings import AnalyzeRequest
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Explained:
-    """A cell and how the model came to its box.
+    """A cell, and the looks by which the model came to its box.
 
     Attributes:
         pixels: the whole image, (H, W, 3).

@@ -96,7 +96,7 @@ def _host() -> str:
 
 
 def _remove_orphans(temporaries: Iterable[Path]) -> None:
-    """Removes those that a process of this machine was writing which is no longer there."""
+    """Remove temporary files whose process, on this machine, has ended."""
     for path in temporaries:
         writer = _WRITER.fullmatch(path.name)
         if writer and writer[1] == _host() and not _is_running(int(writer[2])):

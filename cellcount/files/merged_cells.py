@@ -70,7 +70,7 @@ def _filled(row: Sequence[str]) -> int:
 
 
 def _drop_titles(rows: list[list[str]]) -> int:
-    """Empty the rows above the header that hold a single text; the row of the header."""
+    """Empty the rows above the header that hold a single text; return the row of the header."""
     filled = [at for at, row in enumerate(rows) if _filled(row)]
     titles = 0
     while titles < len(filled) and _filled(rows[filled[titles]]) == 1:

@@ -1,4 +1,4 @@
-"""Does a plain value, from JSON or from ``key=value``, have the type that a field declares?
+"""Type check of plain values, from JSON or from ``key=value``, against the fields they are for.
 
 Shapes: none; plain data.
 """

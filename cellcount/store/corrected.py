@@ -264,7 +264,7 @@ class _Changed:
         self._edge[place] = bool(edge_of(box_xyxy[None], *size)[0])
 
     def result(self) -> ImageResult:
-        """The result as people left it."""
+        """Return the result with all corrections made."""
         count, types = len(self.ids), self._result.cells.types
         detections = Detections(
             np.array(self._boxes_xyxy, np.float32).reshape(count, 4),

@@ -187,7 +187,7 @@ def _size_option(settings: ClassifierTraining, run: TrainRun) -> dict[str, int]:
 def evaluate_on_unseen(
     weights: Path, data: ClassifierData, run: TrainRun, report: Report
 ) -> float | None:
-    """Enters into the card how the model does on cells that it did not learn from.
+    """Enter into the card the scores of the model on cells that it did not learn from.
 
     These are val's, which are looked at once and printed; where there are none, those held out of
     train, which did choose the weights and the temperature: the card says so. Their confusions

@@ -40,7 +40,7 @@ _FEWEST_RED = 3
 def with_small_copy(
     pixels: Tensor, boxes: Tensor, labels: Tensor, copied: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The field with one more cell of class ``copied``; as it was where there is none, or no room.
+    """Return the field with one more cell of class ``copied``; unchanged without one, or room.
 
     The copy never covers another cell of its class.
     """
