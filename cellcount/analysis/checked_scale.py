@@ -120,7 +120,7 @@ class CheckedDetector:
         return second if bears_out or seen_px is None else first
 
     def _would_cost_much(self, scale: Scale, source: Source) -> bool:
-        """Whether to ask the red cells first, since a pass at a wrong scale costs far more."""
+        """Return whether to ask the red cells first, as a pass at a wrong scale costs far more."""
         if scale.origin == "file" and scale.factor > LARGEST_FOUND:
             return True
         return scale.origin in ("file", "slide") and max(source.size_px) * scale.factor > _LARGE_PX
@@ -141,7 +141,7 @@ class CheckedDetector:
         return float(np.median(known)) if known else None
 
     def _fits(self, checked: Checked, seen_px: float | None) -> bool:
-        """Whether there are red cells, and of about the size that the scale gives them."""
+        """Return whether there are red cells, and of about the size that the scale gives them."""
         expected_px = self._rbc_px / checked.scale.factor
         return seen_px is not None and not _contradicts(seen_px, expected_px, checked.scale)
 
@@ -175,6 +175,6 @@ class CheckedDetector:
 
 
 def _contradicts(diameter_px: float, expected_px: float, scale: Scale) -> bool:
-    """Whether red cells are clearly of another size than a scale would have them."""
+    """Return whether red cells are clearly of another size than a scale would have them."""
     most = SLIDE_DISAGREEMENT if scale.origin in ("slide", "unknown") else DISAGREEMENT
     return not 1 / most <= diameter_px / expected_px <= most

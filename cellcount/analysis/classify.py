@@ -42,7 +42,7 @@ from cellcount.settings import ClassifyRequest
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Prepared:
-    """What is known of a picture before it is typed: no crop where it could not be read."""
+    """Picture before it is typed: no crop where it could not be read."""
 
     result: ImageResult
     crop: NDArray[np.uint8] | None = None

@@ -32,7 +32,7 @@ def counting_of(
     *,
     wanted: bool,
 ) -> Counting:
-    """How the cells of a run are counted.
+    """Set up the counting of a run's cells.
 
     Args:
         settings: what was asked for.
@@ -134,7 +134,7 @@ def _confusion(adjust: str | None, classifier: LoadedClassifier | None) -> Confu
 
 
 def _models(card: DetectorCard, sha256: str, classifier: LoadedClassifier | None) -> dict[str, str]:
-    """What slides.csv says of program and models."""
+    """Return the facts of program and models for slides.csv."""
     said = {"program": f"cellcount {__version__}", "detector": _model(card, sha256)}
     if card.densest_field:
         said["densest_field"] = f"{card.densest_field} cells on the densest field of its training"
@@ -207,7 +207,7 @@ def misfit(
     classifier: ClassifierCard | None,
     map_name: str | None,
 ) -> str:
-    """Why the models cannot be used with a profile, "" where they can."""
+    """Return the reason why the models cannot be used with a profile, "" where they can."""
     kind = smear_of_detector(detector)
     if kind is not None and kind != profile.kind:
         classes = ", ".join(c.id for c in detector.classes)

@@ -43,12 +43,12 @@ class Drawings:
         return folder
 
     def _paths(self, result: ImageResult) -> tuple[Path, Path]:
-        """Where the picture of an image would lie, and its GeoJSON where it is a scan."""
+        """Return the paths of an image's picture, and of its GeoJSON where it is a whole slide."""
         name = self._outputs.names.image(result.ref.image)
         return annotated_path(self._folder, name), mirrored_path(self._folder, name, ".geojson")
 
     def exists(self, result: ImageResult) -> bool:
-        """Whether an image is drawn already."""
+        """Return whether an image is drawn already."""
         return any(path.exists() for path in self._paths(result))
 
     def remove(self, result: ImageResult) -> None:
@@ -101,7 +101,7 @@ class Drawings:
         self._note(f"{named.ref.image} is too large to draw: {geojson} has its cells, for QuPath")
 
     def _title(self, result: ImageResult) -> str:
-        """What a picture is called; one of a forced profile says so, as every output does."""
+        """Return the title of a picture; one of a forced profile says so, as every output does."""
         counting = self._outputs.facts.counting
         name = self._outputs.names.image(result.ref.image)
         return f"{name}, {counting.label}" if counting.rules.forced else name

@@ -1,4 +1,4 @@
-"""What a run would cost, from a few of its fields that are analysed for the purpose."""
+"""Expected time and space of a run, from a few of its fields that are analysed for the purpose."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _earlier(out: Path) -> OutputSettings | None:
 
 
 def _is_writable(name: str, *, shard: bool) -> bool:
-    """Whether a form can be written by this run: our own, or that of a plugin that is there."""
+    """Return whether this run can write a form: a built-in one, or that of a plugin found."""
     form = BUILT_IN.get(name)
     if form is None:
         return not shard and name in available(OUTPUTS)

@@ -1,4 +1,4 @@
-"""All that decides the numbers of a run, by name, as its journal keeps it."""
+"""Fingerprint of a run: the facts that decide its numbers, by name, as its journal keeps them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fingerprint(
     weights_sha256: str,
     classifier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All that decides the numbers, for the journal.
+    """Return the facts that decide the numbers, for the journal.
 
     Args:
         settings: as asked.

@@ -192,7 +192,7 @@ class Job:
         return outcome
 
     def _facts(self) -> RunFacts:
-        """What outputs tell of this job besides its results."""
+        """Return the facts of this job that outputs need besides its results."""
         settings = self.request.analyze
         return RunFacts(
             counting=self.counting,
@@ -247,7 +247,7 @@ class Job:
         )
 
     def _model_facts(self) -> dict[str, Any]:
-        """What run.json tells of models and settings, by its names."""
+        """Return the facts of models and settings for run.json, by its names."""
         engine, request = self.detector.engine, self.request
         return {
             "engine": engine.name,

@@ -57,7 +57,7 @@ def _loaded(ref: ImageRef, read: Callable[[], Source]) -> Loaded:
 
 
 def reason_of(error: Exception, ref: ImageRef) -> str:
-    """Why an image failed: our own words, or a defect of ours or of the machine."""
+    """Return the reason why an image failed: an error of ours in words, or a defect by name."""
     if isinstance(error, CellcountError):
         return str(error)
     logger.debug("%s", ref.image, exc_info=error)

@@ -20,7 +20,7 @@ from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER, AnalyzeSettings
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Models:
-    """What a run's settings name.
+    """Models that the settings of a run name.
 
     Attributes:
         detector: the model on whole fields.
@@ -63,7 +63,7 @@ class Models:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """Of all weight files."""
+        """Hashes of all weight files."""
         return (self.sha256, *(() if self.classifier is None else (self.classifier.sha256,)))
 
 
@@ -124,7 +124,7 @@ class LoadedClassifier:
 
     @property
     def card(self) -> ClassifierCard:
-        """What the classifier says of itself."""
+        """Card of the classifier."""
         return self.classifier.card
 
     @property

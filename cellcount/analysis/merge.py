@@ -258,7 +258,7 @@ def _check_complete(shards: Sequence[_Shard]) -> None:
 
 
 def _check_alike(shards: Sequence[_Shard]) -> None:
-    """The same images, settings, weights, profile and versions everywhere."""
+    """Check that images, settings, weights, profile and versions agree everywhere."""
     first = shards[0]
     for shard in shards[1:]:
         pair = f"shards {first.number}/{first.count} and {shard.number}/{shard.count}"

@@ -42,7 +42,7 @@ class NearCopies:
 
     @classmethod
     def among(cls, journal: Journal, refs: Sequence[ImageRef]) -> NearCopies:
-        """Those among the images of a run; byte-identical files across slides are said already."""
+        """Find the near copies among a run's images, without files that are equal byte for byte."""
         looks = journal.looks()
         images = [ref.image for ref in refs if looks.get(ref.image)]
         if len(images) < 2:

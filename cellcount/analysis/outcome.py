@@ -1,4 +1,4 @@
-"""What a job came to: the numbers of its summary, its exit code and its run record."""
+"""Outcome of a job: the numbers of its summary, its exit code and its run record."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _add(sums: dict[str, int], counts: NDArray[np.int64]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job came to.
+    """Outcome of a job.
 
     Attributes:
         images: images of the run.

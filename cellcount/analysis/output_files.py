@@ -1,4 +1,4 @@
-"""Which files and folders a run writes, so that none of them is another or is read."""
+"""Files and folders that a run writes, checked so that none of them is another or is read."""
 
 from __future__ import annotations
 
@@ -188,5 +188,5 @@ def _place(path: Path) -> Path:
 
 
 def _is_sheet(form: OutputForm, path: Path) -> bool:
-    """Whether a form is a table that becomes a sheet of a workbook."""
+    """Return whether a form is a table that becomes a sheet of a workbook."""
     return bool(form.table) and is_excel(path)

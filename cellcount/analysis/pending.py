@@ -1,4 +1,4 @@
-"""Which images of a run are to be analysed, and what is said of those that were before."""
+"""Images of a run that are still to be analysed, and messages on those that were before."""
 
 from __future__ import annotations
 

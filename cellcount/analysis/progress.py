@@ -1,4 +1,4 @@
-"""Who shows the progress of a job to a person."""
+"""Display of the progress of a job to a person."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress(Protocol):
         ...
 
     def within(self, share: float) -> None:
-        """So much of the image in hand is done, 0 to 1: told of those that take long."""
+        """Show the share of the current image that is done, 0 to 1, for those that take long."""
         ...
 
     def note(self, text: str) -> None:

@@ -40,7 +40,7 @@ DIED = "its worker died {} times while it was analysed"
 
 
 class Analyzed(NamedTuple):
-    """What an actor sends back: a result, the state of its file, and newly measured scales."""
+    """Answer of an actor: a result, the state of its file, and newly measured scales."""
 
     result: ImageResult
     file_key: FileKey
@@ -49,7 +49,7 @@ class Analyzed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What every actor is told once.
+    """Specification that every actor is given once.
 
     Attributes:
         settings: what decides the numbers.
@@ -81,7 +81,7 @@ class ScaleCache:
         self._known[name] = self._new[name] = value
 
     def take(self) -> dict[str, Json]:
-        """What is new since this was last asked."""
+        """Return the scales measured since the last call."""
         new, self._new = self._new, {}
         return new
 
@@ -267,7 +267,7 @@ class _Scheduler:
         self._asked[actor.handle.ready.remote(self._order)] = (actor, None)
 
     def _taken(self, answer: Any, actor: _Actor, ref: ImageRef | None) -> Analyzed | None:  # noqa: ANN401
-        """What an answer says, and the actor's new state."""
+        """Take an answer, and set the actor's new state."""
         try:
             said = self._ray.get(answer)
         except self._ray.exceptions.RayTaskError as error:  # from our own code

@@ -1,4 +1,4 @@
-"""What reviewers said of the cells of a run, in sum, and the types that only they gave.
+"""Summary of the corrections of a run, and of the types that only reviewers gave.
 
 What they said of cells that no result of the run has any more is told, too: it does not count.
 """

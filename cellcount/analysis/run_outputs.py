@@ -31,7 +31,7 @@ from cellcount.store.journal import Journal
 
 
 class Written(NamedTuple):
-    """What was written: the tables and pages, the sums over their rows, and the reviews."""
+    """Tables and pages that were written, the sums over their rows, and the reviews."""
 
     tables: list[Path]
     totals: Totals

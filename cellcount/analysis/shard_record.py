@@ -1,4 +1,4 @@
-"""What a shard keeps in its journal for the merge: which images all shards have, and how it ran."""
+"""Record of a shard in its journal, for the merge: the images of all shards, and how it ran."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = "shard"
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What a merge must know of a shard besides its results.
+    """Facts of a shard that a merge needs besides its results.
 
     Attributes:
         plan_sha256: of the identities of all images, those of other shards too.

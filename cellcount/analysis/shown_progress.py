@@ -21,7 +21,7 @@ _LINE_EVERY_S = 15.0
 
 
 class _Counts:
-    """What both kinds of progress know: how many, how many cells, how fast."""
+    """Counts that both kinds of progress show: images, cells, speed."""
 
     def __init__(self, total: int, already: int) -> None:
         self.total, self.finished = total, already
@@ -85,7 +85,7 @@ class PlainProgress:
         self._say_now_and_then()
 
     def within(self, share: float) -> None:
-        """How far an image is that takes long."""
+        """Show the share of an image that is done, where it takes long."""
         self._counts.part = share
         if share > 0:
             self._say_now_and_then()

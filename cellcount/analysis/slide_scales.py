@@ -63,7 +63,7 @@ def known_um_per_px(ref: ImageRef, source: Source) -> float | None:
 
 
 class ScaleStore(Protocol):
-    """Where measured scales are kept; the journal is one."""
+    """Store of measured scales; the journal is one."""
 
     def get_value(self, name: str) -> Json:
         """The value of that name, or None."""
@@ -158,7 +158,7 @@ class SlideScales:
         return changed
 
     def known(self) -> dict[str, Json]:
-        """What is kept of the slides, by the names it is kept under."""
+        """Return the stored scales of the slides, by the names that they are stored under."""
         kept = {name: self._store.get_value(name) for name in map(_name, self._by_slide)}
         return {name: value for name, value in kept.items() if value is not None}
 

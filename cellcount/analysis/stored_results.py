@@ -35,7 +35,7 @@ class StoredResults:
     outputs: RunOutputs
 
     def results(self) -> ResultStream:
-        """As outputs tell them, with reviews beside the classifier's own types."""
+        """Return the results as outputs have them, reviews beside the classifier's types."""
         named = self.outputs.results(self.journal, self.run.refs)
         return lambda: map(self._found, named())
 
@@ -71,7 +71,7 @@ class StoredResults:
         return source
 
     def by_name(self) -> dict[str, ImageRef]:
-        """What outputs call an image → the image."""
+        """Return a dictionary from the name of an image in outputs to the image."""
         return {self.outputs.names.image(ref.image): ref for ref in self.run.refs}
 
 
@@ -99,7 +99,7 @@ def stored_results(path: Path, *, work: str = "") -> Iterator[StoredResults]:
 
 
 def is_run(source: Path) -> bool:
-    """Whether a path belongs to results of ``cellcount analyze``."""
+    """Return whether a path belongs to results of ``cellcount analyze``."""
     if source.is_dir():
         return any(source.glob(f"*{JOURNAL_SUFFIX}"))
     ends = (JOURNAL_SUFFIX, RUN_RECORD_SUFFIX)

@@ -1,4 +1,4 @@
-"""What a run keeps in its journal besides results, so that its outputs can be written again.
+"""Record of a run in its journal, besides results, from which its outputs can be written again.
 
 Neither models nor images are needed for that. Paths of outputs are kept relative to the journal,
 so that a folder of results may be moved; mappings are kept as pairs, because their order shows.
@@ -73,7 +73,7 @@ class StoredRun:
         journal.set_value(_NAME, document)
 
     def counting_facts(self) -> dict[str, Any]:
-        """How cells are counted, JSON-ready."""
+        """Return the rules of counting, JSON-ready."""
         counting = self.facts.counting
         rules = asdict(counting.rules)
         if counting.rules.confusion is not None:

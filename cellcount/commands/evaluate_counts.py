@@ -171,7 +171,7 @@ def evaluate_repeatability(**options: Any) -> None:  # noqa: ANN401 -- click pas
 
 
 def _options(options: dict[str, Any]) -> Options:
-    """How methods are compared, from the command line."""
+    """Return the options of a comparison, from the command line."""
     from cellcount.comparison.compare import THRESHOLDS, Options
     from cellcount.differential.profile import load_profile
     from cellcount.differential.row_names import RowNames

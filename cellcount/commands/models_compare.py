@@ -196,7 +196,7 @@ def _say(text: str) -> None:
 
 
 def _notes(lines: Sequence[Compared], threads: int) -> list[str]:
-    """What a reader of the table must know."""
+    """Return the notes that the reader of the table needs."""
     scored = [(line.name, line.report, line.cost) for line in lines if line.report and line.cost]
     notes = []
     if scored:

@@ -24,7 +24,7 @@ def drawn_labels(result: ImageResult, labels: Labels) -> list[str]:
 
 
 def last_review(result: ImageResult) -> int:
-    """When a person last corrected a cell of an image, in seconds since 1970; 0 for never."""
+    """Return the time of the last correction of an image, in seconds since 1970; 0 for none."""
     times = [review.reviewed_at for review in result.reviewed.values()]
     times += [edit.made_at for edit in result.box_edits.values()]
     return max((int(datetime.fromisoformat(time).timestamp()) for time in times), default=0)

@@ -42,7 +42,7 @@ _MEANINGS = (
 
 
 def is_excel(path: Path) -> bool:
-    """Whether a table's name asks for an Excel workbook."""
+    """Return whether a table's name asks for an Excel workbook."""
     return path.suffix.lower() == EXCEL_SUFFIX
 
 
@@ -157,7 +157,7 @@ def _text(text: str) -> str:
 
 
 def _number_format(column: Column) -> str:
-    """How Excel shows the numbers of a column, "" for its own way."""
+    """Return the Excel format of the numbers of a column, "" for Excel's own."""
     found = _DECIMALS.fullmatch(column.form)
     return f"0.{'0' * int(found[1])}" if column.dtype == "float" and found else ""
 

@@ -64,7 +64,7 @@ class OutputForm:
 
     @property
     def option(self) -> str:
-        """How the command line asks for it."""
+        """Option of the command line that asks for it."""
         return (
             f"--{self.name}" if self.name in (COUNTS.name, *BUILT_IN) else f"--output {self.name}"
         )

@@ -91,7 +91,7 @@ class SignOff:
 
 @dataclass(frozen=True, slots=True)
 class LaboratoryResult:
-    """All that is sent of one specimen, or of a slide of no named specimen.
+    """Result that is sent of one specimen, or of a slide of no named specimen.
 
     Attributes:
         specimen: its id.
@@ -236,7 +236,7 @@ def _row(figure: Figure, loinc: LoincCode | None) -> ResultRow:
 
 
 def absent_because(row: ResultRow) -> str:
-    """Why a row has no value, in words."""
+    """Return the reason why a row has no value, in words."""
     if row.assessment == "assessed":
         return "no cells to state it of"
     return row.assessment

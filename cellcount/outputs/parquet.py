@@ -21,7 +21,7 @@ _ROWS = 65536  # of a row group: enough to compress well, small enough for any m
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a table's name asks for Parquet."""
+    """Return whether a table's name asks for Parquet."""
     return path.suffix.lower() in PARQUET_SUFFIXES
 
 

@@ -138,7 +138,7 @@ class Pseudonyms:
 
 
 class OutputNames:
-    """What images, slides and specimens are called in the outputs: as they are, or by codes.
+    """Names of images, slides and specimens in the outputs: their own, or codes.
 
     Args:
         key_file: of the codes, None for the names themselves.
@@ -189,7 +189,7 @@ class OutputNames:
         return sorted(refs, key=lambda ref: path_order(codes.image(ref.image)))
 
     def image(self, image: str) -> str:
-        """What an image is called."""
+        """Return the name of an image."""
         return image if self._codes is None else self._codes.image(image)
 
     def path(self, text: str) -> str:
@@ -210,7 +210,7 @@ class OutputNames:
         return {**settings, "slide_from": None if pattern is None else self.text(pattern)}
 
     def passed_over(self, plan: Plan) -> list[NotDone]:
-        """What lay in the inputs and got no row."""
+        """Return the files in the inputs that got no row."""
         name = str if self._codes is None else self._codes.image
         return [NotDone(name(str(p.path)), "passed over", p.reason) for p in plan.passed_over]
 

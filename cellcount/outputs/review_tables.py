@@ -69,7 +69,7 @@ _DONE: dict[EditKind, str] = {
 
 
 def history_path(out: Path) -> Path:
-    """Where the history of reviews of ``counts.csv`` lies: ``counts.reviews.csv`` beside it."""
+    """Return the path of the history of ``counts.csv``: ``counts.reviews.csv`` beside it."""
     return out.with_name(f"{out.stem}.reviews.csv")
 
 
@@ -97,7 +97,7 @@ def write_corrections(
 
 
 def check_of(image: str, cell: int, box_xyxy: Sequence[float], said: Sequence[Value]) -> str:
-    """What must be the same for a row of corrections.csv to mean the same cell.
+    """Return the check value that ties a row of corrections.csv to its cell.
 
     Args:
         image: its identity, as the tables tell it.

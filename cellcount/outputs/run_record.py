@@ -96,7 +96,7 @@ RUN_RECORD_SUFFIX = ".run.json"
 
 
 def run_manifest_path(out: Path) -> Path:
-    """Where the record of ``counts.csv`` lies: ``counts.run.json`` beside it."""
+    """Return the path of the record of ``counts.csv``: ``counts.run.json`` beside it."""
     return out.with_name(out.stem + RUN_RECORD_SUFFIX)
 
 

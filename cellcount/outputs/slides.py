@@ -88,7 +88,7 @@ def slide_values(
 
 
 def _fields_of(unit: Unit) -> dict[str, Value]:
-    """How many fields a unit has, and how many its numbers rest on."""
+    """Return the number of fields of a unit, and of those that its numbers rest on."""
     return {
         "fields_known": len(unit.fields),
         "fields_analysed": unit.done,

@@ -1,4 +1,4 @@
-"""What a classifier said, as the values of the columns that every form of output shares.
+"""Types of cells as the values of the columns that every form of output shares.
 
 Shapes: N cells.
 """

@@ -49,7 +49,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What became of a table.
+    """Result of applying a table of corrections.
 
     Attributes:
         relabelled: the last label and the new one of each cell that got another.

@@ -1,4 +1,4 @@
-"""What a person should look at: pictures of cells and a table to fill in, the least sure first."""
+"""Export of cells for review: pictures and a table to fill in, the least sure first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLE, CROPS = "corrections.csv", "crops"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cells are exported.
+    """Choice of the cells that are exported.
 
     Attributes:
         every: all typed cells, else those that need a look and were not reviewed yet.
@@ -37,7 +37,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was exported.
+    """Result of an export.
 
     Attributes:
         table: corrections.csv.
@@ -175,7 +175,7 @@ def _draw(stored: StoredResults, result: ImageResult, cells: Mapping[Path, int])
 
 
 def check_of_cell(result: ImageResult, cell: int, values: Mapping[str, list[Value]]) -> str:
-    """What ties a row to a cell of a result.
+    """Return the check value that ties a row to a cell of a result.
 
     Args:
         result: as outputs tell it.

@@ -54,7 +54,7 @@ def rewrite_outputs(stored: StoredResults, refs: Iterable[ImageRef]) -> Rewritte
 
 
 def are_outputs_behind(journal: Journal) -> bool:
-    """Whether people said something that the outputs do not tell yet."""
+    """Return whether people said something that the outputs do not tell yet."""
     said = journal.said()
     return any(said) and journal.get_value(_WRITTEN) != said
 

@@ -164,7 +164,7 @@ def _reviewed_images(stored: StoredResults, problems: list[Problem]) -> Iterator
 
 
 def _why_unusable(result: ImageResult, max_pixels: int) -> str:
-    """Why an image cannot be learned from; "" where it can."""
+    """Return the reason why an image cannot be learned from; "" where it can."""
     ref = result.ref
     if ref.page:
         return FURTHER_PAGE

@@ -1,4 +1,4 @@
-"""What commands that report share: the console, progress, warnings, CSV and JSON files."""
+"""Common parts of commands that report: console, progress, warnings, CSV and JSON files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def counter(name: str, total: int, unit: str = "image") -> Iterator[Callable[[],
 
 
 def say_problems(problems: Sequence[Problem]) -> None:
-    """What was wrong in a data set and survived, on stderr."""
+    """Print the problems of a data set that did not end the command, on stderr."""
     for problem in problems[:_SHOWN]:
         click.echo(f"warning: {shown(problem)}", err=True)
     if len(problems) > _SHOWN:

@@ -1,4 +1,4 @@
-"""What a job came to, in a person's words: a rich table on a terminal, plain lines otherwise."""
+"""Summary of a job in words: a rich table on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Part(NamedTuple):
 
 
 def say_passed_over(plan: Plan) -> None:
-    """What lay in the INPUTs and gets no row, on stderr."""
+    """Print the files in the INPUTs that get no row, on stderr."""
     for item in plan.passed_over[:_SHOWN]:
         click.echo(f"passed over: {shown(item.path)}: {shown(item.reason)}", err=True)
     more = len(plan.passed_over) - _SHOWN
@@ -64,7 +64,7 @@ def say_outcome(
 
 
 def say_counting(job: Job) -> None:
-    """What the reader of a differential must know at once, on stderr."""
+    """Print the warnings that the reader of a differential needs at once, on stderr."""
     profile, rules = job.counting.profile, job.counting.rules
     if rules.forced:
         click.echo(

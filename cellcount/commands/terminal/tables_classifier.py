@@ -58,7 +58,7 @@ def show_scores(
 
 
 def show_robustness(console: Console, scores: Mapping[str, ClassifierScores]) -> None:
-    """What changes of the same cells cost; the first entry is of the unchanged ones."""
+    """Print the cost of changes of the same cells; the first entry is of the unchanged ones."""
     table = _table(
         "Robustness: the same pictures changed; a resize is not told to the classifier",
         ["pictures", "accuracy", "95 % limits", "change", "macro F1", "MCC", "ECE", "accepted"],
@@ -126,7 +126,7 @@ def _summary(scores: ClassifierScores) -> Table:
 
 
 def _review(scores: ClassifierScores, review_below: float) -> str:
-    """How many cells are typed rather than sent to review, and how many of those rightly."""
+    """Return the share of cells typed rather than sent to review, and of these typed rightly."""
     share, right = scores.accepted_share, scores.accepted_accuracy
     if share is None:
         return "no cells"

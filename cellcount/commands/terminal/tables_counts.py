@@ -28,7 +28,7 @@ def show_tables(console: Console, tables: Sequence[TextTable]) -> None:
 
 
 def show_comparison(console: Console, comparison: Comparison, tables: Sequence[TextTable]) -> None:
-    """What was compared, the tables, and what was not."""
+    """Print the methods compared, the tables, and the units that were left out."""
     level = comparison.level
     console.print(
         f"{comparison.predicted.name} (predicted) against {comparison.reference.name} "

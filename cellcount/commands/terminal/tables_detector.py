@@ -33,7 +33,7 @@ def show_report(console: Console, report: DetectionReport, names: Mapping[str, s
 def show_variants(
     console: Console, reports: Mapping[str, DetectionReport], names: Mapping[str, str]
 ) -> None:
-    """What changes of the same images cost; the first report is of the unchanged ones."""
+    """Print the cost of changes of the same images; the first report is of the unchanged ones."""
     first = next(iter(reports.values()))
     shown = [scores.name for scores in first.classes]
     table = _table(

@@ -121,12 +121,12 @@ def prepare_folder(folder: Path) -> None:
 
 
 def annotated_path(folder: Path, image: str) -> Path:
-    """Where the annotated picture of an image lies; see `mirrored_path`."""
+    """Return the path of the annotated picture of an image; see `mirrored_path`."""
     return mirrored_path(folder, image, ".png")
 
 
 def mirrored_path(folder: Path, image: str, suffix: str) -> Path:
-    """Where what is written for an image lies: its tree and full name plus a suffix.
+    """Return the path of a file written for an image: its tree and full name plus a suffix.
 
     What would leave the folder (``..``, a leading ``/``) or is too long for a file system is
     replaced or shortened, with a hash of the whole identity so that names stay different.
@@ -199,7 +199,7 @@ def _draw_class(
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """What is written beside the cell with this index: its class, its type, or that in doubt."""
+    """Text beside the cell with this index: its class, its type, or that it is in doubt."""
 
     index: int
     text: str

@@ -1,4 +1,4 @@
-"""How cells look in a picture: palette, outline shapes, dashes, and the font.
+"""Look of cells in a picture: palette, outline shapes, dashes, and the font.
 
 Shapes: P points of a closed outline; boxes are xyxy in pixels of the drawn picture.
 """

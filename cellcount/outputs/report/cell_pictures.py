@@ -1,4 +1,4 @@
-"""Which cells and fields of a run the report shows, and their pictures within a budget.
+"""Choice of the cells and fields that the report shows, and their pictures within a budget.
 
 Nothing but the least sure cells of each type is kept while results stream by; the images that
 hold them are read again one at a time. One that is gone or has changed leaves a placeholder.
@@ -77,7 +77,7 @@ class Flagged:
 
 @dataclass
 class ReportSelection:
-    """What is worth showing of the results added so far.
+    """Cells and fields worth showing, of the results added so far.
 
     Attributes:
         groups: number of types with, last, the unclassified; of the detector's classes where no

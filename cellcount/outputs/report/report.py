@@ -156,7 +156,7 @@ def _lead(found: Differential, unit: Unit) -> str:
 
 
 def _warnings(facts: RunFacts, survey: ReportSelection, run: Differential) -> list[str]:
-    """What nobody may miss."""
+    """Return the warnings that nobody may miss."""
     said = [advice.text for advice in run.advice if advice.id == "forced"]
     said += [_words(advice.text) for advice in run.advice if advice.id == "unfinished"]
     if facts.densest_field and survey.densest > facts.densest_field:
@@ -325,7 +325,7 @@ def _fields(run: Unit, survey: ReportSelection, counting: Counting) -> dict[str,
 
 
 def _limits_of_models(facts: RunFacts) -> list[str]:
-    """What the models cannot tell, in the words of their cards and of the profile."""
+    """Return the limits of the models, in the words of their cards and of the profile."""
     about = facts.counting.about()
     said = [f"Detector: {note}" for note in facts.notes]
     said += [f"Classifier: {t}" for n, t in about.items() if n.startswith("classifier_note")]

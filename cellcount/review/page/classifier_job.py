@@ -31,7 +31,7 @@ State = Literal["idle", "looking", "fitting", "made", "refused", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """What came of the corrected cells.
+    """Result of an adaptation to the corrected cells.
 
     Attributes:
         sentence: why nothing was written; "" where the classifier is there.
@@ -70,7 +70,7 @@ class _EndedError(CellcountError):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far it is.
+    """Progress of the adaptation.
 
     Attributes:
         state: likewise.
@@ -148,7 +148,7 @@ class ClassifierJob:
         self.wait()
 
     def facts(self) -> dict[str, Any]:
-        """What the page shows of it, JSON-ready."""
+        """Return the facts that the page shows of it, JSON-ready."""
         now = self._progress
         return {
             "state": now.state,

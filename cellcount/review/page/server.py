@@ -104,7 +104,7 @@ def _run(app: App, listening: socket.socket) -> None:
 
 
 def uvicorn_config(app: App) -> uvicorn.Config:
-    """How the page is served: HTTP alone, nothing of the server's make told, no proxy believed."""
+    """Configure the server: HTTP alone, no trace of the server's make, no proxy believed."""
     import uvicorn
 
     return uvicorn.Config(

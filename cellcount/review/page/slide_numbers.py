@@ -99,7 +99,7 @@ def flag_names() -> dict[str, str]:
 
 
 def _progress(bench: Workbench, number: int) -> dict[str, int]:
-    """How many cells have a type, need a look, and were seen by a person."""
+    """Return the numbers of cells that have a type, need a look, and were seen by a person."""
     sums = {"typed": 0, "doubtful": 0, "reviewed": 0, "taken_out": 0}
     for image in bench.slide(number).images:
         told = bench.told(image)

@@ -67,7 +67,7 @@ class UndoStacks:
             self._stacks.setdefault(key, _Stack()).learn(tuple(batch))
 
     def depth(self, person: str, slide: int) -> tuple[int, int]:
-        """How often a person may undo, and redo."""
+        """Return the number of steps that a person may undo, and redo."""
         stack = self._stacks.get((person, slide), _Stack())
         return len(stack.undo), len(stack.redo)
 

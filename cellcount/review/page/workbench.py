@@ -315,7 +315,7 @@ class Workbench:
         return changed
 
     def undo_depth(self, person: str, number: int) -> list[int]:
-        """How often a person may undo, and redo, on a slide."""
+        """Return the number of steps that a person may undo, and redo, on a slide."""
         return list(self._undo.depth(person, number))
 
     @property
@@ -338,7 +338,7 @@ class Workbench:
         return found
 
     def is_behind(self) -> bool:
-        """Whether the outputs do not tell yet what people said."""
+        """Return whether the outputs do not tell yet what people said."""
         return are_outputs_behind(self.stored.journal)
 
     def write_outputs(self) -> Rewritten:
