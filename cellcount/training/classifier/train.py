@@ -44,6 +44,8 @@ from cellcount.training.loop import LoopRun, begin_run, fit
 from cellcount.training.run_folder import WEIGHTS_FILE
 from cellcount.training.settings import TrainRun
 
+_ROUNDING = 1e-6  # one of the two accuracies is of single precision; a cell is far more
+
 
 def train_classifier(
     crops: CropSet, settings: ClassifierTraining, run: TrainRun, report: Report
@@ -110,13 +112,18 @@ def train_classifier(
             f"{left} cells of test were not looked at; when everything is decided: cellcount "
             f"evaluate classifier {run.out / SPLITS_FILE} --classifier {run.out} --split test"
         )
-    if start is not None and accuracy is not None and accuracy < start:
+    if start is not None and accuracy is not None and is_worse(accuracy, start):
         report(
             f"warning: accuracy {accuracy:.4f} is below the {start:.4f} of {settings.init}, which "
             "this training started from, on the same cells: keep that model, or train longer or at "
             "a lower --lr"
         )
     return weights
+
+
+def is_worse(accuracy: float, start: float) -> bool:
+    """Tell whether an accuracy is below another by more than the rounding of either."""
+    return accuracy < start - _ROUNDING
 
 
 def start_score(init: str, data: ClassifierData, run: TrainRun, loop: LoopRun) -> float | None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from cellcount.errors import UsageError
 from cellcount.models.weights import read_classifier_weights
 from cellcount.training.classifier.settings import ClassifierTraining, classifier_recipe
 from cellcount.training.classifier.start import new_model, settings_of
-from cellcount.training.classifier.train import train_classifier
+from cellcount.training.classifier.train import is_worse, train_classifier
 from cellcount.training.detector.settings import from_recipe
 from cellcount.training.settings import TrainRun
 
@@ -101,6 +102,13 @@ def test_layers_of_random_weights_are_not_frozen(
         train_classifier(cells, quick(frozen_start=0.5), a_run(tmp_path / "x"), lambda _: None)
     with pytest.raises(UsageError, match=r"frozen_start is 1.0, expected 0 to below 1"):
         quick(frozen_start=1.0)
+
+
+def test_equal_accuracies_are_equal_in_single_precision_too() -> None:
+    right = 157 / 160
+    assert not is_worse(float(np.float32(0.8)), 0.8)
+    assert not is_worse(right - 1e-8, right)
+    assert is_worse(156 / 160, right)
 
 
 def test_a_start_from_a_model_learns_slowly_unless_told_otherwise(first: Path) -> None:
