@@ -35,7 +35,7 @@ class ImageRun:
         journal: keeps the results.
         progress: shows them to a person.
         tally: knows when too much has failed.
-        stop: raises where the run is to end after the image in hand.
+        stop: raises where the run is to end after the current image.
     """
 
     request: AnalyzeRequest

@@ -27,7 +27,7 @@ class ImageSink:
         drawings: the annotated pictures, None where none are wanted.
         progress: shows them to a person.
         tally: knows when too much has failed.
-        stop: raises where the run is to end after the image in hand.
+        stop: raises where the run is to end after the current image.
     """
 
     journal: Journal
@@ -43,7 +43,7 @@ class ImageSink:
         self.stop()
 
     def within(self, share: float) -> None:
-        """Show how much of the image in hand is done, and end the run where it is to stop."""
+        """Show how much of the current image is done, and end the run where it is to stop."""
         self.stop()
         self.progress.within(share)
 

@@ -26,7 +26,7 @@ class _Counts:
     def __init__(self, total: int, already: int) -> None:
         self.total, self.finished = total, already
         self.now = self.cells = 0
-        self.part = 0.0  # of the image in hand
+        self.part = 0.0  # of the current image
         self.started = time.monotonic()
 
     def add(self, result: ImageResult) -> None:

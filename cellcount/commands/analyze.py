@@ -152,8 +152,8 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       2    wrong usage
       3    nothing could be done
       4    more images failed than --max-failure-rate allows
-      130  interrupted (Ctrl-C); the image in hand was finished, all is kept
-      143  terminated; the image in hand was finished, all is kept
+      130  interrupted (Ctrl-C); the current image was finished, everything is kept
+      143  terminated; the current image was finished, everything is kept
     """
     request = _request(options)
     from cellcount.analysis.job import Job

@@ -227,7 +227,7 @@ TYPE_COLUMNS = (
         "type_2",
         "text",
         "",
-        f"the likeliest type besides that one; of `{UNCLASSIFIED}` cells the likeliest of all",
+        f"second most likely type (for `{UNCLASSIFIED}` cells: the most likely)",
     ),
     Column("type_2_prob", "float", "", "its probability of `type_2`", ".4f"),
     Column(

@@ -142,9 +142,10 @@ def make_labelled() -> None:
     write_rows("my_fields/boxes.csv", boxes)
     write_rows("my_fields/splits.csv", splits)
     shutil.copytree("my_fields", "DATA")
-    for first, (label, color) in enumerate(COLORS.items()):
-        for n in range(10):  # the least that an adaptation takes
-            draw_cell(Path(f"my_cells/{label}/{n}.png"), color, 100 * first + n)
+    # Ten cells of one type are the least that an adaptation takes.
+    for count, (label, color) in zip((10, 6), COLORS.items(), strict=True):
+        for n in range(count):
+            draw_cell(Path(f"my_cells/{label}/{n}.png"), color, 100 * count + n)
     shutil.copytree("my_cells/lymphocyte", "pictures")
 
 
