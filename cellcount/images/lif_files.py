@@ -15,7 +15,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,8 @@ def read_lif(file: BinaryIO, page: int, max_pixels: int) -> Picture:
         channels = _channels(image)
         samples = image.asarray()
         if len(channels) == 1:
-            rgb = pixel_formats.grey_to_rgb(pixel_formats.eight_bits(samples, channels[0].bits))
+            grey = _upright(image, samples)
+            rgb = pixel_formats.grey_to_rgb(pixel_formats.eight_bits(grey, channels[0].bits))
         else:
             rgb = pixel_formats.eight_bits(_colours(image, samples), channels[0].bits)
         caution = ""
@@ -212,13 +213,17 @@ def _colours(image: liffile.LifImage, samples: NDArray[np.uint8]) -> NDArray[np.
     """Samples as ``(H, W, 3)``, red first."""
     axes = tuple(image.sizes)
     last = axes.index("S" if "S" in axes else "C")
-    samples = np.moveaxis(samples, last, -1)
-    if [a for a in axes if a in "XY"] == ["X", "Y"]:
-        samples = samples.swapaxes(0, 1)
+    samples = _upright(image, np.moveaxis(samples, last, -1))
     stored = [channel.colour for channel in _channels(image)]
     if "S" in axes and stored == [_BLUE, _GREEN, _RED]:  # liffile has put red first
         return samples
     return samples[..., np.argsort(stored)]
+
+
+def _upright(image: liffile.LifImage, samples: NDArray[Any]) -> NDArray[Any]:
+    """Samples with the rows first, where the file may have stored columns one after the other."""
+    axes = [axis for axis in image.sizes if axis in "XY"]
+    return samples.swapaxes(0, 1) if axes == ["X", "Y"] else samples
 
 
 def _um_per_px(image: liffile.LifImage) -> float | None:

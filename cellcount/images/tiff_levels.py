@@ -1,8 +1,8 @@
 """Reduced copies of a large TIFF page that lie beside it in the file: the levels of a pyramid.
 
-They are for the eye alone: counts come from the page itself. A level is a page that is marked as
-reduced, lies below the page as a SubIFD, or belongs to a scanner's file, and whose size is that of
-the page over a power of two.
+They are for the eye alone: counts come from the page itself. A level has the size of the page over
+a power of two. It is a SubIFD of the page, another page of a scanner's file, or a page that is
+marked as reduced and follows the page before any other field.
 
 Shapes: windows uint8 (h, w, 3) RGB.
 """
@@ -111,12 +111,19 @@ def _candidates(
         if isinstance(other, tifffile.TiffPage):
             yield other
     scanner = is_scanner_file(tif)
-    for place in range(min(_MOST_PAGES, len(tif.pages))):
+    first = 0 if scanner else index + 1
+    for place in range(first, min(first + _MOST_PAGES, len(tif.pages))):
         other = tif.pages[place]
         if place == index or not isinstance(other, tifffile.TiffPage):
             continue
         if scanner or other.subfiletype & REDUCED:
             yield other
+        elif not other.subfiletype and _pixels(other) >= _pixels(page) / 2:
+            return  # another field, followed by levels of its own
+
+
+def _pixels(page: tifffile.TiffPage) -> int:
+    return int(page.imagewidth * page.imagelength)
 
 
 def _is_readable(page: tifffile.TiffPage, file: BinaryIO, max_pixels: int) -> bool:

@@ -56,6 +56,18 @@ def test_colours_are_those_that_were_stored(
     assert probe_size(ImageRef(path, "a", "s"), max_pixels=MAX) == (90, 60)
 
 
+def test_images_stored_column_by_column_stand_upright(
+    tmp_path: Path, pixels: NDArray[np.uint8]
+) -> None:
+    grey, turned = pixels[..., 1], np.ascontiguousarray(pixels.swapaxes(0, 1))
+    images = [LeicaImage(turned[..., 1].copy(), "XY", ""), LeicaImage(turned, "XYS", "RGB")]
+    write_lif(tmp_path / "a.lif", images)
+    np.testing.assert_array_equal(
+        read(tmp_path / "a.lif", 0).pixels, np.repeat(grey[..., None], 3, 2)
+    )
+    np.testing.assert_array_equal(read(tmp_path / "a.lif", 1).pixels, pixels)
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_grey_and_deep_samples_keep_their_most_significant_bits(
     tmp_path: Path, pixels: NDArray[np.uint8], bits: int

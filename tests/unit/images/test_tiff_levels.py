@@ -74,6 +74,21 @@ def test_a_page_that_is_not_marked_as_reduced_is_no_level(tmp_path: Path) -> Non
         assert level_factors(file, 0, MOST) == ()
 
 
+def test_each_page_of_a_file_has_the_levels_that_follow_it(tmp_path: Path) -> None:
+    path, colours = tmp_path / "two.tif", {0: (200, 60, 80), 2: (40, 160, 60)}
+    with tifffile.TiffWriter(path) as writer:
+        for colour in colours.values():
+            for side in (1024, 512):
+                field = np.full((side, side, 3), colour, np.uint8)
+                writer.write(
+                    field, tile=(256, 256), photometric="rgb", subfiletype=int(side == 512)
+                )
+    with path.open("rb") as file:
+        for page, colour in colours.items():
+            assert level_factors(file, page, MOST) == (2,)
+            assert (read_level(file, page, 2, Rect(0, 0, 64, 64), MOST) == colour).all()
+
+
 @pytest.mark.parametrize(
     ("size", "reduced", "factor"),
     [
