@@ -117,13 +117,18 @@ def _written(
         assert side_px is not None, "boxes need the side of their window"
         sides = [max(1, round(side_px(cells[place]))) for place in boxed]
         boxes_xyxy = np.array([cells[place].box_xyxy for place in boxed], np.float64)
-        source = open_source(ImageRef(path, path.name, ""), max_pixels=DEFAULT_MAX_PIXELS)
-        for part in source.around(boxes_xyxy, ceil(max(sides) / 2) + 1):
-            for which, box_xyxy in zip(part.which.tolist(), part.boxes_xyxy.tolist(), strict=True):
-                x_min, y_min, x_max, y_max = box_xyxy
-                centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
-                pixels = window(part.pixels, centre, sides[which], (sides[which],) * 2)
-                _save(pixels, targets[boxed[which]])
+        try:
+            source = open_source(ImageRef(path, path.name, ""), max_pixels=DEFAULT_MAX_PIXELS)
+            for part in source.around(boxes_xyxy, ceil(max(sides) / 2) + 1):
+                for which, box in zip(part.which.tolist(), part.boxes_xyxy.tolist(), strict=True):
+                    x_min, y_min, x_max, y_max = box
+                    centre = ((x_min + x_max) / 2, (y_min + y_max) / 2)
+                    pixels = window(part.pixels, centre, sides[which], (sides[which],) * 2)
+                    _save(pixels, targets[boxed[which]])
+        except ImageError:  # of a slide, whose first parts may have been read: none of it is kept
+            for target in targets:
+                target.unlink(missing_ok=True)
+            raise
     for cell, target in zip(cells, targets, strict=True):
         if cell.box_xyxy is None:
             target.parent.mkdir(parents=True, exist_ok=True)

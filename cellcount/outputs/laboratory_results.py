@@ -7,6 +7,7 @@ without a value and says why; it is never 0.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -135,9 +136,13 @@ def laboratory_results(
     """
     units = roll_up(fields)
     named = [unit for unit in units if unit.level == "specimen"]
+    slides = defaultdict[str, list[Unit]](list)
+    for slide in (unit for unit in units if unit.level == "slide"):
+        slides[slide.specimen].append(slide)
     for unit in (*named, *(u for u in units if u.level == "slide" and not u.specimen)):
         found, profile = counting.of(unit), counting.profile
-        signed = _sign_off(unit, [u for u in units if u.level == "slide"], counting, approvals)
+        own = [unit] if unit.level == "slide" else slides[unit.specimen]
+        signed = _sign_off(unit, own, counting, approvals)
         yield LaboratoryResult(
             encodable(unit.specimen or unit.slide) or "unnamed",
             _accession(unit),
@@ -155,13 +160,12 @@ def laboratory_results(
 def _sign_off(
     unit: Unit, slides: Sequence[Unit], counting: Counting, approvals: Approvals
 ) -> SignOff:
-    """Sum up the approvals of a slide, or of the slides that a specimen's numbers rest on.
+    """Sum up the approvals of the slides that the numbers of a slide or specimen rest on.
 
     The result is signed where all of them are, as they are now.
     """
-    own = [unit] if unit.level == "slide" else [s for s in slides if s.specimen == unit.specimen]
     standings, notes, signed = set[str](), list[str](), list[tuple[str, str]]()
-    for slide in own:
+    for slide in slides:
         approval = approvals.get((slide.specimen, slide.slide))
         if approval is not None:
             rows = written_rows(slide, counting.of(slide))

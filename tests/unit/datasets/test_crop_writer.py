@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.datasets.crop_writer import write_folders
 from cellcount.datasets.crops import read_crops
 from cellcount.errors import OutputError
+from tests.pyramids import SIDE_PX, write_pyramid
 
 MakeImage = Callable[..., Path]
 
@@ -74,6 +76,24 @@ def test_a_broken_field_is_said_and_the_rest_is_written(
     (problem,) = write_folders(tmp_path / "out", cells, side_px=lambda _: 8.0)
     assert problem.path == broken
     assert len(read_crops(tmp_path / "out")) == 1
+
+
+def test_no_cell_is_written_of_a_slide_that_is_damaged_further_on(tmp_path: Path) -> None:
+    slide = write_pyramid(tmp_path / "slide.tif")
+    with tifffile.TiffFile(slide) as tif:
+        (last, size) = max(zip(tif.pages[0].dataoffsets, tif.pages[0].databytecounts, strict=True))
+    with slide.open("r+b") as file:
+        file.seek(last)
+        file.write(bytes(size))
+    far = SIDE_PX - 20.0
+    sound, lost = (
+        LabelledCrop(slide, "A", box_xyxy=(at, at, at + 10, at + 10), rbc_px=8.0)
+        for at in (500.0, far)
+    )
+    assert write_folders(tmp_path / "sound", [sound], side_px=lambda _: 24.0) == ()
+    (problem,) = write_folders(tmp_path / "out", [sound, lost], side_px=lambda _: 24.0)
+    assert "cannot be decoded" in problem.what
+    assert list((tmp_path / "out").rglob("*.png")) == []
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path, make_image: MakeImage) -> None:
