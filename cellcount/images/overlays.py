@@ -84,7 +84,8 @@ def find_overlay(pixels: NDArray[np.uint8], thumbnails: Thumbnails | None = None
 def _ink(pixels: NDArray[np.uint8]) -> Mask | None:
     """Pixels of black, white and pure ink, None for hardly any."""
     red, green, blue = (pixels[..., channel] for channel in range(3))
-    # Green is low or high in black, white and pure ink, but in orange, which strong dyes come near.
+    # Black, white and pure inks have little or much green, all but orange, which strong dyes
+    # come near; every second pixel is enough to tell.
     some = np.ascontiguousarray(green[::2, ::2])
     if np.count_nonzero((some <= _BLACK) | (some >= _WHITE)) < _LEAST_INK_PX / 8:
         return None

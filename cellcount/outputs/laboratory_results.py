@@ -28,7 +28,7 @@ RESEARCH_USE = "For research use only; not for diagnosis."
 METHOD = "automatic count on images of a stained smear"
 SPECIMEN_TYPES = {"peripheral-blood": "peripheral blood smear", "bone-marrow": "bone marrow smear"}
 ResultStatus = Literal["preliminary", "final", "amended"]
-"""Nobody has signed the numbers; a person has; or a person has signed others before them."""
+"""Status of the numbers: not signed, signed, or signed again after an earlier version."""
 #: How cellcount writes a unit → code of UCUM.
 _UCUM = {
     PERCENT: "%",

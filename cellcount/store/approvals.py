@@ -17,8 +17,8 @@ Written = Mapping[str, str]
 """One row of slides.csv, as it is written: column → text."""
 
 Standing = Literal["approved", "amended", "reopened", "changed"]
-"""Numbers are those of a first approval, or of a later one; or nobody has approved them, since the
-slide was reopened, or since they have changed."""
+"""State of some numbers of a slide: those of its first approval, those of a later one, of a slide
+that was reopened, or changed since the last approval."""
 
 
 @dataclass(frozen=True, slots=True)

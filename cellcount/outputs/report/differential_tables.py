@@ -20,7 +20,7 @@ _COLOURS = (
     "#5d4037", "#558b2f", "#6a1b9a", "#37474f",
 )  # fmt: skip
 _BOOTSTRAP = "Bootstrap: fields drawn again"
-_MORE = "More of the same shares"
+_MORE = "More about these shares"
 _SHARES: tuple[Kind, ...] = ("class", "pool", "group", "lineage")
 
 

@@ -54,9 +54,10 @@ class DetectorTraining:
         warmup: share of all iterations with rising learning rate.
         clip_norm: largest gradient norm, 0 for none.
         ema_decay: of the averaged weights that are evaluated and exported, 0 for none.
-        augment: full (any laboratory), wide (the same with stains of any colour, many crops without
-            white cells, and heaps of red cells once images are hard), mild (images like the
-            training images), or flips alone.
+        augment: full (any laboratory), wide (the same with stains of any colour, hard outlines,
+            colour fringes, many crops without white cells, and, once images are hard, heaps of red
+            cells and red cells as pale as the glass), mild (images like the training images), or
+            flips alone.
         harden: share of the epochs after which focus and light get worse, with ``augment`` full or
             wide; 1 for never. White cells are changed from then on, too:
         small_copies: mean number of white cells that are copied, smaller, within their image;

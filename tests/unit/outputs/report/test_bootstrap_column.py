@@ -19,7 +19,7 @@ def test_the_bootstrap_is_named_and_blank_at_zero() -> None:
     figures = (share("lymphocytes", 5, Limits(80, 100)), share("basophils", 0, Limits(0, 0)))
     profile = load_profile("peripheral-blood")
     found = Differential(profile, Rules(), 5, True, figures, ())  # noqa: FBT003 -- complete
-    (table,) = (t for t in differential_tables(found) if t.caption == "More of the same shares")
+    (table,) = (t for t in differential_tables(found) if t.caption == "More about these shares")
     at = table.columns.index("Bootstrap: fields drawn again")
     lymphocytes, basophils = (row.cells[at].text for row in table.rows)
     assert lymphocytes == "80.0–100.0"
