@@ -37,8 +37,9 @@ COMMANDS = (
     "evaluate repeatability", "datasets", "datasets inspect", "datasets convert",
     "datasets render", "datasets types", "models", "models list", "models show", "models check",
     "models compare", "models export", "models explain", "review", "review export",
-    "review apply", "review open", "adapt", "adapt classifier", "control", "control run",
-    "control history", "profiles", "profiles list", "profiles show", "profiles check",
+    "review apply", "review open", "adapt", "adapt classifier", "adapt detector", "control",
+    "control run", "control history", "profiles", "profiles list", "profiles show",
+    "profiles check",
 )  # fmt: skip
 
 

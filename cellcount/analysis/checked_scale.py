@@ -25,7 +25,11 @@ import numpy as np
 from cellcount.analysis.load import Loaded
 from cellcount.analysis.slide_scales import Scale, SlideScales
 from cellcount.engines.field_detector import FieldDetector, Found
-from cellcount.engines.red_cells import LARGEST_FOUND, found_diameter_px, red_cell_diameter_px
+from cellcount.engines.red_cells import (
+    SMALLEST_FOUND_PX,
+    found_diameter_px,
+    red_cell_diameter_px,
+)
 from cellcount.engines.slide_detector import Tell
 from cellcount.engines.source_detector import detect
 from cellcount.images.scale import RBC_DIAMETER_UM, factor_from_red_cells
@@ -121,7 +125,7 @@ class CheckedDetector:
 
     def _would_cost_much(self, scale: Scale, source: Source) -> bool:
         """Return whether to ask the red cells first, as a pass at a wrong scale costs far more."""
-        if scale.origin == "file" and scale.factor > LARGEST_FOUND:
+        if scale.origin == "file" and self._rbc_px / scale.factor < SMALLEST_FOUND_PX:
             return True
         return scale.origin in ("file", "slide") and max(source.size_px) * scale.factor > _LARGE_PX
 

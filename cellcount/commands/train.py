@@ -107,12 +107,15 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     from cellcount.datasets.annotations import read_annotations
     from cellcount.datasets.classes import blood_classes
     from cellcount.training.detector.settings import from_recipe
+    from cellcount.training.detector.start import scale_of
     from cellcount.training.detector.train import train_detector as train
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun
 
     overrides = {k: options[k] for k in _DETECTOR_SETTINGS if options[k] is not None}
     overrides.update(parse_assignments(options["assignments"]))
+    if options["recipe"] == "default" and overrides.get("init"):
+        overrides = {**scale_of(overrides["init"]), **overrides}
     settings = from_recipe(options["recipe"], overrides)
     annotated = [read_annotations(p, format=options["format_"]) for p in options["data"]]
     if announced_ranks().is_first:

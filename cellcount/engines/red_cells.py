@@ -28,8 +28,8 @@ _ZOOMS = (1.0, 2.5, 0.4, 6.0, 15.0)
 #: The first view of a huge field is a part of it; the whole would show its cells as dots.
 _LEAST_START = 0.15
 _SMALLEST, _LARGEST = 1 / 32, 8.0
-#: Smaller red cells, of fewer than 19 px for a model of 80 px, cannot be told from JPEG's blocks.
-LARGEST_FOUND = 4.2
+#: Smaller red cells cannot be told from JPEG's blocks.
+SMALLEST_FOUND_PX = 19.0
 
 
 def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | None:
@@ -48,9 +48,10 @@ def red_cell_diameter_px(engine: Engine, pixels: NDArray[np.uint8]) -> float | N
                 break
             factor_found = factor * target / seen
             if 1 / _NEAR <= seen / target <= _NEAR:
-                if factor_found > LARGEST_FOUND:
+                diameter_px = seen / factor
+                if diameter_px < SMALLEST_FOUND_PX:
                     break
-                return seen / factor
+                return diameter_px
             factor = factor_found
     return None
 

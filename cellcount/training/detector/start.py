@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,7 +20,7 @@ from cellcount.engines.detector_model import Detector
 from cellcount.errors import UsageError
 from cellcount.files.digest import sha256_of
 from cellcount.models.detector_card import DetectorCard, Refinement
-from cellcount.models.weights import read_weights, resolve
+from cellcount.models.weights import read_card, read_weights, resolve
 from cellcount.training.detector.data import TrainingData, cell_classes
 from cellcount.training.detector.settings import DetectorTraining
 from cellcount.training.known_rows import rows_by_name, told_classes
@@ -38,6 +39,17 @@ def build_refinement(settings: DetectorTraining) -> Refinement:
     """The second look that the settings ask for: those of its own names after ``refine_``."""
     names = [f.name for f in dataclasses.fields(Refinement)]
     return Refinement(**{name: getattr(settings, f"refine_{name}") for name in names})
+
+
+def scale_of(init: str) -> dict[str, Any]:
+    """Return the settings of scale of a training that starts from a model.
+
+    Red cells are as large as the model knows them, and crops show as much of a field as by default.
+    """
+    card = read_card(resolve(init))
+    usual = DetectorTraining()
+    side = usual.size_px * card.rbc_diameter_px / usual.rbc_diameter_px
+    return {"rbc_diameter_px": card.rbc_diameter_px, "size_px": max(64, 32 * round(side / 32))}
 
 
 def grown_model(
