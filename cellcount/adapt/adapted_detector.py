@@ -15,7 +15,7 @@ from typing import Any
 
 from cellcount.adapt.count_errors import CountFigures, SeenFields, figures_of
 from cellcount.core.records import LabelledImage
-from cellcount.datasets.annotated import AnnotatedSet, Problem, has_slides
+from cellcount.datasets.annotated import Problem, has_slides
 from cellcount.datasets.annotations import read_annotations
 from cellcount.datasets.classes import blood_classes
 from cellcount.engines.base import EngineOptions, load_engine
@@ -135,7 +135,9 @@ def adapt_detector(
     classes = tuple(c.id for c in base.classes)
     images = [i for i in annotated.images if any(label in classes for label in i.labels)]
     _check_enough(images, classes)
-    slides = _slides(annotated, images)
+    # Slides of unlabelled fields cannot be held out.
+    by_folder = has_slides(dataclasses.replace(annotated, images=tuple(images)))
+    slides = [(i.path.parent if by_folder else i.path).as_posix() for i in images]
     tick = on_field(len(images) * len(SCALES)) if on_field else lambda: None
     seen = _seen(request, base, state, images, slides, tick)
     own = {name: base.threshold_of(name) for name in classes}
@@ -149,7 +151,7 @@ def adapt_detector(
         file.write(json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n")
     rows = map(single, _rows(images, seen, figures))
     write_table(request.out / FIELDS_FILE, TypedTable("fields", FIELDS_COLUMNS, rows))
-    count = len(set(slides)) if has_slides(annotated) else 0
+    count = len(set(slides)) if by_folder else 0
     return AdaptedDetector(target, card, base, figures, len(images), count, annotated.problems)
 
 
@@ -166,12 +168,6 @@ def _check_enough(images: list[LabelledImage], classes: tuple[str, ...]) -> None
             f"the fields have {told}, expected {FEWEST_CELLS} cells of one class at least; label "
             "more fields"
         )
-
-
-def _slides(annotated: AnnotatedSet, images: list[LabelledImage]) -> list[str]:
-    """Return the slide of each image: its folder where folders are slides, else itself."""
-    by_folder = has_slides(annotated)
-    return [(i.path.parent if by_folder else i.path).as_posix() for i in images]
 
 
 def _seen(

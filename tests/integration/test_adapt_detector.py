@@ -90,6 +90,25 @@ def test_fewer_than_five_fields_are_too_few(adapt: Adapt, tmp_path: Path) -> Non
     assert "2 fields have labelled cells of the detector's classes (rbc, wbc, platelet)" in err
 
 
+def test_folders_whose_fields_have_no_labelled_cell_are_no_slides_to_hold_out(adapt: Adapt) -> None:
+    truth = json.loads((SAMPLES / "truth.json").read_text("utf-8"))
+    Path("data/one").mkdir(parents=True)
+    for image in truth["images"]:
+        file = Path(image["file_name"])
+        image["file_name"] = f"one/{file.parent.name}-{file.name}"
+        shutil.copy(SAMPLES / file, Path("data") / image["file_name"])
+    bare = truth["images"][0]
+    for n in range(4):
+        Path(f"data/bare-{n}").mkdir()
+        shutil.copy(Path("data") / bare["file_name"], f"data/bare-{n}/field.jpg")
+        extra = {**bare, "id": 10_000 + n, "file_name": f"bare-{n}/field.jpg"}
+        truth["images"].append(extra)
+    Path("data/truth.json").write_text(json.dumps(truth), "utf-8")
+    code, _, err = adapt("data/truth.json", "--out", "fitted", rbc=0.99)
+    assert code == 0, err
+    assert "note: fields are held out one by one" in err
+
+
 def test_nothing_is_written_where_counts_would_be_no_better(
     adapt: Adapt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
