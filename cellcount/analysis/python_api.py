@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,8 +21,8 @@ from cellcount.analysis.progress import Progress, SilentProgress
 from cellcount.analysis.request import analyze_request
 from cellcount.errors import CellcountError, UsageError
 from cellcount.files.text import number_of
-from cellcount.images.find import Plan
 from cellcount.outputs.forms import BUILT_IN
+from cellcount.outputs.run_record import NotDone
 from cellcount.settings import (
     AnnotateRule,
     DecimalSign,
@@ -165,17 +165,18 @@ def _analyzed(
             f"than max_failure_rate {request.run.max_failure_rate:g} allows; the first: "
             f"{_first_failure(outcome)}"
         )
-    return Results(out, (*_passed_over(job.plan), *outcome.notes))
+    passed_over = job.outputs.names.passed_over(job.plan)
+    return Results(out, (*_passed_over(passed_over), *outcome.notes))
 
 
 def _first_failure(outcome: Outcome) -> str:
     return next(f"{n.name}: {n.reason}" for n in outcome.totals.not_done if n.status == "failed")
 
 
-def _passed_over(plan: Plan) -> list[str]:
-    """List what lay in the inputs and has no row, in a sentence each."""
-    said = [f"passed over: {item.path}: {item.reason}" for item in plan.passed_over[:_SHOWN]]
-    more = len(plan.passed_over) - _SHOWN
+def _passed_over(files: Sequence[NotDone]) -> list[str]:
+    """List what lay in the inputs and has no row, in a sentence each, by code where there are."""
+    said = [f"passed over: {one.name}: {one.reason}" for one in files[:_SHOWN]]
+    more = len(files) - _SHOWN
     return [*said, f"passed over: {more:,} more"] if more > 0 else said
 
 

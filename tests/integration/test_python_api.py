@@ -192,6 +192,18 @@ def test_what_was_passed_over_and_what_failed_is_told(slides: Path, toy: str) ->
         analyze(slides / "a", detector=toy, classifier="none", max_failure_rate=0.2)
 
 
+def test_files_that_were_passed_over_are_told_by_their_codes(
+    slides: Path, toy: str, tmp_path: Path
+) -> None:
+    (slides / "Miller.txt").write_text("no image")
+    inputs = [slides / "a", slides / "Miller.txt"]
+    results = analyze(inputs, detector=toy, classifier="none", pseudonymize=tmp_path / "key.json")
+    (note,) = results.notes
+    assert note.startswith("passed over: ")
+    assert note.endswith(": not an image type (.txt)")
+    assert "Miller" not in note + results._repr_html_()
+
+
 def test_pixels_and_drawings_are_those_of_the_command(
     typed_run: Path, slides: Path, typing: Models, run: Callable[..., tuple[int, str, str]]
 ) -> None:
