@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from threading import Lock, Thread
 from typing import Generic, Literal, TypeVar
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +174,7 @@ class _Overview:
         self._done_rows = 0
         self.nbytes = self._pixels.nbytes
         self.failed = False
-        Thread(target=self._make, daemon=True).start()
+        Thread(target=_make, args=(ref(self),), daemon=True).start()
 
     def part(self, rect: Rect) -> NDArray[np.uint8] | None:
         """Pixels of a rectangle of the slide; None as long as the overview is not made."""
@@ -183,23 +184,34 @@ class _Overview:
             return None
         return self._pixels[top:bottom, rect.x // scale : ceil((rect.x + rect.width) / scale)]
 
-    def _make(self) -> None:
+    def read_rows(self, y: int) -> bool:
+        """Read the rows from a place on; False where they are the last, or cannot be read."""
         width, height = self._source.size_px
         scale = 1 << _OVERVIEW_LEVEL
+        is_read = False
         try:
-            for y in range(0, height, _READ_PX):
-                for x in range(0, width, _READ_PX):
-                    rect = Rect(x, y, min(_READ_PX, width - x), min(_READ_PX, height - y))
-                    small = _reduced(self._source.read(rect), _OVERVIEW_LEVEL)
-                    rows, columns = small.shape[:2]
-                    self._pixels[
-                        y // scale : y // scale + rows, x // scale : x // scale + columns
-                    ] = small
-                self._done_rows = ceil(min(height, y + _READ_PX) / scale)
+            for x in range(0, width, _READ_PX):
+                rect = Rect(x, y, min(_READ_PX, width - x), min(_READ_PX, height - y))
+                small = _reduced(self._source.read(rect), _OVERVIEW_LEVEL)
+                rows, columns = small.shape[:2]
+                self._pixels[y // scale : y // scale + rows, x // scale : x // scale + columns] = (
+                    small
+                )
+            self._done_rows = ceil(min(height, y + _READ_PX) / scale)
+            is_read = True
         except ImageError:
-            return
+            return False
         finally:  # whatever went wrong: else the page would wait for it forever
-            self.failed = self._done_rows < len(self._pixels)
+            self.failed = not is_read
+        return self._done_rows < len(self._pixels)
+
+
+def _make(known: Callable[[], _Overview | None]) -> None:
+    """Read a slide from the top down, for as long as its overview is kept."""
+    y = 0
+    while (overview := known()) is not None and overview.read_rows(y):
+        del overview  # else this would be what keeps it
+        y += _READ_PX
 
 
 def _around(

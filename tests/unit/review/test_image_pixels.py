@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.core.records import ImageRef
+from cellcount.images.tiff_windows import Rect
 from cellcount.review.page import image_pixels
 from cellcount.review.page.image_pixels import TILE_PX, ImagePixels
 from tests.pyramids import LEVELS, SIDE_PX, write_pyramid
@@ -81,3 +85,34 @@ def test_a_crop_of_a_whole_slide_is_the_crop_of_its_picture(tmp_path: Path) -> N
         shown = windowed.crop(0, box)
         assert shown is not None
         assert shown == whole.crop(0, box)
+
+
+class _SlowSlide:
+    """A tall source whose windows are given one by one."""
+
+    size_px = (64, 64 * 50)
+
+    def __init__(self) -> None:
+        self.reads, self.begun, self.may_go_on = 0, threading.Event(), threading.Event()
+
+    def read(self, rect: Rect) -> NDArray[np.uint8]:
+        self.reads += 1
+        self.begun.set()
+        assert self.may_go_on.wait(10)
+        return np.zeros((rect.height, rect.width, 3), np.uint8)
+
+
+def test_a_view_of_the_whole_that_is_not_kept_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_pixels, "_READ_PX", 64)
+    slide: Any = _SlowSlide()
+    before = set(threading.enumerate())
+    overview = image_pixels._Overview(slide)
+    assert slide.begun.wait(10)
+    made_by = set(threading.enumerate()) - before
+    del overview
+    slide.may_go_on.set()
+    for thread in made_by:
+        thread.join(10)
+    assert slide.reads == 1
