@@ -213,9 +213,10 @@ class _Comparison:
     ) -> list[tuple[float, int, int]]:
         """Pairs of a drawn and a known cell that may be the same one, the best overlap first."""
         pairs: list[tuple[float, int, int]] = []
+        known = self._boxes_xyxy[list(free)]
         for at in left if free else ():  # one by one: a slide has too many for one matrix
             drawn = np.array([self._within(cells[at])], np.float32)
-            ious = pairwise_iou(drawn, self._boxes_xyxy[free])[0]
+            ious = pairwise_iou(drawn, known)[0]
             pairs += [
                 (-float(ious[n]), at, free[n]) for n in np.flatnonzero(ious >= _SAME_IOU).tolist()
             ]
