@@ -197,7 +197,7 @@ def _check_enough(cells: LaboratoryCells) -> None:
             f"{count} of {label!r}, which is no type of the classifier"
             for label, count in sorted(cells.left_out.items())
         ]
-        lost = listed([*unknown, *map(str, cells.problems)], _SHOWN)
+        lost = listed([*unknown, *cells.told_problems()], _SHOWN)
         raise UsageError(
             f"the type with the most labelled cells has {most}, expected {FEWEST_CELLS} or more "
             f"of one type at least; label more cells{lost and f' (problems: {lost})'}"

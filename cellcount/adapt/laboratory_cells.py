@@ -18,10 +18,13 @@ from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.datasets.crops import read_crops
 from cellcount.errors import UsageError
+from cellcount.files.text import listed
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.coarse_types import meant_by
 from cellcount.models.taxonomy import load_taxonomy, normalised, taxonomies
-from cellcount.review.named_cells import named_cells
+from cellcount.review.named_cells import named_cells, told_problems
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,6 +56,10 @@ class LaboratoryCells:
         groups = self.groups[rows]
         slides = len(np.unique(groups)) if self.slides else 0
         return replace(self, items=items, allowed=self.allowed[rows], groups=groups, slides=slides)
+
+    def told_problems(self) -> list[str]:
+        """Problems in a sentence each, with codes in place of names where outputs have them."""
+        return told_problems(self.problems, self.codes)
 
     def by_label(self) -> dict[str, int]:
         """Label → cells, the commonest first."""
@@ -89,6 +96,9 @@ def cells_of_run(stored: StoredResults, source: Path, card: ClassifierCard) -> L
         UsageError: no cell was reviewed, its images are gone, or no type is known.
     """
     named = named_cells(stored)
+    if named.problems and not named.items:
+        lost = listed(told_problems(named.problems, named.codes), _SHOWN)
+        raise UsageError(f"no reviewed cell of {source} can be used (problems: {lost})")
     if not named.items:
         raise UsageError(
             f"{source} is a run of which no cell was reviewed; review some with cellcount review "

@@ -69,6 +69,5 @@ def _notes(cells: LaboratoryCells) -> tuple[str, ...]:
         for label, count in sorted(cells.left_out.items())
     ]
     if cells.problems:
-        lost = [f"{cells.codes.get(p.path, p.path.name)}: {p.what}" for p in cells.problems]
-        notes.append(f"left out: {listed(lost, _SHOWN)}")
+        notes.append(f"left out: {listed(cells.told_problems(), _SHOWN)}")
     return tuple(notes)

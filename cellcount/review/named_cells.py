@@ -8,7 +8,7 @@ Shapes: boxes xyxy in pixels of the original image.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,14 @@ from cellcount.analysis.stored_results import StoredResults
 from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, ImageResult
 from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crop_set import LabelledCrop
+from cellcount.errors import ImageError
+from cellcount.images.read import probe_size
+from cellcount.images.whole_slide import open_whole_slide
 
 NO_WHITE_CELL = "not_a_white_cell"
 """Label of a single cell that a person said is none."""
 FURTHER_PAGE = "a further page of a file"
+CHANGED = "the image has changed since it was analysed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class NamedCells:
     codes: Mapping[Path, str] = field(default_factory=dict)
 
 
+def told_problems(problems: Iterable[Problem], codes: Mapping[Path, str]) -> list[str]:
+    """Problems in a sentence each, with codes in place of names where outputs have them."""
+    return [f"{codes.get(p.path, str(p.path))}: {p.what}" for p in problems]
+
+
 def named_cells(stored: StoredResults) -> NamedCells:
     """Every cell of a run whose type a person gave or confirmed, and those that are none."""
     diameter_px = detector_rbc_px(stored)
@@ -44,12 +53,15 @@ def named_cells(stored: StoredResults) -> NamedCells:
     has_codes = stored.run.output.pseudonymize is not None
     for result in stored.results()():
         cells = tuple(_named(result, diameter_px))
-        if cells and result.ref.page:
-            problems.append(Problem(result.ref.path, f"{FURTHER_PAGE}; left out"))
+        if not cells:
             continue
-        items += cells
-        if cells and has_codes:
+        if has_codes and (not result.ref.page or result.ref.path not in codes):
             codes[result.ref.path] = result.ref.image
+        reason = FURTHER_PAGE if result.ref.page else _changed(result, stored.run.facts.max_pixels)
+        if reason:
+            problems.append(Problem(result.ref.path, f"{reason}; left out"))
+        else:
+            items += cells
     return NamedCells(tuple(items), tuple(problems), codes)
 
 
@@ -84,6 +96,24 @@ def named_counts(stored: StoredResults) -> Counter[str]:
         if not result.ref.page:
             counts.update(_labels(result).values())
     return counts
+
+
+def has_changed(result: ImageResult, max_pixels: int) -> bool:
+    """Return whether an image has another size than when it was analysed.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    slide = open_whole_slide(result.ref, max_pixels=max_pixels)
+    size = slide.size_px if slide else probe_size(result.ref, max_pixels=max_pixels)
+    return size != (result.width_px, result.height_px)
+
+
+def _changed(result: ImageResult, max_pixels: int) -> str:
+    try:
+        return CHANGED if has_changed(result, max_pixels) else ""
+    except ImageError:
+        return ""  # told by whoever cuts its cells
 
 
 def slide_of(result: ImageResult) -> str:

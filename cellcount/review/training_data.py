@@ -18,10 +18,15 @@ from cellcount.core.records import NOT_A_CELL, Cells, ImageRef, ImageResult, Lab
 from cellcount.datasets.annotated import AnnotatedSet, Problem
 from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.errors import ImageError, UsageError
-from cellcount.images.read import probe_size
-from cellcount.images.whole_slide import open_whole_slide
 from cellcount.outputs.image_labels import called
-from cellcount.review.named_cells import FURTHER_PAGE, NO_WHITE_CELL, detector_rbc_px, slide_of
+from cellcount.review.named_cells import (
+    CHANGED,
+    FURTHER_PAGE,
+    NO_WHITE_CELL,
+    detector_rbc_px,
+    has_changed,
+    slide_of,
+)
 
 Reviewed = Literal["cells", "images"]
 """The cells that people corrected or confirmed, or all of the images with such cells."""
@@ -165,16 +170,12 @@ def _reviewed_images(stored: StoredResults, problems: list[Problem]) -> Iterator
 
 def _why_unusable(result: ImageResult, max_pixels: int) -> str:
     """Return the reason why an image cannot be learned from; "" where it can."""
-    ref = result.ref
-    if ref.page:
+    if result.ref.page:
         return FURTHER_PAGE
     try:
-        slide = open_whole_slide(ref, max_pixels=max_pixels)
-        size = slide.size_px if slide else probe_size(ref, max_pixels=max_pixels)
+        return CHANGED if has_changed(result, max_pixels) else ""
     except ImageError as error:
         return f"the image cannot be read ({error})"
-    as_analysed = (result.width_px, result.height_px)
-    return "" if size == as_analysed else "the image has changed since it was analysed"
 
 
 def _check_any(count: int, problems: list[Problem]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from PIL import Image
 
 from cellcount import cli
 from cellcount.adapt.reviewed_run import adapt_reviewed_run
@@ -198,3 +199,24 @@ def test_codes_stand_for_names_of_images_where_the_outputs_have_codes(
     cells = rows(tmp_path / "o" / "counts.classifiers" / "1" / "cells.csv")
     assert {row["path"] for row in cells} <= named
     assert len({row["path"] for row in cells}) > 1
+
+
+def test_cells_of_an_image_that_has_another_size_now_are_left_out_and_told_by_its_code(
+    slides: Path, typed_by_base: Path, toy: str, tmp_path: Path, rows: Rows
+) -> None:
+    models = ["--detector", toy, "--classifier", str(typed_by_base / "base.safetensors")]
+    out, key = tmp_path / "o" / "counts.csv", tmp_path / "key.json"
+    coded = ["--out", str(out), "--pseudonymize", str(key), "--device", "cpu"]
+    assert cli.main(["analyze", str(slides), *models, *coded]) == 0
+    with open_page(out, adapter=adapt_reviewed_run) as opened:
+        page = opened.enter()
+        name_some(page, TAUGHT)
+        for path in slides.rglob("*.*"):
+            Image.new("RGB", (200, 100)).save(path)
+        assert page.post("/api/classifier")[0] == 200
+        now = when_over(page)
+    assert now["state"] == "failed"
+    assert "no reviewed cell" in now["sentence"]
+    named = {row["image"] for row in rows(out)}
+    assert any(f"{code}: the image has changed" in now["sentence"] for code in named)
+    assert "slides/" not in now["sentence"]
