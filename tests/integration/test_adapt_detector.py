@@ -47,7 +47,7 @@ def adapt(
 def test_a_strict_detector_counts_right_afterwards_and_says_by_how_much(
     adapt: Adapt, rows: Rows
 ) -> None:
-    code, out, err = adapt(SAMPLES / "truth.json", "--out", "fitted", rbc=0.99)
+    code, out, err = adapt(SAMPLES / "truth.json", "--out", "fitted", rbc=0.999)
     assert code == 0, err
     facts = json.loads(Path("fitted/adaptation.json").read_text())
     before, after = facts["before"]["rbc"], facts["after"]["rbc"]
