@@ -1,4 +1,4 @@
-"""The ``cellcount`` command: finds commands lazily and turns every end into an exit code.
+"""The ``cellcount`` command: imports commands when needed, turns every error into an exit code.
 
 Only click and the standard library are imported here, so that ``cellcount --help`` answers at once.
 """
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
         return [*self.lazy, *(name for name in self.commands if name not in self.lazy)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command itself, imported now; None where there is none of that name."""
+        """Import the command of a name; None where there is none."""
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self.lazy[cmd_name].partition(":")
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named; of a name that is nearly one the message says which."""
+        """Find the command of a name; the error for an unknown name suggests the nearest one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
 
 
 def _subgroup(name: str, help_text: str, *commands: str, **elsewhere: str) -> LazyGroup:
-    """``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``.
+    """Make a group; ``train`` with ``detector`` finds ``cellcount.commands.train:train_detector``.
 
     Further commands may name their module: ``compare="models_compare"``.
     """
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    """Runs the command with click's own error handling left out; a command returns its code."""
+    """Run the command without click's own error handling; a command returns its exit code."""
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         from click.shell_completion import shell_complete
@@ -180,7 +180,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
-    """Takes ``--debug`` out wherever it stands before a ``--``: people add it at the end."""
+    """Take ``--debug`` out of the arguments, wherever it stands before a ``--``."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [a for a in arguments[:end] if a != "--debug"]
     return len(kept) < end, kept + arguments[end:]
@@ -229,7 +229,7 @@ def _explain(error: Exception, *, debug: bool) -> int:
 
 
 def _close_broken_pipe() -> int:
-    """The reader of our output went away: leave quietly, also when Python flushes at exit."""
+    """Leave quietly when the reader of stdout has gone, also when Python flushes at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     return EXIT_BROKEN_PIPE

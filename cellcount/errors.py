@@ -44,7 +44,7 @@ class WeightsError(CellcountError):
 
 
 class ModelChoiceError(WeightsError):
-    """Something is named that can be no model for that option: another kind, or a pickle."""
+    """The named file or model cannot serve for that option: it is of another kind, or a pickle."""
 
     exit_code = EXIT_USAGE
 

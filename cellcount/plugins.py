@@ -1,4 +1,4 @@
-"""The two doors for code from elsewhere: installed packages, and a folder named by the user.
+"""Loading of plugins: from installed packages, or from a folder that the user names.
 
 An installed package offers ``name = module:callable`` in an entry-point group. A folder given with
 ``--plugins DIR`` offers ``DIR/NAME.py`` or the package ``DIR/NAME/`` with a function
@@ -38,7 +38,7 @@ BUILT_IN = {
 
 
 def find(group: str, name: str, folder: Path | None = None) -> Callable[..., Any]:
-    """The callable that ``name`` stands for, imported now.
+    """Import the callable that ``name`` stands for.
 
     Args:
         group: ``BACKBONES``, ``CLASSIFIERS`` or ``OUTPUTS``.

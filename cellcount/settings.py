@@ -247,7 +247,7 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeRequest:
-    """One ``cellcount analyze`` call.
+    """Arguments of one ``cellcount analyze`` call.
 
     Attributes:
         inputs: files, folders, patterns or manifests.
@@ -268,7 +268,7 @@ class AnalyzeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyRequest:
-    """One ``cellcount classify`` call: pictures of single cells.
+    """Arguments of one ``cellcount classify`` call: pictures of single cells.
 
     Attributes:
         inputs: files, folders, patterns or manifests.

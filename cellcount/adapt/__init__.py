@@ -1,1 +1,1 @@
-"""Packaged models made to fit one laboratory by the cells and fields that it corrected."""
+"""Adaptation of packaged models to one laboratory, by the cells and fields that it corrected."""

@@ -240,7 +240,7 @@ def _card(
 def _write(
     card: ClassifierCard, weights: Path, classifier: CropClassifier, found: Chosen, out: Path
 ) -> None:
-    """The weight file, and beside it the features of the base's training, which still hold."""
+    """Write the weight file, and beside it a copy of the cell features of the base's training."""
     _, state = read_classifier_weights(weights)
     name, _ = classifier.last_layer
     state[f"{name}.weight"] = torch.from_numpy(found.layer.weight).float()

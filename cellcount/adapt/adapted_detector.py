@@ -178,7 +178,7 @@ def _seen(
     slides: list[str],
     tick: Callable[[], None],
 ) -> SeenFields:
-    """Detections by the steps of analysis, under a card of each scale."""
+    """Detect the cells of the fields as analysis does, once for each scale."""
     options = EngineOptions(request.device, "fp32", plugin_folder=request.plugins)
     found = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Cells as the last layer of a classifier sees them: as they are served, and changed a little.
+"""Features of labelled cells: the input of a classifier's last layer, for several views of a cell.
 
 Shapes: N cells, V views of each (the first as it is served), F features; features (N, V, F).
 """
@@ -44,7 +44,7 @@ class Seen:
 
 
 def views_of(cells: int) -> int:
-    """Number of views of each of so many cells."""
+    """Return how many views of a cell to compute, fewer where there are many cells."""
     return max(1, min(_MOST_VIEWS, _WINDOWS // max(1, cells)))
 
 
@@ -54,7 +54,7 @@ def seen(
     rbc_px: float | None,
     on_cell: Callable[[], None] = lambda: None,
 ) -> Seen:
-    """Features of labelled cells; what is drawn at random depends on a cell's place alone.
+    """Compute the features of labelled cells; random changes depend on a cell's place alone.
 
     Args:
         items: those of one picture in a row.

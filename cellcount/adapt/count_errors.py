@@ -72,7 +72,7 @@ class CountError:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CountFigures:
-    """Errors before and after an adaptation, each field judged by what had not seen its slide.
+    """Errors before and after an adaptation, each field judged by a choice made without its slide.
 
     Attributes:
         scale: chosen on all fields, relative to the detector's own.

@@ -61,7 +61,7 @@ class LastLayer:
         return np.asarray(logits / self.temperature + self.shift)
 
     def changed(self, weight: Floats, offset: Floats, sharpness: float = 1.0) -> LastLayer:
-        """The layer whose scores are these times ``sharpness`` plus a change.
+        """Make a layer whose scores are these times ``sharpness`` plus a change.
 
         Args:
             weight: change of the scores by feature, (K, F).
@@ -119,7 +119,7 @@ class Method:
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The method in words for people."""
         named = {
             "none": "as it is",
             "calibration": "temperature and mixture",
@@ -150,7 +150,7 @@ class Directions:
 
     @classmethod
     def of(cls, features: NDArray[np.float32], kept: NDArray[np.float32]) -> Directions:
-        """The main ones of a laboratory's features (N, V, F) and of kept ones (M, F)."""
+        """Find the main directions of a laboratory's features (N, V, F) and of kept ones (M, F)."""
         flat = features.reshape(-1, features.shape[-1])
         flat = np.concatenate([flat, kept]).astype(np.float64)
         middle = flat.mean(0)
@@ -236,7 +236,7 @@ class _Problem:
     method: Method
 
     def solved(self) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Change by coordinate (K, P), offset (K,) and sharpness."""
+        """Maximise the posterior: change by coordinate (K, P), offset (K,) and sharpness."""
         types, directions = self.logits.shape[1], self.places.shape[1]
         change = torch.zeros(types, directions, dtype=torch.float64, requires_grad=True)
         offset = torch.zeros(types, dtype=torch.float64, requires_grad=True)

@@ -1,1 +1,1 @@
-"""Analysis of images: the pipeline, the job around it, and everything a run writes."""
+"""Analysis of images: the pipeline, the job around it, and all outputs of a run."""

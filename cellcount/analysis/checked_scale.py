@@ -1,4 +1,4 @@
-"""An image detected at a scale that its own red cells do not contradict.
+"""Detection of an image at a scale that agrees with the size of its red cells.
 
 A scale from a file's metadata may be the camera's pitch, a print resolution or off by ten, and a
 folder may hold fields of several magnifications. The red cells that detection finds tell at no
@@ -124,7 +124,7 @@ class CheckedDetector:
         return second if bears_out or seen_px is None else first
 
     def _would_cost_much(self, scale: Scale, source: Source) -> bool:
-        """Return whether to ask the red cells first, as a pass at a wrong scale costs far more."""
+        """Return whether to measure red cells first, as a pass at a wrong scale costs far more."""
         if scale.origin == "file" and self._rbc_px / scale.factor < SMALLEST_FOUND_PX:
             return True
         return scale.origin in ("file", "slide") and max(source.size_px) * scale.factor > _LARGE_PX
@@ -150,7 +150,7 @@ class CheckedDetector:
         return seen_px is not None and not _contradicts(seen_px, expected_px, checked.scale)
 
     def _other(self, loaded: Loaded, scale: Scale, own_px: float | None) -> Scale | None:
-        """The scale in place of one that red cells contradict, None where they do not."""
+        """Return the scale to use instead where red cells contradict the given one; else None."""
         if own_px is None:
             return self._of_slide(loaded, scale) if scale.origin == "file" else None
         expected_px = self._rbc_px / scale.factor
@@ -167,7 +167,7 @@ class CheckedDetector:
         return Scale(factor, None, OWN_CAUTION.format(own_px / expected_px))
 
     def _of_slide(self, loaded: Loaded, scale: Scale) -> Scale | None:
-        """The slide's scale in place of one from the file, where it contradicts that."""
+        """Return the slide's scale where it contradicts the one from the file; else None."""
         slide = self._scales.of_slide(loaded)
         told_px = self._rbc_px / slide.factor
         if slide.origin == "unknown" or not _contradicts(

@@ -120,7 +120,7 @@ class ClassifyJob:
         return _Prepared(ImageResult(ref, "done", "", *size, um_per_px), crop)
 
     def _typed(self, batch: list[_Prepared]) -> Iterator[ImageResult]:
-        """Results of one batch: a type for each picture that could be read."""
+        """Type one batch: give each picture that could be read a result with its type."""
         crops = [item.crop for item in batch if item.crop is not None]
         try:
             probs = self.loaded.type_map.apply(self.loaded.classifier.probs(crops))  # (N, M)
@@ -137,7 +137,7 @@ class ClassifyJob:
 
 
 def _each(types: CellTypes) -> Iterator[CellTypes]:
-    """One cell at a time."""
+    """Split the types of a batch into those of each cell."""
     for i in range(len(types)):
         one = slice(i, i + 1)
         yield CellTypes(
@@ -150,7 +150,7 @@ def _each(types: CellTypes) -> Iterator[CellTypes]:
 
 
 def _cell(result: ImageResult, types: CellTypes) -> Cells:
-    """The one cell that a picture shows."""
+    """Make the only cell of a picture: its box is the whole picture."""
     box_xyxy = np.array([[0, 0, result.width_px, result.height_px]], np.float32)
     whole = Detections(box_xyxy, np.ones(1, np.float32), np.zeros(1, np.int64))
     return Cells(whole, np.zeros(1, np.bool_), types)

@@ -67,7 +67,7 @@ def expect(job: Job) -> Expected | None:
 
 
 def _part(loaded: Loaded) -> tuple[Loaded, float]:
-    """Part of an image to analyse, its middle sample field, and that field's share of it."""
+    """Choose the part of an image to analyse, its middle sample field, and its share of it."""
     if loaded.source is None:
         return loaded, 1.0
     try:
@@ -79,7 +79,7 @@ def _part(loaded: Loaded) -> tuple[Loaded, float]:
 
 
 def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:
-    """About what one image adds to the disk."""
+    """Estimate the disk space that the outputs of one image take."""
     output, cells = job.request.output, result.cells
     forms = job.outputs.files.forms
     per_cell = _JOURNAL_BYTES_PER_CELL + sum(form.bytes_per_cell for form, _ in forms)

@@ -1,4 +1,4 @@
-"""Outputs of the run before on the same --out: written again with it, or named as old.
+"""Outputs of an earlier run with the same --out: written again with this run, or named as old.
 
 A page that tells other numbers than the table beside it is worse than none. What the run before
 wrote and still lies there is therefore written again, whether it is asked for again or not.
@@ -53,7 +53,7 @@ class RenewedOutputs:
 
 
 def with_earlier_outputs(asked: OutputSettings, *, shard: bool = False) -> RenewedOutputs:
-    """Add what the run before on the same --out wrote and still lies there.
+    """Add the outputs of an earlier run with the same --out whose files still exist.
 
     Of a workbook that is written now, the sheets that the run before had in it stay.
 

@@ -1,4 +1,4 @@
-"""The run before on the same output: its names for INPUTs hold on, and its images may be gone."""
+"""The earlier run with the same --out: its names for INPUTs are kept, and its images compared."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _names_of(run: object) -> dict[str, str]:
 
 
 def keep_names(journal: Journal, plan: Plan, known: Mapping[str, str]) -> None:
-    """Enter the names of a run for the next one, with those of earlier runs that it did not use."""
+    """Store the names of a run for the next one, and names of earlier runs that it did not use."""
     used = names_used(plan.refs, Path.cwd())
     journal.set_value(_NAMES, {**known, **used, **plan.names})
 
@@ -68,7 +68,7 @@ def _refs_of(run: object) -> tuple[list[ImageRef], Path]:
 def left_images(
     journal: Journal, earlier: Iterable[ImageRef], refs: Sequence[ImageRef]
 ) -> list[str]:
-    """Images of the run before that this one has under no name: not their file nor its content.
+    """Images of the run before that this run lacks: neither their file nor their content is in it.
 
     Args:
         journal: knows the contents.
@@ -89,7 +89,7 @@ def left_images(
 def refuse_other_images(
     journal: Journal, earlier: Sequence[ImageRef], refs: Sequence[ImageRef], out: Path
 ) -> None:
-    """Refuse to replace the table of other images: not a file nor a content is the same.
+    """Refuse to replace a table of which no image, by file or by content, is in this run.
 
     Args:
         journal: knows the contents.
@@ -117,7 +117,7 @@ def refuse_other_images(
 
 
 def told_left(images: Sequence[str]) -> str:
-    """Say which images have left the tables; "" for none."""
+    """Name the images that have left the tables, in a sentence; "" for none."""
     if not images:
         return ""
     are, have, their = ("is", "has", "its") if len(images) == 1 else ("are", "have", "their")

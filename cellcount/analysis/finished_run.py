@@ -50,7 +50,7 @@ class Results:
         self._frames: dict[str, pd.DataFrame] = {}
 
     def check(self) -> None:
-        """Find out that the run can be read.
+        """Raise if the run cannot be read.
 
         Raises:
             UsageError: the key of its codes is gone.
@@ -157,7 +157,7 @@ class Results:
 
     @contextmanager
     def _opened(self) -> Iterator[StoredResults]:
-        """The run, nobody else's meanwhile; frames of before a change are forgotten."""
+        """Open the run under its lock, and drop cached frames if it has changed."""
         with stored_results(self._journal) as stored:
             state = self._journal.stat()
             now = [state.st_mtime_ns, state.st_size, *stored.journal.said()]

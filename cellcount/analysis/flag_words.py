@@ -23,7 +23,7 @@ class FlagWords:
 
     @classmethod
     def of(cls, journal: Journal, refs: Iterable[ImageRef]) -> FlagWords:
-        """The flags that are up on some images."""
+        """Collect the flags that are set on some images."""
         flags = flags_of(journal.remarks("flag"))
         if not flags:
             return cls({})
@@ -37,7 +37,7 @@ class FlagWords:
         return cls(words)
 
     def told(self, result: ImageResult, image: str) -> ImageResult:
-        """A result with the flags of its image in its reason.
+        """Add the flags of a result's image to its reason.
 
         Args:
             result: as outputs tell it.

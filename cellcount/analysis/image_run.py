@@ -29,12 +29,12 @@ class ImageRun:
     """The work on the images of a run.
 
     Attributes:
-        request: says how it is done.
-        models: do it.
-        outputs: say how results count, and which pictures are wanted.
-        journal: keeps the results.
-        progress: shows them to a person.
-        tally: knows when too much has failed.
+        request: settings of the command.
+        models: that analyse the images.
+        outputs: rules by which results count, and the pictures that are wanted.
+        journal: that stores the results.
+        progress: that shows them to a person.
+        tally: that ends the run when too many images have failed.
         stop: raises where the run is to end after the current image.
     """
 
@@ -79,7 +79,7 @@ class ImageRun:
         return pending
 
     def draw_missing(self, refs: Sequence[ImageRef], analyzed: Sequence[ImageRef]) -> None:
-        """Draw images whose pictures are asked for only now, or whose caution is known only now.
+        """Draw the images of which pictures are missing, or whose caution is known only now.
 
         Args:
             refs: the images of the run.

@@ -38,7 +38,7 @@ class ImageSink:
     stop: Callable[[], None]
 
     def check(self) -> None:
-        """End the run, by raising, where too much has failed or it is to stop."""
+        """Raise, to end the run, where too many images failed or a signal asks to stop."""
         self.tally.check()
         self.stop()
 

@@ -1,4 +1,4 @@
-"""From the INPUTs of a command to its plan, with nothing read twice and nothing overwritten."""
+"""Making the plan of a command from its INPUTs, so that nothing is read twice or overwritten."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Job:
         return () if self.classifier is None else self.classifier.types
 
     def run(self, progress: Progress) -> Outcome:
-        """Analyses what is not done yet, then writes every output.
+        """Analyse the images without a result, then write every output.
 
         Raises:
             OutputError: an output cannot be written.
@@ -206,7 +206,7 @@ class Job:
         )
 
     def _keep_run(self, journal: Journal) -> None:
-        """Enters what a review and a merge need to write the outputs again."""
+        """Store what a review and a merge need to write the outputs again."""
         request, facts = self.request, self.outputs.facts
         profile = profile_text(request.differential.profile or self.counting.profile.name)
         StoredRun(request.output, facts, self.refs, Path.cwd(), profile).keep(journal)

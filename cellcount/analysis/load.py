@@ -1,4 +1,4 @@
-"""One image from disk: a source of pixels with the key of its file, or why it cannot be read."""
+"""Loading of one image: a source of pixels with the key of its file, or a reason for failure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Loaded:
 
 
 def load(ref: ImageRef, max_pixels: int) -> Loaded:
-    """Read one image, in any thread; of a whole slide only the header. A failure is a reason."""
+    """Load one image, in any thread; of a whole slide the header alone. Failures become reasons."""
     return _loaded(ref, lambda: open_source(ref, max_pixels=max_pixels))
 
 

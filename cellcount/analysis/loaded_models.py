@@ -1,4 +1,4 @@
-"""The models of a run, loaded: what finds cells and, where one is asked for, what types them."""
+"""Loaded models of a run: the detector and, where one is asked for, the classifier."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Models:
 
     @classmethod
     def of(cls, settings: AnalyzeSettings) -> Models:
-        """Loads them.
+        """Load the models that the settings name.
 
         Raises:
             WeightsError: no such model.
@@ -133,7 +133,7 @@ class LoadedClassifier:
         return self.type_map.types
 
     def facts(self) -> dict[str, Any]:
-        """All of it that decides a type, JSON-ready: for the journal and run.json."""
+        """Facts of the classifier that decide types, JSON-ready: for the journal and run.json."""
         return {
             "name": self.card.name,
             "version": self.card.version,

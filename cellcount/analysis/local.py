@@ -28,7 +28,7 @@ def default_workers() -> int:
 
 
 def _yield_to_the_model() -> None:
-    """Takes the calling thread a lower priority, where priorities are those of threads.
+    """Give the calling thread a lower priority, where the system has priorities of threads.
 
     The threads of a layer wait for each other: where drawing takes a core from one of them, all
     are late. Drawing fits in between, where the model is not at work on all cores.

@@ -61,7 +61,7 @@ class NearCopies:
     def told(
         self, result: ImageResult, image: str = "", name: Callable[[str], str] = str
     ) -> ImageResult:
-        """A result with the caution that it earns.
+        """Add a caution to a result whose image looks like another one.
 
         Args:
             result: as outputs tell it.

@@ -32,7 +32,7 @@ class TooManyFailuresError(Exception):
 
 
 class RunTally:
-    """Counts what this call analyses, and knows when too much has failed.
+    """Counts the images of this call, and ends the run when too many have failed.
 
     Args:
         total: images of the run.
@@ -82,7 +82,7 @@ class Totals:
 
     @classmethod
     def empty(cls, labels: Labels) -> Totals:
-        """Sums over nothing yet, of what cells may be called."""
+        """Make sums of 0, for the classes and types of a run."""
         ids = [*(t.id for t in labels.types), UNCLASSIFIED] if labels.types else []
         return cls(counts={c.id: 0 for c in labels.classes}, types=dict.fromkeys(ids, 0))
 
@@ -95,7 +95,7 @@ class Totals:
         return totals
 
     def add(self, result: ImageResult) -> None:
-        """One more result."""
+        """Add one result to the sums."""
         if result.status == "outstanding":
             self.outstanding[result.ref.specimen, result.ref.slide] += 1
             return

@@ -1,4 +1,4 @@
-"""Files and folders that a run writes, checked so that none of them is another or is read."""
+"""Files and folders that a run writes, checked against each other and against its inputs."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class OutputFiles:
                 raise UsageError(f"{option} and {other} both name {path}; give each its own")
 
     def check_forms(self, *, shard: bool = False) -> None:
-        """Find out before hours of work whether every form can be written.
+        """Raise, before hours of work, if a form cannot be written.
 
         Args:
             shard: the run sees a part of the images.
@@ -147,7 +147,7 @@ class OutputFiles:
             )
 
     def check_stems(self, images: Iterable[str]) -> None:
-        """Find out whether the file of each image can be found by the image's stem.
+        """Raise if two images have the same stem, by which a form names its files.
 
         Args:
             images: all of the run, as outputs name them.
@@ -169,7 +169,7 @@ class OutputFiles:
                 )
 
     def check(self) -> None:
-        """Find out before anything is changed that all of them can be written.
+        """Raise, before anything is changed, if an output cannot be written.
 
         Raises:
             UsageError: two have one name, or one is the table of another run.
@@ -183,7 +183,7 @@ class OutputFiles:
 
 
 def _place(path: Path) -> Path:
-    """The file that a path names, whether by way of other folders or not."""
+    """Resolve a path to its file, so that two spellings of one file are equal."""
     return Path(os.path.abspath(path))
 
 

@@ -45,7 +45,7 @@ SLIDE_STAIN_CAUTION = "stain not normalized: a scan is taken as it is"
 
 
 class _Views(NamedTuple):
-    """An image as each model sees it: as it was read, or with the dyes of the stain reference."""
+    """An image as each model gets it: as it was read, or with the dyes of the stain reference."""
 
     detector: Source
     classifier: Source
@@ -157,7 +157,7 @@ class Pipeline:
 
 
 def _without_ink(cells: Cells, overlay: Overlay | None) -> tuple[Cells, int]:
-    """The cells that are no ink, and how many were."""
+    """Leave out detections on drawn overlays; return the others, and how many were left out."""
     if overlay is None:
         return cells, 0
     kept = ~overlay.under(cells.detections.boxes_xyxy)
@@ -165,7 +165,7 @@ def _without_ink(cells: Cells, overlay: Overlay | None) -> tuple[Cells, int]:
 
 
 def _drawn(overlay: Overlay | None, on_ink: int) -> Iterator[str]:
-    """Cautions about overlays drawn on the picture."""
+    """Cautions about scale bars, captions and lines that are drawn on the picture."""
     if overlay is not None and (overlay.has_bar or on_ink):
         yield INK_CAUTION
     if overlay is not None and overlay.has_lines:

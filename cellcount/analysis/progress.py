@@ -8,14 +8,14 @@ from cellcount.core.records import ImageResult
 
 
 class Progress(Protocol):
-    """Whoever shows progress to a person."""
+    """Interface of a display of progress."""
 
     def start(self, activity: str, total: int, already: int = 0) -> None:
-        """``activity`` ("Counting") begins; ``already`` of ``total`` images are done."""
+        """Begin an ``activity`` ("Counting"), with ``already`` of ``total`` images done."""
         ...
 
     def advance(self, result: ImageResult) -> None:
-        """One more image is finished."""
+        """Count one more finished image."""
         ...
 
     def within(self, share: float) -> None:
@@ -23,12 +23,12 @@ class Progress(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """A line that a person should read now."""
+        """Show a line that a person should read now."""
         ...
 
 
 class SilentProgress:
-    """Watches and says nothing."""
+    """Progress that shows nothing."""
 
     def start(self, activity: str, total: int, already: int = 0) -> None:
         """Nothing to show."""

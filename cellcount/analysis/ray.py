@@ -67,7 +67,7 @@ class WorkerSpec:
 
 
 class ScaleCache:
-    """Scales as an actor knows them; those it measures are handed over with the next result."""
+    """Cache of scales in an actor; newly measured ones go to the driver with the next result."""
 
     def __init__(self, known: dict[str, Json]) -> None:
         self._known, self._new = dict(known), dict[str, Json]()
@@ -90,7 +90,7 @@ class Worker:
     """An actor: the models of a run, loaded once."""
 
     def ready(self, order: WorkerSpec) -> None:
-        """Loads the models; a worker that died and was started anew is told again."""
+        """Load the models; called again for a worker that died and was started anew."""
         os.chdir(order.folder)
         models = Models.of(order.settings)
         if models.hashes != order.hashes:
@@ -109,7 +109,7 @@ class Worker:
 
 
 def check_ray() -> None:
-    """Find out before anything is loaded whether Ray is there.
+    """Raise, before anything is loaded, if Ray is not installed.
 
     Raises:
         UsageError: it is not installed.
@@ -196,7 +196,7 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 -- a module
 
 
 def _check_answers(address: str) -> None:
-    """Asks first whether anyone is there: Ray would try for minutes, and say nothing."""
+    """Check that the cluster answers: Ray itself would retry for minutes in silence."""
     host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     try:
         if host and port.isdecimal():
@@ -210,7 +210,7 @@ def _check_answers(address: str) -> None:
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor as the driver sees it: ``waiting`` images, and whether it has its models."""
+    """State of an actor on the driver: ``waiting`` images, and whether it has its models."""
 
     handle: Any
     is_ready: bool = False
@@ -220,7 +220,7 @@ class _Actor:
 
 
 class _Scheduler:
-    """Sends images to whoever is free and takes what comes back, until all are done."""
+    """Sends images to free actors and collects their results, until all are done."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class _Scheduler:
             self._ask_ready(actor)
 
     def until_done(self, use: Callable[[Analyzed], None], check: Callable[[], None]) -> None:
-        """Until all images are done, or ``check`` has raised and those in hand are done."""
+        """Run until all images are done; if ``check`` raises, those already sent are finished."""
         ended: BaseException | None = None
         while self._is_work_left():
             (answer,), _ = self._ray.wait(list(self._asked), num_returns=1)
@@ -283,7 +283,7 @@ class _Scheduler:
         return Analyzed(replace(said.result, ref=ref), said.file_key, said.values)
 
     def _died(self, actor: _Actor, ref: ImageRef | None, error: Exception) -> Analyzed | None:
-        """An actor is gone: its images are tried again, while Ray starts it anew."""
+        """Handle the death of an actor: its images are sent again, while Ray restarts it."""
         if ref is None:
             actor.lost_starts += 1
             if actor.lost_starts < _TRIES:
@@ -305,7 +305,7 @@ class _Scheduler:
         return Analyzed(result, key_of(ref), {})
 
     def _send(self) -> None:
-        """One image more to everyone who has room; those that workers died of go alone."""
+        """Send one more image to every actor with room; one that an actor died of is sent alone."""
         for actor in sorted(self._actors, key=lambda a: a.waiting):
             if not actor.is_ready or actor.is_alone:
                 continue

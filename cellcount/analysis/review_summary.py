@@ -45,7 +45,7 @@ class ReviewSummary:
     def of(
         cls, results: Iterable[ImageResult], corrections: Mapping[str, CellState]
     ) -> ReviewSummary | None:
-        """The sum over a run; None where nothing was ever reviewed.
+        """Sum up the reviews of a run; None where nothing was ever reviewed.
 
         Args:
             results: of the run.
@@ -115,7 +115,7 @@ def _by(people: Mapping[str, int]) -> str:
 
 
 def with_reviewer_types(facts: RunFacts, reviewed: ReviewSummary | None) -> RunFacts:
-    """Add the types that only a reviewer gave, and how many were, to what outputs tell."""
+    """Add to the facts of outputs the types that only a reviewer gave, and a note on reviews."""
     if reviewed is None or not reviewed.words:
         return facts
     extended = with_types(facts, reviewed.types)
@@ -125,7 +125,7 @@ def with_reviewer_types(facts: RunFacts, reviewed: ReviewSummary | None) -> RunF
 
 
 def with_types(facts: RunFacts, types: frozenset[str]) -> RunFacts:
-    """Add those of some types that the classifier does not know."""
+    """Add to the facts of outputs those of some types that the classifier does not know."""
     counting = facts.counting
     known = {t.id for t in facts.types} | {UNCLASSIFIED}
     added = reviewer_types(counting.profile, types - known)

@@ -13,7 +13,7 @@ from cellcount.files.names import one_form
 
 
 class Vocabulary:
-    """The types of a run, the rows of its profile, ``unclassified`` and ``not_a_cell``.
+    """Names that a reviewer may give: types, rows of the profile, ``unclassified``, ``not_a_cell``.
 
     A row that exactly one type of the classifier fills means that type; any other row becomes a
     type that only reviewers gave.

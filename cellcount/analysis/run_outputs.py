@@ -1,4 +1,4 @@
-"""Writing every output of a run: the same bytes from the same results, whoever asks for them.
+"""Writing of every output of a run: the same results give the same bytes, whichever command writes.
 
 A run of all images, a merge of its shards and a review all end here. What a reviewer said goes
 before what the classifier said, in counts, differentials and exports; cells.csv and COCO tell both.
@@ -40,7 +40,7 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunOutputs:
-    """The outputs of a run: where they go, and all that they tell besides the results.
+    """Outputs of a run: their paths, and all the facts that they state besides the results.
 
     Attributes:
         files: where they go and in which form.
@@ -53,11 +53,11 @@ class RunOutputs:
     facts: RunFacts
 
     def reviewed_by(self, reviewed: ReviewSummary | None) -> RunOutputs:
-        """With the types that only reviewers gave."""
+        """Return these outputs with the types that only reviewers gave."""
         return replace(self, facts=with_reviewer_types(self.facts, reviewed))
 
     def approved_in(self, journal: Journal) -> RunOutputs:
-        """With what people signed off."""
+        """Return these outputs with the approvals of slides that a journal holds."""
         name = self.names.path
         found = {
             (name(specimen), name(slide)): approval
@@ -66,7 +66,7 @@ class RunOutputs:
         return replace(self, facts=replace(self.facts, approvals=found)) if found else self
 
     def drawn(self, journal: Journal) -> RunOutputs:
-        """With every type that a reviewer gave, be it to an image that is not analysed yet."""
+        """Return these outputs with every type that a reviewer gave, on unfinished images, too."""
         said = [state.review for state in journal.corrections().values()]
         types = frozenset(review.type_id for review in said if review is not None)
         return replace(self, facts=with_types(self.facts, types))
@@ -76,7 +76,7 @@ class RunOutputs:
         return RunResults(journal, self.facts.counting.profile)
 
     def results(self, journal: Journal, refs: tuple[ImageRef, ...]) -> ResultStream:
-        """The results as outputs tell them, but with the classifier's own types."""
+        """Stream the results as outputs state them, but with the classifier's own types."""
         stored, copies = self.results_in(journal), NearCopies.among(journal, refs)
         name, flags = self.names.image, FlagWords.of(journal, refs)
 
@@ -87,7 +87,7 @@ class RunOutputs:
         return lambda: map(told, stored.of_every(self.names.ordered(refs)))
 
     def final(self, result: ImageResult) -> ImageResult:
-        """A result with the types that count, a reviewer's, else the classifier's.
+        """Return a result with the types that count: a reviewer's, else the classifier's.
 
         Detected white cells whose type is that of none are marked as rejected.
         """
@@ -101,7 +101,7 @@ class RunOutputs:
     def contents(
         self, journal: Journal, results: ResultStream, reviewed: ReviewSummary | None
     ) -> dict[str, RunContent]:
-        """Contents of the outputs, by which types of cells a form sees.
+        """Contents of the outputs: one with the final types, one with the classifier's own.
 
         Args:
             journal: tells what people signed off.

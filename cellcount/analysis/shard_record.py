@@ -47,7 +47,7 @@ class ShardFacts:
         )
 
     def keep(self, journal: Journal) -> None:
-        """Enter them, in place of those of the run before."""
+        """Store the facts in the journal, in place of those of the run before."""
         journal.set_value(_NAME, asdict(self))
 
     @classmethod
@@ -67,7 +67,7 @@ class ShardFacts:
 
 
 def plan_digest(refs: Sequence[ImageRef]) -> str:
-    """SHA-256 over all that a plan says of its images but where they lie."""
+    """SHA-256 of everything that a plan states of its images except where their files are."""
     digest = hashlib.sha256()
     for ref in refs:
         facts = ref.facts()

@@ -52,7 +52,7 @@ def _going_on(total: int, already: int) -> str:
 
 
 class PlainProgress:
-    """One line now and then: what schedulers and log files can hold."""
+    """Progress as a line now and then, for log files of batch jobs."""
 
     def __init__(self) -> None:
         self._counts = _Counts(0, 0)
@@ -65,7 +65,7 @@ class PlainProgress:
         return None
 
     def start(self, activity: str, total: int, already: int = 0) -> None:
-        """Says how much there is to do."""
+        """Print how many images there are to do."""
         self._counts = _Counts(total, already)
         self._said = time.monotonic()
         if already:
@@ -74,11 +74,11 @@ class PlainProgress:
             click.echo(f"{activity} {number_of(total - already, 'image')}", err=True)
 
     def note(self, text: str) -> None:
-        """Says what a person should know now."""
+        """Print a message for the person."""
         click.echo(text, err=True)
 
     def advance(self, result: ImageResult) -> None:
-        """Counts one more image; failures are said at once."""
+        """Count one more image; print the reason at once if it failed."""
         self._counts.add(result)
         if result.status == "failed":
             click.echo(f"failed: {shown(result.ref.image)}: {shown(result.reason)}", err=True)
@@ -150,11 +150,11 @@ class RichProgress:
         self._task = self._bar.add_task(activity, total=total, completed=already, cells=0, rate="")
 
     def note(self, text: str) -> None:
-        """Says what a person should know now, above the bar."""
+        """Print a message for the person, above the bar."""
         self._bar.console.print(text, markup=False)
 
     def advance(self, result: ImageResult) -> None:
-        """Moves the bar; failures are said above it."""
+        """Move the bar by one image; print the reason above it if it failed."""
         from rich.markup import escape
 
         assert self._task is not None, "start comes first"
@@ -168,7 +168,7 @@ class RichProgress:
         )
 
     def within(self, share: float) -> None:
-        """Moves the bar by a part of an image that takes long."""
+        """Move the bar within the current image, for images that take long."""
         assert self._task is not None, "start comes first"
         self._counts.part = share
         self._bar.update(

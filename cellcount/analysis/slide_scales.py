@@ -91,7 +91,7 @@ class ScalesInMemory:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A slide's scale factor, None for too few red cells, and the fields that tell it."""
+    """A slide's scale factor, None for too few red cells, and the fields it was measured on."""
 
     factor: float | None
     sample: Mapping[str, FileKey]

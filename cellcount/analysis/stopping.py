@@ -29,7 +29,7 @@ class Stopping:
         self._arrived: int | None = None
 
     def arrive(self, number: int, frame: FrameType | None) -> None:
-        """A signal is here: the first one is kept, the next one acts as it would have before."""
+        """Handle a signal: remember the first one, pass the next one to the earlier handler."""
         if self._arrived is None:
             self._arrived = number
             # Not by sys.stderr: this may have come while that was writing, which then raises.
@@ -39,12 +39,12 @@ class Stopping:
             self._before[number](number, frame)
 
     def check(self) -> None:
-        """Ends the work here if a signal has come: raises what its own handler raises."""
+        """Call the earlier handler, which raises, if a signal has arrived."""
         if self._arrived is not None:
             self._before[self._arrived](self._arrived, None)
 
     def take(self, number: int) -> None:
-        """Stand before the handler of a signal, if it has one that can be called."""
+        """Handle a signal in place of its present handler, if it has one that can be called."""
         before = signal.getsignal(number)
         if callable(before):  # not where it is ignored or left to the system
             self._before[number] = before
@@ -58,7 +58,7 @@ class Stopping:
 
 @contextmanager
 def image_in_hand_first() -> Iterator[Stopping]:
-    """While it lasts, SIGINT and SIGTERM wait for ``check``, and that is said on stderr."""
+    """Delay SIGINT and SIGTERM within the block until ``check`` is called; stderr says so."""
     stopping = Stopping()
     try:
         for number in _SIGNALS:

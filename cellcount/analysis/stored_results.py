@@ -40,7 +40,7 @@ class StoredResults:
         return lambda: map(self._found, named())
 
     def unnamed(self, refs: list[ImageRef]) -> Iterator[ImageResult]:
-        """Results of some images under their own names."""
+        """Results of some images under their real names, not their codes."""
         return map(self._found, self.outputs.results_in(self.journal).of(refs))
 
     def reviews(self) -> ReviewSummary | None:

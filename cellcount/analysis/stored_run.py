@@ -50,7 +50,7 @@ class StoredRun:
     packages: Mapping[str, str] = field(default_factory=dict)
 
     def keep(self, journal: Journal) -> None:
-        """Enter it, in place of the run before."""
+        """Store the record in the journal, in place of that of the run before."""
         place = journal.path.absolute().parent
         facts, forms = self.facts, self.output.forms
         packages = packages_of(forms)
@@ -89,7 +89,7 @@ class StoredRun:
 
     @classmethod
     def read(cls, journal: Journal) -> StoredRun:
-        """The last run.
+        """Read the record of the last run from a journal.
 
         Raises:
             JournalError: an earlier version of cellcount wrote the journal, or it is damaged.
@@ -106,7 +106,7 @@ class StoredRun:
             raise JournalError(f"{journal.path} is damaged ({error!r}); restore it") from error
 
     def found(self, ref: ImageRef) -> ImageRef:
-        """The reference with a path that holds in any current folder."""
+        """Return an image whose path starts at the journal's folder, so that it holds anywhere."""
         return replace(ref, path=self.folder / ref.path)
 
 
@@ -177,7 +177,7 @@ def _rules(stored: Mapping[str, Any]) -> Rules:
 
 
 def _relative(value: object, place: Path) -> object:
-    """A path as seen from the journal's folder; anything else as it is."""
+    """Turn a path into one relative to the journal's folder; leave anything else as it is."""
     if not isinstance(value, Path):
         return value
     try:
@@ -187,13 +187,13 @@ def _relative(value: object, place: Path) -> object:
 
 
 def _here(path: Path) -> Path:
-    """A path as one would write it in the current folder."""
+    """Shorten a path to one relative to the current folder, where it lies below it."""
     whole = Path(os.path.normpath(path))
     return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
 
 
 def _without_default(type_rows: dict[str, Any]) -> dict[str, Any]:
-    """A type as earlier versions wrote it, unless it is that of no white cell."""
+    """Leave out ``white_cell`` where it is true, as earlier versions stored types without it."""
     return {k: v for k, v in type_rows.items() if k != "white_cell" or not v}
 
 

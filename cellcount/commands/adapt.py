@@ -77,7 +77,7 @@ def adapt_classifier(
 
 
 def _say_left_out(cells: LaboratoryCells) -> None:
-    """Problems of the data, and cells of no type of the classifier, on stderr."""
+    """Print the problems of the data, and the cells of no type of the classifier, on stderr."""
     say_problems(cells.problems)
     for label, count in sorted(cells.left_out.items()):
         what = f"{number_of(count, 'cell')} of {shown(label)!r} left out"

@@ -1,4 +1,4 @@
-"""``cellcount analyze``: options to a request, one job, and what came of it."""
+"""``cellcount analyze``: options become a request, one job runs, its summary is printed."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by name
     """Count the cells of smear images.
 
-    INPUT is an image, a folder (searched through), a glob pattern in quotes, or a manifest: a CSV
-    file with the column path and, where known, slide, specimen, accession, stain, um_per_px,
-    wbc_10e9_per_l.
+    INPUT is an image, a folder (searched through), a glob pattern in quotes, or a manifest: a
+    table (CSV or spreadsheet) with the column path and, where known, slide, specimen, accession,
+    stain, um_per_px, wbc_10e9_per_l.
 
     An interrupted run goes on where it stopped when the same command is given again.
 

@@ -1,4 +1,4 @@
-"""``cellcount control``: a slide of known cells, every day, and what became of it over time."""
+"""``cellcount control``: daily check of a slide of known cells, and the history of the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cellcount datasets types``: the taxonomies of cell types, and what one of them says."""
+"""``cellcount datasets types``: list the taxonomies of cell types, or show one."""
 
 from __future__ import annotations
 

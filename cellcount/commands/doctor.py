@@ -1,4 +1,4 @@
-"""``cellcount doctor``: what this installation has, what it lacks, and whether it counts."""
+"""``cellcount doctor``: versions, devices and extras of this installation, and a test count."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def evaluate_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes o
 def _images(
     options: dict[str, Any], classes: list[str], weights: Path
 ) -> tuple[Sequence[LabelledImage], int | None]:
-    """The annotated images, and how many the model learned from; what cannot be used is said."""
+    """Read the annotated images, and count those that the model learned from; print problems."""
     from cellcount.datasets.annotations import read_annotations
     from cellcount.datasets.classes import blood_classes
     from cellcount.errors import AnnotationError
@@ -181,7 +181,7 @@ def _images(
 
 
 def _show(reports: dict[str, DetectionReport], names: dict[str, str]) -> None:
-    """The tables on stdout."""
+    """Print the tables on stdout."""
     from cellcount.commands.terminal.tables_detector import show_report, show_variants
 
     console = stdout_console()
@@ -298,7 +298,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
 
 
 def _check_places(options: dict[str, Any]) -> None:
-    """Finds out before the work that its results can be written."""
+    """Raise, before the work, if its results cannot be written."""
     from cellcount.files.atomic import check_folder_writable, check_writable
 
     for path in (options["csv_"], options["json_"]):
@@ -309,7 +309,7 @@ def _check_places(options: dict[str, Any]) -> None:
 
 
 def _crops(options: dict[str, Any], weights: Path) -> tuple[CropSet, int | None]:
-    """The labelled cells, and how many the model learned from; what cannot be used is said."""
+    """Read the labelled cells, and count those that the model learned from; print problems."""
     from cellcount.datasets.crops import read_crops
 
     labels: Literal["code", "class"] = "code" if options["fine"] else "class"

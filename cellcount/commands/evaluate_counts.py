@@ -1,4 +1,4 @@
-"""``cellcount evaluate counts`` and ``evaluate repeatability``: counts against counts."""
+"""``cellcount evaluate counts`` and ``evaluate repeatability``: comparison of counts."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def _options(options: dict[str, Any]) -> Options:
 
 
 def _check_places(options: dict[str, Any]) -> None:
-    """Finds out before the work that its results can be written."""
+    """Raise, before the work, if its results cannot be written."""
     from cellcount.files.atomic import check_folder_writable, check_writable
 
     for path in (options["csv_"], options["json_"]):
@@ -227,7 +227,7 @@ def _is_page(out: Path) -> bool:
 
 
 def _write_out(out: Path, comparison: Comparison, form: CsvForm) -> None:
-    """The page alone, or a folder with it, tables, JSON and pictures."""
+    """Write the page alone, or a folder with it, tables, JSON and pictures."""
     from cellcount.comparison.agreement_charts import draw_png
     from cellcount.comparison.comparison_page import file_stem, pictures, write_comparison_page
     from cellcount.comparison.result_rows import agreement_rows, class_rows, pair_rows, to_document

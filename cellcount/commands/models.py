@@ -1,4 +1,4 @@
-"""``cellcount models``: what there is, what it says of itself, and whether it is sound."""
+"""``cellcount models``: list models and plugins, show their cards, check them."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def models_check(name: str, as_kind: str | None, plugins: Path | None) -> int:
 
 
 def _offered_as(name: str, plugins: Path | None) -> list[str]:
-    """The kinds of plugin that ``name`` is, none for a model's.
+    """Return the kinds of plugin that have this name; none for the name of a model.
 
     Raises:
         WeightsError: it is nothing at all.

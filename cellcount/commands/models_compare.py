@@ -1,4 +1,4 @@
-"""``cellcount models compare``: the papers' table, for your own cells."""
+"""``cellcount models compare``: classifiers trained and scored alike, in one table."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def comparison_rows(lines: Sequence[Compared]) -> list[dict[str, Any]]:
 
 
 def _place(line: Compared, lines: Sequence[Compared]) -> int | None:
-    """Place by accuracy among those that were scored on as many cells as the most."""
+    """Rank a classifier by accuracy among those scored on the same, largest number of cells."""
     scored = [x.report for x in lines if x.report]
     most = max((report.cells for report in scored), default=0)
     if line.report is None or line.report.cells < most:
@@ -191,7 +191,7 @@ def markdown(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
 
 
 def _say(text: str) -> None:
-    """Progress of the trainings goes to stderr; stdout has the table."""
+    """Print the progress of the trainings on stderr, since the table goes to stdout."""
     click.echo(text, err=True)
 
 

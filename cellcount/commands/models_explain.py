@@ -1,4 +1,4 @@
-"""``cellcount models explain``: where a model looked for one cell."""
+"""``cellcount models explain``: a picture of where a model looked for one cell."""
 
 from __future__ import annotations
 

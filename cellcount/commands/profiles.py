@@ -1,4 +1,4 @@
-"""``cellcount profiles``: what is counted on a kind of smear, and by which rules."""
+"""``cellcount profiles``: the rules of counting for each kind of smear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cellcount review``: cells for a person to look at, and what the person said."""
+"""``cellcount review``: export cells for a person, apply corrections, open the review page."""
 
 from __future__ import annotations
 
@@ -237,14 +237,14 @@ def _say_labels(relabelled: Sequence[tuple[str, str]]) -> None:
 
 
 def _label(old: str, new: str) -> str:
-    """A new label in words: a cell may be left unclassified on purpose."""
+    """Put a new label into words: a cell may be left unclassified on purpose."""
     from cellcount.core.records import UNCLASSIFIED
 
     return f"{UNCLASSIFIED} by the reviewer" if new == UNCLASSIFIED != old else new
 
 
 def _say_changes(changes: Sequence[Change]) -> None:
-    """Per slide and specimen what a row was and what it is."""
+    """Print the changed figures of each slide and specimen, before and after."""
     last: Unit | None = None
     for change in changes:
         if last is None or _who(change.unit) != _who(last):
@@ -269,7 +269,7 @@ def _title(unit: Unit) -> str:
 
 
 def _text(figure: Figure | None) -> str:
-    """A figure as short as it can be told: 3 cells, 12.0 % (4.2–30.0)."""
+    """Put a figure into few words: 3 cells, 12.0 % (4.2–30.0)."""
     if figure is None:
         return "none"
     cells = "" if figure.n is None else number_of(figure.n, "cell")

@@ -1,4 +1,4 @@
-"""Two methods counting the same specimens: how far they agree, and in which way they do not.
+"""Statistics of two methods that count the same specimens: agreement, bias and regression lines.
 
 Shapes: N specimens; x from the reference method, y from the one under test, float (N,).
 
@@ -79,7 +79,7 @@ def bland_altman(x: Values, y: Values) -> BlandAltman | None:
 
 
 def passing_bablok(x: Values, y: Values) -> Line | None:
-    """The line that does not care about outliers, nor about which method is called x.
+    """Fit a line that is robust to outliers and symmetric in x and y (Passing and Bablok).
 
     Slopes of all pairs of points; those of exactly -1 and of equal points are left out, and the
     median is shifted by the number of slopes below -1. Points of equal x have an infinite slope,
@@ -126,7 +126,7 @@ def _slopes(x: Values, y: Values) -> Values:
 
 
 def deming(x: Values, y: Values, error_ratio: float = 1.0) -> Line | None:
-    """The line for errors in both methods, with limits by the jackknife.
+    """Fit a line that allows for errors in both methods (Deming), with jackknife limits.
 
     Args:
         x, y: the methods.

@@ -152,12 +152,12 @@ def _axes(title: str) -> tuple[Figure, Axes]:
 
 
 def _points(axes: Axes, x: Values, y: Values) -> None:
-    """Slides as rings, so that slides on the same spot show."""
+    """Draw slides as rings, so that slides at the same place stay visible."""
     axes.scatter(x, y, s=26, facecolors=f"{_GREEN}55", edgecolors=_GREEN, linewidths=1, zorder=3)
 
 
 def _widen(axes: Axes, heights: Values, widths: Values) -> None:
-    """Room around points that all lie on one line, where the chart would have no scale."""
+    """Widen the axes where all points lie on one line, since the chart would have no scale."""
     if np.ptp(heights) < 1:
         axes.set_ylim(min(axes.get_ylim()[0], -1), max(axes.get_ylim()[1], 1))
     if len(widths) and np.ptp(widths) < 1e-9:

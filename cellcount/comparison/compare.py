@@ -75,7 +75,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Number of slides that kept a rule, with limits of the share."""
+    """Number of slides that met a rule, with limits of the share."""
 
     passed: int
     judged: int
@@ -323,7 +323,7 @@ def _matched(predicted: CountTable, reference: CountTable, options: Options) -> 
 def _refuse_slips(
     table: CountTable, names: Sequence[str], other: CountTable, options: Options
 ) -> None:
-    """Refuse a class without a partner whose name is nearly that of another: a slip of the pen.
+    """Refuse a class without a partner whose name is nearly that of another: likely a typing error.
 
     Raises:
         UsageError: names it and what it is nearly.

@@ -130,7 +130,7 @@ def write_repeatability_page(path: Path, table: CountTable, found: Sequence[Repe
 
 
 def pictures(one: ClassComparison) -> dict[str, tuple[Figure, str]]:
-    """Name → figure and its content in words; none for a class without any pair of counts."""
+    """Figures of a class with their content in words, by name; none for a class without counts."""
     if not len(one.units):
         return {}
     title = one.name[:1].upper() + one.name[1:]

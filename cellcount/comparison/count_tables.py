@@ -236,13 +236,13 @@ def _csv_form(sheet: Sheet) -> CsvForm:
 
 
 def _place(line: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """Slide, specimen, day and run of a row; a Mac spells é otherwise than other systems."""
+    """Slide, specimen, day and run of a row, in one Unicode form: systems spell é differently."""
     slide, specimen, day, run = (one_form(line[n]) for n in (*UNIT_COLUMNS, *REPLICATE_COLUMNS))
     return slide, specimen, day, run
 
 
 def _stated(percent: float, count: int | None, total: int | None) -> Share:
-    """From the cells themselves where they are stated: percentages are rounded."""
+    """Compute a share from cells where they are stated, since percentages are rounded."""
     if count is None or not total or count > total:
         return Share(percent)
     return Share.of(count, total)

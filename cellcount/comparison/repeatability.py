@@ -206,7 +206,7 @@ def _solved(squares: Values, factors: Sequence[Codes], n: int) -> tuple[Values, 
 
 
 def _spread_of(inner: Codes, outer: Codes) -> float:
-    """Σ over levels of ``inner`` of n_inner² / n of the level of ``outer`` that holds it."""
+    """Σ of n_inner² / n_outer over the levels of ``inner``, each within its level of ``outer``."""
     sizes = np.bincount(inner)
     holder = np.zeros(len(sizes), np.int64)
     holder[inner] = outer

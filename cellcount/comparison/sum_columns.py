@@ -31,7 +31,7 @@ _ROUNDING = 1.0
 
 
 class SumColumns(NamedTuple):
-    """Columns that are no class.
+    """Columns of a table that are sums of others.
 
     Attributes:
         notes: column that is left out → why, in words.

@@ -90,7 +90,7 @@ def _with_other_spellings(
     ours: Collection[CountedUnit],
     theirs: Iterable[CountedUnit],
 ) -> dict[CountedUnit, CountedUnit]:
-    """The pairs, and those of units without a partner whose names differ in letter case alone."""
+    """Add pairs of units without a partner whose names differ in letter case alone."""
     taken = set(pairs.values())
     left = ([u for u in ours if u not in pairs], [u for u in theirs if u not in taken])
     spelled: tuple[dict[CountedUnit, list[CountedUnit]], ...] = (

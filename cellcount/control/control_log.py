@@ -1,4 +1,4 @@
-"""The log of a control slide: a CSV that is only ever appended to, and shows if it was changed.
+"""The log of a control slide: a CSV that is only appended to, with hashes that reveal changes.
 
 The last field of every row is a SHA-256 over the row itself and that of the row before (of the
 header, for the first), so a row that is changed, taken out or put in breaks the chain from there

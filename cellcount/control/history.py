@@ -1,4 +1,4 @@
-"""A log of controls as a person reads it: chart, page and verdict."""
+"""Chart, page and verdict of a control log, for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADS = ("Run", "Time (UTC)", "Result", "Located", "Percent (95 % limits)", "Co
 
 
 def verdict(log: ControlLog) -> str:
-    """Return whether the log is as it was written, in a sentence."""
+    """Say in a sentence whether the log is unchanged."""
     if log.broken:
         return f"The chain is broken: {log.broken}. Runs up to there are shown."
     runs = number_of(len(log.rows), "run")

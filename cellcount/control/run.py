@@ -1,5 +1,4 @@
-"""One run of the daily control: the slide is analysed, its known white cells are sought, and what
-came of it is added to a log.
+"""Run of the daily control: a slide is analysed, its known cells are sought, the log is extended.
 
 Nothing but the log is written. Passing needs 95 % of the known cells, every field analysed, and no
 value that has drifted by a rule that rejects.
@@ -138,7 +137,7 @@ def run_control(request: ControlRequest, watcher: Progress) -> ControlRun:
 def _by_image(
     known: Sequence[KnownCell], refs: Sequence[ImageRef], expected: Path
 ) -> dict[str, list[KnownCell]]:
-    """Known cells under the identities of the slide's images, which a list may name otherwise.
+    """Group known cells by the slide's images, which the list may name differently.
 
     The list may be that of a larger run: names match by the end of their path, and cells of other
     slides are passed over.
@@ -189,7 +188,7 @@ def _analysed(job: Job, known: Mapping[str, Sequence[KnownCell]], watcher: Progr
 def _add(
     sums: _Sums, result: ImageResult, known: Sequence[KnownCell], job: Job, words: Vocabulary
 ) -> None:
-    """One more field."""
+    """Add one field to the sums."""
     if result.status != "done":
         sums.reasons.append(f"{result.ref.image} {result.status}: {result.reason}")
         sums.missed += known

@@ -21,7 +21,7 @@ WARNING = "1_2s"
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A value against those before it.
+    """A value compared with those of earlier runs.
 
     Attributes:
         mean, sd: of the earlier values; ``sd`` at least what one cell makes.
@@ -62,7 +62,7 @@ def broken_rules(scores: Sequence[float]) -> tuple[str, ...]:
 
 
 def _beyond(count: int, limit: float) -> Callable[[Sequence[float]], bool]:
-    """The last so many lie beyond a limit, all on the same side of the mean."""
+    """Return whether the last so many values lie beyond a limit, all on one side of the mean."""
 
     def breaks(scores: Sequence[float]) -> bool:
         last = scores[-count:]
@@ -73,7 +73,7 @@ def _beyond(count: int, limit: float) -> Callable[[Sequence[float]], bool]:
 
 
 def _range(scores: Sequence[float]) -> bool:
-    """The last two lie beyond 2 SD on different sides."""
+    """Return whether the last two values lie beyond 2 SD on different sides."""
     last = scores[-2:]
     return len(last) == 2 and max(last) > 2 and min(last) < -2
 

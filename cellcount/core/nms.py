@@ -87,7 +87,7 @@ def _conflicts(
 
 
 def _greedy(count: int, conflicts: list[tuple[Indices, Indices]]) -> NDArray[np.bool_]:
-    """Walk down the ranks: whoever is still there removes the lower ranks it conflicts with."""
+    """Go down the ranks: each box that is still kept removes lower ones that overlap it."""
     keep = np.ones(count, np.bool_)
     if not conflicts:
         return keep
@@ -128,7 +128,7 @@ def _close_pairs(
 
 
 def _octaves(boxes: NDArray[np.float64]) -> dict[int, Indices]:
-    """Indices by the octave of the longer side; boxes without area overlap nothing, so none."""
+    """Group the indices of boxes by the octave of their longer side, without boxes of no area."""
     sides = boxes[:, 2:] - boxes[:, :2]
     solid = np.flatnonzero((sides > 0).all(axis=1))
     octaves = np.floor(np.log2(sides[solid].max(axis=1, initial=0))).astype(np.intp)

@@ -1,4 +1,4 @@
-"""The nouns that travel between stages: frozen, validated at birth, empty sets allowed.
+"""Records that pass between stages: frozen, validated when made, empty sets allowed.
 
 Shapes: N cells, H image height, W image width.
 Boxes are float32 ``(N, 4)`` xyxy in pixels of the whole original image everywhere except inside
@@ -143,7 +143,7 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """Nothing found."""
+        """Make a set without detections."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     @classmethod
@@ -253,7 +253,7 @@ class Cells:
 
     @classmethod
     def empty(cls) -> Cells:
-        """No cells."""
+        """Make a set without cells."""
         return cls(Detections.empty(), np.zeros(0, np.bool_))
 
 
@@ -295,7 +295,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class BoxEdit:
-    """Edit of a cell by a person, besides naming its type.
+    """Edit of a cell's box by a person: moved, added or deleted.
 
     Attributes:
         change: ``added`` where only the person saw the cell, ``moved`` where its box is the
@@ -399,4 +399,4 @@ class CellClass:
 
 @dataclass(frozen=True, slots=True)
 class ReviewerType(CellClass):
-    """A type that only a reviewer gave: no cell was asked for it, so none of it is not zero."""
+    """A type that only a reviewer gave; the classifier does not know it, so it never counts 0."""

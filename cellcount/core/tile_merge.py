@@ -74,7 +74,7 @@ def merge(
 def _claim(
     tile: Tile, cells: Detections, width_px: int, height_px: int, tolerance_px: float
 ) -> Detections:
-    """The cells of one tile that it may count, in pixels of the field."""
+    """Choose the cells of one tile that the tile owns, in pixels of the field."""
     offset = np.array([tile.x, tile.y, tile.x, tile.y], np.float32)
     in_field = boxes.clip(cells.boxes_xyxy + offset, width_px, height_px)
     centres = (in_field[:, :2] + in_field[:, 2:]) / 2

@@ -18,7 +18,7 @@ from cellcount.errors import AnnotationError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that was wrong in a data set and was survived.
+    """A fault in a data set that did not stop the reading.
 
     Attributes:
         path: the file it was found in.

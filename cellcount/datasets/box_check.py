@@ -44,7 +44,7 @@ class CheckedBoxes:
 
 
 def stacked(boxes: Sequence[RawBox]) -> Array:
-    """The corners of all boxes, with NaN for numbers beyond reason."""
+    """Stack the corners of all boxes, with NaN for absurdly large numbers."""
     corners = np.array([box.xyxy for box in boxes], np.float64).reshape(-1, 4)
     return np.where(np.abs(corners) < _LARGEST_NUMBER, corners, np.nan)
 

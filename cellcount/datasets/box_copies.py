@@ -1,4 +1,4 @@
-"""Boxes that stand in one picture more than once, exactly or nearly.
+"""Copies of boxes: the same box more than once in one picture, exactly or nearly.
 
 Shapes: N boxes of one image, float32 ``(N, 4)`` xyxy.
 """
@@ -15,7 +15,7 @@ COPY_IOU = 0.95
 
 
 def copies(boxes_xyxy: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
-    """Pairs of boxes, the earlier first, that are the same one but for rounding."""
+    """Find pairs of boxes that are equal but for rounding, the earlier first."""
     order = np.lexsort(boxes_xyxy.T[::-1]) if len(boxes_xyxy) else np.zeros(0, np.int64)
     boxes = boxes_xyxy[order].astype(np.float64)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -121,7 +121,7 @@ def _corners(numbers: Array, layout: Layout) -> Array:
 
 
 def _inside(corners: Array, frames: Array) -> NDArray[np.bool_]:
-    """Mask of the boxes that have an extent and lie inside their frames."""
+    """Mask of the boxes that have an area and lie inside their frames."""
     slack = np.maximum(_EDGE_TOLERANCE * frames, _EDGE_TOLERANCE_PX)
     low, high = corners[:, :2], corners[:, 2:]
     inside: NDArray[np.bool_] = np.all(

@@ -1,4 +1,4 @@
-"""Whole check of a data set's pictures: each is decoded once.
+"""Full check of a data set's pictures: each is decoded once.
 
 Reading a data set looks at headers only; a file that was cut off shows when its pixels are read.
 """

@@ -174,7 +174,7 @@ def _check_shares(shares: Mapping[str, float]) -> None:
 
 
 def _dealt(crops: CropSet, shares: Mapping[str, float], within: str | None) -> list[int]:
-    """Positions of the cells that are dealt out."""
+    """Deal out cells to the splits; return their positions."""
     if within is not None:
         crops.subset(within)  # complains where there is no such split
         return [n for n, item in enumerate(crops.items) if item.split == within]

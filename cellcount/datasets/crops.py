@@ -65,7 +65,7 @@ def read_crops(source: Path, *, labels: Labels = "class", format: CropFormat = "
 
 
 def crop_format(source: Path) -> str:
-    """The one of ``CROP_FORMATS`` that fits; raises AnnotationError where none does."""
+    """Recognise the one of ``CROP_FORMATS`` that fits; raises AnnotationError where none does."""
     if table_of(source) is not None:
         return "table"
     if _lmu_file(source) is not None:

@@ -1,4 +1,4 @@
-"""From the picture that was annotated to the file at hand: resized, turned, or another one.
+"""Mapping of boxes from the annotated picture to the file: resized, turned, or another picture.
 
 Shapes: N boxes; boxes are float64 ``(N, 4)`` xyxy in pixels.
 """
@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Change of frame that puts the boxes of a picture where they belong.
+    """Transformation that maps boxes of the annotated picture to the file.
 
     Attributes:
         boxes_xyxy: in pixels of the file as displayed; None where that cannot be decided.
@@ -86,7 +86,7 @@ def _scaled(boxes_xyxy: Array, stated: Size, shown: Size, differ: str) -> Frame:
 
 
 def _turned(path: Path, boxes_xyxy: Array, stated: Size, shown: Size, differ: str) -> Frame:
-    """Boxes of a size that is the file's turned by a quarter."""
+    """Boxes of a picture whose size is that of the file turned by a quarter."""
     leaves = _outside(boxes_xyxy, stated) > 0
     upright = boxes_xyxy * np.tile([shown[0] / stated[1], shown[1] / stated[0]], 2)
     if leaves and _outside(upright, shown) == 0:
@@ -155,7 +155,7 @@ def _outside(boxes_xyxy: Array, size: Size) -> int:
 
 
 def _reach(boxes_xyxy: Array, size: Size) -> float:
-    """Reach of boxes to the right or down, as a share of a picture of this size."""
+    """Largest extent of boxes to the right or down, as a share of a picture of this size."""
     return float((boxes_xyxy[:, 2:] / np.array(size, np.float64)).max()) if len(boxes_xyxy) else 0.0
 
 

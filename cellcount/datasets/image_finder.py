@@ -50,7 +50,7 @@ class Clues:
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """The picture that is meant, or why none was taken.
+    """The picture that an annotation means, or the reason why none was taken.
 
     Attributes:
         path: None where there is none, or where several fit.
@@ -239,7 +239,7 @@ def _stem(name: str) -> str:
 
 
 def _tell_tale_folders(path: Path, root: Path) -> set[str]:
-    """Names of the folders between root and file, without those that any data set has."""
+    """Names of the folders between root and file, without names that every data set has."""
     parts = PurePosixPath(relative_posix(path.parent, root)).parts
     return {loosely(part) for part in parts} - _ROLES - {".", ".."}
 

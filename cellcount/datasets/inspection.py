@@ -45,7 +45,7 @@ class DecodedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Two pictures that show the same.
+    """Two pictures that look the same.
 
     Attributes:
         first, second: the pictures, in the order of their paths.
@@ -75,7 +75,7 @@ class Copy:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Inspection:
-    """Findings of a look at a data set.
+    """Findings about a data set.
 
     Attributes:
         format: as which it was read.

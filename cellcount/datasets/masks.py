@@ -42,7 +42,7 @@ def mask_box(mask: Mapping[str, Any]) -> tuple[float, float, float, float]:
 
 
 def _decompressed(text: str) -> list[int]:
-    """Run lengths from their text: five bits a character, from the third on as differences."""
+    """Decode run lengths from text: five bits a character, from the third on as differences."""
     runs: list[int] = []
     value = shift = 0
     for character in text:

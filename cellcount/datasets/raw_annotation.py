@@ -59,7 +59,7 @@ class Annotation:
         return self.where or self.image
 
     def says_the_same(self, other: Annotation) -> bool:
-        """Return whether both have the same boxes, in any order."""
+        """Return whether two annotations have the same boxes, in any order."""
         mine, others = sorted(map(str, self.boxes)), sorted(map(str, other.boxes))
         return mine == others and self.stated_px == other.stated_px
 

@@ -39,7 +39,7 @@ class Reading:
         one_source: bool = False,
         shares_usual: bool = False,
     ) -> None:
-        """Starts with nothing.
+        """Start without annotations.
 
         Args:
             root: folder of the data set.

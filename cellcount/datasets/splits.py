@@ -114,7 +114,7 @@ class SplitTable:
         return found
 
     def _name_of(self, path: Path) -> str | None:
-        """The name in the table that means an image, None if none does."""
+        """Find the name in the table that means an image; None if there is none."""
         names = [] if self.path is None else self._names_of(path, self.path.parent)
         return names[0] if names else None
 

@@ -79,7 +79,7 @@ def read(source: Path) -> AnnotatedSet:
 
 @dataclass(slots=True)
 class _Form:
-    """Form of the lines of all label files, and findings in them.
+    """Format of the lines of all label files, and problems found in them.
 
     Attributes:
         classes: names in the order of their numbers.

@@ -1,4 +1,4 @@
-"""Codes by which information systems know the rows of a differential: data of a profile.
+"""LOINC codes of the rows of a differential, from the profile, for information systems.
 
 A code stands in a profile only if it is sure, and a profile names the sources that it was checked
 against. A percentage has its code as long as it is of all cells of the denominator: of assessed

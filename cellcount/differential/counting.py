@@ -66,7 +66,7 @@ class Counting:
         return unit_differential(unit, self.profile, self.assessable, self.classes, self.rules)
 
     def about(self) -> dict[str, str]:
-        """Return the explanations that the numbers need: name → sentence."""
+        """Explanations that the numbers need: name → sentence."""
         profile, coverage = self.profile, Coverage(self.profile, self.assessable)
         said = {
             "profile": f"{self.label}: {profile.title}",

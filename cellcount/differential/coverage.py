@@ -1,4 +1,4 @@
-"""Rows of a profile that a classifier can and cannot name, so that no zero is a false one."""
+"""Rows of a profile that a classifier can name, and cannot, so that unnamed rows are never 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cellcount.differential.profile import Profile
 
 
 class Coverage:
-    """A profile's rows seen through the types that were counted.
+    """Rows of a profile that the types of a classifier fill.
 
     Args:
         profile: says which rows there are.
@@ -55,7 +55,7 @@ class Coverage:
         return tuple(i for i, t in enumerate(self.types) if t.rows == (row,))
 
     def is_named(self, row: str) -> bool:
-        """Return whether every cell was asked if it belongs to this very row."""
+        """Return whether the classifier can assign a cell to this row and to no other."""
         return any(self.types[i].searched for i in self.own(row))
 
     @cached_property

@@ -69,7 +69,7 @@ def judged(result: ImageResult, thresholds: Mapping[str, float]) -> ImageResult:
 def _beyond(
     measures: Mapping[str, float | None], thresholds: Mapping[str, float]
 ) -> Iterator[tuple[str, str]]:
-    """Return threshold and sentence of each measure beyond its own; unknown ones are not."""
+    """Find the thresholds that measures exceed, each with a sentence; unknown ones exceed none."""
     for name, threshold in thresholds.items():
         measure, _, side = name.rpartition("_")
         value = measures[measure]

@@ -284,7 +284,7 @@ def _simplex(numbers: NDArray[Any]) -> NDArray[np.float64]:
 def _part_of_whole(
     cells: NDArray[np.float64], sides: Sequence[NDArray[np.bool_]], known: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """The first side of the first two, (D,), NaN of nothing; cells (D, K), known cells (D, 3)."""
+    """First side's share of the first two, (D,), NaN of nothing; cells (D, K), known (D, 3)."""
     part, rest = (cells[:, side].sum(axis=1) + known[:, i] for i, side in enumerate(sides[:2]))
     whole = part + rest
     return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))

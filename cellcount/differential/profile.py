@@ -36,7 +36,7 @@ class RowSet:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """Name in words."""
         return self.id.replace("_", " ")
 
 
@@ -190,7 +190,7 @@ def load_profile(name: str) -> Profile:
 
 
 def profile_text(name: str) -> str:
-    """The file of a profile as it is.
+    """Text of the file of a profile.
 
     Raises UsageError: there is none, or it cannot be read.
     """
@@ -449,7 +449,7 @@ def _numbers(origin: str, entry: dict[str, Any]) -> dict[str, float]:
 
 
 def _check_order(where: str, measure: str, entry: dict[str, Any]) -> None:
-    """Refuses limits by which no field of a measure is good, or which exclude before they warn."""
+    """Refuse limits that no value can meet, or that exclude a field before they warn of it."""
     rising = (name.format(measure) for name in _RISING)
     stated = [name for name in rising if name in entry]
     for low, high in pairwise(stated):

@@ -99,7 +99,7 @@ class Unit:
 
     @property
     def outstanding(self) -> int:
-        """Fields that an unfinished run has not come to yet."""
+        """Fields that an unfinished run has not analysed yet."""
         return sum(one.status == "outstanding" for one in self.fields)
 
 

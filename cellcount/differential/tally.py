@@ -71,13 +71,13 @@ class Tally:
         return int(self.by_type[list(members)].sum())
 
     def by_reviewers(self, members: Iterable[int], more: str = "") -> str:
-        """The end of a note: cells that only a reviewer named; "" of none."""
+        """End of a note on cells that only a reviewer named; "" without such cells."""
         n = self.cells(members)
         return f"; a reviewer named {n:,}{more}" if n else ""
 
     @property
     def of(self) -> str:
-        """Name of the cells that percentages are stated of."""
+        """Name of the cells that make up the denominator, for sentences."""
         return self.profile.cells if self.coverage.complete else ASSESSED_CELLS
 
     @cached_property
@@ -212,7 +212,7 @@ class Tally:
 
 
 def scaled(limits: Limits | None, factor: float) -> Limits | None:
-    """Limits of so many times the number."""
+    """Multiply limits by a number."""
     if limits is None:
         return None
     return Limits(limits.low * factor, None if limits.high is None else limits.high * factor)

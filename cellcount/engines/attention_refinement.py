@@ -1,4 +1,4 @@
-"""Second look: attention refinement of detections, and its losses.
+"""Attention refinement ("second look") of detections, and its losses.
 
 Both engines call these functions; they differ only in how a region is described (their own
 pooler, box head and predictor).
@@ -58,7 +58,7 @@ class RegionMaps(NamedTuple):
 def with_steps(
     card: DetectorCard, weights: dict[str, Tensor], steps: int | None
 ) -> tuple[DetectorCard, dict[str, Tensor]]:
-    """Return card and weights of a model that looks again ``steps`` times; None for the card's own.
+    """Return card and weights for ``steps`` steps of attention refinement; None for the card's own.
 
     All steps share their weights, so a model may look more or less often than it did in training.
 
@@ -87,7 +87,7 @@ def refine(
     describe: Describe,
     explore: Callable[[Tensor], Tensor] | None = None,
 ) -> Refined:
-    """Looks again at the boxes of every image."""
+    """Run attention refinement on the boxes of every image."""
     rois = torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
     sizes = torch.cat(
         [
@@ -132,7 +132,7 @@ def refine_detections(
 def placed_boxes(
     boxes: Tensor, logits: Tensor, counts: list[int], shapes: list[tuple[int, int]]
 ) -> list[Tensor]:
-    """Per image, each region's box for the class it looks most like, background aside.
+    """Decode, per image, each region's box for its most likely class other than the background.
 
     Args:
         boxes: where the box head puts each region for each class, (R, K, 4).
@@ -158,7 +158,7 @@ def refinement_losses(
     box_weight: float,
     policy: Policy | None = None,
 ) -> dict[str, Tensor]:
-    """Return the losses of the second look on boxes of the first.
+    """Compute the losses of attention refinement, which starts from the first boxes.
 
     Args:
         module: in training.

@@ -1,4 +1,4 @@
-"""The engine contract and the door through which engines are loaded.
+"""Interface of the engines, and the function that loads one.
 
 Shapes: tiles are uint8 (H, W, 3) RGB at the model's scale, white-balanced as the card says;
 boxes are xyxy in pixels of the tile.
@@ -74,7 +74,7 @@ class Engine(Protocol):
 
 
 class EngineClass(Protocol):
-    """Class of an engine."""
+    """Interface of the class of an engine."""
 
     def __call__(self, model: Any, card: DetectorCard, options: EngineOptions) -> Engine:  # noqa: ANN401
         """The engine of a model that ``build_model`` made."""

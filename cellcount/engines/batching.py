@@ -1,4 +1,4 @@
-"""Batching that every engine does around its model: tiles to batches of fixed size and back.
+"""Batching of tiles to a fixed size, which every engine does around its model.
 
 Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and below; boxes
 (R, 4) xyxy in pixels of the tile.
@@ -69,7 +69,7 @@ class BatchedEngine:
 
     @property
     def refinement(self) -> AttentionRefinement | None:
-        """The module that looks again, None where the model has none."""
+        """The module of attention refinement, None where the model has none."""
         return self._model.parts().refinement
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:

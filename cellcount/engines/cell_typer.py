@@ -1,4 +1,4 @@
-"""From the counted cells of a field to their types.
+"""Typing of the counted cells of a field.
 
 Shapes: N cells, M reported types; pixels uint8 (H, W, 3) RGB of the whole original field.
 """

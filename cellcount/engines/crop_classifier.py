@@ -182,7 +182,7 @@ def central_crop(
 
 @dataclass(frozen=True, eq=False)
 class TypeMap:
-    """From the types of a classifier to those that are reported.
+    """Mapping from the types of a classifier to those that are reported.
 
     Attributes:
         types: reported types, M.

@@ -1,4 +1,4 @@
-"""Interface of the model of every engine, whatever it is built from.
+"""Interface of the detector model of every engine.
 
 Shapes: N images uint8 (N, 3, H, W); R boxes (R, 4) xyxy, labels (R,) from 1 on.
 """
@@ -28,7 +28,7 @@ class Parts(NamedTuple):
 
 
 class Detector(nn.Module, ABC):
-    """Images in, losses or detections out.
+    """Detector model: returns losses in training, detections otherwise.
 
     Args:
         card: states everything that decides the model.
@@ -61,7 +61,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def learn_by_rewards(self) -> None:
-        """From now on the second look learns from rewards."""
+        """Train attention refinement by rewards from now on."""
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
@@ -77,11 +77,11 @@ class Detector(nn.Module, ABC):
         self.take_weights(weights)
 
     def freeze_trunk(self) -> None:
-        """Backbone and pyramid learn nothing from now on, their statistics stay as they are."""
+        """Freeze backbone and pyramid, their statistics of normalisation included."""
         self._freeze(self.parts().trunk)
 
     def freeze_backbone_parts(self, names: Sequence[str]) -> None:
-        """These parts of the backbone learn nothing from now on, their statistics stay.
+        """Freeze these parts of the backbone, their statistics of normalisation included.
 
         Args:
             names: of modules within the backbone, like ``body.blocks.0``.
@@ -104,7 +104,7 @@ class Detector(nn.Module, ABC):
         self.train(self.training)
 
     def freeze_first_look(self) -> None:
-        """Proposals and region heads learn nothing from now on."""
+        """Freeze proposals and region heads, so that attention refinement alone learns."""
         for part in self.parts().heads:
             part.requires_grad_(requires_grad=False)
 

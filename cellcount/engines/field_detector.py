@@ -1,4 +1,4 @@
-"""From the pixels of one field to the detections on it, at the scale the model knows.
+"""Detection on one field: resized to the model's scale, cut into tiles, merged.
 
 The same few lines serve analysis, validation and evaluation: white balance, resize, tiles, engine,
 merge, and back to the pixels of the original.
@@ -26,7 +26,7 @@ _LEAST_TILE_PX = 256
 
 
 class Found(NamedTuple):
-    """Detections of a field, and how its tiles went.
+    """Detections of a field, and whether the model's limit may have cut some off.
 
     Attributes:
         detections: the cells.
@@ -52,7 +52,7 @@ class FieldDetector:
         self._tile_px = tile_px or engine.card.inference.tile_px
 
     def detect(self, pixels: NDArray[np.uint8], factor: float) -> Found:
-        """Everything above the card's score floor, in original pixels, best score first.
+        """Detect all cells above the card's score floor, in original pixels, best score first.
 
         Args:
             pixels: the whole field.

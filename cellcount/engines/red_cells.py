@@ -1,4 +1,4 @@
-"""The cheap first pass: how large are the red cells of a field, in its own pixels?
+"""Quick estimate of the size of red cells of a field, in its own pixels.
 
 The detector itself looks at a reduced view; it was trained over a wide range of scales. If what it
 sees is far from its own scale, it looks again nearer to it. The result resizes images, and is

@@ -1,4 +1,4 @@
-"""Detection on whole slides: the tiles of the slide, read and looked at window by window.
+"""Detection on whole slides, tile by tile, in windows of bounded size.
 
 Tiles, their pixels and so every detection depend on the slide's size alone; windows only say which
 tiles are cut from pixels that are read together, the next ones being read meanwhile. A tile is
@@ -46,7 +46,7 @@ def detect_on_slide(
     window_px: int | None = None,
     tell: Tell = lambda share: None,
 ) -> Found:
-    """Everything above the card's score floor on a whole slide, in original pixels.
+    """Detect all cells above the card's score floor on a whole slide, in original pixels.
 
     Args:
         detector: the model on fields.
@@ -76,7 +76,7 @@ def _detect(
     sizes_px: tuple[int, int],
     tell: Tell,
 ) -> Found:
-    """Everything on a slide, looked at in tiles of that side from windows of so many pixels."""
+    """Detect on a slide with tiles of that side, read in windows of so many pixels."""
     tile_px, window_px = sizes_px
     tiles = detector.tiles_for(view.width, view.height, tile_px)
     parts: list[tuple[Tile, Detections]] = []
@@ -112,7 +112,7 @@ class _Window:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _View:
-    """A slide at the model's scale.
+    """Geometry of a slide at the model's scale.
 
     Attributes:
         width, height: its size there.
@@ -137,7 +137,7 @@ class _View:
         return self.size[0] / self.width, self.size[1] / self.height
 
     def seen(self, tile: Tile) -> Rect:
-        """The original pixels on which those of a tile depend."""
+        """Rectangle of original pixels that the pixels of a tile are computed from."""
         x0, x1 = self._reach(tile.x, tile.width, axis=0)
         y0, y1 = self._reach(tile.y, tile.height, axis=1)
         return Rect(x0, y0, x1 - x0, y1 - y0)
@@ -198,5 +198,5 @@ def _read(
 
 
 def _first(windows: Iterator[_Window]) -> list[_Window]:
-    """The next window, if there is one."""
+    """Return the next window, None at the end."""
     return [w for w in (next(windows, None),) if w is not None]

@@ -1,4 +1,4 @@
-"""Detection on any image: the one call that chooses between the two ways to detect.
+"""Detection on any image: chooses between the ways for fields and for whole slides.
 
 Shapes: none.
 """
@@ -13,7 +13,7 @@ from cellcount.images.source import Source
 def detect(
     detector: FieldDetector, source: Source, factor: float, tell: Tell = lambda share: None
 ) -> Found:
-    """Everything above the card's score floor on an image, in original pixels.
+    """Detect all cells above the card's score floor on an image, in original pixels.
 
     Args:
         detector: the model on fields.

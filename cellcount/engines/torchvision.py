@@ -202,7 +202,7 @@ class FasterRCNN(Detector):
         return Parts(self.trunk, (self.rpn, self.roi_heads), self.refinement)
 
     def learn_by_rewards(self) -> None:
-        """From now on the second look learns from rewards."""
+        """Train attention refinement by rewards from now on."""
         self.policy = Policy(self.card.refinement.hidden)
 
     def weights(self) -> dict[str, Tensor]:
@@ -282,7 +282,7 @@ class FasterRCNN(Detector):
     def _looked_again(
         self, maps: OrderedDict[str, Tensor], found: dict[str, Tensor], shape: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """Detections of one image after the second look, where the card asks for one."""
+        """Apply attention refinement to the detections of one image, where the card asks for it."""
         if self.refinement is None:
             return found
         heads = cast(RoIHeads, self.roi_heads)

@@ -1,4 +1,4 @@
-"""Numbers of samples of a training step, the same for every engine.
+"""Numbers of regions sampled in a training step, the same for every engine.
 
 Shapes: none.
 """

@@ -1,3 +1,3 @@
-"""Evaluation of models: boxes against boxes, types against types, and the counts that follow."""
+"""Evaluation of models: detected boxes, types and counts against the truth."""
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class TypeScores:
-    """One type.
+    """Scores of one type.
 
     Attributes:
         name: id of the type.
@@ -276,12 +276,12 @@ class TypeScores:
 
     @property
     def precision(self) -> float | None:
-        """Share of the cells called so that are."""
+        """Share of the cells called this type that are of it."""
         return self.right / self.given if self.given else None
 
     @property
     def recall(self) -> float | None:
-        """Share of the cells that are so that were called so."""
+        """Share of the cells of this type that were called so."""
         return self.right / self.support if self.support else None
 
     @property

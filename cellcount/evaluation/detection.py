@@ -74,7 +74,7 @@ class ClassScores:
 
     @property
     def precision(self) -> float | None:
-        """Share of the counted cells that are there."""
+        """Share of the counted cells that are true cells."""
         return _ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @property

@@ -1,4 +1,4 @@
-"""From the labels of a data set to the types that a classifier reports.
+"""Mapping of the labels of a data set to the types that a classifier reports.
 
 Shapes: M reported types.
 """

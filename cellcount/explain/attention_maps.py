@@ -1,4 +1,4 @@
-"""Attention of the second look for one cell, whose tile is detected again under watch.
+"""Attention of a model for one cell, recorded while its tile is detected again.
 
 Both engines call the same module, so this serves both.
 
@@ -27,14 +27,14 @@ _SAME_CELL = 0.9  # clipping and rounding to 0.01 px leave less than this of a t
 
 
 class _Seen(NamedTuple):
-    """One call of the module: the boxes it started from (R, 4), and its output."""
+    """Recorded call of attention refinement: the boxes it started from (R, 4), and its output."""
 
     start: Tensor
     refined: Refined
 
 
 def refinement_of(detector: FieldDetector) -> AttentionRefinement:
-    """The module that looks again.
+    """The module of attention refinement of a model.
 
     Raises:
         UsageError: the model has none.
@@ -100,7 +100,7 @@ def _trace(
     back: NDArray[np.float64],
     module: AttentionRefinement,
 ) -> AttentionTrace:
-    """One region's looks, in pixels of the image."""
+    """Attention of one region at every step, in pixels of the image."""
     start, refined = seen
     boxes = np.concatenate(
         [
@@ -139,7 +139,7 @@ def _array(tensor: Tensor) -> NDArray[np.float64]:
 
 @contextmanager
 def _watched(module: AttentionRefinement) -> Iterator[list[_Seen]]:
-    """Collect the calls of the module meanwhile."""
+    """Record the calls of the module within the block."""
     calls: list[_Seen] = []
 
     def note(_module: nn.Module, arguments: tuple[Any, ...], refined: Refined) -> None:

@@ -1,4 +1,4 @@
-"""One cell of one image, found as ``analyze`` finds it, and where the model looked for it."""
+"""Attention of a model for one cell of an image, found as ``analyze`` finds it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cellcount.settings import AnalyzeRequest
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Explained:
-    """A cell, and the looks by which the model came to its box.
+    """A cell, and the attention steps by which the model came to its box.
 
     Attributes:
         pixels: the whole image, (H, W, 3).

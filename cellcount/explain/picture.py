@@ -1,4 +1,4 @@
-"""A picture of the second look: where attention went at each step, and how the box moved.
+"""A picture of attention refinement: where attention went at each step, and how the box moved.
 
 The first panel shows the box before and after; then one panel per look, the field in grey and what
 was looked at in yellow, with the box that the look started from (dashed) and the one it left.
@@ -42,7 +42,7 @@ _BEFORE, _AFTER = Look((20, 20, 24), PAPER, rectangle), Look((200, 30, 110), PAP
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AttentionTrace:
-    """Places that a model looked at for one cell, look by look.
+    """Places that a model attended to for one cell, step by step.
 
     Attributes:
         boxes_xyxy: before the first look and after each, (T + 1, 4).
@@ -157,7 +157,7 @@ def _lit(
     trace: AttentionTrace,
     seen: NDArray[np.float64],
 ) -> Image.Image:
-    """The view with each place in yellow, as strong as it was seen."""
+    """The view with each place in yellow, as strong as its attention."""
     mask = Image.new("L", view.size)
     draw = ImageDraw.Draw(mask)
     half = np.array(trace.place_px) / 2

@@ -49,7 +49,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before hours of work that an output file could not be written at their end.
+    """Raise, before hours of work, if an output file could not be written.
 
     Missing folders are made; nothing else is left behind, and what a killed process left half
     written beside the file is removed.
@@ -71,7 +71,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_folder_writable(folder: Path) -> None:
-    """Make an output folder if it is missing and find out whether files can be written there.
+    """Make an output folder if it is missing; raise if files cannot be written there.
 
     What a killed process left half written in it is removed.
 
@@ -87,7 +87,7 @@ def check_folder_writable(folder: Path) -> None:
 
 
 def _temporary_name() -> str:
-    """Return a name with the writing process in it, so that leftovers of a killed one are known."""
+    """Name a temporary file; it holds host and process id, so that leftovers can be recognised."""
     return f".cellcount-{_host()}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
 
 
@@ -128,7 +128,7 @@ def _try_folder(folder: Path) -> None:
 
 
 def _refuse_special(target: Path) -> None:
-    """Renaming over a folder fails late, and over a device or pipe it would replace it."""
+    """Refuse folders, devices and pipes, which cannot be replaced by renaming a file."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Zip archives that do not tell when they were written: equal content is equal bytes."""
+"""Zip archives without dates: equal content gives equal bytes."""
 
 from __future__ import annotations
 

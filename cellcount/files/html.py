@@ -42,5 +42,5 @@ def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
 
 
 def data_url(content: bytes, media_type: str) -> str:
-    """A picture as the address of itself."""
+    """Encode a picture as a ``data:`` address, so that the page loads nothing."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""One process at a time writes a file: whoever began it holds the lock of a small file beside it.
+"""Locks on files that are being written: one process holds the lock of a small file beside each.
 
 The journal guards a run's ``--out``; its other tables may be named by another run, too, whose
 journal lies elsewhere. The system drops the lock when a process dies, on whatever host, so a killed
@@ -31,7 +31,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 @contextlib.contextmanager
 def locked(outputs: Iterable[Path], wait_s: float = 0) -> Iterator[None]:
-    """Nobody else writes these files while the block runs.
+    """Hold the locks of these files within the block, so that no other process writes them.
 
     Args:
         outputs: the files, there or not.
@@ -74,7 +74,7 @@ def _locked(target: Path, wait_s: float) -> Iterator[None]:
 
 
 def _acquired(lock: BaseFileLock) -> bool:
-    """Return whether the lock is held now; False where the file system has no locks.
+    """Try to take the lock; False where the file system has no locks.
 
     Raises:
         Timeout: another process holds it.
@@ -92,7 +92,7 @@ def _acquired(lock: BaseFileLock) -> bool:
 
 
 def _check_is_ours(note: Path) -> None:
-    """Refuse a file of that name that is no note: it would be written over.
+    """Refuse to overwrite a file that has the name of a lock file and is none.
 
     Raises:
         OutputError: it is something else.

@@ -25,7 +25,7 @@ def loosely(name: str) -> str:
 
 
 class NameLookup:
-    """Finds the name among known ones that a person means."""
+    """Finds the known name that a person means, despite letter case and Unicode form."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
@@ -81,7 +81,7 @@ class Folders:
 
 
 def there(path: Path) -> bool:
-    """Return whether the path exists; a name that no file can have does not."""
+    """Return whether a path exists; False for a name that no file can have."""
     try:
         return path.exists()
     except (OSError, ValueError):  # too long, or a NUL: reading will say so

@@ -1,4 +1,4 @@
-"""People's tables: CSV with any separator, decimal sign and encoding, and spreadsheet files.
+"""Tables that people made: CSV with any separator, decimal sign and encoding, and spreadsheets.
 
 Texts come back as they are written, numbers as their decimal sign says, and each row knows its
 number in a spreadsheet and the line of the file it begins on. Tables of ours come back as they
@@ -293,7 +293,7 @@ def _parsed(path: Path, text: str) -> Sheet:
 
 
 def _most_fields(text: str, separator: str) -> int:
-    """At least as many fields as any row of the text has; 0 of an empty one."""
+    """Upper bound for the number of fields of a row of the text; 0 of an empty one."""
     most = max(map(len, _up_to_header(text, separator)))
     for line in io.StringIO(text, newline=""):
         if line.count(separator) >= most > 0:

@@ -9,12 +9,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 
 def shown(text: object) -> str:
-    """Text on one line: a file name may hold line ends, or codes that command a terminal."""
+    """Put text on one line, without the line ends and terminal codes that a file name may hold."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
 def duration(seconds: float) -> str:
-    """45 s, 12 min, 3 h 20 min."""
+    """Write seconds as 45 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -29,7 +29,7 @@ def speed(per_second: float) -> str:
 
 
 def number_of(count: int, name: str, plural: str = "") -> str:
-    """``1 image``, ``2,000 images``."""
+    """Write a number with its noun: ``1 image``, ``2,000 images``."""
     return f"{count:,} {name if count == 1 else plural or name + 's'}"
 
 
@@ -53,7 +53,7 @@ _ESCAPED = re.compile(rf"\\u(d[89a-f][0-9a-f]{{2}})|\\x({_HEX})")
 
 
 def escape_text(text: str) -> str:
-    """Text that no spreadsheet runs as a formula, on one line, and that is valid UTF-8.
+    """Escape text: no spreadsheet runs it as a formula, it is one line and valid UTF-8.
 
     An apostrophe stands before a leading ``= + - @ '``; see `encodable`.
     """

@@ -1,4 +1,4 @@
-"""Copies of a file: within a slide counted once, as hard links are; across slides said.
+"""Copies of a file: counted once within a slide; across slides they get a caution.
 
 Only files of equal size are looked into: a few thousand bytes of each first, the whole content
 where these agree.
@@ -23,7 +23,7 @@ _SHOWN = 3
 
 
 def without_copies(plan: Plan) -> Plan:
-    """The plan with one of equal files a slide, and a caution where slides share a file.
+    """Return the plan with equal files once per slide, and a caution where slides share a file.
 
     The one with the shortest name is kept, so that ``field.png`` stays when ``field (1).png`` is
     added.

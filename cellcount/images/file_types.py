@@ -117,7 +117,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def why(error: OSError) -> str:
-    """An operating system's refusal in a few words."""
+    """Put an operating system's error into a few words."""
     if isinstance(error, FileNotFoundError):
         return "file is gone"
     if isinstance(error, PermissionError):

@@ -214,7 +214,7 @@ class _Search:
         return _Source(_common_folder(manifest, rows), manifest.with_suffix(""), tuple(found))
 
     def _named(self, path: Path) -> Iterator[Path]:
-        """A file given by name: its content may speak for it where its name does not."""
+        """Add a file given by name: its content decides where its name does not."""
         try:
             if not has_image_name(path):
                 with open_regular(path) as file:
@@ -294,7 +294,7 @@ class _Search:
         return fields
 
     def _claimed(self, paths: Iterable[Path]) -> Iterator[Path]:
-        """The files that were not reached before, in path order."""
+        """Return the files that were not found before, in path order."""
         for path in sorted(paths, key=lambda path: (path.is_symlink(), path)):
             real = os.path.realpath(path)
             if self._is_drawn(os.path.dirname(real)):  # matched by a pattern, or linked to
@@ -320,7 +320,7 @@ class _Search:
         return self.drawn[folder]
 
     def _refuse_drawn(self, text: str) -> None:
-        """Pictures are drawn from originals; drawing into the originals would count them twice."""
+        """Refuse to read annotated pictures as images: the originals would be counted twice."""
         if self._is_drawn(os.path.realpath(text)):
             raise UsageError(
                 f"INPUT {text} is or lies in a folder of annotated pictures; name the folder of "
@@ -328,7 +328,7 @@ class _Search:
             )
 
     def say(self, path: Path, reason: str) -> None:
-        """Enters something that gets no row."""
+        """Record something that gets no row, with the reason."""
         self.passed_over.append(PassedOver(path, reason))
 
 
@@ -438,7 +438,7 @@ def _common_folder(manifest: Path, rows: Sequence[ManifestRow]) -> Path:
 
 
 def _numbered(stem: str, suffix: str) -> Iterator[str]:
-    """a.tif, a~2.tif, a~3.tif, ..."""
+    """Yield names: a.tif, a~2.tif, a~3.tif, ..."""
     yield stem + suffix
     number = 2
     while True:
@@ -482,7 +482,7 @@ def _other_type(path: Path) -> str:
 
 
 def _nearest(path: Path) -> str:
-    """The likeliest thing that was meant, looked for beside the first part that is missing."""
+    """Suggest the likeliest path that was meant, beside the first part that is missing."""
     missing = path
     while not missing.parent.is_dir() and missing.parent != missing:
         missing = missing.parent

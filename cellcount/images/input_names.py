@@ -21,7 +21,7 @@ _MARK = "~"
 
 @dataclass(frozen=True, slots=True)
 class InputHome:
-    """Place after which an INPUT is named.
+    """Path by which an INPUT is named.
 
     Attributes:
         path: a folder, a manifest without its suffix, or a file given by name.
@@ -50,7 +50,7 @@ class InputHome:
         return parts or ("root",)
 
     def called(self, tail: Sequence[str] = ()) -> str:
-        """Its name, with the folders that tell it from others of that name."""
+        """Name of the INPUT, with as many folders as tell it from others of that name."""
         stem, suffix = os.path.splitext(self.parts[-1]) if self.is_file else (self.parts[-1], "")
         return _MARK.join([stem, *tail]) + suffix
 

@@ -30,7 +30,7 @@ _BY_LIFFILE = {"Leica LIF": True, "Leica LOF": False}
 
 
 def read_formats() -> tuple[list[str], list[str], dict[str, list[str]]]:
-    """Tell the forms that are read here.
+    """List the image formats that can be read here.
 
     Returns:
         Those that are tested, those that are not, and, by the extra that reads them, those that

@@ -167,7 +167,7 @@ def _image(lif: liffile.LifFile, page: int) -> liffile.LifImage:
 
 
 def _known_refusal(image: liffile.LifImage) -> str:
-    """Tell why an image is no field; "" for a damaged one too, of which reading says how."""
+    """Return the reason why an image is no field; "" also for a damaged one, refused when read."""
     try:
         return _refusal(image)
     except Exception:  # noqa: BLE001 -- liffile raises anything, and the other images are sound

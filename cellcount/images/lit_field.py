@@ -1,4 +1,4 @@
-"""The lit part of a picture: the disc of an eyepiece, a turned or stitched field, a mount.
+"""The lit part of a picture: the disc of an eyepiece, or a turned or stitched field.
 
 What lies around the field that the lamp lights shows no blood, but its edges and dark corners
 look like cells. It is told by four properties together: it touches the border of the picture, it
@@ -170,7 +170,7 @@ def find_lit_field(
 def _surround(
     thumbnail: NDArray[np.uint8], grey: NDArray[np.float32], constant: Sequence[Mask], flat: Mask
 ) -> Mask:
-    """Mask of the surround, up to where the edge of the field begins.
+    """Mask of the unlit surround, without the soft edge of the field.
 
     Args:
         thumbnail: (h, w, 3).
@@ -224,7 +224,7 @@ def _pixels_of(thumbnail: NDArray[np.uint8], part: Mask) -> NDArray[np.uint8]:
 
 
 class _Rest(NamedTuple):
-    """The rest of a picture, without the parts of one colour that touch its border.
+    """Picture without the parts of one colour that touch its border.
 
     Attributes:
         colours: of its pixels, (N, 3).
@@ -244,7 +244,7 @@ class _Rest(NamedTuple):
         )
 
     def is_glass(self, colour: NDArray[np.float64]) -> bool:
-        """Return whether parts of a colour are glass as the rest has it, or no rest is left."""
+        """Return whether parts of a colour look like the clear glass of the rest of the picture."""
         if self.glass is None:
             return True
         unlike = _WHITE_UNLIKE_GLASS if colour.min() >= _WHITE else _UNLIKE_GLASS
@@ -301,7 +301,7 @@ def _is_one_colour(colours: NDArray[np.uint8]) -> bool:
 
 
 def _has_edge(part: Mask, grey: NDArray[np.float32]) -> bool:
-    """Return whether the light comes up beside a part at once."""
+    """Return whether brightness rises sharply at the border of a part."""
     away = ndimage.distance_transform_edt(~part)
     beside = grey[(away >= _EDGE_FROM_PX) & (away <= _EDGE_TO_PX)]
     edge = grey[part & ~ndimage.binary_erosion(part, border_value=1)]

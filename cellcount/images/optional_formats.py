@@ -1,4 +1,4 @@
-"""Forms of images that need a library which is not always installed: of scanners and of cameras."""
+"""Image formats that need an optional library: those of slide scanners and cameras."""
 
 from __future__ import annotations
 

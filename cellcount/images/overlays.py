@@ -1,4 +1,4 @@
-"""Marks in a picture that are no blood: scale bars, captions, rulers, graticules of eyepieces.
+"""Overlays on a picture that are no blood: scale bars, captions, rulers, graticules of eyepieces.
 
 Ink that a program burnt in is black, white or of a pure colour, which neither dyes nor glass are;
 cells that are found on it are none. A graticule is dark in the picture itself: long thin straight

@@ -1,4 +1,4 @@
-"""Whether two pictures show the same place of a slide, and which of several is the sharpest.
+"""Comparison of pictures: whether two show the same place of a slide, and which is the sharpest.
 
 Planes of a z-stack and points in time show the same cells, whatever their focus; two fields never
 do. They are compared where focus hardly matters, at ``_SIDE`` px along the longer side, without the

@@ -136,7 +136,7 @@ def _windows(pixels: NDArray[np.uint8], factor: float) -> Iterator[NDArray[np.ui
 
 
 def _spans(length: int, side: int) -> list[tuple[int, int]]:
-    """Spread evenly over the length, or all of it where it is no longer than they are together."""
+    """Places of equal spans spread over a length; all of it where the spans would overlap."""
     if length <= _WINDOWS * side:
         return [(0, length)]
     starts = np.linspace(0, length - side, _WINDOWS).round().astype(int).tolist()

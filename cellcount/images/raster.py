@@ -39,7 +39,7 @@ def raster_size(file: BinaryIO, kind: FileKind, max_pixels: int) -> tuple[int, i
 
 
 def read_raster(file: BinaryIO, kind: FileKind, max_pixels: int) -> Picture:
-    """The first frame as a ``Picture``; a truncated file is an error, never a grey rest."""
+    """Read the first frame as a ``Picture``; a truncated file is an error."""
     with _opened(file, kind, max_pixels) as image:
         orientation = _orientation(image)
         loaded, is_whole = _loaded(image, file, kind, max_pixels)

@@ -113,7 +113,7 @@ class FieldsIn:
     Attributes:
         pages: those (from 0) that are fields of their own; ``(0,)`` where reading will fail.
         beside: the other pages, and why they are no fields of their own.
-        drawn: what the file was drawn as, "" for one that may hold fields.
+        drawn: kind of picture that cellcount drew in it, "" for a file that may hold fields.
     """
 
     pages: tuple[int, ...] = (0,)

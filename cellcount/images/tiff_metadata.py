@@ -180,7 +180,7 @@ class _OmeImage(NamedTuple):
 
 
 def _ome_of(tif: tifffile.TiffFile, index: int) -> _OmeImage | None:
-    """The image of OME-XML that says that page ``index`` is its own, or the only one."""
+    """The OME image that claims page ``index``, or the only one."""
     images = _ome_images(tif.ome_metadata or "")
     for image in images:
         if any(first <= index < last for first, last in image.pages):

@@ -93,7 +93,7 @@ def read_tiff(file: BinaryIO, index: int, max_pixels: int) -> Picture:
 
 
 def _header(tif: tifffile.TiffFile, index: int) -> tifffile.TiffPage | None:
-    """A page's header; None for a damaged one, whose own row will say so."""
+    """Read a page's header; None for a damaged one, whose row will state the error."""
     try:
         return page_of(tif, index)
     except Exception:  # noqa: BLE001 (whatever is wrong with it, reading will say so)
@@ -125,7 +125,7 @@ def _beside(tif: tifffile.TiffFile, headers: dict[int, tifffile.TiffPage]) -> di
 
 
 def _marked(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int) -> str:
-    """Return the reason why a page is no field by its own marks, "" where it has none."""
+    """Return the reason why a page is no field by its own metadata, "" where it has none."""
     if page.subfiletype & _MASK:
         return "a transparency mask"
     if page.subfiletype & REDUCED:

@@ -1,4 +1,4 @@
-"""Files that end too early although every pixel is there, told from those that lost some.
+"""Truncated image files: those that still hold every pixel, and those that lost some.
 
 A JPEG, BMP or GIF is decoded several times, each time with another end put in place of the one it
 lost: where all pixels agree, none of them came from the missing part. Pillow itself reads a PNG
@@ -67,7 +67,7 @@ def _same(first: Image.Image, second: Image.Image | None) -> bool:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Return whether the scans of a JPEG are all there: each component, to its last bit."""
+    """Return whether a JPEG holds the complete data of every colour component."""
     components: set[int] = set()
     is_progressive = False
     finished: dict[int, int] = {}  # component → coefficients that are known to their last bit

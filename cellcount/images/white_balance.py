@@ -1,4 +1,4 @@
-"""White balance: the clear background of a smear becomes the same white in every laboratory.
+"""White balance: gains that bring the clear background of every smear to the same white.
 
 Lamp, filter and camera multiply each channel; the brightest parts of a smear are empty glass, so
 one gain per channel undoes the cast. The same function serves training and analysis.

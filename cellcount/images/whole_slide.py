@@ -213,7 +213,7 @@ class WholeSlide:
         return _Sample(gains, tuple(self.read_all(rects)))
 
     def _about(self, spot: Rect) -> Rect:
-        """The sample field about a spot, shifted into the slide."""
+        """Cut the sample field around a spot, shifted so that it lies in the slide."""
         side = min(_FIELD_PX, isqrt(self.max_pixels))
         width, height = min(side, self.width_px), min(side, self.height_px)
         x = spot.x + spot.width // 2 - width // 2

@@ -100,7 +100,7 @@ def surroundings(
 
 
 def _cut(pixels: NDArray[np.uint8], left: int, top: int, extent: int) -> NDArray[np.uint8]:
-    """A square of whole pixels, white where the picture ends."""
+    """Cut a square of whole pixels, filled with white beyond the picture."""
     height, width = pixels.shape[:2]
     canvas = np.full((extent, extent, 3), round(GLASS_WHITE), np.uint8)
     x0, x1 = max(left, 0), min(left + extent, width)

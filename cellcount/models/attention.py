@@ -1,4 +1,4 @@
-"""Attention refinement: after the box head, every region looks again, in T steps.
+"""Attention refinement: after the box head, every region attends to its surroundings in T steps.
 
 Keys and values are the feature vectors of an enlarged window around the region, or of the whole
 field; the query is a recurrent state that starts from the region's own feature. Each step moves
@@ -67,7 +67,7 @@ class Refined(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Places that regions look at: feature vectors (R, L, C) and centres (R, L, 2) in pixels."""
+    """Places that regions attend to: feature vectors (R, L, C) and centres (R, L, 2) in pixels."""
 
     features: Tensor
     centres: Tensor
@@ -94,7 +94,7 @@ def _scores(query: Tensor, key: Tensor) -> Tensor:
 
 
 def box_prior(boxes: Tensor, centres: Tensor, sizes: Tensor) -> Tensor:
-    """M: how far a place belongs to a box, (R, L).
+    """Compute M: how far a place belongs to a box, (R, L).
 
     1 inside the box, a Gaussian of the distance in half sides outside it, 0 beyond the image.
 
@@ -172,7 +172,7 @@ def image_tokens(maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -
 
 
 class AttentionRefinement(nn.Module):
-    """T looks at the surroundings of every region.
+    """Network that refines every region in T attention steps.
 
     Args:
         refinement: the card's settings.
@@ -201,7 +201,7 @@ class AttentionRefinement(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def tokens(self, maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -> Tokens:
-        """Return the tokens of the places that the regions (R, 5) look at."""
+        """Return the tokens that the regions (R, 5) attend to."""
         if self.settings.context == "image":
             return image_tokens(maps, strides, rois)
         return window_tokens(maps, strides, rois, self.settings)
@@ -215,7 +215,7 @@ class AttentionRefinement(nn.Module):
         logits: Tensor,
         explore: Callable[[Tensor], Tensor] | None = None,
     ) -> Refined:
-        """Looks ``steps`` times.
+        """Run ``steps`` attention steps.
 
         Args:
             tokens: from ``tokens``.
@@ -259,7 +259,7 @@ class AttentionRefinement(nn.Module):
         )
 
     def _remember(self, context: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """State and memory after a look that saw ``context``, each (R, D)."""
+        """Update state and memory, each (R, D), with the context of an attention step."""
         if isinstance(self.recurrent, nn.LSTMCell):
             state, memory = self.recurrent(context, (state, memory))
             return state, memory
@@ -268,7 +268,7 @@ class AttentionRefinement(nn.Module):
     def look(
         self, state: Tensor, tokens: Tokens, boxes: Tensor, sizes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One look: context (R, D) and weights (R, A, L)."""
+        """Run one attention step: context (R, D) and weights (R, A, L)."""
         places = _encoded(relative_places(boxes, tokens.centres)).to(tokens.features.dtype)
         seen = torch.cat([tokens.features, places], dim=-1)
         mask = box_prior(boxes, tokens.centres, sizes)[:, None]  # (R, 1, L)
@@ -286,7 +286,7 @@ class AttentionRefinement(nn.Module):
         return context, weights
 
     def _by_head(self, vectors: Tensor) -> Tensor:
-        """(R, L, D) as (R, A, L, d)."""
+        """Split (R, L, D) by attention head into (R, A, L, d)."""
         return vectors.view(*vectors.shape[:2], self._heads, -1).transpose(1, 2)
 
 
@@ -298,5 +298,5 @@ def _encoded(places: Tensor) -> Tensor:
 
 
 def _stacked(parts: list[Tensor], like: Tensor) -> Tensor:
-    """(T, ...), empty where there are no steps."""
+    """Stack the tensors of all steps to (T, ...), empty without steps."""
     return torch.stack(parts) if parts else like.new_zeros((0, *like.shape))

@@ -1,4 +1,4 @@
-"""The card: everything a weight file must say about itself, as one validated JSON document.
+"""Card of a detector: architecture, preprocessing, classes and origin in one checked document.
 
 A card travels in the metadata of its safetensors file, so weights can never be used with the
 wrong preprocessing, class list or scale.

@@ -25,7 +25,7 @@ SUFFIX = ".features"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class KeptFeatures:
-    """Cells of the training as the last layer sees them.
+    """Features of training cells, as the input of the classifier's last layer.
 
     Attributes:
         features: float32 (N, F).
@@ -47,7 +47,7 @@ def features_path(weights: Path) -> Path:
 
 
 def write_kept_features(path: Path, kept: KeptFeatures) -> None:
-    """Write them.
+    """Write the features beside the weights.
 
     Raises:
         OutputError: the file cannot be written.

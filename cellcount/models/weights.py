@@ -215,7 +215,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True, slots=True)
 class WeightFacts:
-    """A weight file at a glance.
+    """Summary of a weight file.
 
     Attributes:
         path: where it lies.
@@ -261,7 +261,7 @@ _TIMES, _SLACK = 8, 50_000_000
 
 @contextmanager
 def sized_like(state: Mapping[str, torch.Tensor], source: Path) -> Iterator[None]:
-    """While a model is built, it may not become many times larger than its weights.
+    """Limit, while a model is built, its parameters to a multiple of the size of its weight file.
 
     Args:
         state: tensors of the weight file.

@@ -1,4 +1,4 @@
-"""Charts of single-cell data and classifiers as PNG: cells per type, and who is taken for whom.
+"""Charts of single-cell data and classifiers as PNG: cells per type, and confusions.
 
 Shapes: K types; a confusion matrix has the true type in its rows and the label given in its
 columns.
@@ -121,12 +121,12 @@ def confusion_figure(types: Sequence[str], confusion: NDArray[np.int64], title: 
 
 
 def plain_text(text: str) -> str:
-    """Text of a stranger's: a dollar sign would start a formula."""
+    """Escape dollar signs, which would start a formula in a chart."""
     return text.replace("$", r"\$")
 
 
 def _figure_size(largest: int) -> float:
-    """Points at which the largest number still fits into its square."""
+    """Font size at which the largest number still fits into its square."""
     digits = int(math.log10(max(largest, 1))) + 1
     return 10.0 if digits <= 4 else 8.0
 

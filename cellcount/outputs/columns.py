@@ -1,4 +1,4 @@
-"""The columns of every table, declared once: they drive writer, check and documentation.
+"""Columns of every table, declared once for the writer, the checks and the documentation.
 
 Tables are UTF-8 CSV with ``\\n`` line ends, and nothing where a value is missing. Numbers have the
 decimal sign that a `CsvForm` asks for; both are read. Two things are done to text, both undone by
@@ -53,7 +53,7 @@ class Column:
     choices: tuple[str, ...] = ()
 
     def write(self, value: Value, csv: CsvForm = _PLAIN) -> str:
-        """One value as it stands in the file; nothing for None and for what is no number."""
+        """Format one value as text of the file; "" for None and for what is no number."""
         if value is None:
             return ""
         if self.dtype == "text":
@@ -66,7 +66,7 @@ class Column:
         return csv.number(format(number, self.form)) if self.dtype == "float" else str(int(value))
 
     def rounded(self, value: Value) -> Value:
-        """A value as a number of the file: rounded alike, None for what is no number."""
+        """Round a value as the file has it, and keep its type; None for what is no number."""
         if self.dtype == "text":
             return encodable(str(value or ""))
         if value is None or not math.isfinite(float(value)):
@@ -76,7 +76,7 @@ class Column:
         return bool(value) if self.dtype == "bool" else int(value)
 
     def read(self, text: str) -> Value:
-        """The value of one field; None for an empty number, "" for an empty text.
+        """Parse the text of one field; None for an empty number, "" for an empty text.
 
         Raises:
             ValueError: the field does not hold this column's type.

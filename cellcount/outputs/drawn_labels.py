@@ -1,4 +1,4 @@
-"""Names and times that programs for drawing are told with cells, and that come back from them."""
+"""Labels and times in files for drawing programs, written with the cells and read back."""
 
 from __future__ import annotations
 

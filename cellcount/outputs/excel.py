@@ -47,7 +47,7 @@ def is_excel(path: Path) -> bool:
 
 
 def check_excel() -> None:
-    """Find out before hours of work that workbooks cannot be written.
+    """Raise, before hours of work, if workbooks cannot be written.
 
     Raises:
         UsageError: openpyxl is not installed.

@@ -187,7 +187,7 @@ def form_of(name: str, package: str = "") -> OutputForm:
 
 
 def check_needs(form: OutputForm) -> None:
-    """Find out before hours of work that a form cannot be written.
+    """Raise, before hours of work, if a library that a form needs is missing.
 
     Raises:
         UsageError: the library that it needs is not installed.
@@ -248,14 +248,14 @@ def table_of(form: OutputForm, contents: Mapping[str, RunContent]) -> TypedTable
 
 
 def packages_of(names: Iterable[str]) -> dict[str, str]:
-    """Tell of each name that is a plugin's who offers it."""
+    """Return the package of each form that a plugin offers."""
     plugins = [name for name in names if name not in BUILT_IN]
     offered = available(OUTPUTS) if plugins else {}
     return {name: offered.get(name, "") for name in plugins}
 
 
 def _told(name: str, function: Callable[..., object], *arguments: object) -> object:
-    """Call a plugin's function; whatever it raises besides our own errors is told as its fault."""
+    """Call a plugin's function, and report its exceptions as faults of the plugin."""
     try:
         return function(*arguments)
     except CellcountError:

@@ -1,4 +1,4 @@
-"""The cells of one image as other programs are told them: what they are called, and which image.
+"""Labels of the cells of one image for other programs, and the names of their files.
 
 A typed cell is called by its type, every other by its class.
 
@@ -18,7 +18,7 @@ from cellcount.outputs.typed import type_values
 
 
 def called(result: ImageResult, labels: Labels) -> list[str]:
-    """Give each of the N cells its type, else its class."""
+    """Label each of the N cells with its type, else its class."""
     classes = [labels.classes[label].id for label in result.cells.detections.labels.tolist()]
     said = result.cells.types
     if said is None:

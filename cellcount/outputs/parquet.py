@@ -26,7 +26,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def check_parquet() -> None:
-    """Find out before hours of work that Parquet cannot be written.
+    """Raise, before hours of work, if Parquet cannot be written.
 
     Raises:
         UsageError: pyarrow is not installed.

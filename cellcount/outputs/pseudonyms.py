@@ -90,7 +90,7 @@ class Pseudonyms:
         return self.path(path) + (suffix if suffix in IMAGE_SUFFIXES else "") + page
 
     def path(self, text: str) -> str:
-        """The code of a path or name: a code per part; what tells nothing stays."""
+        """The code of a path or name: a code per part; parts such as ``..`` stay."""
         return "/".join(self._part(part) for part in text.split("/"))
 
     def text(self, text: str) -> str:
@@ -182,7 +182,7 @@ class OutputNames:
         return text if self._codes is None else self._codes.text(text)
 
     def ordered(self, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
-        """The order of the tables: by name; that of the codes tells nothing of the names."""
+        """Sort the images for the tables: by name, or by code, so that no order betrays a name."""
         codes = self._codes
         if codes is None:
             return sorted(refs, key=lambda ref: path_order(ref.image))
@@ -197,7 +197,7 @@ class OutputNames:
         return text if self._codes is None else self._codes.path(text)
 
     def result(self, result: ImageResult) -> ImageResult:
-        """A result as it is told."""
+        """Replace the names in a result by those of the outputs: itself, or codes."""
         return result if self._codes is None else self._codes.result(result)
 
     def inputs(self, inputs: Sequence[str]) -> Sequence[str]:

@@ -74,13 +74,13 @@ class RunFacts:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunContent:
-    """Everything from which a form of output is written.
+    """Content from which every form of output is written.
 
     Attributes:
         results: of the run, with codes in place of names where these were asked for.
-        labels: what cells may be called.
-        csv: how tables are written.
-        facts: what else there is to tell.
+        labels: names that cells may have.
+        csv: form of the tables.
+        facts: statements of the outputs besides the results.
         begun: when the run's first outputs were written, as ``20260131120000+0000``.
         changed: when they last changed: then, or when a person corrected or approved something.
     """

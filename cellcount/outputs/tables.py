@@ -134,7 +134,7 @@ def write_table(path: Path, table: TypedTable, csv: CsvForm = _PLAIN) -> None:
 
 
 def check_forms_of(paths: Iterable[Path]) -> None:
-    """Find out before hours of work that tables cannot be written in the form their names ask for.
+    """Raise, before hours of work, if a table cannot be written in the form that its name asks for.
 
     Raises:
         UsageError: the library of the form is not installed.
@@ -147,7 +147,7 @@ def check_forms_of(paths: Iterable[Path]) -> None:
 
 
 def single(row: Mapping[str, Value]) -> dict[str, Sequence[Value]]:
-    """A row as a batch of its own."""
+    """Wrap a row as a batch of its own."""
     return {name: (value,) for name, value in row.items()}
 
 
@@ -193,7 +193,7 @@ def _picture_values(result: ImageResult, types: Sequence[CellClass]) -> dict[str
 
 
 def _cell_values(result: ImageResult, labels: Labels) -> dict[str, Sequence[Value]]:
-    """Columnwise, because a run may hold millions of cells."""
+    """Values of the cells by column, since a run may hold millions of cells."""
     if not labels.types:  # no column tells what a person took out
         result = without_removed(result)
     cells = result.cells

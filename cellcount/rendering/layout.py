@@ -245,7 +245,7 @@ class Plane:
         radius: float,
         found: list[RenderedCell],
     ) -> tuple[float, float]:
-        """A free spot, or one against a cell that is already there."""
+        """Propose a free spot, or one that touches a cell that is already there."""
         look = self.spec.red_cells
         if not len(taken) or rng.random() > look.stickiness:
             return self._spot(rng, *block)

@@ -89,7 +89,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, x: int, y: int, width: int, height: int) -> Canvas:
-        """An empty canvas."""
+        """Make an empty canvas."""
         flat = (height, width)
         return cls(
             x,

@@ -1,4 +1,4 @@
-"""The fields of ``sample_data``: which they are, and how to make them again.
+"""The fields of ``sample_data``: their specifications, and the code that renders them again.
 
 ``python -m tools.render_samples sample_data`` writes pictures and ``truth.json`` anew. Their seeds
 are ``SAMPLE_SEEDS``, which no training may use.

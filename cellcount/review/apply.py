@@ -1,4 +1,4 @@
-"""Taking a reviewer's corrections: kept beside the model's labels, and every output written anew.
+"""Applying a reviewer's corrections: stored beside the model's labels, outputs written again.
 
 Reviews go into the journal first, all or none; outputs are then written as a run writes them, each
 whole or not at all. If that is interrupted, applying the same table again completes it.
@@ -28,7 +28,7 @@ _LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure of a slide or specimen that is another one after the review.
+    """A figure of a slide or specimen that the review changed.
 
     Attributes:
         unit: whose.
@@ -41,7 +41,7 @@ class Change:
 
     @property
     def counts(self) -> bool:
-        """Whether cells were counted otherwise, and not only shares or limits moved."""
+        """Whether its counts changed, and not only shares or limits."""
         if self.before is None or self.after is None:
             return True
         return _counted(self.before) != _counted(self.after)
@@ -156,7 +156,7 @@ def _applied(
     said: Applied,
     source: str,
 ) -> Applied:
-    """Keep edits, write every output again, and tell what came of it."""
+    """Store edits, write every output again, and return what changed."""
     stored.outputs.files.check()
     before = _figures(stored, touched)
     stored.outputs.names.keep((), source)

@@ -1,4 +1,4 @@
-"""Reading a filled-in corrections.csv: every row is of a known cell and a known type, or an error.
+"""Reading of a filled-in corrections.csv: every row must name a known cell and a known type.
 
 A spreadsheet may have put its rows in another order, left out columns, or written semicolons.
 """
@@ -57,7 +57,7 @@ class Corrections:
 
 
 class _Reader:
-    """Reads rows one by one; remembers what it needs to compare them."""
+    """Reads rows one by one; remembers earlier rows to find contradictions."""
 
     def __init__(self, stored: StoredResults) -> None:
         self._stored = stored

@@ -1,4 +1,4 @@
-"""Cells as another program drew them, against the cells of a run: what a person changed there.
+"""Comparison of the cells that another program drew with those of a run: a person's changes.
 
 A cell that was moved, given another name or taken out becomes a correction, and so does one that
 was drawn. Nothing is taken from a file that was written before the image was last corrected, unless

@@ -55,7 +55,7 @@ class Exported:
 
 
 class _Candidate(NamedTuple):
-    """A cell: how sure the classifier was, its place among all, its image and place there."""
+    """Cell that may be exported: probability of its type, its rank, its image and place there."""
 
     prob: float
     order: int

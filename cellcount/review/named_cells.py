@@ -90,7 +90,7 @@ def detector_rbc_px(stored: StoredResults) -> float:
 
 
 def named_counts(stored: StoredResults) -> Counter[str]:
-    """Label → cells of a run, as `named_cells` gives them."""
+    """Label → number of cells of a run, as `named_cells` gives them."""
     counts = Counter[str]()
     for result in stored.results()():
         if not result.ref.page:

@@ -1,4 +1,4 @@
-"""Message on a table or folder of corrections of which nothing was taken."""
+"""Error message for a table or folder of corrections that was refused as a whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_ERRORS = 20
 
 
 def not_applied(source: Path, errors: Sequence[str]) -> UsageError:
-    """Make the error that names what is wrong, the first places of it.
+    """Make the error that names the first faults.
 
     Args:
         source: the table or folder.

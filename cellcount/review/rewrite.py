@@ -1,4 +1,4 @@
-"""Outputs of a run written again after corrections, whoever made them: a table or the page."""
+"""Rewriting of a run's outputs after corrections from a table or from the page."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def rewrite_outputs(stored: StoredResults, refs: Iterable[ImageRef]) -> Rewritte
 
 
 def are_outputs_behind(journal: Journal) -> bool:
-    """Return whether people said something that the outputs do not tell yet."""
+    """Return whether outputs lack corrections or remarks of people."""
     said = journal.said()
     return any(said) and journal.get_value(_WRITTEN) != said
 
 
 def _tell(stored: StoredResults, written: Written) -> tuple[Path, ...]:
-    """Enters the review in run.json, and returns its path, where it still lies."""
+    """Add the review to run.json, if that still exists, and return its path."""
     path = stored.outputs.files.record
     if not path.is_file():
         return ()

@@ -58,7 +58,7 @@ class SlideApproval:
         return self.reopened is None
 
     def standing(self, rows: Sequence[Written]) -> Standing:
-        """Compare some numbers of the slide with those that were approved.
+        """Compare numbers of the slide with the approved ones: approved, amended, changed, …
 
         Args:
             rows: the numbers now, as slides.csv has them.
@@ -71,7 +71,7 @@ class SlideApproval:
         return "approved" if last.version == 1 else "amended"
 
     def words(self, rows: Sequence[Written]) -> str:
-        """Say which version some numbers of the slide are, in a sentence.
+        """Describe the approval of some numbers of the slide: by whom, when, or why there is none.
 
         Args:
             rows: the numbers now, as slides.csv has them.

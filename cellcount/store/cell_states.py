@@ -18,7 +18,7 @@ _REMOVING: dict[str, BoxChange] = {"not_a_cell": "not_a_cell", "delete": "delete
 
 @dataclass(frozen=True, slots=True)
 class CellState:
-    """One cell as people left it.
+    """One cell as its edits left it.
 
     Attributes:
         cell: its lasting id.
@@ -50,12 +50,12 @@ class CellState:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the cell was first seen by a person, be it taken back since."""
+        """Whether a person added the cell, even if it was taken back since."""
         return self.cell.startswith(ADDED)
 
     @property
     def is_corrected(self) -> bool:
-        """Whether it counts otherwise than the models have it, or was confirmed."""
+        """Whether it differs from the models' result, or was confirmed."""
         if self.is_drawn:
             return self.added and not self.is_removed
         return self.review is not None or self.box_edit is not None
@@ -69,7 +69,7 @@ class CellState:
 def cell_ids(
     image_key: str, boxes_xyxy: Iterable[Sequence[float]], labels: Sequence[str]
 ) -> list[str]:
-    """Give detected cells ids that last: the same detection on the same content has the same.
+    """Give detected cells lasting ids: the same detection on the same content has the same id.
 
     Args:
         image_key: content of the image.
@@ -106,7 +106,7 @@ def cell_states(edits: Sequence[Edit]) -> dict[str, CellState]:
 
 
 def _not_undone(edits: Sequence[Edit]) -> set[str]:
-    """Uids of the edits that count: an undo takes back the edit it names, be that an undo."""
+    """Uids of the edits that count: an undo cancels the edit it names, even another undo."""
     undone, counting = set[str](), set[str]()
     for edit in reversed(edits):
         if edit.uid in undone:
@@ -123,7 +123,7 @@ def _untouched(edit: Edit) -> CellState:
 
 
 def _after(state: CellState, edit: Edit) -> CellState:
-    """The state once an edit that counts was made."""
+    """State of a cell after an edit."""
     comment = edit.comment or state.comment
     if edit.kind == "comment":
         return replace(state, comment=comment)

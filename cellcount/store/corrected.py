@@ -1,4 +1,4 @@
-"""Results as people corrected them: each correction finds its cell again, or is told as lost.
+"""Results with people's corrections: each finds its cell again, or is reported as lost.
 
 A cell is found by its lasting id. Where other settings gave other detections, it is the one that
 overlaps the corrected cell best, by an IoU of 0.5 at least; each correction finds one cell and each
@@ -27,7 +27,7 @@ LEAST_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Editor:
-    """A person at work.
+    """The person who edits, and the time.
 
     Attributes:
         name: as reviews are signed.
@@ -69,7 +69,7 @@ class CorrectedImage:
         return (self.key if state is None else state.image_key), self.ids[place]
 
     def edit(self, kind: EditKind, place: int, editor: Editor, **facts: object) -> Edit:
-        """Make an edit of the cell at a place from 0; the journal does not have it yet.
+        """Make an edit of the cell at a place from 0; it is not yet stored in the journal.
 
         Args:
             kind: what is done; a cell is added by `add`.
@@ -145,7 +145,7 @@ def corrected(
 
 
 def with_states(image: CorrectedImage, states: Mapping[str, CellState]) -> CorrectedImage:
-    """Let the cells of an image be as people left them.
+    """Apply the states of corrected cells to the result of an image.
 
     Args:
         image: as the models gave it.
@@ -170,7 +170,7 @@ def with_states(image: CorrectedImage, states: Mapping[str, CellState]) -> Corre
 
 
 def label_of(index: int, classes: Sequence[str]) -> str:
-    """The class of an index, which must do itself where classes are not known."""
+    """Name of a class by its index; the index as text where the classes are not known."""
     return classes[index] if index < len(classes) else str(index)
 
 
@@ -222,7 +222,7 @@ def _best_overlaps(
 
 
 class _Changed:
-    """A result in the making."""
+    """Result under construction, to which corrections are applied."""
 
     def __init__(self, result: ImageResult, ids: Sequence[str], classes: Sequence[str]) -> None:
         cells = result.cells
@@ -236,7 +236,7 @@ class _Changed:
         self._edits: dict[int, BoxEdit] = {}
 
     def put(self, place: int, state: CellState) -> None:
-        """Let a detected cell be as a person left it."""
+        """Apply the corrections of a detected cell."""
         self.ids[place] = state.cell
         if state.box_edit is not None:
             self._edits[place] = state.box_edit
@@ -284,7 +284,7 @@ class _Changed:
 
 
 def _longer(types: CellTypes, count: int) -> CellTypes:
-    """The types with untyped cells at the end, so that there are ``count``."""
+    """Append untyped cells until there are ``count``."""
     more = CellTypes.untyped(count - len(types))
     names = ("best", "prob", "second", "second_prob", "accepted")
     return CellTypes(*(np.concatenate([getattr(t, n) for t in (types, more)]) for n in names))

@@ -42,7 +42,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """One thing that a person said of one cell, whatever came of it later.
+    """One correction of one cell by one person, which a later edit may undo.
 
     Attributes:
         kind: what was done: ``retype`` names the cell's type, ``not_a_cell`` and ``delete`` take

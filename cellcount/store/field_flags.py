@@ -16,7 +16,7 @@ FLAGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldFlag:
-    """One flag that is up.
+    """A flag that is set on a field.
 
     Attributes:
         flag: which.
@@ -28,12 +28,12 @@ class FieldFlag:
 
     @property
     def words(self) -> str:
-        """Text of the flags in outputs."""
+        """The flag in words, as outputs state it."""
         return f"{FLAGS.get(self.flag, self.flag)} seen by {self.person}"
 
 
 def flags_of(remarks: Iterable[Remark]) -> dict[str, tuple[FieldFlag, ...]]:
-    """Key of an image → the flags that are up there now, in the order of ``FLAGS``."""
+    """Key of an image → the flags that are set on it, in the order of ``FLAGS``."""
     up: dict[str, dict[str, FieldFlag]] = {}
     for remark in remarks:
         if remark.kind != "flag":

@@ -1,4 +1,4 @@
-"""The journal of a run: one SQLite file that takes every finished image, once.
+"""The journal of a run: one SQLite file in which every finished image is stored once.
 
 All tables are pure functions of it, so an interrupted run loses nothing and goes on where it
 stopped. Each image is one atomic commit. Results are kept by the settings that made them: with
@@ -174,7 +174,7 @@ class Journal:
         self.shard = str(self._read(_EVERY, _SHARD))
 
     def close(self) -> None:
-        """Let the file go; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         if not self._closed:
             self._closed = True
             # First the note, then the lock: never remove the note of the next holder.
@@ -188,7 +188,7 @@ class Journal:
         self.close()
 
     def has(self, ref: ImageRef) -> bool:
-        """Return whether it has a result, be it of a file that has changed since."""
+        """Return whether there is a result, even if its file has changed since."""
         with explained(self.path):
             query = "SELECT 1 FROM result WHERE settings = ? AND image = ?"
             found = self._connection.execute(query, (self._settings_id, encode(ref.image)))
@@ -210,7 +210,7 @@ class Journal:
         return "changed" if still_holds(key, ref) is None else "done"
 
     def refresh_key(self, ref: ImageRef) -> None:
-        """Keep where a file lies now that was moved, copied or touched since it was analysed.
+        """Store the present place and time of a file that was moved, copied or touched.
 
         Its content is compared this once, and then no more. Files of which the content has
         changed, or was never known, keep the key they have.
@@ -237,7 +237,7 @@ class Journal:
         return None if row is None else (FileKey(*row[:3]), row[3])
 
     def add(self, result: ImageResult, file_key: FileKey | None = None) -> None:
-        """Keep one finished image, in place of an older result; safe on disk on return.
+        """Store one finished image, in place of an older result; safe on disk on return.
 
         Args:
             result: the finished image.
@@ -251,7 +251,7 @@ class Journal:
             self._insert([row])
 
     def contents(self, images: Iterable[str]) -> dict[str, str]:
-        """Image → hash of its content when it was analysed last, as far as it was and is known."""
+        """Image → hash of its content when it was last analysed, where that is known."""
         wanted = set(images)
         query = "SELECT image, content FROM result WHERE content != '' ORDER BY settings = ?"
         with explained(self.path):
@@ -272,7 +272,7 @@ class Journal:
             self._connection.execute("DELETE FROM result WHERE settings = ?", (self._settings_id,))
 
     def take(self, rows: Iterable[Row]) -> None:
-        """Keep the rows of another journal, all of them or none."""
+        """Store the rows of another journal, all of them or none."""
         with self._writing(), self._connection:
             self._connection.execute("BEGIN")
             self._insert(rows)
@@ -342,7 +342,7 @@ class Journal:
         return {decode(image): look for image, look in rows if look}
 
     def set_value(self, name: str, value: Json, forget: Iterable[str] = ()) -> None:
-        """Keep one small JSON-ready value other than None, such as a slide's scale.
+        """Store one small JSON-ready value other than None, such as a slide's scale.
 
         Args:
             name: of the value.
@@ -358,7 +358,7 @@ class Journal:
             self._write(self._settings_id, f"user:{name}", value)
 
     def get_value(self, name: str) -> Json:
-        """The value kept under this name, or None."""
+        """The value stored under this name, or None."""
         with explained(self.path):
             return self._read(self._settings_id, f"user:{name}")
 
@@ -395,7 +395,7 @@ class Journal:
             return all_edits(self._connection)
 
     def corrections(self) -> dict[str, CellState]:
-        """Lasting id of each cell that is corrected → as people left it.
+        """Lasting id of each corrected cell → its state.
 
         Each result names those that count with it; all others do not count.
         """
@@ -433,7 +433,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """One thread writes at a time, and only where it will be found again."""
+        """Hold the lock for one writing thread, and check that the file is still at its path."""
         with self._lock, explained(self.path):
             check_identity(self.path, self._identity)
             yield

@@ -83,7 +83,7 @@ def check_identity(path: Path, expected: tuple[int, int]) -> None:
 
 
 def peek(path: Path, name: str) -> object:
-    """The value that the last run of a journal kept under a name, without holding the journal.
+    """Read a value that the last run of a journal stored under a name, without locking the journal.
 
     None where there is no such value or no journal, or where somebody else holds it: opening it
     tells why.

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS remark (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
-    """One thing that a person said of a slide, a field, a cell, or the own keyboard.
+    """One statement of a person on a slide, a field, a cell, or the keys of the page.
 
     Attributes:
         kind: ``flag`` marks a field, ``approve`` signs off a slide and ``reopen`` takes that back,
@@ -47,7 +47,7 @@ class Remark:
 
 
 def slide_subject(specimen: str, slide: str) -> str:
-    """Name a slide as the subject of a remark."""
+    """Key that names a slide in remarks."""
     return json.dumps([specimen, slide])
 
 

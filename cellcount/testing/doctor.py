@@ -1,4 +1,4 @@
-"""Is this installation in working order? Looks at libraries, devices and weights, then counts.
+"""Checks of an installation: libraries, devices, weights, and a count of fields with known cells.
 
 Each check gives findings; none raises, so that one defect never hides the next.
 """
@@ -44,7 +44,7 @@ _NOT_FOR_USERS = {"test", "dev"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """One checked item.
 
     Attributes:
         state: in order, worth knowing, or to be mended.

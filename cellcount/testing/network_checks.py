@@ -34,7 +34,7 @@ def noise(n: int, height: int, width: int) -> Tensor:
 
 
 def eval_problems(module: nn.Module, images: Tensor, forward: Forward) -> Iterator[str]:
-    """Does evaluation repeat itself, and look at each of two images alone?"""
+    """Check that evaluation repeats itself, and treats each of two images alone."""
     import torch
 
     module.eval()
@@ -48,7 +48,7 @@ def eval_problems(module: nn.Module, images: Tensor, forward: Forward) -> Iterat
 
 
 def gradient_problems(module: nn.Module, images: Tensor, forward: Forward) -> Iterator[str]:
-    """Does every parameter that is to learn get a finite gradient?"""
+    """Check that every trainable parameter gets a finite gradient."""
     import torch
 
     module.train()
@@ -67,7 +67,7 @@ def gradient_problems(module: nn.Module, images: Tensor, forward: Forward) -> It
 def weight_problems(
     module: nn.Module, images: Tensor, forward: Forward, rebuild: Callable[[], nn.Module]
 ) -> Iterator[str]:
-    """Does a safetensors file hold all that a freshly built one needs to give the same values?"""
+    """Check that a safetensors file holds all that a new network needs to give the same values."""
     import torch
     from safetensors.torch import load, save
 
@@ -86,7 +86,7 @@ def weight_problems(
 
 
 def rgb_problems(module: nn.Module) -> Iterator[str]:
-    """Are mean and std three numbers each?"""
+    """Check that mean and std are three numbers each."""
     mean: Any = getattr(module, "mean", None)
     std: Any = getattr(module, "std", None)
     if not (_is_triple(mean) and all(0 <= v <= 1 for v in mean)):

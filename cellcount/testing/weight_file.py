@@ -80,7 +80,7 @@ def _card_problems(card: DetectorCard) -> Iterator[str]:
 
 
 def _detection_problems(engine: Engine) -> Iterator[str]:
-    """Two fields, an empty and a rendered one, alone and as batch mates."""
+    """Check a detector on an empty and a rendered field, alone and in one batch."""
     import numpy as np
 
     from cellcount.evaluation.cost import reference_field
@@ -136,7 +136,7 @@ def _classifier_card_problems(card: ClassifierCard) -> Iterator[str]:
 
 
 def _typing_problems(classifier: CropClassifier) -> Iterator[str]:
-    """Three cells that no one could type, together and alone."""
+    """Check a classifier on an empty, a random and a black crop, together and alone."""
     import numpy as np
 
     shape = (*classifier.card.preprocessing.input_px, 3)

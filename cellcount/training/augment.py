@@ -66,7 +66,7 @@ class ColourSettings:
 
 
 def hardened(colour: ColourSettings) -> ColourSettings:
-    """Colours of a harder training: out of focus, in fog, under light of several colours."""
+    """Return colour settings of a harder training: worse focus, haze, light of several colours."""
     return replace(
         colour,
         hue=0.09,

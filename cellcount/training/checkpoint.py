@@ -14,7 +14,7 @@ FILE_NAME = "last.checkpoint"
 
 
 def exists(folder: Path) -> bool:
-    """Return whether a training has finished an epoch in that folder."""
+    """Return whether a training in that folder has finished an epoch."""
     return (folder / FILE_NAME).is_file()
 
 

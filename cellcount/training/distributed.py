@@ -1,4 +1,4 @@
-"""torchrun awareness: rank and world size from its environment, one process without it."""
+"""Training in several processes: rank and world size as torchrun sets them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, order: list[int]) -> list[int]:
-        """This process's part of an epoch, equally long for all, so that none waits for ever."""
+        """This process's part of an epoch, as long as that of every other, so that none waits."""
         each = max(1, len(order) // self.world)
         return [order[(self.rank + self.world * i) % len(order)] for i in range(each)]
 

@@ -20,7 +20,7 @@ def rows_by_name(
     each: int = 1,
     dim: int = 0,
 ) -> Tensor | None:
-    """Take the rows of another model's layer for classes that both have; the rest stay as they are.
+    """Copy the rows of another model's layer for classes that both have; the rest stay as they are.
 
     Args:
         own: the layer of the model that takes.
@@ -48,7 +48,7 @@ def rows_by_name(
 
 
 def told_classes(names: Sequence[str], other_names: Sequence[str], other: str) -> list[str]:
-    """Say which classes start from nothing, and which of the other model's are given up.
+    """Say which classes start untrained, and which of the other model's are dropped.
 
     Args:
         names: classes of the model in training.

@@ -1,4 +1,4 @@
-"""The training loop, read top to bottom: epochs of steps, validation, checkpoint, export.
+"""The training loop: epochs of steps, validation, checkpoint, export.
 
 Whoever trains brings a ``Task``: what one step costs, how the averaged model is validated and how
 it is exported. A resumed run continues from the last finished epoch with the same random state.
@@ -47,7 +47,7 @@ _REPORT_EVERY = 20
 
 
 class Task(Protocol):
-    """Task of a training, which the loop itself does not know.
+    """Interface of the task of a training, by which the loop calls it.
 
     Attributes:
         dataset: what batches are made of.
@@ -145,7 +145,7 @@ def fit(
 
 
 class _Loop:
-    """One training: its changing state, and the steps that change it."""
+    """State of one training, and the steps that change it."""
 
     def __init__(
         self, model: nn.Module, task: Task, settings: LoopSettings, run: LoopRun, score: str
@@ -259,7 +259,7 @@ class _Loop:
         return states
 
     def _restore(self) -> None:
-        """Everything as it was after the last finished epoch."""
+        """Restore the state after the last finished epoch."""
         run, state = self.run, checkpoint.load(self.run.out)
         generators = state["rng"].reshape(-1, torch.get_rng_state().numel())  # (world, bytes)
         if len(generators) != run.ranks.world:

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, which is evaluated and exported."""
+"""Optimizers, learning rates and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def own_parameters(part: nn.Module) -> list[nn.Parameter]:
 
 
 def train_what_learns(model: nn.Module) -> None:
-    """Set training mode, but for layers that learn nothing: their statistics stay as well."""
+    """Set training mode, except for frozen layers, whose statistics stay as well."""
     model.train()
     for part in model.modules():
         own = own_parameters(part)

@@ -21,7 +21,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def claim_folder(settings: DataclassInstance, run: TrainRun) -> None:
-    """Keeps one training per folder: settings are written once and compared on resume.
+    """Write the settings of a training into its folder, or compare them when it is resumed.
 
     A folder where no epoch was finished is free.
 

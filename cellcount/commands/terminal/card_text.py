@@ -1,4 +1,4 @@
-"""A model's card as text for people: the order in which one would ask."""
+"""A model's card as text, the most asked-for facts first."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _SHOWN = 10
 
 
 class _Part(NamedTuple):
-    """Rows of a name and a number of cells; the heading says what they are, "" where all know."""
+    """A part of the summary: names with numbers of cells, under a heading or none."""
 
     heading: str
     rows: list[tuple[str, int]]
@@ -154,7 +154,7 @@ def _headline(outcome: Outcome) -> str:
 
 
 def _texts(row: tuple[str, int], images: int) -> tuple[str, str, str]:
-    """Name, cells and cells per image, the last empty where it would say nothing."""
+    """Name, cells and cells per image as texts; the last is empty where it would be meaningless."""
     name, cells = row
     return name, f"{cells:,}", f"{cells / images:,.1f}" if images else ""
 

@@ -39,7 +39,7 @@ _NAMES = {
 def show_scores(
     console: Console, scores: ClassifierScores, labels: Sequence[str], review_below: float
 ) -> None:
-    """All scores, the types one by one, and who is taken for whom.
+    """Print all scores, those of each type, and the confusions.
 
     Args:
         console: where to.

@@ -23,7 +23,7 @@ _SIZES = 4
 
 
 def show_inspection(console: Console, found: Inspection, root: Path) -> None:
-    """Classes, sizes, what is broken, and what is there twice; paths as seen from ``root``."""
+    """Print classes, sizes, broken files and copies; paths are relative to ``root``."""
     kind = "fields with boxes" if found.fields else "one cell per picture"
     pictures = number_of(len(found.pictures), "picture")
     cells = number_of(found.cells, "cell")

@@ -1,4 +1,4 @@
-"""A console that never cuts a table: names and numbers in it are there to be copied."""
+"""A console that never truncates a table, so that names and numbers can be copied."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Detectron2Detector(Detector):
         return Parts(self.rcnn.backbone.trunk, first, heads.refinement)
 
     def learn_by_rewards(self) -> None:
-        """From now on the second look learns from rewards."""
+        """Train attention refinement by rewards from now on."""
         self.rcnn.roi_heads.policy = Policy(self.card.refinement.hidden)
 
     def weights(self) -> dict[str, Tensor]:

@@ -127,7 +127,7 @@ class CellCountRPN(RPN):
 
 @ROI_HEADS_REGISTRY.register()
 class CellCountROIHeads(StandardROIHeads):
-    """Detectron2's region heads, followed by the second look where the card asks for one.
+    """Detectron2's region heads, followed by attention refinement where the card asks for it.
 
     In evaluation images are computed one by one, so that their numbers never depend on the others.
     """

@@ -158,7 +158,7 @@ def _zoom(picture: Picture, largest_px: int) -> float:
 
 
 def _line_width(boxes_xyxy: NDArray[np.float64], longest: int) -> int:
-    """By the size of the picture, thinner where cells are small."""
+    """Width of outlines: by the size of the picture, thinner where cells are small."""
     width = longest / 320
     if len(boxes_xyxy):
         width = min(width, float(np.median(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2])) / 36)
@@ -266,7 +266,7 @@ def _labelled_classes(counts: NDArray[np.int64]) -> set[int]:
 def _free_plate(
     box_xyxy: Box, size: tuple[float, float], view: tuple[int, int], taken: Sequence[Box]
 ) -> Box | None:
-    """Above the box, else below it, else nowhere; never over a label or another rare cell."""
+    """Find a place for a label above or below a box, clear of labels and rare cells; or None."""
     width, height = size
     x_min, y_min, x_max, y_max = box_xyxy
     for top in (y_min - height - 2, y_max + 2):
@@ -280,7 +280,7 @@ def _free_plate(
 
 
 def _plate_inside(box_xyxy: Box, size: tuple[float, float], taken: Sequence[Box]) -> Box | None:
-    """In a corner of the box, where a cell seldom is, as long as it takes a quarter at most."""
+    """Find a place for a label in a corner of the box, where it takes a quarter of it at most."""
     width, height = size
     x_min, y_min, x_max, y_max = box_xyxy
     if width * height > 0.25 * (x_max - x_min) * (y_max - y_min) or width > x_max - x_min:
@@ -311,7 +311,7 @@ def _class_entries(
 
 
 def _type_entries(cells: Cells, types: Sequence[CellClass]) -> list[Entry]:
-    """The types there are, each with the abbreviation that its cells carry."""
+    """Legend entries of the types that occur, each with its abbreviation."""
     *counts, doubtful = count_by_type(cells.types, len(types)).tolist()
     entries = []
     for cell_type, count in zip(types, counts, strict=True):

@@ -85,7 +85,7 @@ class Look:
 
 
 def look_of(label: int) -> Look:
-    """The look of the class with this index; 21 classes before one comes again."""
+    """Colour and outline of the class with this index; looks repeat after 21 classes."""
     color = _PALETTE[label % len(_PALETTE)]
     luminance = (0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]) / 255
     contrast = PAPER if luminance < 0.5 else INK

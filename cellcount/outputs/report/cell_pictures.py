@@ -169,7 +169,7 @@ class ReportSelection:
 
 @dataclass
 class Pictures:
-    """Addresses of the pictures that could be made.
+    """Addresses of the cell and field pictures that could be made.
 
     Attributes:
         cells: image and rank of a cell → its crop.
@@ -186,7 +186,7 @@ def make_pictures(
     labels: Labels,
     max_pixels: int,
 ) -> Pictures:
-    """Read the images that hold what was selected, each once, and cut and draw.
+    """Read each image with selected cells once, and cut and draw their pictures.
 
     Args:
         results: of the run, that was selected from.

@@ -1,4 +1,4 @@
-"""The head of the report: date, who and what, before any number."""
+"""The head of the report: date, people, models and profile, before any number."""
 
 from __future__ import annotations
 

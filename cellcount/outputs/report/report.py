@@ -89,7 +89,7 @@ def write_report(path: Path, content: RunContent) -> None:
 
 
 def _surveyed(results: ResultStream, survey: ReportSelection) -> Iterator[ImageResult]:
-    """The results, while the survey looks on."""
+    """Stream the results, and let the survey collect from them."""
     for result in results():
         survey.add(result)
         yield result
@@ -113,7 +113,7 @@ def _title(unit: Unit) -> str:
 
 
 def _marked(unit: Unit) -> str:
-    """Name a slide or specimen, and say where the run has not come to all of it."""
+    """Name of a slide or specimen, marked where the run is unfinished for it."""
     return _title(unit) + (" (unfinished)" if unit.outstanding else "")
 
 
@@ -156,7 +156,7 @@ def _lead(found: Differential, unit: Unit) -> str:
 
 
 def _warnings(facts: RunFacts, survey: ReportSelection, run: Differential) -> list[str]:
-    """Return the warnings that nobody may miss."""
+    """Return the warnings that stand at the top."""
     said = [advice.text for advice in run.advice if advice.id == "forced"]
     said += [_words(advice.text) for advice in run.advice if advice.id == "unfinished"]
     if facts.densest_field and survey.densest > facts.densest_field:
@@ -171,7 +171,7 @@ def _warnings(facts: RunFacts, survey: ReportSelection, run: Differential) -> li
 def _summary(
     facts: RunFacts, survey: ReportSelection, run: Unit, units: Sequence[Unit]
 ) -> list[tuple[str, str]]:
-    """The run in a few lines."""
+    """Lines that sum up the run."""
     statuses = Counter(one.status for one in run.fields)
     cautions = sum(one.status == "done" for one in survey.flagged)
     waiting = facts.images - len(run.fields) + run.outstanding
@@ -339,7 +339,7 @@ def _limits_of_models(facts: RunFacts) -> list[str]:
 
 
 def _provenance(facts: RunFacts) -> list[tuple[str, str]]:
-    """Everything that one needs to get the same numbers again."""
+    """Versions, models, settings and inputs from which the numbers can be reproduced."""
     about = facts.counting.about()
     told = [(n, t) for n, t in about.items() if "_note_" not in n and n != "use"]
     rows = [(_words(name), text) for name, text in told]

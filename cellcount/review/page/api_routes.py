@@ -1,4 +1,4 @@
-"""Answers of the page's server in JSON: what it reads, and every change that a person makes."""
+"""JSON answers of the page's server: data that the page reads, and changes that people make."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Api:
         return await run_in_threadpool(self._locked, answer)
 
     def _locked(self, answer: Callable[[], Answer]) -> Response:
-        """One request at a time; whatever is refused is told as a sentence."""
+        """Handle one request at a time; a refusal is answered with a sentence."""
         try:
             with self._bench.lock:
                 return _json(answer())
@@ -261,7 +261,7 @@ class Api:
         return summary_of(self._bench, number)
 
     def _second(self, request: Request) -> Answer:
-        """Cells that this person has not read yet: pictures alone, no label of anybody."""
+        """Cells that this person has not read yet: pictures alone, without anyone's label."""
         number, person = _slide(request), self._person(request)
         done = {subject for subject, who in readings_of(self._bench.remarks()) if who == person}
         every = list(cells_to_read(self._bench, number, person))
@@ -330,7 +330,7 @@ class Api:
         return {"pairs": agreement_of(self._bench, number)}
 
     def _person(self, request: Request) -> str:
-        """Whoever signed in; nothing is changed by anybody else."""
+        """Name of the person who signed in; changes by anyone else are refused."""
         if self._bench.read_only:
             raise RefusedError("the page was opened with --read-only: nothing can be changed", 403)
         person = _session(request).person

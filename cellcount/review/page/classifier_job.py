@@ -1,4 +1,4 @@
-"""The laboratory's own classifier, made in the background of what a person corrected on the page.
+"""Background job of the review page that makes a classifier from the corrected cells.
 
 Each one has a folder of its own beside the run, so that none is ever overwritten; a folder appears
 when all of it is written.
@@ -138,12 +138,12 @@ class ClassifierJob:
             self._thread.start()
 
     def wait(self) -> None:
-        """Return when none is being made."""
+        """Wait until no classifier is being made."""
         if self._thread is not None:
             self._thread.join()
 
     def end(self) -> None:
-        """Give up what is not made yet, and wait until nothing is written any more."""
+        """Stop the job, and wait until it writes nothing any more."""
         self._is_ended = True
         self.wait()
 
@@ -163,7 +163,7 @@ class ClassifierJob:
         }
 
     def _made(self) -> Iterator[dict[str, Any]]:
-        """The classifiers that are there, the last one first."""
+        """List the finished classifiers, the latest first."""
         for number in sorted(_numbers(self.folder), reverse=True):
             path = self.folder / str(number)
             try:
@@ -238,12 +238,12 @@ def _new_folder(folder: Path) -> Path:
 
 
 def _umask_of(folder: Path) -> int:
-    """Permissions that the folder beside it lacks: colleagues are meant to read both."""
+    """Permission bits that the parent folder lacks, since colleagues must be able to read both."""
     return ~folder.stat().st_mode & 0o777
 
 
 def _named(unfinished: Path, folder: Path) -> int:
-    """Give a finished classifier the next number that no other has."""
+    """Move a finished classifier to a folder with the next free number."""
     number = max(_numbers(folder), default=0) + 1
     try:
         unfinished.rename(folder / str(number))

@@ -1,4 +1,4 @@
-"""Edits as the page asks for them, made into edits of the journal."""
+"""Conversion of the page's edit requests into edits of the journal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def edits_asked_for(
 def _changed(
     bench: Workbench, kept: CorrectedImage, place: int, editor: Editor, one: Mapping[str, Any]
 ) -> Edit:
-    """An edit of a cell that is there."""
+    """Make an edit of an existing cell."""
     kind, comment = one.get("kind"), text_of(one, "comment")
     facts: dict[str, Any] = {"uid": one["uid"], "comment": comment}
     facts["model_type"] = _model_type(bench, kept, place)

@@ -1,4 +1,4 @@
-"""The gate before the page: whoever has no right to ask is refused before anything is looked up.
+"""Access control of the page: requests without the right to ask are refused first.
 
 The server listens on 127.0.0.1 alone. The address that the terminal shows holds a random token,
 which is exchanged for a cookie of the same site. Host and Origin are checked, so that neither a
@@ -41,7 +41,7 @@ _HEADERS = {
 
 @dataclass(slots=True)
 class Session:
-    """One browser that came with the token.
+    """A browser that presented the token.
 
     Attributes:
         person: who signed in there, "" for nobody yet.
@@ -101,7 +101,7 @@ class Address:
 
 @dataclass(slots=True)
 class Sessions:
-    """The browsers that came with the token.
+    """The browsers that presented the token.
 
     Attributes:
         token: what the address holds.
@@ -236,7 +236,7 @@ class _Headers:
 
 
 def _origin(address: str) -> str:
-    """Write an address as browsers write it in Origin; "" where it is more or less than that."""
+    """Normalise an address to the form of the Origin header; "" where it is no plain origin."""
     try:
         parts = urlsplit(address.lower())
         port = parts.port
@@ -253,7 +253,7 @@ def _origin(address: str) -> str:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Receives no more than a body may hold, whatever its stated length was."""
+    """Limit the body of a request, whatever length it states."""
     left = LARGEST_BODY
 
     async def limited() -> MutableMapping[str, Any]:

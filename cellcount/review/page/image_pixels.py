@@ -45,7 +45,7 @@ _Value = TypeVar("_Value")
 
 
 class _Memo(Generic[_Value]):
-    """Keeps what was made last, up to so many bytes."""
+    """Cache of recent values, of bounded size in bytes."""
 
     def __init__(self, most_bytes: int, size_of: Callable[[_Value], int]) -> None:
         self._most, self._size_of, self._bytes = most_bytes, size_of, 0
@@ -53,7 +53,7 @@ class _Memo(Generic[_Value]):
         self._lock = Lock()
 
     def get(self, key: object, make: Callable[[], _Value]) -> _Value:
-        """The value of a key, made now where it is not there."""
+        """Return the value of a key, computed now if it is not cached."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Bodies of requests, read strictly: whatever is not as expected is refused with a sentence."""
+"""Strict parsing of request bodies: anything unexpected is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_NAME, _LONGEST_TEXT = 100, 2000
 
 
 class RefusedError(Exception):
-    """A request that is not carried out.
+    """A request that is refused.
 
     Attributes:
         status: of the answer.
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """Read the object of a body.
+    """Parse the body as a JSON object.
 
     Raises:
         RefusedError: it is no JSON object, or holds numbers that are none.
@@ -87,7 +87,7 @@ def whole_of(said: Mapping[str, Any], name: str) -> int:
 
 
 def batch_of(said: Mapping[str, Any]) -> str:
-    """The id that the page gave to what it asks for, so that asking twice does it once.
+    """Read the id that the page gave to a change, so that a repeated request changes nothing.
 
     Raises:
         RefusedError: there is none.

@@ -1,4 +1,4 @@
-"""Blind second reading: another person types the same cells without seeing what they were called.
+"""Blind second reading: another person types the same cells without seeing their labels.
 
 The label of the first reader at that moment is kept with each reading, so that agreement is of what
 both saw independently, whatever becomes of the cell. Disagreements wait for a consensus.
@@ -57,7 +57,7 @@ class KappaRow:
 
 
 def cell_subject(image_key: str, cell: str) -> str:
-    """Name a cell as the subject of a remark."""
+    """Key that names a cell in remarks."""
     return json.dumps([image_key, cell])
 
 
@@ -90,7 +90,7 @@ def kappa_rows(pairs: Sequence[tuple[str, str]]) -> list[KappaRow]:
 
 
 def readings_of(remarks: Iterable[Remark]) -> dict[tuple[str, str], SecondReading]:
-    """Subject and second reader → the reading that counts, the last one."""
+    """Cell and second reader → the last reading, which counts."""
     found: dict[tuple[str, str], SecondReading] = {}
     for one in remarks:
         if one.kind == "reading":
@@ -108,12 +108,12 @@ def readings_of(remarks: Iterable[Remark]) -> dict[tuple[str, str], SecondReadin
 
 
 def settled_in(remarks: Iterable[Remark]) -> dict[str, Remark]:
-    """Subject of a cell → the consensus on it, the last one."""
+    """Cell → the last consensus on it."""
     return {one.subject: one for one in remarks if one.kind == "settle"}
 
 
 def cells_to_read(bench: Workbench, number: int, person: str) -> Iterator[tuple[int, int, str]]:
-    """Image, place and subject of the cells that another person typed, in the reader's own order.
+    """Cells that another person typed: image, place and key, in an order of the reader's own.
 
     The order is random, and the same each time, so that it tells nothing of the types.
     """

@@ -1,4 +1,4 @@
-"""Numbers of a slide as the page shows them: those of slides.csv, and how far its review is."""
+"""Numbers of a slide for the page: those of slides.csv, and the progress of its review."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cellcount.store.field_flags import FLAGS, flags_of
 
 
 def unit_of(bench: Workbench, number: int) -> Unit:
-    """A slide with what its fields contribute as their cells are now."""
+    """A slide as a unit of the differential, with the counts of its fields as corrected so far."""
     slide, name = bench.slide(number), bench.stored.outputs.names.path
     return Unit("slide", name(slide.specimen), name(slide.slide), tuple(bench.counts(number)))
 
 
 def differential_of(bench: Workbench, unit: Unit) -> Differential:
-    """The differential of a slide as its cells are now."""
+    """The differential of a slide as corrected so far."""
     return bench.outputs().facts.counting.of(unit)
 
 
@@ -36,7 +36,7 @@ def approval_of(bench: Workbench, number: int) -> SlideApproval | None:
 
 
 def summary_of(bench: Workbench, number: int) -> dict[str, Any]:
-    """Everything that the page tells of a slide besides its cells, JSON-ready."""
+    """Everything that the page shows of a slide besides its cells, JSON-ready."""
     slide, unit = bench.slide(number), unit_of(bench, number)
     found = differential_of(bench, unit)
     approval, rows = approval_of(bench, number), written_rows(unit, found)

@@ -1,4 +1,4 @@
-"""Undo and redo without end: what each person may take back, derived from the journal's edits.
+"""Undo and redo of unlimited depth for each person, derived from the journal's edits.
 
 Edits that were made together are undone together. An undoing is itself an edit, so what was undone
 can be done again, and nothing is ever removed.
@@ -15,7 +15,7 @@ from cellcount.store.edits import Edit
 
 
 def batch_uid(batch: str, place: int) -> str:
-    """Make the id of an edit from the id of those that it was made with, and its place there."""
+    """Id of an edit, from the id of its batch and its place there."""
     return f"{batch}-{place}"
 
 
@@ -25,7 +25,7 @@ def _batch(edit: Edit) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Stack:
-    """Batches that a person may undo and redo on a slide, the last at the end."""
+    """Batches of edits that a person may undo and redo on a slide, the latest last."""
 
     undo: list[tuple[Edit, ...]] = field(default_factory=list)
     redo: list[tuple[Edit, ...]] = field(default_factory=list)
@@ -74,7 +74,7 @@ class UndoStacks:
     def taking_back(
         self, editor: Editor, slide: int, batch: str, *, redo: bool
     ) -> tuple[list[Edit], dict[str, int]]:
-        """Make the edits that undo or redo what was done last; none where there is nothing.
+        """Make the edits that undo or redo the last batch; none where there is nothing.
 
         Args:
             editor: whose.

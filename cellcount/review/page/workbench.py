@@ -1,4 +1,4 @@
-"""The run behind the page: its images as people left them, and every edit they make.
+"""The run that the page shows: its images with all corrections, and every edit to them.
 
 The workbench holds the journal for as long as the page is open, and is its one writer. One lock
 lets one request at a time read or change it.
@@ -54,7 +54,7 @@ class PageSlide:
 
 @dataclass(slots=True)
 class _KeptImage:
-    """An image in memory: as the models gave it, and as people left it."""
+    """An image in memory: the models' result, and the result as corrected."""
 
     base: CorrectedImage
     edits: list[Edit]
@@ -69,7 +69,7 @@ class _KeptImage:
         self.places = {cell: place for place, cell in enumerate(self.now.ids)}
 
     def learn(self, added: Sequence[Edit]) -> None:
-        """Take in further edits: only their cells are looked at again."""
+        """Apply further edits, which touch only their own cells."""
         self.edits += added
         cells = {edit.cell for edit in added}
         self.states |= cell_states([edit for edit in self.edits if edit.cell in cells])
@@ -81,7 +81,7 @@ class _KeptImage:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Cells that are others now.
+    """Cells that have changed.
 
     Attributes:
         rows: of them.
@@ -161,7 +161,7 @@ class Workbench:
         return result.width_px, result.height_px
 
     def kept(self, image: int) -> CorrectedImage:
-        """An image as people left it."""
+        """An image as corrected so far."""
         return self._image(image).now
 
     def slide(self, number: int) -> PageSlide:
@@ -206,13 +206,13 @@ class Workbench:
         return rows
 
     def told(self, image: int) -> ImageResult:
-        """An image as outputs tell it, but with the classifier's own types."""
+        """An image under its name in the outputs, with cautions and the classifier's own types."""
         outputs, ref = self.stored.outputs, self.images[image]
         counted = outputs.results_in(self.stored.journal).counted(self.kept(image).result)
         return self._copies.told(outputs.names.result(counted), ref.image, outputs.names.image)
 
     def outputs(self) -> RunOutputs:
-        """The outputs with every type that a reviewer gave, and what people signed off."""
+        """The outputs with every type that a reviewer gave, and with the approvals."""
         outputs, types = self.stored.outputs, frozenset[str]()
         types = types.union(*self._reviewed_types.values())
         facts = with_types(outputs.facts, types) if types else outputs.facts
@@ -236,7 +236,7 @@ class Workbench:
         return Editor(person, datetime.now(UTC).isoformat(timespec="seconds"))
 
     def check_open(self, number: int) -> None:
-        """Refuse what would change a slide that is approved.
+        """Refuse to change an approved slide.
 
         Raises:
             RefusedError: it is approved, or nothing may be changed.
@@ -257,7 +257,7 @@ class Workbench:
     def add(
         self, edits: Sequence[Edit], seen: Mapping[str, int], remarks: Iterable[Remark] = ()
     ) -> Changed:
-        """Keep edits and tell what they changed; safe on disk on return.
+        """Store edits and return the cells that they changed; safe on disk on return.
 
         Args:
             edits: that were made together; those that are there already are passed over.
@@ -295,7 +295,7 @@ class Workbench:
         return self._remarks
 
     def remark(self, *remarks: Remark) -> None:
-        """Keep remarks; safe on disk on return."""
+        """Store remarks; safe on disk on return."""
         self.stored.journal.add_edits((), remarks=remarks)
         self._remarks = None
 
@@ -324,7 +324,7 @@ class Workbench:
         return len(self._log)
 
     def changes(self, since: int, number: int) -> Changed:
-        """Cells of a slide that were changed since some number of changes."""
+        """Cells of a slide that changed after the change with this number."""
         images = set(self.slide(number).images)
         touched: dict[int, set[str]] = {}
         for image, cell in self._log[since:]:
@@ -338,7 +338,7 @@ class Workbench:
         return found
 
     def is_behind(self) -> bool:
-        """Return whether the outputs do not tell yet what people said."""
+        """Return whether outputs lack some corrections or remarks."""
         return are_outputs_behind(self.stored.journal)
 
     def write_outputs(self) -> Rewritten:

@@ -65,7 +65,7 @@ class LabelledCells:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ClassifierData:
-    """Cells that a classifier learns from, that choose its weights, and that it is reported on.
+    """Cells of a classifier training: those to learn from, to choose weights by, and to report on.
 
     Attributes:
         train, held_out, val: cells; ``held_out`` is a part of the data's train split.
@@ -271,7 +271,7 @@ def _renamed(crops: CropSet, names: dict[str, str]) -> CropSet:
 
 
 class Draws:
-    """Draws of the cells of an epoch: a pure function of seed and epoch.
+    """Selection of the cells of an epoch: a pure function of seed and epoch.
 
     Args:
         cells: to learn from.
@@ -290,7 +290,7 @@ class Draws:
             self._sampler = ImbalancedSampler(cells.labels, seed=seed)
 
     def of_epoch(self, epoch: int) -> list[Draw]:
-        """The draws, in no particular order."""
+        """Cells to show in an epoch, each as often as it is drawn, in no particular order."""
         if self._balance.kind == "resample":
             return resample(
                 self._cells.sources,

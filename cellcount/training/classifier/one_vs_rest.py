@@ -140,7 +140,7 @@ class BinaryTask:
         return torch.stack(images), (torch.tensor(labels) == self._type).float()
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
-        """Another choice of the others."""
+        """Draw other cells of the remaining types."""
         del epochs
         seed, per_type = self._settings.seed, Balance.parse(self._settings.balance).per_type
         draws = binary_draws(

@@ -67,7 +67,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One cell of an epoch.
+    """One showing of a cell in an epoch.
 
     Attributes:
         index: position in the data set.

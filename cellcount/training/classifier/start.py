@@ -90,7 +90,7 @@ def grown_card(card: ClassifierCard, init: str) -> ClassifierCard:
 
 
 def _fitting(model: nn.Module, card: ClassifierCard, run: TrainRun, init: str) -> State:
-    """The tensors of ``init`` that mean the same here: of the outputs, rows of the same types."""
+    """Tensors of ``init`` that fit: whole ones, and of the outputs the rows of types in common."""
     parent, state = read_classifier_weights(resolve(init))
     if parent.architecture.name != card.architecture.name:
         raise UsageError(

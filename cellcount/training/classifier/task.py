@@ -135,7 +135,7 @@ class ClassifierTask:
         return torch.stack(images), torch.tensor(labels)
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
-        """Draws anew; the last epochs settle: no mixing, mild augmentation."""
+        """Draw the cells of an epoch; the last epochs have no mixing and mild augmentation."""
         self._settled = epoch >= round(epochs * (1 - self._settings.settle))
         strength = self._settings.augment
         if self._settled and strength == "full":

@@ -244,7 +244,7 @@ def _enter(weights: Path, result: ClassificationReport, about: dict[str, str]) -
 
 
 def _write_val(out: Path, card: ClassifierCard, result: ClassificationReport) -> None:
-    """The confusion matrix drawn, and every score."""
+    """Write the confusion matrix as a chart, and every score."""
     draw_confusion(
         out / "confusion.png",
         [t.abbreviation or t.id for t in card.types],
@@ -255,7 +255,7 @@ def _write_val(out: Path, card: ClassifierCard, result: ClassificationReport) ->
 
 
 def val_line(result: ClassificationReport) -> str:
-    """The scores that a person waits for, on one line."""
+    """Put the main scores on one line."""
     scores, limits = result.strict, result.accuracy_wilson or (0.0, 0.0)
     return (
         f"val, {result.cells} cells: accuracy {scores.accuracy:.4f} "

@@ -195,7 +195,7 @@ def _sampled(
 
 
 def _coarsened(window: Tensor) -> Tensor:
-    """The window as a picture of fewer pixels would show it."""
+    """Blur the window as if its picture had fewer pixels."""
     factor = uniform(1.2, 3.0)
     small = [max(8, round(side / factor)) for side in window.shape[-2:]]
     lost = F.resize(window, small, antialias=True)

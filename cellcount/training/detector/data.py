@@ -169,7 +169,7 @@ def _wanted_splits(*, learn_all: bool) -> dict[str, tuple[str, ...]]:
 def _decodable(
     images: Sequence[LabelledImage], report: Callable[[str], None]
 ) -> list[LabelledImage]:
-    """Readers look at headers alone; here, hours would be lost to one truncated file."""
+    """Leave out images that cannot be decoded, since one of them would stop the training."""
     kept = []
     for image in images:
         try:

@@ -261,7 +261,7 @@ FROM_A_MODEL: dict[str, Any] = {"lr": 3e-4, "warmup": 0.1, "ema_decay": 0.99}
 
 
 def from_recipe(recipe: str, overrides: dict[str, Any]) -> DetectorTraining:
-    """The settings of a detector's recipe with single values replaced.
+    """Settings of a detector's recipe, with single values replaced.
 
     Raises:
         UsageError: unknown recipe or key, with the nearest known name.

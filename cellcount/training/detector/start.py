@@ -36,7 +36,7 @@ _ROWS_OF_CLASSES = {
 
 
 def build_refinement(settings: DetectorTraining) -> Refinement:
-    """The second look that the settings ask for: those of its own names after ``refine_``."""
+    """Settings of attention refinement, from the settings whose names begin with ``refine_``."""
     names = [f.name for f in dataclasses.fields(Refinement)]
     return Refinement(**{name: getattr(settings, f"refine_{name}") for name in names})
 
@@ -122,7 +122,7 @@ def _fitting(
     classes: list[str],
     known: list[str],
 ) -> dict[str, Tensor]:
-    """The tensors of another model that mean the same here, row by row where rows are classes."""
+    """Tensors of another model that fit: whole ones, and rows of the classes in common."""
     fitting: dict[str, Tensor] = {}
     for name, tensor in own.items():
         if name not in state:
@@ -140,7 +140,7 @@ def _fitting(
 
 
 def _check_rewardable(settings: DetectorTraining, parent: DetectorCard) -> None:
-    """Rewards improve a second look that is there; one drawn at random would be none."""
+    """Refuse training by rewards without attention refinement that was trained before."""
     own = parent.refinement
     asked = dataclasses.replace(build_refinement(settings), steps=own.steps)
     if not own.steps:

@@ -293,7 +293,7 @@ def _new_model(
 
 
 def _choose_learned(model: Detector, settings: DetectorTraining) -> None:
-    """Leaves the rest as it is, statistics of normalisation included."""
+    """Freeze the parts that are not to learn, their statistics of normalisation included."""
     if settings.refine_objective == "actor-critic":
         model.learn_by_rewards()
     if settings.frozen:

@@ -1,4 +1,4 @@
-"""White cells less alike, and red cells in heaps: smaller copies of the former, and plain ones.
+"""Augmentations of fields with white cells: smaller and paler copies, and heaps of red cells.
 
 Where white cells are always larger than red ones, a model learns their size, and overlooks the
 small lymphocytes of another laboratory. A copy from the same field has the field's own colours
