@@ -214,7 +214,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def _explain(error: Exception, *, debug: bool) -> int:
-    """Says what went wrong and returns the exit code; the trace appears only when asked for."""
+    """Print an error and return the exit code; the traceback appears only with ``--debug``."""
     if debug:
         import traceback
 

@@ -50,7 +50,7 @@ class LaboratoryCells:
     codes: Mapping[Path, str] = field(default_factory=dict)
 
     def kept(self, places: Sequence[int]) -> LaboratoryCells:
-        """Some of the cells."""
+        """Select some of the cells."""
         rows = np.asarray(places, np.intp)
         items = tuple(self.items[i] for i in places)
         groups = self.groups[rows]
@@ -136,7 +136,7 @@ def cells_of(
 
 
 def _meant(card: ClassifierCard, label: str) -> tuple[str, ...]:
-    """Ids of the classifier's types that a label may mean; none where one is not among them."""
+    """Ids of the types that a label may mean; none if the classifier lacks one of them."""
     ids = {t.id for t in card.types}
     if card.taxonomy in taxonomies():
         found = meant_by(load_taxonomy(card.taxonomy), label)

@@ -94,7 +94,7 @@ class Examples:
         return len(self.allowed)
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Examples:
-        """Some of the cells."""
+        """Select some of the cells."""
         return Examples(self.features[rows], self.allowed[rows], self.groups[rows])
 
     @property

@@ -88,7 +88,7 @@ def _typing(classifier: LoadedClassifier | None) -> tuple[Any, str | None]:
 def _profile(
     settings: DifferentialSettings, card: DetectorCard, classifier: LoadedClassifier | None
 ) -> Profile:
-    """The one asked for, else that of the smears that the models were made for."""
+    """Load the profile asked for, else that of the smears that the models were trained on."""
     if settings.profile is not None:
         return load_profile(settings.profile)
     kind = smear_of_detector(card)

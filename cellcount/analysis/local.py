@@ -23,7 +23,7 @@ Read = TypeVar("Read")
 
 
 def default_workers() -> int:
-    """Reading threads where none are asked for: one per processor up to four."""
+    """Default number of reading threads: one per processor, at most four."""
     return min(4, usable_processors())
 
 

@@ -40,7 +40,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Shard:
-    """A shard as its journal tells it, without its results."""
+    """A shard as its journal describes it, without its results."""
 
     path: Path
     number: int
@@ -231,7 +231,7 @@ def _read(path: Path) -> _Shard:
 
 
 def _check_complete(shards: Sequence[_Shard]) -> None:
-    """Every shard of one division once, with all its images."""
+    """Check that every shard of one division is there once, with all its images."""
     counts = Counter(shard.count for shard in shards)
     if len(counts) > 1:
         parts = ", ".join(f"{s.path} is {s.number}/{s.count}" for s in shards[:_SHOWN])

@@ -31,13 +31,13 @@ class SilentProgress:
     """Progress that shows nothing."""
 
     def start(self, activity: str, total: int, already: int = 0) -> None:
-        """Nothing to show."""
+        """Show nothing."""
 
     def advance(self, result: ImageResult) -> None:
-        """Nothing to show."""
+        """Show nothing."""
 
     def within(self, share: float) -> None:
-        """Nothing to show."""
+        """Show nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing to say."""
+        """Show nothing."""

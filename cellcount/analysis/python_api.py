@@ -108,7 +108,7 @@ def analyze(
         out: counts.csv, beside which the run is kept, so that it can be reviewed and goes on after
             an interruption; None keeps it in a temporary folder for as long as the results are
             used.
-        progress: True shows it on stderr; or what is told of it.
+        progress: True shows it on stderr; a `Progress` of your own is called instead.
         options: as on the command line.
 
     Raises:

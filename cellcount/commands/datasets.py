@@ -223,8 +223,9 @@ def _data_of(options: Mapping[str, Any]) -> CropSet | AnnotatedSet:
     if options["format_"] != "auto" or not is_run(source):
         if which is not None:
             raise UsageError(
-                f"--reviewed {which} is of a run that people reviewed, but {source} is none; "
-                "name the counts.csv of cellcount analyze, or leave out --reviewed"
+                f"--reviewed {which} is of a run that people reviewed, but {source} is not read as "
+                "one; name the counts.csv of cellcount analyze without --format, or leave out "
+                "--reviewed"
             )
         return read_data(source, format=options["format_"])
     from cellcount.review.training_data import reviewed_cells, reviewed_fields

@@ -46,7 +46,7 @@ def datasets_types(taxonomy: str | None) -> None:
 
 
 def _all() -> Table:
-    """Every packaged taxonomy, and where mappings lead from it."""
+    """Tabulate the packaged taxonomies and the mappings from each."""
     from cellcount.models.taxonomy import load_taxonomy, taxonomies
 
     table = _table("name", "types", "smear", "what", "--map leads to")

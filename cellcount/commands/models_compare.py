@@ -137,7 +137,7 @@ def models_compare(**options: Any) -> int:  # noqa: ANN401 -- click passes optio
 
 
 def comparison_rows(lines: Sequence[Compared]) -> list[dict[str, Any]]:
-    """One row per classifier, in the order asked for; its place is that of its accuracy."""
+    """Make one row per classifier, in the order asked for, with its place by accuracy."""
     rows = []
     for line in lines:
         report, cost = line.report, line.cost

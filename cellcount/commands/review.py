@@ -100,7 +100,7 @@ def review_apply(
     reviewer: str,
     all_changes: bool,
 ) -> None:
-    """Count by what a reviewer said, and write every output of the run again.
+    """Count by the labels of a reviewer, and write every output of the run again.
 
     RESULTS is the counts.csv of the analyze; CORRECTIONS the table of review export, filled in.
     In its place may stand a folder of files from a program in which the cells were moved, added,

@@ -83,7 +83,7 @@ class Passed:
 
     @classmethod
     def of(cls, verdicts: Sequence[bool | None]) -> Passed:
-        """None is a slide that cannot be judged: its number of cells is not known."""
+        """Count slides that met the rule; None stands for one whose number of cells is unknown."""
         judged = [v for v in verdicts if v is not None]
         return cls(sum(judged), len(judged), share_limits(sum(judged), len(judged)))
 
@@ -131,7 +131,7 @@ class ClassComparison:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Comparison:
-    """All classes of two tables.
+    """Comparison of two tables, class by class.
 
     Attributes:
         predicted, reference: the tables.

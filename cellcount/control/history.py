@@ -32,7 +32,7 @@ def verdict(log: ControlLog) -> str:
 
 
 def series_of(rows: Sequence[Row]) -> list[Series]:
-    """Every watched value over the runs, with mean and spread of those that count for the next."""
+    """Every watched value over the runs, with mean and spread for the next run."""
     last = rows[-1]
     counted = [watched_values(row) for row in comparable(rows, last)]
     values = [watched_values(row) for row in rows]

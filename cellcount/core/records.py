@@ -74,7 +74,7 @@ class ImageRef:
     accession: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """All of it, JSON-ready; a caution or an accession number only where there is one."""
+        """Return all attributes, JSON-ready; a caution or an accession number only where set."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)} | {"path": str(self.path)}
         for name in ("caution", "accession"):
             if not facts[name]:
@@ -148,7 +148,7 @@ class Detections:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        """All detections of the parts, in their order."""
+        """Join the detections of several sets, in their order."""
         if not parts:
             return cls.empty()
         return cls(
@@ -160,7 +160,7 @@ class Detections:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CellTypes:
-    """Types of N cells by a classifier; cells that it was not asked about are untyped.
+    """Types of N cells by a classifier; cells that it did not look at are untyped.
 
     Attributes:
         best: int64 ``(N,)``, index of the likeliest type, -1 for an untyped cell.
@@ -204,7 +204,7 @@ class CellTypes:
 
     @classmethod
     def untyped(cls, count: int) -> CellTypes:
-        """``count`` cells that no classifier was asked about."""
+        """Make ``count`` cells that no classifier typed."""
         nothing, zeros = np.full(count, -1, np.int64), np.zeros(count, np.float32)
         return cls(nothing, zeros, nothing, zeros, np.zeros(count, np.bool_))
 

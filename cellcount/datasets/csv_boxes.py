@@ -113,7 +113,7 @@ def _read_table(path: Path, reading: Reading, finder: ImageFinder) -> None:
 def _annotation(
     sheet: Sheet, image: Path, rows: list[tuple[int, Row]], file_split: str, reading: Reading
 ) -> Annotation:
-    """All rows of an image; those that are no box become texts."""
+    """Join the rows of an image; rows that are no box become texts for messages."""
     boxes: list[RawBox] = []
     broken: list[str] = []
     for number, row in rows:

@@ -101,7 +101,7 @@ class Inspection:
 
     @property
     def cells(self) -> int:
-        """All cells."""
+        """Number of all cells."""
         return sum(sum(by_split.values()) for by_split in self.counts.values())
 
     @property
@@ -116,7 +116,7 @@ class Inspection:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing broken, no copies, no patient in two splits."""
+        """Whether there are no broken files, no copies, and no patient in two splits."""
         return not (self.problems or self.copies or self.shared_patients)
 
     def sizes_px(self) -> Counter[tuple[int, int]]:

@@ -138,7 +138,7 @@ def _text(parent: ET.Element, tag: str, value: object) -> None:
 
 
 def _with_names(images: Sequence[LabelledImage]) -> Iterator[tuple[LabelledImage, str]]:
-    """Each image with a file name whose stem no other has, since stems tie labels to images."""
+    """Pair each image with a file name of its own stem, since stems tie labels to images."""
     stems = Counter(image.path.stem.lower() for image in images)
     taken: set[str] = set()
     for image in images:

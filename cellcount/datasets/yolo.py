@@ -149,7 +149,7 @@ class _Labels:
 def _read_image(
     image: Path, labels: _Labels, form: _Form, reading: Reading, split: str | None
 ) -> None:
-    """Adds one image with the boxes of its label file; said where it has none or shares it."""
+    """Add one image with the boxes of its label file; a missing or shared one is a problem."""
     label, rivals = labels.of(image), labels.rivals(image)
     if label is not None and rivals:
         if image < rivals[0]:

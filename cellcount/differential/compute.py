@@ -142,7 +142,7 @@ def _sets(tally: Tally) -> Iterator[_Asked]:
 
 
 def _unnamed(tally: Tally, row: str) -> Figure:
-    """A row of the denominator that the classifier cannot name by itself."""
+    """Figure of a row of the denominator that the classifier cannot name by itself."""
     coverage, name = tally.coverage, tally.profile.name_of(row)
     pool, members = coverage.pool_of(row), coverage.own(row)
     if pool is not None:
@@ -154,7 +154,7 @@ def _unnamed(tally: Tally, row: str) -> Figure:
 
 
 def _outside_set(tally: Tally, kind: Kind, rows: RowSet) -> Figure:
-    """A group or lineage that lies outside the denominator, or cannot be counted."""
+    """Figure of a group or lineage that lies outside the denominator, or cannot be counted."""
     members = tally.coverage.members(rows.rows)
     if members is None:
         return tally.figure(
@@ -169,7 +169,7 @@ def _outside_set(tally: Tally, kind: Kind, rows: RowSet) -> Figure:
 
 
 def _outside(tally: Tally) -> Iterator[Figure]:
-    """Cells that are counted and listed, never part of a percentage."""
+    """Figures of cells outside the denominator: counted and listed, never part of a percentage."""
     coverage = tally.coverage
     for row in tally.profile.outside:
         name = tally.profile.name_of(row)

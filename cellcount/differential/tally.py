@@ -106,7 +106,7 @@ class Tally:
         assessment: Assessment = "assessed",
         **rest: Any,  # noqa: ANN401 -- fields of a figure
     ) -> Figure:
-        """A figure; where no field was analysed, one that says so and nothing else."""
+        """Make a figure; where no field was analysed, it states only that."""
         if not self.counted:
             return Figure(kind=kind, id=id_, name=name, assessment="not counted")
         return Figure(kind=kind, id=id_, name=name, assessment=assessment, **rest)

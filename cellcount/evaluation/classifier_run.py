@@ -190,7 +190,7 @@ def _inputs(
     rbc_px: float | None,
     factor: float,
 ) -> list[Crop]:
-    """The classifier's inputs; the resize by ``factor`` moves boxes and is not told otherwise."""
+    """Make the classifier's inputs; a resize by ``factor`` scales the boxes, too."""
     if boxes_xyxy is None:
         return [prepare_picture(pixels, card, rbc_px)]
     boxes_xyxy = boxes_xyxy * np.float32(factor)

@@ -274,7 +274,7 @@ class _Search:
         return [folder / name for name in sorted(names, reverse=True)]  # popped from the end
 
     def _without_system_files(self, folder: Path, names: list[str]) -> list[str]:
-        """Names that may be of fields; of the others, those of known kinds are said."""
+        """Keep names that may be of fields; list others of known kinds as passed over."""
         doubles = sum(name.startswith(APPLE_DOUBLE) for name in names)
         if doubles:
             self.say(folder / f"{APPLE_DOUBLE}*", f"{doubles} AppleDouble files of a Mac")

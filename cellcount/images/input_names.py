@@ -40,7 +40,7 @@ class InputHome:
 
     @property
     def reals(self) -> set[str]:
-        """Every path by which an earlier run may know it."""
+        """All real paths by which an earlier run may know the INPUT."""
         return {os.path.realpath(path) for path in (self.path, self.also) if path is not None}
 
     @property

@@ -142,7 +142,7 @@ def _bytes_of(file: BinaryIO) -> int:
 
 
 def _images(lif: liffile.LifFile) -> list[liffile.LifImage]:
-    """Every image in the order of the description; ``lif.images`` has one of those of one name."""
+    """Yield every image in order; ``lif.images`` itself has only one of those of one name."""
     import liffile
 
     return [

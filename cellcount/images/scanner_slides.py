@@ -138,7 +138,7 @@ def read_slide_windows(path: Path, rects: Iterable[Rect]) -> Iterator[NDArray[np
 
 
 def slide_level_factors(path: Path) -> tuple[int, ...]:
-    """By how much each level of a slide is reduced, of those reduced by a power of two.
+    """Factors by which the levels of a slide are reduced, only powers of two.
 
     Raises:
         ImageError: OpenSlide is not installed, or cannot read it.
@@ -202,7 +202,7 @@ def _opened(path: Path) -> Iterator[openslide.OpenSlide]:
 
 
 def _um_per_px(slide: openslide.OpenSlide) -> float | None:
-    """The mean of both directions, None where it is not told or cannot be meant."""
+    """Mean scale of both directions, None where it is missing or implausible."""
     try:
         values = [float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"]
     except (KeyError, ValueError):

@@ -33,7 +33,7 @@ _MOST_PAGES, _LARGEST_FACTOR = 64, 1 << 12
 
 
 def level_factors(file: BinaryIO, index: int, max_pixels: int) -> tuple[int, ...]:
-    """By how much each level of a page is reduced, in ascending order; none without a pyramid.
+    """Factors by which the levels of a page are reduced, ascending; none without a pyramid.
 
     Args:
         file: the TIFF file.

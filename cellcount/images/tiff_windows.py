@@ -52,7 +52,7 @@ class Rect(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Its area."""
+        """Area in pixels."""
         return self.width * self.height
 
 

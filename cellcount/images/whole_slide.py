@@ -137,7 +137,7 @@ class WholeSlide:
 
     @cached_property
     def level_factors(self) -> tuple[int, ...]:
-        """By how much each reduced copy in the file is reduced; for the eye, never for counts."""
+        """Factors of the reduced copies in the file, which serve display and never counts."""
         try:
             if self.by_openslide:
                 return slide_level_factors(self.path)

@@ -35,7 +35,7 @@ _CONTOUR_SIGMA_PX = 2.0
 
 
 class Part(NamedTuple):
-    """Some boxes of an image, with pixels that show them and what lies around.
+    """Some boxes of an image, with pixels that show them and their surroundings.
 
     Attributes:
         which: their indices among the boxes that were asked for, (n,).

@@ -77,7 +77,7 @@ def _timm_classifier(
     sides: Sequence[int] | None,
     **options: Any,  # noqa: ANN401 -- timm's own options
 ) -> Any:  # noqa: ANN401 -- timm's models have no common type
-    """timm's model; one with position embeddings is told the size of its input."""
+    """Build timm's model; one with position embeddings needs the size of its input."""
     build = partial(timm_model, model, num_classes=num_classes, **options)
     try:
         body = build()

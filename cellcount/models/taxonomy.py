@@ -71,7 +71,7 @@ class CellType:
     white_cell: bool = True
 
     def labels(self) -> tuple[str, ...]:
-        """Every name it goes by."""
+        """All names of the type: id, abbreviation, name, plural and synonyms."""
         return (self.id, self.abbreviation, self.name, self.plural, *self.synonyms)
 
 
@@ -160,12 +160,12 @@ class TypeMapping:
 
     @property
     def name(self) -> str:
-        """For example ``mll-21:lineage-5``."""
+        """Name of the mapping, for example ``mll-21:lineage-5``."""
         return f"{self.source}:{self.target}"
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """Source types without a target; their cells are left out, and that must be said."""
+        """Source types without a target; their cells are left out, which must be reported."""
         return tuple(source for source, target in self.target_of.items() if target is None)
 
     def sources_of(self, target: str) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def _annotations(image_id: int, result: ImageResult, labels: Labels) -> Iterator
 
 
 def _attributes(result: ImageResult, labels: Labels) -> Iterator[dict[str, Any]]:
-    """For each of the cells its type, as far as a classifier or a reviewer gave any."""
+    """Attributes of each cell: its type and review; empty without any."""
     if result.cells.types is None:
         yield from ({} for _ in range(len(result.cells)))
         return

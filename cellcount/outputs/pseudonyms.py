@@ -178,7 +178,7 @@ class OutputNames:
             self._codes.save(self._key_file)
 
     def text(self, text: str) -> str:
-        """A text that may tell names, such as the name of another file."""
+        """Return a text, such as the name of another file, or its code where names are replaced."""
         return text if self._codes is None else self._codes.text(text)
 
     def ordered(self, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
@@ -201,11 +201,11 @@ class OutputNames:
         return result if self._codes is None else self._codes.result(result)
 
     def inputs(self, inputs: Sequence[str]) -> Sequence[str]:
-        """The INPUT arguments as run.json tells them."""
+        """Return the INPUT arguments for run.json, or their codes where names are replaced."""
         return inputs if self._codes is None else [self._codes.image(text) for text in inputs]
 
     def settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as run.json tells them: a pattern of paths may name people, too."""
+        """Return the settings for run.json; patterns that may name people become codes."""
         pattern = settings.get("slide_from")
         return {**settings, "slide_from": None if pattern is None else self.text(pattern)}
 

@@ -221,7 +221,7 @@ _Key = tuple[str, str, str, str, str]
 
 
 def _figures(stored: StoredResults, refs: list[ImageRef]) -> dict[_Key, tuple[Unit, Figure]]:
-    """Every figure of the slides and specimens that some images belong to."""
+    """Compute the figures of the slides and specimens that some images belong to."""
     outputs = stored.outputs.reviewed_by(stored.reviews())
     counting, name = outputs.facts.counting, outputs.names.image
     touched = {name(ref.image) for ref in refs}
@@ -257,7 +257,7 @@ def _images(unit: Unit) -> set[str]:
 
 
 def _counted(figure: Figure) -> tuple[object, ...]:
-    """Counts of a figure; of one without cells its value, to the digits that people read."""
+    """Counts by which figures are compared; without counts, the value as people read it."""
     value = None if figure.n is not None or figure.value is None else round(figure.value, 1)
     return figure.assessment, figure.n, value, figure.note
 

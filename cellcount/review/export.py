@@ -135,7 +135,7 @@ def _candidates(
 def _rows(
     stored: StoredResults, chosen: list[_Candidate], out: Path
 ) -> tuple[list[Mapping[str, Value]], tuple[str, ...]]:
-    """The rows of the table in order, their pictures written; and images without pictures."""
+    """Write the pictures; return the rows of the table, and the images without pictures."""
     places: dict[str, list[tuple[int, int]]] = {}
     for place, one in enumerate(chosen):
         places.setdefault(one.image, []).append((place, one.cell))

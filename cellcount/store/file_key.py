@@ -92,6 +92,6 @@ def name_key(image: str) -> str:
 
 @lru_cache(maxsize=16)  # the pages of a file share it
 def _digest(path: Path, state: str) -> str:
-    """SHA-256 of a file; ``state`` only tells one version of it from the next."""
+    """SHA-256 of a file, cached by ``state``, which differs between versions of the file."""
     del state
     return sha256_of(path)

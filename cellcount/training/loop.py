@@ -162,7 +162,7 @@ class _Loop:
         self.epochs = epochs_of(settings, batches)
 
     def fit(self) -> TrainingState:
-        """All epochs that are left."""
+        """Train the remaining epochs."""
         for epoch in range(self.progress.epoch, self.epochs):
             started = time.perf_counter()
             self.task.start_epoch(epoch, self.epochs)
@@ -175,7 +175,7 @@ class _Loop:
         return self.progress
 
     def _is_validated(self, epoch: int) -> bool:
-        """Every few epochs, and each of the last tenth."""
+        """Return whether an epoch is validated: every few, and each of the last tenth."""
         if not self.task.validates:
             return False
         last_tenth = epoch + 1 > self.epochs - max(1, self.epochs // 10)

@@ -87,7 +87,7 @@ def show_robustness(console: Console, scores: Mapping[str, ClassifierScores]) ->
 
 
 def summary_csv_rows(scores: Mapping[str, ClassifierScores]) -> list[dict[str, Any]]:
-    """One row per variant, metric and its limits."""
+    """Make one row per variant and metric, with limits."""
     rows: list[dict[str, Any]] = []
     for name, one in scores.items():
         rows += [{"pictures": name, **row} for row in one.report.summary_rows()]

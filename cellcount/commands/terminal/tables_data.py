@@ -55,7 +55,7 @@ def copy_rows(found: Inspection) -> list[dict[str, str | int]]:
 
 
 def inspection_dict(found: Inspection) -> dict[str, Any]:
-    """Everything as JSON-ready values."""
+    """Return all findings as JSON-ready values."""
     return {
         "format": found.format,
         "pictures": len(found.pictures),

@@ -88,7 +88,7 @@ def _start_of(name: str, starts: list[str]) -> str:
 
 
 def _anchor_order(architecture: Architecture) -> list[int]:
-    """For each anchor of a place in Detectron2's order, its place in torchvision's."""
+    """Position in torchvision's order of each anchor of Detectron2's order."""
     sizes, ratios = len(architecture.anchor_sizes_px[0]), len(architecture.anchor_ratios)
     return [ratio * sizes + size for size in range(sizes) for ratio in range(ratios)]
 

@@ -19,7 +19,7 @@ _MODELS = ("detector", "classifier", "map")
 
 
 def report_head(content: RunContent, units: Sequence[Unit]) -> list[tuple[str, str]]:
-    """Tell date, people, models and profile, as names with what is said of them.
+    """Return date, people, models and profile, each as a title and a text.
 
     Args:
         content: of the run.

@@ -96,7 +96,7 @@ def _surveyed(results: ResultStream, survey: ReportSelection) -> Iterator[ImageR
 
 
 def _by_specimen(units: Sequence[Unit]) -> list[Unit]:
-    """Every specimen before its slides, then slides without one."""
+    """Order units: every specimen before its slides, then slides without one."""
     specimens = [u for u in units if u.level == "specimen"]
     ordered = []
     for one in specimens:

@@ -54,7 +54,7 @@ _KEY_NAMES = 60
 
 
 class Api:
-    """Every answer in JSON.
+    """JSON answers to the page's requests.
 
     Args:
         bench: the run.

@@ -67,7 +67,7 @@ def page_types(words: Vocabulary, types: Sequence[CellClass], counting: Counting
 
 
 def _row_of(rows: Sequence[str], profile: Profile) -> tuple[str, str]:
-    """The row that a type fills, and its part: several rows of one part are a pool of it."""
+    """The row that a type fills, "" for several, and its part: denominator, outside or ""."""
     row = rows[0] if len(rows) == 1 else ""
     if rows and all(one in profile.rows for one in rows):
         return row, "denominator"

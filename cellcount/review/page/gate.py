@@ -79,18 +79,18 @@ class Address:
 
     @property
     def origins(self) -> frozenset[str]:
-        """Origins from which the page may be asked."""
+        """Origins of the pages that may send requests."""
         own = {f"http://127.0.0.1:{self.port}", f"http://localhost:{self.port}"}
         return frozenset({self.public} if self.public else own)
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Hosts by which it may be asked."""
+        """Hosts by which the server may be addressed."""
         return frozenset(origin.partition("://")[2] for origin in self.origins)
 
     @property
     def url(self) -> str:
-        """Start of the address for people."""
+        """The page's address without its token, as a browser opens it."""
         return self.public or f"http://127.0.0.1:{self.port}"
 
     @property

@@ -30,7 +30,7 @@ _KEPT = {"cache-control": "private, max-age=3600"}
 
 
 class ReviewPages:
-    """Every page and picture.
+    """Routes of the pages and pictures.
 
     Args:
         bench: the run.

@@ -43,7 +43,7 @@ def page_app(bench: Workbench, address: Address, sessions: Sessions) -> App:
 
 
 def page_texts() -> dict[str, str]:
-    """Every text of the page by its name; another language is another such file."""
+    """Texts of the page by name; another language needs another such file."""
     text = resources.files(_PACKAGE).joinpath("static", "texts.en.json").read_text("utf-8")
     texts: dict[str, str] = json.loads(text)
     return texts

@@ -127,7 +127,7 @@ def is_worse(accuracy: float, start: float) -> bool:
 
 
 def start_score(init: str, data: ClassifierData, run: TrainRun, loop: LoopRun) -> float | None:
-    """Accuracy of the model that the training starts from, said before it starts; None if unknown.
+    """Measure and report the accuracy of the model that the training starts from; None if unknown.
 
     It is judged on the cells that the trained model will be reported on: val's, else those held
     out of train. A cell of a type that it does not know counts as wrong.

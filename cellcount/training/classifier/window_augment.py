@@ -106,7 +106,7 @@ CROP_AUGMENTS: dict[str, CropAugment | None] = {
 
 
 class CropTransform:
-    """From the canvas about a cell to the network's input.
+    """Transform from the canvas about a cell to the network's input.
 
     Args:
         augment: strength, None for the window as it is.
@@ -146,7 +146,7 @@ class CropTransform:
         return _coarsened(window) if chance(a.resolution) else window
 
     def _photographed(self, window: Tensor, canvas: Tensor, camera: v2.Transform) -> Tensor:
-        """Another stain and lamp, then the white balance of the whole picture."""
+        """Change stain and lamp, then apply the white balance of the whole picture."""
         height, width = self._size
         rows = torch.linspace(0, canvas.shape[1] - 1, _BACKDROP_ROWS).long()
         columns = torch.linspace(0, canvas.shape[2] - 1, width).long()

@@ -198,7 +198,7 @@ def field_factors(images: Sequence[LabelledImage], settings: DetectorTraining) -
 
 
 def model_diameter_px(data: TrainingData, settings: DetectorTraining) -> float:
-    """Red-cell diameter at the model's scale, which the card tells to whoever resizes fields.
+    """Red-cell diameter at the model's scale, which the card states for resizing fields.
 
     With ``long-edge`` no diameter is aimed at, so the median of the training images is measured.
     """

@@ -266,7 +266,7 @@ def _start_score(
     run: TrainRun,
     engine: EngineClass,
 ) -> float | None:
-    """AP of the model that the training starts from, said before it starts; None where unknown."""
+    """Measure and report the AP of the model that the training starts from; None where unknown."""
     if not (settings.init and task.validates and loop.ranks.is_first):
         return None
     options = EngineOptions(str(loop.device), settings.precision, plugin_folder=run.plugins)
