@@ -14,7 +14,7 @@ from cellcount.outputs.columns import REVIEW_COLUMNS, TYPE_COLUMNS, Value
 def type_values(said: CellTypes, types: Sequence[CellClass]) -> dict[str, list[Value]]:
     """Name of each of ``TYPE_COLUMNS`` → N values, None where there is nothing to say.
 
-    An unclassified cell has its likeliest type in second place: it is not asserted, nor hidden.
+    An unclassified cell has its likeliest type as second choice only.
 
     Args:
         said: of N cells.
