@@ -6,7 +6,6 @@ Shapes: N cells, V views, F features, K types; features (N, V, F).
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,22 +20,22 @@ from cellcount.adapt.choose import Chosen, chosen
 from cellcount.adapt.gain_figures import Figures, figures_of
 from cellcount.adapt.laboratory_cells import LaboratoryCells, labelled_cells
 from cellcount.adapt.last_layer import Examples, LastLayer
+from cellcount.adapt.result_folder import base_facts, new_weights_path, write_figures
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier, prior_shift
 from cellcount.errors import CellcountError, UsageError
-from cellcount.files.atomic import atomic_write, check_folder_writable
-from cellcount.files.digest import sha256_of
 from cellcount.files.text import listed
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.kept_features import features_path, read_kept_features
 from cellcount.models.weights import read_classifier_weights, resolve, write_weights
 from cellcount.outputs.columns import Column, TypedTable
 from cellcount.outputs.tables import single, write_table
+from cellcount.training.run_folder import WEIGHTS_FILE
 
 FEWEST_CELLS = 10
 """Cells of some type from which anything is learned."""
 _SHOWN = 3
-WEIGHTS_FILE, FIGURES_FILE, CELLS_FILE = "model.safetensors", "adaptation.json", "cells.csv"
+CELLS_FILE = "cells.csv"
 
 CELLS_COLUMNS = (
     Column("path", "text", "", "picture of the cell, or the field it lies in"),
@@ -139,10 +138,7 @@ def adapt_classifier(
         NotBetterError: the result would not be better; nothing is written.
         OutputError: the folder cannot be written.
     """
-    target = request.out / WEIGHTS_FILE
-    if target.exists():
-        raise UsageError(f"{target} is there already; choose another --out")
-    check_folder_writable(request.out)
+    target = new_weights_path(request.out)
     weights = resolve(request.classifier)
     classifier = load_classifier(weights, EngineOptions(request.device, "fp32", 0, request.plugins))
     base = layer_of(classifier)
@@ -163,9 +159,8 @@ def adapt_classifier(
     unseen = [t.id for i, t in enumerate(classifier.card.types) if not cells.allowed[:, i].any()]
     card = _card(classifier.card, weights, request, figures, cells)
     _write(card, weights, classifier, found, request.out)
-    document = {"base": _base(classifier.card, weights), **figures.facts(), "unseen": unseen}
-    with atomic_write(request.out / FIGURES_FILE) as file:
-        file.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+    base_of = base_facts(classifier.card, weights)
+    write_figures(request.out, {"base": base_of, **figures.facts(), "unseen": unseen})
     rows = map(single, _rows(found, examples, cells, card))
     write_table(request.out / CELLS_FILE, TypedTable("cells", CELLS_COLUMNS, rows))
     return AdaptedClassifier(
@@ -204,10 +199,6 @@ def _check_enough(cells: LaboratoryCells) -> None:
         )
 
 
-def _base(card: ClassifierCard, weights: Path) -> dict[str, str]:
-    return {"name": card.name, "version": card.version, "sha256": sha256_of(weights)}
-
-
 def _card(
     base: ClassifierCard,
     weights: Path,
@@ -216,7 +207,7 @@ def _card(
     cells: LaboratoryCells,
 ) -> ClassifierCard:
     facts = {
-        "base": _base(base, weights),
+        "base": base_facts(base, weights),
         "data": request.cells.name,
         "cells": cells.by_label(),
         **figures.facts(),

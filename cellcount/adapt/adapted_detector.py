@@ -6,7 +6,6 @@ Shapes: M fields.
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cellcount.adapt.count_errors import CountFigures, SeenFields, figures_of
+from cellcount.adapt.result_folder import base_facts, new_weights_path, write_figures
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import Problem, has_slides
 from cellcount.datasets.annotations import read_annotations
@@ -22,12 +22,11 @@ from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import CellcountError, UsageError
 from cellcount.evaluation.detector_run import detect_set
-from cellcount.files.atomic import atomic_write, check_folder_writable
-from cellcount.files.digest import sha256_of
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import read_weights, resolve, write_weights
 from cellcount.outputs.columns import Column, TypedTable
 from cellcount.outputs.tables import single, write_table
+from cellcount.training.run_folder import WEIGHTS_FILE
 
 FEWEST_FIELDS = 5
 """Labelled fields from which anything is learned."""
@@ -35,7 +34,7 @@ FEWEST_CELLS = 20
 """Cells of some class from which anything is learned."""
 SCALES = (1.0, 0.8, 0.9, 1.12, 1.25)
 """Sizes of red cells that are tried, relative to the detector's own."""
-WEIGHTS_FILE, FIGURES_FILE, FIELDS_FILE = "model.safetensors", "adaptation.json", "fields.csv"
+FIELDS_FILE = "fields.csv"
 
 FIELDS_COLUMNS = (
     Column("path", "text", "", "labelled field"),
@@ -125,10 +124,7 @@ def adapt_detector(
         NoBetterCountsError: the result would not count better; nothing is written.
         OutputError: the folder cannot be written.
     """
-    target = request.out / WEIGHTS_FILE
-    if target.exists():
-        raise UsageError(f"{target} is there already; choose another --out")
-    check_folder_writable(request.out)
+    target = new_weights_path(request.out)
     weights = resolve(request.detector)
     base, state = read_weights(weights)
     annotated = blood_classes(read_annotations(request.fields))
@@ -147,8 +143,7 @@ def adapt_detector(
     facts = _facts(base, weights, request, figures, len(images))
     card = _card(base, request, figures, facts)
     write_weights(target, card, state)
-    with atomic_write(request.out / FIGURES_FILE) as file:
-        file.write(json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_figures(request.out, facts)
     rows = map(single, _rows(images, seen, figures))
     write_table(request.out / FIELDS_FILE, TypedTable("fields", FIELDS_COLUMNS, rows))
     count = len(set(slides)) if by_folder else 0
@@ -202,7 +197,7 @@ def _facts(
     fields: int,
 ) -> dict[str, Any]:
     return {
-        "base": {"name": base.name, "version": base.version, "sha256": sha256_of(weights)},
+        "base": base_facts(base, weights),
         "data": request.fields.name,
         "fields": fields,
         "scale": figures.scale,

@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from cellcount.adapt.adapted_detector import AdaptedDetector
     from cellcount.adapt.laboratory_cells import LaboratoryCells
 
+_out = click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the adapted model and its figures.",
+)
+_name = click.option("--name", default="", help="Of the adapted model; else the base's, -adapted.")
+
 
 @cloup.command("classifier")
 @click.argument("cells", type=click.Path(exists=True, path_type=Path))
 @shared.classifier
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the adapted classifier and its figures.",
-)
-@click.option("--name", default="", help="Of the adapted classifier; else the base's, -adapted.")
+@_out
+@_name
 @click.option(
     "--rbc-px",
     type=click.FloatRange(2, 4096),
@@ -85,7 +88,8 @@ def _say_left_out(cells: LaboratoryCells) -> None:
 
 
 def _say(adapted: AdaptedClassifier) -> None:
-    from cellcount.adapt.adapted_classifier import CELLS_FILE, FIGURES_FILE
+    from cellcount.adapt.adapted_classifier import CELLS_FILE
+    from cellcount.adapt.result_folder import FIGURES_FILE
     from cellcount.commands.terminal.tables_adapt import show_figures
 
     _say_left_out(adapted.cells)
@@ -116,13 +120,8 @@ def _say(adapted: AdaptedClassifier) -> None:
 @cloup.command("detector")
 @click.argument("fields", type=click.Path(exists=True, path_type=Path))
 @shared.detector
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the adapted detector and its figures.",
-)
-@click.option("--name", default="", help="Of the adapted detector; else the base's, -adapted.")
+@_out
+@_name
 @shared.engine
 @shared.device
 @shared.plugins
@@ -163,7 +162,8 @@ def adapt_detector(
 
 
 def _say_detector(adapted: AdaptedDetector) -> None:
-    from cellcount.adapt.adapted_detector import FIELDS_FILE, FIGURES_FILE
+    from cellcount.adapt.adapted_detector import FIELDS_FILE
+    from cellcount.adapt.result_folder import FIGURES_FILE
     from cellcount.commands.terminal.tables_adapt import show_count_errors
 
     say_problems(adapted.problems)

@@ -44,6 +44,15 @@ _init = click.option(
     "--init", metavar="NAME|DIR", help="Start from this model instead of random weights."
 )
 _backbone = click.option("--backbone", help="timm/NAME, or the name of a plugin.")
+_pretrained = click.option(
+    "--pretrained",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Local timm .safetensors file for the backbone; nothing is downloaded.",
+)
+_epochs = click.option("--epochs", type=int, help="Passes over the training data.")
+_workers = click.option(
+    "--workers", default=1, show_default=True, help="Processes that prepare the training data."
+)
 _lr = click.option("--lr", type=float, help="Largest learning rate.")
 _seed = click.option("--seed", type=int, help="Seed of everything random.")
 _set = click.option(
@@ -71,16 +80,12 @@ _run = cloup.option_group(
         "--pyramid", type=click.Choice(["none", "fpn", "bottom-up"]), help="Feature pyramid."
     ),
     click.option("--refine-steps", type=int, metavar="N", help="Looks of attention refinement."),
-    click.option(
-        "--pretrained",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Local timm .safetensors file for the backbone; nothing is downloaded.",
-    ),
+    _pretrained,
     shared.plugins,
 )
 @cloup.option_group(
     "Training",
-    click.option("--epochs", type=int, help="Passes over the training images."),
+    _epochs,
     click.option("--batch-size", type=int, help="Images per step (and process)."),
     _lr,
     click.option(
@@ -95,7 +100,7 @@ _run = cloup.option_group(
     "Computing",
     shared.engine,
     shared.device,
-    click.option("--workers", default=1, show_default=True, help="Processes that prepare images."),
+    _workers,
 )
 def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Train a detector on annotated images.
@@ -106,17 +111,14 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
     """
     from cellcount.datasets.annotations import read_annotations
     from cellcount.datasets.classes import blood_classes
-    from cellcount.training.detector.settings import from_recipe
-    from cellcount.training.detector.start import scale_of
+    from cellcount.training.detector.start import settings_of
     from cellcount.training.detector.train import train_detector as train
     from cellcount.training.distributed import announced_ranks
     from cellcount.training.settings import TrainRun
 
     overrides = {k: options[k] for k in _DETECTOR_SETTINGS if options[k] is not None}
     overrides.update(parse_assignments(options["assignments"]))
-    if options["recipe"] == "default" and overrides.get("init"):
-        overrides = {**scale_of(overrides["init"]), **overrides}
-    settings = from_recipe(options["recipe"], overrides)
+    settings = settings_of(options["recipe"], overrides)
     annotated = [read_annotations(p, format=options["format_"]) for p in options["data"]]
     if announced_ranks().is_first:
         for source in annotated:
@@ -173,16 +175,12 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
         type=click.Choice(["uniform", "profile"]),
         help="Mixture of types that probabilities are stated at.",
     ),
-    click.option(
-        "--pretrained",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Local timm .safetensors file for the network; nothing is downloaded.",
-    ),
+    _pretrained,
     shared.plugins,
 )
 @cloup.option_group(
     "Training",
-    click.option("--epochs", type=int, help="Passes over the training cells."),
+    _epochs,
     click.option("--batch-size", type=int, help="Cells per step (and process)."),
     _lr,
     click.option(
@@ -196,7 +194,7 @@ def train_detector(**options: Any) -> None:  # noqa: ANN401 -- click passes opti
 @cloup.option_group(
     "Computing",
     shared.device,
-    click.option("--workers", default=1, show_default=True, help="Processes that prepare cells."),
+    _workers,
 )
 def train_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Train a classifier on labelled cells.

@@ -21,6 +21,7 @@ from cellcount.errors import CellcountError, OutputError
 from cellcount.review.page.messages import RefusedError
 from cellcount.store.journal import JOURNAL_SUFFIX
 
+#: Name by which every adapter writes its figures; review may not import adapt, which has it too.
 FIGURES_FILE = "adaptation.json"
 _UNFINISHED = ".making-"
 

@@ -22,7 +22,7 @@ from cellcount.files.digest import sha256_of
 from cellcount.models.detector_card import DetectorCard, Refinement
 from cellcount.models.weights import read_card, read_weights, resolve
 from cellcount.training.detector.data import TrainingData, cell_classes
-from cellcount.training.detector.settings import DetectorTraining
+from cellcount.training.detector.settings import DetectorTraining, from_recipe
 from cellcount.training.known_rows import rows_by_name, told_classes
 from cellcount.training.settings import TrainRun
 
@@ -41,15 +41,21 @@ def build_refinement(settings: DetectorTraining) -> Refinement:
     return Refinement(**{name: getattr(settings, f"refine_{name}") for name in names})
 
 
-def scale_of(init: str) -> dict[str, Any]:
-    """Return the settings of scale of a training that starts from a model.
+def settings_of(recipe: str, overrides: dict[str, Any]) -> DetectorTraining:
+    """Return the settings of a recipe with single values replaced.
 
-    Red cells are as large as the model knows them, and crops show as much of a field as by default.
+    A training from a model by the default recipe brings red cells to the size that the model knows,
+    and its crops show as much of a field as by default.
+
+    Raises:
+        UsageError: unknown recipe, key or model.
     """
-    card = read_card(resolve(init))
-    usual = DetectorTraining()
+    if recipe != "default" or not overrides.get("init"):
+        return from_recipe(recipe, overrides)
+    card, usual = read_card(resolve(overrides["init"])), DetectorTraining()
     side = usual.size_px * card.rbc_diameter_px / usual.rbc_diameter_px
-    return {"rbc_diameter_px": card.rbc_diameter_px, "size_px": max(64, 32 * round(side / 32))}
+    scale = {"rbc_diameter_px": card.rbc_diameter_px, "size_px": max(64, 32 * round(side / 32))}
+    return from_recipe(recipe, {**scale, **overrides})
 
 
 def grown_model(

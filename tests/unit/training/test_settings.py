@@ -6,6 +6,7 @@ import pytest
 
 from cellcount.errors import UsageError
 from cellcount.training.detector.settings import RECIPES, DetectorTraining, from_recipe
+from cellcount.training.detector.start import settings_of
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -20,6 +21,15 @@ def test_the_recipe_of_the_seed_paper() -> None:
     assert (settings.batch_size, settings.iterations, settings.size_px) == (2, 30_000, 800)
     assert (settings.resize, settings.augment, settings.split) == ("long-edge", "flips", "90/10")
     assert (settings.pyramid, settings.finest_stride, settings.min_score) == ("fpn", 4, 0.7)
+
+
+def test_a_start_from_a_model_takes_its_scale_and_crops_in_proportion() -> None:
+    from_blood = settings_of("default", {"init": "blood"})
+    assert (from_blood.rbc_diameter_px, from_blood.size_px, from_blood.lr) == (48.0, 224, 3e-4)
+    asked = settings_of("default", {"init": "blood", "rbc_diameter_px": 60.0, "size_px": 96})
+    assert (asked.rbc_diameter_px, asked.size_px) == (60.0, 96)
+    assert settings_of("default", {}) == DetectorTraining()
+    assert settings_of("bccd", {}) == from_recipe("bccd", {}), "the recipe's own scale"
 
 
 def test_overrides_win() -> None:
