@@ -11,6 +11,7 @@ import json
 import re
 import sqlite3
 import struct
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class Mask:
 
 
 _NUMBER = r"(?<![\d.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
+#: Folders of `tempfile`, wherever this machine has them.
+_TEMPORARY = re.escape(f"{tempfile.gettempdir()}/{tempfile.gettempprefix()}") + r"\w+"
 MASKS = (
     Mask(
         r"(?m)^[\d,]+ of [\d,]+ images(?:, [\d,]+ cells, | and \d+% of the next, ).* left\n",
@@ -82,7 +85,7 @@ MASKS = (
     ),
     Mask(r"\b(pid|process) \d+", r"\1 <process>", "process number"),
     Mask(r"0x[0-9a-f]{6,}", "<address>", "address of an object in memory"),
-    Mask(r"/tmp/tmp\w+", "<temporary>", "name of a temporary folder"),
+    Mask(_TEMPORARY, "<temporary>", "name of a temporary folder"),
 )
 #: Columns of CSV files that hold durations.
 TIMED_COLUMNS = frozenset({"seconds", "training_s", "ms_per_cell"})

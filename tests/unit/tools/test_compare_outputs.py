@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from safetensors.numpy import save_file
 
 from tools.compared_cases import COMMANDS, all_cases
 from tools.compared_files import DIFF_LINES, MASKS, compare_folders, compare_texts, masked
+
+
+TEMPORARY = str(Path(tempfile.gettempdir(), tempfile.gettempprefix()))
 
 
 @pytest.fixture
@@ -41,6 +45,7 @@ def journal(path: Path, rows: list[tuple[str, bytes]]) -> None:
         ('"read_s": 0.12, "seconds": 3', '"read_s": 1e-05, "seconds": 1,234.5'),
         ('"cellcount": "0.1.0",', '"cellcount": "0.2.0",'),
         ("cellcount, version 0.1.0", "cellcount, version 0.2.0"),
+        (f"written: {TEMPORARY}ab1_x/c.csv", f"written: {TEMPORARY}q9/c.csv"),
     ],
 )  # fmt: skip
 def test_what_differs_between_two_runs_is_masked(one: str, other: str) -> None:
