@@ -1,4 +1,4 @@
-"""The same command gives the same bytes: any workers, any order, after any interruption."""
+"""Repeated commands give the same bytes: any workers, any order, after any interruption."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_other_statistics_need_no_new_analysis(
 def test_a_card_with_its_confusions_corrects_percentages(
     slides: Path, run: Run, rows: Rows, colour_weights: Path, classifier_plugins: Path
 ) -> None:
-    """As ``tools.release_weights`` writes them into the cards of packaged classifiers."""
+    """Write them as ``tools.release_weights`` does into the cards of packaged classifiers."""
     typing = ("--plugins", classifier_plugins, "--adjust", "card", "--classifier")
     code, _, err = run(slides, *OUTPUTS, *typing, colour_weights)
     assert code == 2

@@ -33,7 +33,7 @@ def test_the_stain_is_normalized_and_recorded(slides: Path, run: Run, rows: Rows
 
 
 def test_the_detector_sees_what_the_reference_makes(slides: Path, run: Run, rows: Rows) -> None:
-    """The same as normalizing the pixels before, whatever the tile."""
+    """Compare with normalizing the pixels before, whatever the tile."""
     reference = load_stain_reference("bccd")
     assert reference is not None
     for path in list(slides.rglob("*.*")):

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, and what a batch job's log holds."""
+"""Output of ``analyze`` at a terminal and in the log of a batch job."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Page(HTMLParser):
-    """What a page loads, and what its pictures say."""
+    """Resources that a page loads, and the texts of its pictures."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cellcount.analysis.stored_results import StoredResults
-from cellcount.review.page.classifier_job import Adaptation, OnCell
 from tests.integration.open_page import Page, of, open_page
+from tests.integration.stepwise_adapter import StepwiseAdapter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage
@@ -37,44 +33,15 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-class Adapter:
-    """Adapts a classifier step by step, as a test lets it."""
-
-    def __init__(self) -> None:
-        self.go_on = threading.Semaphore(0)
-        self.sentence = ""
-
-    def __call__(
-        self, stored: StoredResults, lock: AbstractContextManager[Any], out: Path, on_cell: OnCell
-    ) -> Adaptation:
-        tick = on_cell(2)
-        for step in (tick, tick, lambda: None):
-            assert self.go_on.acquire(timeout=30)
-            step()
-        before, after = (
-            {
-                "right": {"right": n, "cells": 20, "share": n / 20, "limits": [0.1, 0.9]},
-                "accepted": {"right": n, "cells": 20, "share": n / 20, "limits": [0.1, 0.9]},
-                "accepted_right": {"right": 0, "cells": 0, "share": None, "limits": None},
-                "by_label": {"lymphocyte": {"cells": 20, "share": n / 20, "limits": [0.1, 0.9]}},
-            }
-            for n in (11, 18)
-        )
-        figures = {"before": before, "after": after, "slides": 2}
-        if not self.sentence:
-            (out / "adaptation.json").write_text(json.dumps(figures), "utf-8")
-        return Adaptation(self.sentence, figures, ("1 cell of 'smudge' left out",))
-
-
 @pytest.fixture
-def adapter() -> Iterator[Adapter]:
-    made = Adapter()
+def adapter() -> Iterator[StepwiseAdapter]:
+    made = StepwiseAdapter()
     yield made
     made.go_on.release(3)
 
 
 @pytest.fixture
-def page(typed_run: Path, tmp_path: Path, adapter: Adapter) -> Iterator[Page]:
+def page(typed_run: Path, tmp_path: Path, adapter: StepwiseAdapter) -> Iterator[Page]:
     shutil.copytree(typed_run, tmp_path / "o")
     with open_page(tmp_path / "o" / "counts.csv", adapter=adapter) as opened:
         yield opened.enter("server side")
@@ -100,7 +67,7 @@ def tab(browser: Browser, page: Page) -> Iterator[Tab]:
 
 
 def _is_bad(message: ConsoleMessage) -> bool:
-    """Whether the console tells of a fault; what a test has refused on purpose is none."""
+    """Tell a fault in the console from what a test has refused on purpose."""
     on_purpose = ("status of 409", "status of 423", "net::ERR_FAILED")
     is_fault = message.type in ("error", "warning")
     return is_fault and not any(text in message.text for text in on_purpose)
@@ -389,7 +356,7 @@ def test_a_second_reading_is_blind_and_ends_in_a_consensus(tab: Tab, page: Page)
 
 
 def test_our_own_classifier_is_made_by_keys_while_the_page_is_used(
-    tab: Tab, page: Page, adapter: Adapter
+    tab: Tab, page: Page, adapter: StepwiseAdapter
 ) -> None:
     tab.click("nav a[href='/classifier']")
     tab.wait_for_selector("body[data-ready]")
@@ -427,7 +394,7 @@ def test_our_own_classifier_is_made_by_keys_while_the_page_is_used(
 
 
 def test_a_classifier_that_would_not_be_better_is_refused_on_the_page(
-    tab: Tab, page: Page, adapter: Adapter
+    tab: Tab, page: Page, adapter: StepwiseAdapter
 ) -> None:
     (row, *_) = (row for row in page.rows() if row["model"] >= 0)
     assert page.edit(of(row, "retype", type="lymphocyte"))[0] == 200

@@ -61,6 +61,15 @@ def name_some(page: Page, type_id: str = "") -> int:
     return 16
 
 
+def coded_run(images: Path, detector: str, typed_by_base: Path, folder: Path) -> Path:
+    """Analyze images with codes for their names, and return the table."""
+    models = ["--detector", detector, "--classifier", str(typed_by_base / "base.safetensors")]
+    out = folder / "o" / "counts.csv"
+    coded = ["--out", str(out), "--pseudonymize", str(folder / "key.json"), "--device", "cpu"]
+    assert cli.main(["analyze", str(images), *models, *coded]) == 0
+    return out
+
+
 def when_over(page: Page) -> dict[str, Any]:
     for _ in range(600):
         now: dict[str, Any] = page.get("/api/classifier")
@@ -186,10 +195,7 @@ def test_a_viewer_makes_no_classifier(results: Path) -> None:
 def test_codes_stand_for_names_of_images_where_the_outputs_have_codes(
     pristine: Path, typed_by_base: Path, toy: str, tmp_path: Path, rows: Rows
 ) -> None:
-    models = ["--detector", toy, "--classifier", str(typed_by_base / "base.safetensors")]
-    out, key = tmp_path / "o" / "counts.csv", tmp_path / "key.json"
-    coded = ["--out", str(out), "--pseudonymize", str(key), "--device", "cpu"]
-    assert cli.main(["analyze", str(pristine), *models, *coded]) == 0
+    out = coded_run(pristine, toy, typed_by_base, tmp_path)
     with open_page(out, adapter=adapt_reviewed_run) as opened:
         page = opened.enter()
         name_some(page, TAUGHT)
@@ -204,10 +210,7 @@ def test_codes_stand_for_names_of_images_where_the_outputs_have_codes(
 def test_cells_of_an_image_that_has_another_size_now_are_left_out_and_told_by_its_code(
     slides: Path, typed_by_base: Path, toy: str, tmp_path: Path, rows: Rows
 ) -> None:
-    models = ["--detector", toy, "--classifier", str(typed_by_base / "base.safetensors")]
-    out, key = tmp_path / "o" / "counts.csv", tmp_path / "key.json"
-    coded = ["--out", str(out), "--pseudonymize", str(key), "--device", "cpu"]
-    assert cli.main(["analyze", str(slides), *models, *coded]) == 0
+    out = coded_run(slides, toy, typed_by_base, tmp_path)
     with open_page(out, adapter=adapt_reviewed_run) as opened:
         page = opened.enter()
         name_some(page, TAUGHT)
