@@ -26,17 +26,17 @@ DecimalSign = Literal["point", "comma"]
 
 DEFAULT_DETECTOR = "blood"
 AUTO_CLASSIFIER = "auto"
-"""What ``--classifier`` is called with to take the one that goes with the detector, if any."""
+"""Value of ``--classifier`` that takes the one named by the detector's card, if any."""
 PACKAGED_CLASSIFIER = "blood-types"
 NO_CLASSIFIER = "none"
-"""What ``--classifier`` is called with to leave cells untyped."""
+"""Value of ``--classifier`` that leaves cells untyped."""
 NO_STAIN_REFERENCE = "none"
-"""What ``--stain-reference`` is called with to leave the stain as it is."""
+"""Value of ``--stain-reference`` that leaves the stain as it is."""
 DEFAULT_MAX_PIXELS = 500_000_000
 MAX_REFINE_STEPS = 32
 AUTO_ADDRESS = "auto"
 ADJUST_BY_CARD = "card"
-"""What ``--adjust`` is called with to take the confusion matrix of the classifier's card."""
+"""Value of ``--adjust`` that takes the confusion matrix of the classifier's card."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def update_golden(request: pytest.FixtureRequest) -> bool:
-    """Whether expected files are to be rewritten."""
+    """Tell whether expected files are to be rewritten."""
     return bool(request.config.getoption("--update-golden"))
 
 

@@ -1,4 +1,4 @@
-"""How many boxes and cells of each class a data set holds."""
+"""Numbers of boxes and cells of each class in a data set."""
 
 from __future__ import annotations
 

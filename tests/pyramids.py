@@ -44,7 +44,7 @@ def _write(
 
 
 def _tiles(side: int, colour: tuple[int, int, int], *, noisy: bool) -> Iterator[bytes]:
-    """The same compressed tile over and over; not so small that it would be taken for a bomb."""
+    """One compressed tile over and over; not so small that it would be taken for a bomb."""
     pixels = np.full((_TILE_PX, _TILE_PX, 3), colour, np.uint8)
     if noisy:
         rng = np.random.default_rng(0)

@@ -54,7 +54,7 @@ def read_table(path: Path, columns: Sequence[Column] | None = None) -> pandas.Da
 
 
 def check_table(path: Path, columns: Sequence[Column], most: int = 20) -> list[str]:
-    """What is wrong with a table, a sentence each, at most ``most`` of them; constant memory."""
+    """Faults of a table, a sentence each, at most ``most`` of them; constant memory."""
     problems: list[str] = []
     with _opened(path) as (header, rows):
         if header != [c.name for c in columns]:

@@ -20,16 +20,16 @@ Status = Literal["done", "failed", "excluded", "outstanding"]
 BoxChange = Literal["added", "moved", "not_a_cell", "deleted"]
 
 UNCLASSIFIED = "unclassified"
-"""What stands for the type of a cell whose classifier was not sure enough."""
+"""Type of a cell of which the classifier was not sure enough."""
 
 NOT_A_CELL = "not_a_cell"
-"""What stands for the type of a cell that a person said is none."""
+"""Type of an object that a person called no cell."""
 
 REJECTED = "rejected"
 """Name of the count of cells that were detected as white cells and typed as none."""
 
 TAKEN_OUT = (NOT_A_CELL, "deleted")
-"""What stands for the type of cells that a person took out."""
+"""Type of cells that a person removed."""
 
 _PAGE = re.compile(r"(.*)#page=(\d{1,9})", re.DOTALL)
 

@@ -169,7 +169,7 @@ QUALITY_COLUMNS = (
     ),
     Column("edge_percent", "float", "%", "counted cells that the image's edge cuts", ".1f"),
 )
-"""What counts.csv says of the quality of a field."""
+"""Columns of counts.csv for the quality of a field."""
 
 _COUNTS_COLUMNS = (
     _IMAGE,
@@ -238,7 +238,7 @@ TYPE_COLUMNS = (
         "the count of white cells",
     ),
 )
-"""What a classifier adds to cells.csv."""
+"""Columns of cells.csv for the types that a classifier gives."""
 
 REVIEW_COLUMNS = (
     Column(
@@ -251,7 +251,7 @@ REVIEW_COLUMNS = (
     Column("reviewer", "text", "", "who gave it last"),
     Column("reviewed_at", "text", "", "when, in UTC"),
 )
-"""What a reviewer adds to cells.csv, empty until then."""
+"""Columns of cells.csv for a reviewer's corrections, empty until there are some."""
 
 TYPED_CELLS_COLUMNS = (*_CELLS_COLUMNS, *TYPE_COLUMNS, *REVIEW_COLUMNS, _PROFILE)
 """cells.csv where a classifier ran."""

@@ -65,7 +65,7 @@ _DONE: dict[EditKind, str] = {
     "comment": "",
     "undo": "undone",
 }
-"""What stands for the type where a person gave none."""
+"""Type in the tables where a person gave none."""
 
 
 def history_path(out: Path) -> Path:

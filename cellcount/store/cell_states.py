@@ -11,7 +11,7 @@ from cellcount.core.records import BoxChange, BoxEdit, Review
 from cellcount.store.edits import Edit
 
 ADDED = "a-"
-"""How ids of cells begin that a person drew; those of detected cells begin ``d-``."""
+"""Prefix of the ids of cells that a person drew; ids of detected cells begin with ``d-``."""
 
 _REMOVING: dict[str, BoxChange] = {"not_a_cell": "not_a_cell", "delete": "deleted"}
 

@@ -26,5 +26,5 @@ class Colour(nn.Module):
 
 
 def build_classifier(num_classes: int) -> nn.Module:
-    """What the plugin folder offers."""
+    """Offers of the plugin folder."""
     return Colour(num_classes)

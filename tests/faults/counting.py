@@ -1,4 +1,4 @@
-"""What ``analyze`` makes of some inputs: its rows, and what it passed over."""
+"""Rows of ``analyze`` on some inputs, and the files that it passed over."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def read(path: str | Path, page: int = 0) -> Picture:
 
 
 def is_near(cells: tuple[int, int, int], expected: tuple[int, int, int]) -> bool:
-    """Whether counts are those of the plain field, but for a cell or two at the limit."""
+    """Compare counts with those of the plain field, but for a cell or two at the limit."""
     return all(abs(a - b) <= max(1, b // 20) for a, b in zip(cells, expected, strict=True))

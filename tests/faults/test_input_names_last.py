@@ -1,4 +1,4 @@
-"""What is called ``slides`` or ``slides~2`` today means no other folder tomorrow."""
+"""Names of inputs: ``slides`` and ``slides~2`` mean the same folders in the next run."""
 
 from __future__ import annotations
 

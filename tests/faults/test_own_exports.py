@@ -1,4 +1,4 @@
-"""What cellcount has written below a data set (W29): passed over there, read where it is named."""
+"""Exports that cellcount wrote below a data set (W29): passed over there, read when named."""
 
 from __future__ import annotations
 

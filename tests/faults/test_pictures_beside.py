@@ -77,7 +77,7 @@ def levels_in_sub_directories(fields: Fields, folder: Path) -> int:
 
 
 def svs(fields: Fields, folder: Path) -> int:
-    """As Aperio writes: slide, thumbnail, level, label, macro."""
+    """Write the pages of an Aperio file: slide, thumbnail, level, label, macro."""
     text = "Aperio Image Library v12.0.15\r\n640x480 [0,0 640x480] (256x256)|AppMag = 40"
     with tifffile.TiffWriter("f.tif") as tif:
         tif.write(fields.pixels(0), photometric="rgb", tile=(256, 256), description=text,
@@ -88,7 +88,7 @@ def svs(fields: Fields, folder: Path) -> int:
 
 
 def ndpi(fields: Fields, folder: Path) -> int:
-    """As Hamamatsu writes: the lens of a macro is -1."""
+    """Write the pages of a Hamamatsu file, in which the lens of a macro is -1."""
     with tifffile.TiffWriter("f.tif") as tif:
         for i, lens in ((0, 40.0), (1, -1.0)):
             tags = [(65421, "f", 1, lens, True)]

@@ -63,7 +63,7 @@ Analyze = Callable[..., str]
 
 
 def apart() -> dict[str, float]:
-    """What the two specimens are measured as."""
+    """Scale factors of the two specimens."""
     found = {image.partition("/")[0]: factor for image, factor in factors().items()}
     assert found["A"] > 1.5 * found["B"]  # half the size
     return found

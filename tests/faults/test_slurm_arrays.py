@@ -11,7 +11,7 @@ from tests.faults.recipes import Fields, Run
 
 
 def submitted(monkeypatch: pytest.MonkeyPatch, **variables: int) -> None:
-    """What Slurm sets."""
+    """Environment that Slurm sets."""
     for name, value in variables.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
 

@@ -64,7 +64,7 @@ def test_a_lost_pixel_is_a_failure(name: str, fields: Fields, folder: Path) -> N
 def test_a_progressive_jpeg_without_its_last_scan_is_a_failure(
     fields: Fields, folder: Path
 ) -> None:
-    """It ends where a marker would follow, so that no decoder misses a bit."""
+    """Cut the file where a marker would follow, so that no decoder misses a bit."""
     whole = encoded(fields.image(0), "progressive")
     last = whole.rindex(b"\xff\xc4")  # the tables of the last scan
     Path("f.jpg").write_bytes(whole[:last])

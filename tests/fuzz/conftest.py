@@ -130,7 +130,7 @@ _MUTATIONS: tuple[Callable[[bytes, Rng, list[bytes]], bytes], ...] = (
 
 
 def mutants(count: int, seed: int) -> dict[str, bytes]:
-    """So many damaged files by name."""
+    """Damaged files by name, as many as are asked for."""
     rng = np.random.default_rng(seed)
     good = good_files()
     ends, others = list(good), list(good.values())
@@ -188,7 +188,7 @@ def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def _zeros(mebibytes: int) -> bytes:
-    """So many zeros, deflated: one block over and over, and the checksum that belongs to it."""
+    """Deflated zeros: one block over and over, and the checksum that belongs to it."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     checksum = (mebibytes << 20) % 65521 << 16 | 1  # Adler-32

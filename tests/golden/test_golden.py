@@ -56,7 +56,7 @@ def overlaps(cells: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.float32]:
 def same_cells(
     cells: pd.DataFrame, expected: pd.DataFrame, *, iou: float, score: float
 ) -> list[str]:
-    """What differs, one line per image."""
+    """Differences, one line per image."""
     problems = []
     for image in sorted({*cells["image"], *expected["image"]}):
         ours, theirs = cells[cells["image"] == image], expected[expected["image"] == image]

@@ -32,7 +32,7 @@ WIDTH_PX, HEIGHT_PX = 160, 128
 
 
 class Pair(NamedTuple):
-    """The same weights in both engines, for evaluation."""
+    """Both engines with equal weights, for evaluation."""
 
     torchvision: FasterRCNN
     detectron2: Detectron2Detector

@@ -101,7 +101,7 @@ def target_of(field: RenderedField) -> dict[str, torch.Tensor]:
 
 
 def train(model: Detector, fields: list[RenderedField]) -> None:
-    """The same images in the same order, whatever the model."""
+    """Batches of equal images in equal order, whatever the model."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     images = [torch.from_numpy(f.pixels).permute(2, 0, 1) for f in fields]

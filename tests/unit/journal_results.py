@@ -36,5 +36,5 @@ def image_in(journal: Journal, ref: ImageRef) -> CorrectedImage:
 
 
 def retype(journal: Journal, ref: ImageRef, place: int, type_id: str) -> None:
-    """What a reviewer says of one cell."""
+    """A reviewer's label of one cell."""
     journal.add_edits([image_in(journal, ref).edit("retype", place, EDITOR, type_id=type_id)])

@@ -11,7 +11,7 @@ from cellcount.shards import Shard, shard_of
 
 
 def slurm(task: int, count: int, first: int = 1, step: int = 1) -> dict[str, str]:
-    """What Slurm sets for a task of ``--array=first-last:step``."""
+    """Environment that Slurm sets for a task of ``--array=first-last:step``."""
     last = first + step * (count - 1)
     values = {"ID": task, "COUNT": count, "MIN": first, "MAX": last, "STEP": step}
     return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}

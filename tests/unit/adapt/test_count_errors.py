@@ -29,7 +29,7 @@ def found(*scores_of: list[float]) -> Detections:
 
 
 def strict_fields(count: int = 10, factor: float = 1.0) -> list[Detections]:
-    """Of ten red cells, six score above the detector's threshold; below 0.6 nothing is a cell."""
+    """Fields of ten red cells, six of them above the detector's threshold; none below 0.6."""
     rng = np.random.default_rng(3)
     return [
         found(

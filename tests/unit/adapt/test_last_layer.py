@@ -64,7 +64,7 @@ def test_a_laboratorys_cells_put_its_confused_types_right() -> None:
 
 
 def test_types_without_a_cell_keep_working_by_the_features_that_the_base_kept() -> None:
-    """Of two types alone; the other two, as the base learned them, are still called so."""
+    """Cells of two types alone; the other two are still called as the base learned them."""
     examples, unseen = examples_of([0, 1] * 15), [2, 3] * 50
     before = share(BASE, unseen, 0.0)
     alone = adapted(examples, Method("layer", 10.0))

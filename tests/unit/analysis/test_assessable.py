@@ -1,4 +1,4 @@
-"""Which rows a classifier can name, and which profile models go with."""
+"""Rows that a classifier can name, and the profile that models go with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How images are shared out among actors that may die, without Ray: only the order of events."""
+"""Images shared out among actors that may die, without Ray: the order of events alone."""
 
 from __future__ import annotations
 

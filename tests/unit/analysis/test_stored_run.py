@@ -1,4 +1,4 @@
-"""What the journal keeps of a run comes back as it was."""
+"""Settings of a run come back from the journal as they were."""
 
 from __future__ import annotations
 

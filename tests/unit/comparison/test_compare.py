@@ -178,7 +178,7 @@ def read(path: Path, text: str) -> CountTable:
 
 
 def test_slides_of_different_specimens_are_different_slides(tmp_path: Path) -> None:
-    """As the roll-up takes them: a slide's name alone says nothing of whose it is."""
+    """Slides are paired as the roll-up takes them: a name alone does not tell the specimen."""
     ours = read(tmp_path / "a.csv", "specimen,slide,NEU,LYM\n" + FOUR)
     theirs = read(tmp_path / "b.csv", "specimen,slide,NEU,LYM\n" + FOUR + "P5,1,7,93\n")
     found = compare(ours, theirs)

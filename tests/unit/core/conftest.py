@@ -22,7 +22,7 @@ class Field:
     labels: NDArray[np.int64]
 
     def moved(self, dx: int, dy: int, *, right: int, lower: int) -> Field:
-        """The same discs with more background on each side."""
+        """Field of equal discs with more background on each side."""
         return Field(
             self.width_px + dx + right,
             self.height_px + dy + lower,

@@ -1,4 +1,4 @@
-"""What cannot be true of a noun is refused at its birth."""
+"""Records refuse values that cannot be true when they are made."""
 
 from __future__ import annotations
 

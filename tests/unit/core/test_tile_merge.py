@@ -214,7 +214,7 @@ def test_a_cell_that_each_tile_assigns_to_the_other_is_kept_once() -> None:
 
 
 def test_equal_copies_are_decided_by_tile_not_by_order() -> None:
-    """Which copy stays decides whether the overlapping third is of the same tile."""
+    """The copy that stays decides whether the overlapping third is of the same tile."""
     left, right = two_tiles()
     first = (left, detections((130, 10, 170, 50, 0.9, 0), (130, 20, 170, 60, 0.5, 0)))
     second = (right, detections((30, 10, 70, 50, 0.9, 0)))

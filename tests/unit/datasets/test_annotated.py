@@ -184,7 +184,7 @@ def test_of_a_few_images_one_at_least_is_validated_on() -> None:
 
 
 def of_slides(*sizes: int) -> AnnotatedSet:
-    """So many images in the folder of each slide."""
+    """Set of as many images in the folder of each slide."""
     slides = [a_set(size, root=f"d/slide {n}") for n, size in enumerate(sizes)]
     return AnnotatedSet(tuple(i for s in slides for i in s.images), ("rbc",), (), "made")
 

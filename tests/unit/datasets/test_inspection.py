@@ -1,4 +1,4 @@
-"""What a look at a data set finds: planted copies, broken files, boxes and patients, no others."""
+"""Inspection of a data set finds planted copies, broken files, boxes and patients, no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is read back the same, by us and by pycocotools."""
+"""Written data sets are read back the same, by us and by pycocotools."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def images(make_image: Make) -> list[LabelledImage]:
 
 
 def assert_same(annotated: AnnotatedSet, images: Sequence[LabelledImage], atol: float) -> None:
-    """The same images but for their folders; each of ours has a split of its own."""
+    """Compare images but for their folders; each of ours has a split of its own."""
     assert annotated.problems == ()
     found = {image.split: image for image in annotated.images}
     assert len(found) == len(annotated.images) == len(images)

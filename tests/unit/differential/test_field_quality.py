@@ -1,4 +1,4 @@
-"""What a profile's thresholds make of a field's measures."""
+"""A profile's thresholds on a field's measures of quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people labelled: it counts beside the classifier's cells, and no number contradicts it."""
+"""People's labels count beside the classifier's cells, and no number contradicts them."""
 
 from __future__ import annotations
 

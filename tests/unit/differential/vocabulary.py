@@ -1,4 +1,4 @@
-"""What tests of the differential say in common."""
+"""Types and rows that tests of the differential share."""
 
 from __future__ import annotations
 

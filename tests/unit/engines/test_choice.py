@@ -1,4 +1,4 @@
-"""Which engine runs: what ``auto`` takes, and what is said where Detectron2 is not installed."""
+"""Choice of the engine: ``auto``, and the message where Detectron2 is not installed."""
 
 from __future__ import annotations
 

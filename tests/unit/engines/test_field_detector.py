@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def matched(found: Detections, field: DiscField) -> int:
-    """How many true discs are found with their class at IoU 0.85."""
+    """Number of true discs found with their class at IoU 0.85."""
     iou = pairwise_iou(field.boxes_xyxy, found.boxes_xyxy)
     same = field.labels[:, None] == found.labels[None]
     return int(((iou >= 0.85) & same).any(axis=1).sum())

@@ -112,7 +112,7 @@ def test_a_prior_makes_probabilities_true_on_such_a_mixture() -> None:
 
 
 def test_the_mixture_of_the_cells_fitted_on_does_not_bend_the_temperature() -> None:
-    """The same classifier, fitted on a balanced and on a very unbalanced set of cells."""
+    """One classifier, fitted on a balanced and on a very unbalanced set of cells."""
     temperatures = []
     for shares in (np.full(3, 1 / 3), np.array([0.9, 0.05, 0.05])):
         logits, true = gaussians(3, shares, 8000)

@@ -74,7 +74,7 @@ def test_no_truth_and_no_detections() -> None:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 40))
 def test_jittered_cells_are_matched_as_the_best_assignment(seed: int, count: int) -> None:
-    """Where every detection has one clear partner, greedy and optimal matching agree."""
+    """Greedy and optimal matching agree where every detection has one clear partner."""
     rng = np.random.default_rng(seed)
     start = rng.permutation(100)[:count, None] * [60, 0] + rng.uniform(0, 4, (count, 2))
     truth = np.concatenate([start, start + 50], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the file system can do to a reader: gone, forbidden, special, strangely named."""
+"""File systems under a reader: files gone, forbidden, special and strangely named."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def twelve_back(stored: Array) -> Array:
 
 @dataclass(frozen=True)
 class Form:
-    """How a form is written, from which array, and which picture must come back."""
+    """A form of TIFF: its writer, the array and the picture that must come back."""
 
     name: str
     write: dict[str, Any] = field(default_factory=dict)

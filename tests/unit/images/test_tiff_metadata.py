@@ -1,4 +1,4 @@
-"""What a TIFF states beside its pixels: significant bits, scale, orientation."""
+"""Metadata of a TIFF: significant bits, scale, orientation."""
 
 from __future__ import annotations
 

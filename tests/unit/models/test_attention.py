@@ -173,7 +173,7 @@ def test_mean_context_is_attention_whose_scores_are_all_alike() -> None:
 
 
 class InNumPy:
-    """The same net once more, one region at a time: equations 1-3 and textbook GRU and LSTM."""
+    """Second implementation, one region at a time: equations 1-3 and textbook GRU and LSTM."""
 
     def __init__(self, module: AttentionRefinement) -> None:
         self.settings = module.settings

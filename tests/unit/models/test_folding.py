@@ -37,7 +37,7 @@ def with_statistics(module: nn.Module) -> nn.Module:
 
 
 def norms(module: nn.Module) -> int:
-    """How many batch norms a module has."""
+    """Number of batch norms in a module."""
     return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
 
 

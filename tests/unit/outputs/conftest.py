@@ -33,7 +33,7 @@ def types() -> list[CellClass]:
 
 @pytest.fixture(scope="session")
 def said() -> CellTypes:
-    """Of five cells: untyped, sure, unsure, sure without a second, sure."""
+    """Types of five cells: untyped, sure, unsure, sure without a second, sure."""
     return CellTypes(
         best=np.array([-1, 0, 1, 2, 0]),
         prob=np.array([0, 0.9, 0.4, 1, 0.75], np.float32),

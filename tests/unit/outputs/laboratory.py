@@ -30,7 +30,7 @@ def whole() -> tuple[TypeRows, ...]:
 
 
 def counting(types: tuple[TypeRows, ...], rules: Rules | None = None) -> Counting:
-    """How the cells of ``fields`` are counted."""
+    """Rules by which the cells of ``fields`` are counted."""
     return Counting(load_profile("peripheral-blood"), types, WBC, rules or Rules(), {"m": "mine 1"})
 
 

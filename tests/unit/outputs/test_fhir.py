@@ -40,7 +40,7 @@ def loinc(observation: Json) -> str:
 
 
 def observations(document: Json, specimen: int = 0) -> dict[str, Json]:
-    """Those of a report, by cellcount's own code."""
+    """Observations of a report, by cellcount's own code."""
     by_url = {entry["fullUrl"]: entry["resource"] for entry in document["entry"]}
     report = of_type(document, "DiagnosticReport")[specimen]
     return {own(o): o for o in (by_url[r["reference"]] for r in report["result"])}

@@ -53,7 +53,7 @@ def test_a_note_left_by_a_dead_process_blocks_nobody(tmp_path: Path) -> None:
 
 
 def opened_here(path: Path) -> int:
-    """How often this process has a file open, by the links in Linux' /proc."""
+    """Number of times this process has a file open, by the links in Linux' /proc."""
     files = Path("/proc/self/fd")
     return sum(os.path.exists(f) and os.path.samefile(f, path) for f in files.iterdir())
 

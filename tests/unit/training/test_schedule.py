@@ -16,7 +16,7 @@ STEPS = 200
 
 
 def rates(make: Callable[[torch.optim.Optimizer], Any]) -> list[float]:
-    """What one of torch's schedulers does to a rate of 1."""
+    """Rates that one of torch's schedulers makes of a rate of 1."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)
     seen = []

@@ -174,7 +174,7 @@ def test_a_model_grows_from_another(data: AnnotatedSet, tiny: Tiny, tmp_path: Pa
 def test_heads_of_classes_that_both_know_are_kept_by_name(
     data: AnnotatedSet, tiny: Tiny, tmp_path: Path
 ) -> None:
-    """The same classes in another order, one of them gone and one new."""
+    """Known classes in another order, one of them gone and one new."""
     first = train_detector([data], tiny(epochs=1, size_px=64), a_run(tmp_path / "first"), quietly)
     known = [c.id for c in read_card(first).classes]
     names = {"wbc": "wbc", "rbc": "rbc", "platelet": "giant"}

@@ -61,7 +61,7 @@ def content(profile_name: str = "peripheral-blood", **facts: object) -> RunConte
 
 
 def _field(slide: str, number: int, types: int) -> ImageResult:
-    """As many white cells as there are types, a red cell each, and two platelets."""
+    """Fields with a white cell of each type, a red cell each, and two platelets."""
     n = 2 * types + 2
     label = np.repeat([1, 0, 2], [types, types, 2])
     best = np.where(label == 1, np.arange(n), -1)
@@ -92,7 +92,7 @@ def opened_at(browser: Browser, path: Path, width: int, height: int) -> Tab:
 
 
 def bottom(tab: Tab, selector: str) -> float:
-    """Where the last such element ends."""
+    """Lower end of the last such element."""
     box = tab.locator(selector).last.bounding_box()
     assert box is not None, selector
     return box["y"] + box["height"]
