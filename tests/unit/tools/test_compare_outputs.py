@@ -17,7 +17,6 @@ from safetensors.numpy import save_file
 from tools.compared_cases import COMMANDS, all_cases
 from tools.compared_files import DIFF_LINES, MASKS, compare_folders, compare_texts, masked
 
-
 TEMPORARY = str(Path(tempfile.gettempdir(), tempfile.gettempprefix()))
 
 
