@@ -130,7 +130,7 @@ class ClassifyJob:
                 yield replace(item.result, status="failed", reason=reason)
             return
         every = np.ones(len(probs), np.bool_)
-        rows = iter(_each(cell_types(probs, every, self.loaded.card.review_below)))
+        rows = iter(_each(cell_types(probs, every, self.loaded.least_probs)))
         for item in batch:
             result = item.result
             yield result if item.crop is None else replace(result, cells=_cell(result, next(rows)))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions, choose_engine, load_engine
 from cellcount.engines.cell_typer import CellTyper
@@ -132,8 +135,14 @@ class LoadedClassifier:
         """The reported types."""
         return self.type_map.types
 
+    @property
+    def least_probs(self) -> NDArray[np.float32]:
+        """Least probability (M,) at which a cell is counted as each reported type."""
+        return self.type_map.least_probs(self.card)
+
     def facts(self) -> dict[str, Any]:
         """Facts of the classifier that decide types, JSON-ready: for the journal and run.json."""
+        own = self.card.review_below_of
         return {
             "name": self.card.name,
             "version": self.card.version,
@@ -142,6 +151,7 @@ class LoadedClassifier:
             "map": self.map_name,
             "types": [t.id for t in self.types],
             "review_below": self.card.review_below,
+            **({"review_below_of": own} if own else {}),
             "precision": self.classifier.precision,
             "batch_size": self.classifier.batch_size,
         }

@@ -11,6 +11,7 @@ import click
 import cloup
 
 from cellcount.commands import options as shared
+from cellcount.commands.terminal.card_text import least_probability
 from cellcount.commands.terminal.reports import (
     counter,
     say_problems,
@@ -287,6 +288,7 @@ def evaluate_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes
         "classifier_sha256": sha256_of(weights),
         "data": options["data"].name,
         "review_below": classifier.card.review_below,
+        "review_below_of": classifier.card.review_below_of,
         "device": classifier.device,
         "precision": classifier.precision,
         "learned_from": learned,
@@ -415,7 +417,7 @@ def _show_classifier(
     console.print(f"{card.name} {card.version} on {where}{mapped}", markup=False)
     console.print()
     original = next(iter(scores.values()))
-    show_scores(console, original, _short_names(truth, original), card.review_below)
+    show_scores(console, original, _short_names(truth, original), least_probability(card))
     if len(scores) > 1:
         show_robustness(console, scores)
 

@@ -61,6 +61,7 @@ class CellTyper:
             )
         self._classifier = classifier
         self._map = type_map or TypeMap.unchanged(card)
+        self._least_probs = self._map.least_probs(card)
         self._is_typed = np.array(typed)
         self._rbc_px = detector_card.rbc_diameter_px
         self.types = self._map.types
@@ -82,7 +83,7 @@ class CellTyper:
         reach = ceil(BALANCE_SIDES * self._side(factor)) + _MARGIN_PX
         for part in source.around(cells.detections.boxes_xyxy[typed], reach):
             probs[typed[part.which]] = self._probs(part.pixels, part.boxes_xyxy, factor)
-        return cell_types(probs, is_typed, self._classifier.card.review_below)
+        return cell_types(probs, is_typed, self._least_probs)
 
     def _side(self, factor: float) -> float:
         """Side of a cell's window in original pixels."""
@@ -129,14 +130,14 @@ def field_crops(
 
 
 def cell_types(
-    probs: NDArray[np.float32], is_typed: NDArray[np.bool_], review_below: float
+    probs: NDArray[np.float32], is_typed: NDArray[np.bool_], least_probs: NDArray[np.float32]
 ) -> CellTypes:
     """The best two types of each cell and whether the best is certain enough to be reported.
 
     Args:
         probs: of each reported type, (N, M).
         is_typed: (N,), False for cells that the classifier does not look at.
-        review_below: least probability of an accepted type.
+        least_probs: least probability (M,) at which each type is accepted.
     """
     rows = np.arange(len(probs))
     order = np.argsort(-probs, axis=1, kind="stable")  # (N, M); equals in the order of the types
@@ -149,5 +150,5 @@ def cell_types(
         prob=np.where(is_typed, prob, 0).astype(np.float32),
         second=np.where(is_typed, second, -1).astype(np.int64),
         second_prob=np.where(is_typed, second_prob, 0).astype(np.float32),
-        accepted=is_typed & (prob >= np.float32(review_below)),
+        accepted=is_typed & (prob >= least_probs[best]),
     )

@@ -205,6 +205,14 @@ class TypeMap:
         """
         return probs @ self.sums
 
+    def least_probs(self, card: ClassifierCard) -> NDArray[np.float32]:
+        """Least probability (M,) at which a cell is counted as each reported type.
+
+        A type that several make up needs the highest of theirs.
+        """
+        of_card = [card.review_below_of.get(t.id, card.review_below) for t in card.types]
+        return np.asarray((self.sums * np.array(of_card, np.float32)[:, None]).max(axis=0))
+
 
 def type_map(card: ClassifierCard, map_name: str | None) -> TypeMap:
     """The map of that name (``SOURCE:TARGET``) for a classifier; None changes nothing.

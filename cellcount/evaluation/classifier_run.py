@@ -231,8 +231,9 @@ def score(
     _, plain = reported_probs(logits, truth.reported, card, stated, 1.0)
     neighbours = truth.neighbours and (*truth.neighbours, *[()] * (len(types) - len(truth.ids)))
     reported = probs[:, : len(truth.ids)]  # as in analyze, which does not see what was dropped
-    accepted = reported.max(axis=1) >= card.review_below
-    right = reported.argmax(axis=1) == labels
+    best = reported.argmax(axis=1)
+    accepted = reported.max(axis=1) >= truth.reported.least_probs(card)[best]
+    right = best == labels
     return ClassifierScores(
         report=evaluate_classification(labels, probs, types, neighbours=neighbours),
         ece_before=expected_calibration_error(labels, plain),

@@ -103,6 +103,8 @@ class ClassifierCard(JsonCard):
         prior: type id → share of the cells that probabilities are stated at; empty: as trained.
         trained_prior: type id → share that the network takes for granted; empty: all alike.
         review_below: a cell whose best probability is lower stays unclassified.
+        review_below_of: type id → such a probability of its own, of types that may only be counted
+            when they are surer.
         data: data sets trained on: name, source, licence, split, images.
         training: settings of the training that made them.
         evaluations: every test evaluation ever made with these weights.
@@ -129,6 +131,7 @@ class ClassifierCard(JsonCard):
     prior: dict[str, float] = field(default_factory=dict)
     trained_prior: dict[str, float] = field(default_factory=dict)
     review_below: float = 0.5
+    review_below_of: dict[str, float] = field(default_factory=dict)
     data: tuple[dict[str, Any], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     evaluations: tuple[dict[str, Any], ...] = ()
@@ -152,6 +155,12 @@ class ClassifierCard(JsonCard):
                     f"card of {self.name!r}: {name} is {shares}, "
                     f"expected a share above 0 for each of {', '.join(ids)}"
                 )
+        of_types = self.review_below_of
+        if not set(of_types) <= set(ids) or not all(0 <= p <= 1 for p in of_types.values()):
+            raise WeightsError(
+                f"card of {self.name!r}: review_below_of is {of_types}, "
+                f"expected probabilities from 0 to 1 of some of {', '.join(ids)}"
+            )
 
 
 def types_of(taxonomy: Taxonomy) -> tuple[CellClass, ...]:

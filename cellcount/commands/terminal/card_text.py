@@ -114,7 +114,7 @@ def _typing(card: ClassifierCard) -> Iterator[str]:
         yield from entry(t.id, f"{t.name}{share}")
     yield from entry("taxonomy", card.taxonomy or "its own")
     yield from entry("cells", f"of the detector's classes {', '.join(card.detector_classes)}")
-    yield from entry("unclassified", f"below a probability of {card.review_below:g}")
+    yield from entry("unclassified", f"below a probability of {least_probability(card)}")
     yield from entry(
         "calibration",
         f"temperature {card.temperature:.3g}, probabilities "
@@ -159,6 +159,15 @@ def _section(title: str, entries: Iterable[str]) -> Iterator[str]:
     for entry in list(entries) or ["none recorded"]:
         yield from wrapper.wrap(entry)
     yield ""
+
+
+def least_probability(card: ClassifierCard) -> str:
+    """Say the least probability at which a cell is counted, and those of types with their own."""
+    own: dict[float, list[str]] = {}
+    for type_id in (t.id for t in card.types if t.id in card.review_below_of):
+        own.setdefault(card.review_below_of[type_id], []).append(type_id)
+    words = [f"{prob:g} for {', '.join(ids)}" for prob, ids in own.items()]
+    return f"{card.review_below:g}" + (f" ({'; '.join(words)})" if words else "")
 
 
 def entry(label: str, text: str) -> list[str]:

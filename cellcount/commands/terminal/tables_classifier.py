@@ -37,7 +37,7 @@ _NAMES = {
 
 
 def show_scores(
-    console: Console, scores: ClassifierScores, labels: Sequence[str], review_below: float
+    console: Console, scores: ClassifierScores, labels: Sequence[str], least: str
 ) -> None:
     """Print all scores, those of each type, and the confusions.
 
@@ -45,10 +45,10 @@ def show_scores(
         console: where to.
         scores: of the unchanged cells.
         labels: short name of each type, as the report orders them.
-        review_below: the card's threshold.
+        least: least probability of an accepted cell, in words.
     """
     console.print(_summary(scores))
-    console.print(_review(scores, review_below))
+    console.print(_review(scores, least))
     console.print()
     console.print(_types(scores.report))
     if len(labels) <= _WIDEST_MATRIX:
@@ -125,13 +125,13 @@ def _summary(scores: ClassifierScores) -> Table:
     return table
 
 
-def _review(scores: ClassifierScores, review_below: float) -> str:
+def _review(scores: ClassifierScores, least: str) -> str:
     """Return the share of cells typed rather than sent to review, and of these typed rightly."""
     share, right = scores.accepted_share, scores.accepted_accuracy
     if share is None:
         return "no cells"
     text = (
-        f"accepted at probability {review_below:g} or more: {scores.accepted:,} of "
+        f"accepted at a probability of {least} or more: {scores.accepted:,} of "
         f"{number_of(scores.report.cells, 'cell')} ({share:.1%})"
     )
     if right is None:

@@ -214,7 +214,13 @@ def test_show_tells_everything_of_a_classifiers_card(
     card, tensors = read_classifier_weights(tiny_classifier)
     weights = tmp_path / "told.safetensors"
     prior = {"neutrophil": 0.6, "lymphocyte": 0.3, "ig": 0.02, "erythroblast": 0.08}
-    told = dataclasses.replace(card, prior=prior, review_below=0.55, notes=("Knows no blasts.",))
+    told = dataclasses.replace(
+        card,
+        prior=prior,
+        review_below=0.55,
+        review_below_of={"ig": 0.9, "erythroblast": 0.9},
+        notes=("Knows no blasts.",),
+    )
     write_weights(weights, told, tensors)
     code, out, _ = run("models", "show", weights)
     assert code == 0
@@ -225,7 +231,7 @@ def test_show_tells_everything_of_a_classifiers_card(
         "immature granulocyte, share 0.02 in its prior",
         "pbc-8",
         "of the detector's classes wbc",
-        "below a probability of 0.55",
+        "below a probability of 0.55 (0.9 for ig, erythroblast)",
         "temperature 1.5, probabilities at the prior above",
         "timm/test_resnet (input px 32 32)",
         "3 red-cell diameters, 20 px in the training pictures",

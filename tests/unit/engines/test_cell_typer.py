@@ -188,7 +188,7 @@ def test_a_detector_without_its_cells_is_refused(
 
 def test_the_best_two_and_the_threshold() -> None:
     probs = np.array([[0.2, 0.5, 0.3], [0.45, 0.1, 0.45], [0.9, 0.1, 0.0]], np.float32)
-    types = cell_types(probs, np.array([True, True, False]), 0.5)
+    types = cell_types(probs, np.array([True, True, False]), np.full(3, 0.5, np.float32))
     assert types.best.tolist() == [1, 0, -1]
     assert types.second.tolist() == [2, 2, -1]
     assert np.allclose(types.prob, [0.5, 0.45, 0])
@@ -196,8 +196,14 @@ def test_the_best_two_and_the_threshold() -> None:
     assert types.accepted.tolist() == [True, False, False]
 
 
+def test_a_type_that_must_be_surer_is_counted_from_its_own_probability_up() -> None:
+    probs = np.array([[0.6, 0.4], [0.4, 0.6], [0.05, 0.95]], np.float32)
+    least = np.array([0.5, 0.9], np.float32)
+    assert cell_types(probs, np.ones(3, np.bool_), least).accepted.tolist() == [True, False, True]
+
+
 def test_one_reported_type_has_no_second() -> None:
-    types = cell_types(np.array([[0.7]], np.float32), np.array([True]), 0.5)
+    types = cell_types(np.array([[0.7]], np.float32), np.array([True]), np.array([0.5], np.float32))
     assert (types.best[0], types.second[0], types.second_prob[0]) == (0, -1, 0)
 
 

@@ -197,6 +197,29 @@ def test_a_map_leaves_out_what_it_drops(card: ClassifierCard) -> None:
     assert np.allclose(mapped.apply(probs), [[0.1, 0.2]])
 
 
+def test_a_type_that_several_make_up_needs_the_highest_of_their_probabilities(
+    card: ClassifierCard,
+) -> None:
+    own = {"blast": 0.9, "promyelocyte": 0.8}
+    mll = dataclasses.replace(
+        card,
+        types=types_of(load_taxonomy("mll-7")),
+        taxonomy="mll-7",
+        prior={},
+        trained_prior={},
+        review_below=0.4,
+        review_below_of=own,
+    )
+    mapped = type_map(mll, "mll-7:lineage-5")
+    target_of = load_taxonomy("mll-7").mappings["lineage-5"].target_of
+    expected = [
+        max(own.get(i, 0.4) for i, target in target_of.items() if target == reported.id)
+        for reported in mapped.types
+    ]
+    assert mapped.least_probs(mll).tolist() == pytest.approx(expected)
+    assert len(set(expected)) > 1
+
+
 def test_a_map_adds_up_what_it_joins(card: ClassifierCard) -> None:
     mll = dataclasses.replace(card, types=types_of(load_taxonomy("mll-7")), taxonomy="mll-7")
     mapped = type_map(mll, "mll-7:lineage-5")

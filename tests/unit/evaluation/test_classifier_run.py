@@ -162,6 +162,17 @@ def test_scores_by_hand() -> None:
     )
 
 
+def test_a_type_that_must_be_surer_is_accepted_from_its_own_probability_up() -> None:
+    card = card_of("wbc-5", review_below=0.6, review_below_of={"eosinophil": 0.99})
+    types = [t.id for t in card.types]
+    logits = np.zeros((2, 5), np.float32)
+    labels = np.array([types.index("eosinophil"), types.index("monocyte")])
+    logits[[0, 1], labels] = 4  # probabilities of 0.93
+    crops = CropSet((LabelledCrop(Path("a"), "monocyte"),), ("monocyte",))
+    scores = score(logits, labels, true_types(crops, card, None), card)
+    assert (scores.accepted, scores.accepted_right) == (1, 1)
+
+
 def test_the_prior_moves_probabilities_as_the_engine_does(
     classifier: CropClassifier, pictures: list[LabelledCrop]
 ) -> None:

@@ -70,6 +70,8 @@ def test_types_carry_what_the_taxonomy_says() -> None:
         (lambda c: c.update(schema=7), "schema is 7"),
         (lambda c: c.update(temperature=0), "temperature is 0, expected 0.01 to 100"),
         (lambda c: c.update(review_below=1.2), "review_below is 1.2, expected 0 to 1"),
+        (lambda c: c.update(review_below_of={"gnome": 0.9}), "review_below_of is .*gnome"),
+        (lambda c: c.update(review_below_of={"neutrophil": 1.1}), "probabilities from 0 to 1"),
         (lambda c: c["prior"].popitem(), "prior is .* expected a share above 0 for each of"),
         (lambda c: c["prior"].update(neutrophil=0), "expected a share above 0"),
         (lambda c: c.update(trained_prior={"neutrophil": 1}), "trained_prior is .* above 0"),
