@@ -18,6 +18,8 @@ from tools.types.cells import COARSE, FIVE, TYPES, Cell, coarse
 #: Coarse groups in the order of the types.
 GROUPS = tuple(dict.fromkeys(coarse(t) for t in TYPES))
 _SUMS = np.array([[float(coarse(t) == g) for g in GROUPS] for t in TYPES])
+#: Group of each type (K,).
+GROUP_OF = _SUMS.argmax(1)
 _FIVE_ROWS = [GROUPS.index(name) for name in FIVE]
 #: False alarms: immature granulocytes and blasts.
 _ALARMS = [i for i, t in enumerate(TYPES) if t in (*COARSE["ig"], "blast")]
@@ -141,20 +143,29 @@ def fitted_temperature(
     return float(min(candidates, key=loss))
 
 
-def false_alarms(chances: NDArray[np.float64], cells: Sequence[Cell], threshold: float) -> Share:
-    """Mature white cells that are accepted as blasts or immature granulocytes."""
+def false_alarms(
+    chances: NDArray[np.float64], cells: Sequence[Cell], least: NDArray[np.float64]
+) -> Share:
+    """Mature white cells that are accepted as blasts or immature granulocytes.
+
+    Args:
+        chances: probabilities of the types (N, K).
+        cells: with labels.
+        least: probability (K,) from which a cell is accepted as a type.
+    """
     mature = np.isin(true_groups(cells), _FIVE_ROWS)
     best = chances.argmax(1)
-    alarm = np.isin(best, _ALARMS) & (chances.max(1) >= threshold)
+    alarm = np.isin(best, _ALARMS) & (chances.max(1) >= least[best])
     return Share(int(alarm[mature].sum()), int(mature.sum()))
 
 
 def rejected(
-    chances: NDArray[np.float64], cells: Sequence[Cell], threshold: float
+    chances: NDArray[np.float64], cells: Sequence[Cell], least: NDArray[np.float64]
 ) -> tuple[Share, Share]:
     """Share accepted as no white cell: of mature white cells, and of other objects."""
     truth = true_groups(cells)
-    taken = (chances.max(1) >= threshold) & np.isin(chances.argmax(1), _NOT_WHITE)
+    best = chances.argmax(1)
+    taken = (chances.max(1) >= least[best]) & np.isin(best, _NOT_WHITE)
     mature = np.isin(truth, _FIVE_ROWS)
     none = np.isin(truth, [GROUPS.index(TYPES[i]) for i in _NOT_WHITE])
     return (
@@ -164,26 +175,13 @@ def rejected(
 
 
 def accepted(
-    chances: NDArray[np.float64], cells: Sequence[Cell], threshold: float
+    chances: NDArray[np.float64], cells: Sequence[Cell], least: NDArray[np.float64]
 ) -> tuple[Share, Share]:
     """Share of accepted cells, and share of these whose group is right."""
     truth = true_groups(cells)
-    group_of = _SUMS.argmax(1)
-    taken = (chances.max(1) >= threshold) & (truth >= 0)
-    right = group_of[chances.argmax(1)] == truth
-    return (
-        Share(int(taken.sum()), int((truth >= 0).sum())),
-        Share(int(right[taken].sum()), int(taken.sum())),
-    )
-
-
-def accepted_groups(
-    chances: NDArray[np.float64], cells: Sequence[Cell], threshold: float
-) -> tuple[Share, Share]:
-    """Return the shares of `accepted` with the probabilities of a group's types added first."""
-    truth, pooled = true_groups(cells), chances @ _SUMS
-    taken = (pooled.max(1) >= threshold) & (truth >= 0)
-    right = pooled.argmax(1) == truth
+    best = chances.argmax(1)
+    taken = (chances.max(1) >= least[best]) & (truth >= 0)
+    right = GROUP_OF[best] == truth
     return (
         Share(int(taken.sum()), int((truth >= 0).sum())),
         Share(int(right[taken].sum()), int(taken.sum())),

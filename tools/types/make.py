@@ -94,7 +94,7 @@ def perform(
         seed=seed,
         teacher=teacher,
     )
-    kept = folder / "unlearned.npz"
+    kept = folder / windows.kept_name
     if not kept.exists():
         rows = unlearned(windows.cells, run.leave_out)
         values = served_logits(model, windows.served, rows)

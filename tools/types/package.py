@@ -10,7 +10,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,176 +20,14 @@ from cellcount import __version__
 from cellcount.models.classifier_card import ClassifierArchitecture, ClassifierCard
 from cellcount.models.kept_features import features_path, write_kept_features
 from cellcount.models.weights import write_weights
-from tools.types.cells import COARSE, FIVE, TYPES, Cell
-from tools.types.evaluate import (
-    Share,
-    accepted,
-    accepted_groups,
-    by_group,
-    false_alarms,
-    fitted_temperature,
-    of_all,
-    of_five,
-    probs,
-    rejected,
-    true_groups,
-)
+from tools.types.calibrate import Calibrated, calibrate, left_out_cells
+from tools.types.cells import TYPES, Cell
+from tools.types.evaluate import GROUPS, accepted, by_group, confusion, of_all
 from tools.types.kept import kept_features
 from tools.types.train import Training, learned_rows
 from tools.types.windows import Windows, serving_card
 
 _LOG = logging.getLogger(__name__)
-_THRESHOLDS = tuple(round(0.3 + 0.01 * i, 2) for i in range(70))
-_ACCEPTED_RIGHT = 0.95
-_MOST_ALARMS = 2 / 1000
-_PRIOR_FACTORS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
-#: Types that are false alarms where a cell is mature.
-_RARE = (*COARSE["ig"], "blast")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class LeftOut:
-    """Cells of one laboratory and what a network that never saw it says of them.
-
-    Attributes:
-        laboratory: which.
-        cells, logits: of its cells.
-    """
-
-    laboratory: str
-    cells: tuple[Cell, ...]
-    logits: NDArray[np.float32]
-
-    def of(self, groups: Sequence[str]) -> LeftOut:
-        """The cells whose label is one of these, or a type of these."""
-        kept = [
-            i
-            for i, c in enumerate(self.cells)
-            if c.label in groups or any(c.label in COARSE.get(g, ()) for g in groups)
-        ]
-        return LeftOut(
-            self.laboratory, tuple(self.cells[i] for i in kept), self.logits[np.asarray(kept, int)]
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """Conversion of logits to probabilities and decisions.
-
-    Attributes:
-        temperature: divides the logits.
-        prior: share of each type at which probabilities are stated.
-        threshold: least probability of an accepted cell.
-        figures: what was measured on the way.
-    """
-
-    temperature: float
-    prior: dict[str, float]
-    threshold: float
-    figures: dict[str, Any]
-
-    @property
-    def shift(self) -> NDArray[np.float64]:
-        """Log of the prior over that of the training, which showed all types alike."""
-        return np.asarray(np.log(np.array([self.prior[t] for t in TYPES]) * len(TYPES)))
-
-
-def left_out_cells(windows: Windows, out: Path, prefix: str = "without-") -> list[LeftOut]:
-    """Return the outputs of the finished trainings without a laboratory for its cells."""
-    found = []
-    for kept in sorted(out.glob(f"{prefix}*/unlearned.npz")):
-        with np.load(kept) as arrays:
-            rows, logits = arrays["rows"], arrays["logits"]
-        for laboratory in kept.parent.name.removeprefix(prefix).split("-"):
-            mine = [p for p, i in enumerate(rows) if windows.cells[i].laboratory == laboratory]
-            cells = tuple(windows.cells[rows[p]] for p in mine)
-            found.append(LeftOut(laboratory, cells, logits[np.asarray(mine)]))
-    return found
-
-
-def calibrate(parts: Sequence[LeftOut]) -> Calibrated:
-    """Temperature, prior and threshold by which laboratories left out are served best.
-
-    Every laboratory counts alike, with its cells of the five mature types, which a network knows
-    whatever laboratory is left out. The temperature fits their probabilities. The threshold is
-    raised until 95 % of the accepted cells are right, and the prior of blasts and immature
-    granulocytes lowered until at most two of 1,000 mature cells are accepted as such.
-    """
-    known = [part.of(FIVE) for part in parts]
-    logits = np.concatenate([part.logits for part in known])
-    truth = np.concatenate([true_groups(part.cells) for part in known])
-    weights = np.concatenate([np.full(len(p.cells), 1 / len(p.cells)) for p in known])
-    temperature = fitted_temperature(logits, truth, weights)
-    chosen = None
-    for factor in _PRIOR_FACTORS:
-        prior = {t: factor if t in _RARE else 1.0 for t in TYPES}
-        total = sum(prior.values())
-        prior = {t: share / total for t, share in prior.items()}
-        chosen = Calibrated(temperature, prior, 0.0, {})
-        threshold = _threshold(known, chosen)
-        alarms = _alarms(parts, chosen, threshold)
-        figures = _figures(parts, chosen, threshold, alarms)
-        chosen = Calibrated(temperature, prior, threshold, figures)
-        _LOG.info("prior factor %g: threshold %.2f, false alarms %s", factor, threshold, alarms)
-        if alarms.value <= _MOST_ALARMS:
-            break
-    assert chosen is not None
-    return chosen
-
-
-def _threshold(known: Sequence[LeftOut], how: Calibrated) -> float:
-    """The lowest at which accepted cells, as many of each laboratory, are right often enough."""
-    reached = []
-    for threshold in _THRESHOLDS:
-        found = [accepted(_probs(p, how), p.cells, threshold) for p in known]
-        share = sum(taken.value for taken, _ in found)
-        right = sum(good.hits / len(p.cells) for p, (_, good) in zip(known, found, strict=True))
-        reached.append(right / share if share else 0.0)
-        if reached[-1] >= _ACCEPTED_RIGHT:
-            return threshold
-    return _THRESHOLDS[int(np.argmax(reached))]
-
-
-def _alarms(parts: Sequence[LeftOut], how: Calibrated, threshold: float) -> Share:
-    """Mature cells of all laboratories left out that are accepted as blasts or immature."""
-    found = [false_alarms(_probs(p, how), p.cells, threshold) for p in parts]
-    return Share(sum(s.hits for s in found), sum(s.of for s in found))
-
-
-def _probs(part: LeftOut, how: Calibrated) -> NDArray[np.float64]:
-    return probs(part.logits, how.temperature, how.shift)
-
-
-def _figures(
-    parts: Sequence[LeftOut], how: Calibrated, threshold: float, alarms: Share
-) -> dict[str, Any]:
-    rows = {}
-    for whole in parts:
-        part = whole.of(FIVE)
-        taken, right = accepted(_probs(part, how), part.cells, threshold)
-        lost, found = rejected(_probs(whole, how), whole.cells, threshold)
-        in_groups = accepted_groups(_probs(part, how), part.cells, threshold)
-        rows[part.laboratory] = {
-            "cells": len(part.cells),
-            "of_five": round(of_five(part.logits, part.cells).value, 4),
-            "of_all": round(of_all(part.logits, part.cells).value, 4),
-            "accepted": round(taken.value, 4),
-            "accepted_right": round(right.value, 4),
-            "accepted_in_groups": round(in_groups[0].value, 4),
-            "accepted_in_groups_right": round(in_groups[1].value, 4),
-            "false_alarms": false_alarms(_probs(part, how), part.cells, threshold).hits,
-            "white_cells_rejected": [lost.hits, lost.of],
-            "others_rejected": [found.hits, found.of],
-        }
-    low, high = alarms.limits()
-    return {
-        "laboratories_left_out": rows,
-        "false_blasts_and_immature_granulocytes": {
-            "false": alarms.hits,
-            "of": alarms.of,
-            "per_1000_limits": [round(1000 * low, 2), round(1000 * high, 2)],
-        },
-    }
 
 
 def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "final") -> Path:
@@ -199,7 +36,7 @@ def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "fina
 
     how = read_runs(told)[name].training
     model = trained(out / name, how.backbone, told["input_px"])
-    calibrated = calibrate(left_out_cells(windows, out))
+    calibrated = calibrate(left_out_cells(windows, out), told["rare_prior"], told["seed"])
     card = _card(windows, how, told, calibrated, _evaluations(windows, out / name, calibrated))
     target = out / f"{card.name}.safetensors"
     write_weights(target, card, model.state_dict())
@@ -213,7 +50,7 @@ def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "fina
 
 def _evaluations(windows: Windows, folder: Path, how: Calibrated) -> list[dict[str, Any]]:
     """Figures of the final network on the val splits of PBC and MLL."""
-    with np.load(folder / "unlearned.npz") as arrays:
+    with np.load(folder / windows.kept_name) as arrays:
         rows, logits = arrays["rows"], arrays["logits"]
     found = []
     for laboratory, name in (("pbc", "pbc"), ("mll", "mll-marrow")):
@@ -225,8 +62,7 @@ def _evaluations(windows: Windows, folder: Path, how: Calibrated) -> list[dict[s
         cells = [windows.cells[rows[p]] for p in mine]
         values = logits[np.asarray(mine)]
         right = of_all(values, cells)
-        taken, accepted_right = accepted(probs(values, how.temperature, how.shift), cells,
-                                         how.threshold)  # fmt: skip
+        taken, accepted_right = accepted(how.chances(values), cells, how.least)
         found.append(
             {
                 "data": name,
@@ -238,6 +74,8 @@ def _evaluations(windows: Windows, folder: Path, how: Calibrated) -> list[dict[s
                 "accepted": round(taken.value, 4),
                 "accepted_right": round(accepted_right.value, 4),
                 "fine_accuracy": round(_fine_accuracy(values, cells), 4),
+                "groups": list(GROUPS),
+                "confusion": confusion(values, cells),
                 "recall": {k: round(v.value, 4) for k, v in by_group(values, cells).items()},
                 "blasts_accepted_as_blasts": _blasts(values, cells, how),
             }
@@ -254,9 +92,9 @@ def _fine_accuracy(logits: NDArray[np.float32], cells: Sequence[Cell]) -> float:
 
 def _blasts(logits: NDArray[np.float32], cells: Sequence[Cell], how: Calibrated) -> list[int]:
     """Blasts that are accepted as such, and all."""
-    chances = probs(logits, how.temperature, how.shift)
+    chances = how.chances(logits)
     blast = TYPES.index("blast")
-    called = (chances.argmax(1) == blast) & (chances.max(1) >= how.threshold)
+    called = (chances.argmax(1) == blast) & (chances.max(1) >= how.least[blast])
     true = np.array([c.label == "blast" for c in cells])
     return [int((called & true).sum()), int(true.sum())]
 
@@ -282,6 +120,7 @@ def _card(
         prior={t: round(v, 6) for t, v in calibrated.prior.items()},
         trained_prior={t: 1 / len(TYPES) for t in TYPES},
         review_below=calibrated.threshold,
+        review_below_of=calibrated.own_thresholds,
         data=tuple(facts["data"]),
         training={
             **dataclasses.asdict(how),

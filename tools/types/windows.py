@@ -52,12 +52,19 @@ class Windows:
         served: windows as the classifier gets them in use.
         canvases: windows with margin.
         rims: what of each canvas the picture fills.
+        key: of these cells and the way they are cut.
     """
 
     cells: tuple[Cell, ...]
     served: Pixels
     canvases: Pixels
     rims: NDArray[np.float32]
+    key: str
+
+    @property
+    def kept_name(self) -> str:
+        """File name for what a network says of these cells: positions mean no others'."""
+        return f"unlearned-{self.key}.npz"
 
 
 def serving_card(input_px: int, name: str = "cell-types") -> ClassifierCard:
@@ -86,15 +93,16 @@ def cut(cells: Sequence[Cell], input_px: int, cache: Path) -> Windows:
     """
     ordered = tuple(sorted(cells, key=lambda c: (c.path.as_posix(), c.stain)))
     text = json.dumps([dataclasses.astuple(c) for c in ordered], default=str)
-    key = hashlib.sha256(f"{input_px} {CANVAS_SIDES} {CANVAS_DENSITY} {text}".encode()).hexdigest()
-    folder = cache / key[:16]
+    text = f"{input_px} {CANVAS_SIDES} {CANVAS_DENSITY} {text}"
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = cache / key
     names = [folder / f"{part}.npy" for part in ("served", "canvases", "rims")]
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         _write(ordered, input_px, names)
         (folder / "done").touch()
     served, canvases, rims = (np.load(name, mmap_mode="r") for name in names)
-    return Windows(ordered, served, canvases, rims)
+    return Windows(ordered, served, canvases, rims, key)
 
 
 def _write(cells: Sequence[Cell], input_px: int, names: Sequence[Path]) -> None:
