@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     engine = load_engine("torchvision", resolve(options.detector), EngineOptions("cpu", "fp32"))
     pictures = list(_pictures(options.data, options.share, options.seed))
-    pictures = _without_copies(pictures, options.data / "txl-pbc")
+    pictures = without_copies(pictures, options.data / "txl-pbc")
     folder = options.out / "images"
     folder.mkdir(parents=True, exist_ok=True)
     detector, rows, kept = FieldDetector(engine), io.StringIO(newline=""), 0
@@ -121,7 +121,7 @@ def _pictures(data: Path, share: float, seed: int) -> Iterator[tuple[str, Path]]
                 yield f"{source}-{one.replace('/', '-')}", path
 
 
-def _without_copies(pictures: list[tuple[str, Path]], txl: Path) -> list[tuple[str, Path]]:
+def without_copies(pictures: list[tuple[str, Path]], txl: Path) -> list[tuple[str, Path]]:
     """Pictures that are not among those that TXL-PBC validates and tests on."""
     held = [i for i in read_annotations(txl).images if i.split in ("val", "test")]
     hashes = [perceptual_hash(read_pixels(i)) for i in held]

@@ -1,0 +1,1 @@
+"""Composed fields of bone marrow: single cells cut out, and pasted among red cells on glass."""

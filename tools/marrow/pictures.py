@@ -1,0 +1,97 @@
+"""Pictures of single cells that fields are composed of, divided so that no cell is in two parts.
+
+Shapes: none; pictures as everywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cellcount.core.records import ImageRef
+from cellcount.engines.field_detector import FieldDetector
+from cellcount.evaluation.detector_run import field_factor
+from cellcount.images.read import read_image
+from tools.marrow.cuts import Seen
+
+TRAIN, VAL, TEST = "train", "val", "test"
+#: Diameter of red cells in each laboratory's pictures.
+RBC_PX = {"mll-marrow": 82.0, "pbc": 72.0}
+#: Pictures per class: of marrow what there is, of blood what is found in marrow, too.
+_WANTED = {
+    ("mll-marrow", "BLA"): 140,
+    ("mll-marrow", "EOS"): 60,
+    ("mll-marrow", "LYT"): 140,
+    ("mll-marrow", "MON"): 120,
+    ("mll-marrow", "NGS"): 110,
+    ("mll-marrow", "NIF"): 60,
+    ("mll-marrow", "PMO"): 160,
+    ("pbc", "erythroblast"): 160,
+    ("pbc", "ig"): 140,
+    ("pbc", "lymphocyte"): 60,
+    ("pbc", "monocyte"): 40,
+    ("pbc", "neutrophil"): 40,
+    ("pbc", "basophil"): 20,
+    ("pbc", "eosinophil"): 20,
+    ("pbc", "platelet"): 30,
+}
+#: Of the pictures that the data sets keep for validation, tests take fewer.
+_TESTED = 0.2
+#: Of the train split, every such picture is kept to validate on.
+_EVERY = 8
+_MOST_PIXELS = 10**7
+
+
+class Picture(NamedTuple):
+    """A picture of one cell.
+
+    Attributes:
+        name: data set and file.
+        path: where it lies.
+        kind: the middle cell's class in the data set.
+        part: whose fields it may become part of.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    part: str
+
+
+def pictures(data: Path, share: float, seed: int) -> Iterator[Picture]:
+    """Pictures of all parts, drawn by seed: tests use what the data sets call val."""
+    for source in dict.fromkeys(name for name, _ in _WANTED):
+        with (data / source / "splits.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for (owner, kind), count in _WANTED.items():
+            if owner != source:
+                continue
+            for split, wanted in (("train", count * share), ("val", count * share * _TESTED)):
+                files = sorted(r["file"] for r in rows if (r["split"], r["class"]) == (split, kind))
+                random.Random(seed).shuffle(files)
+                for number, one in enumerate(files[: max(1, round(wanted))]):
+                    part = VAL if number % _EVERY == _EVERY - 1 else TRAIN
+                    part = TEST if split == "val" else part
+                    yield Picture(f"{source}/{one}", data / source / one, kind, part)
+
+
+def seen_by(detector: FieldDetector, picture: Picture) -> Seen:
+    """The picture with what the detector finds there."""
+    ref = ImageRef(picture.path, picture.path.name, "")
+    pixels = read_image(ref, max_pixels=_MOST_PIXELS).pixels
+    found = detector.detect(pixels, field_factor(detector, pixels, None)).detections
+    ids = np.array([c.id for c in detector.engine.card.classes])
+    rbc_px = RBC_PX[picture.name.partition("/")[0]]
+    return Seen(
+        picture.name, pixels, rbc_px, found.boxes_xyxy, ids[found.labels], found.scores
+    )
+
+
+def of_part(seen: Sequence[tuple[Picture, Seen]], part: str, laboratory: str) -> list[Seen]:
+    """What was seen in the pictures of a part and of a laboratory."""
+    return [s for p, s in seen if p.part == part and s.laboratory == laboratory]
