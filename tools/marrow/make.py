@@ -6,8 +6,9 @@ No boxed fields of marrow may be used by everybody, so they are composed: nuclea
 out of the pictures of single cells of ``mll-marrow`` and ``pbc``, and pasted, at their own scale,
 among red cells on the glass of one of these pictures, or around the cells of a whole picture. DATA
 holds both sets and ``txl-pbc``, of whose val and test images copies are left out. OUT gets
-``images``, ``boxes.csv`` (classes ``wbc``, which means any nucleated cell, and ``rbc``; splits
-train, val and test) and ``sources.csv``, the pictures that each field is made of. No picture serves
+two data sets: ``composed`` with ``images``, ``boxes.csv`` (classes ``wbc``, which means any nucleated
+cell, and ``rbc``; splits train, val and test) and ``sources.csv``, the pictures that each field is
+made of; and ``blood``, every second train image of TXL-PBC without its platelets. No picture serves
 two splits; test fields are made of the sets' own val pictures alone.
 
 Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +27,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from cellcount.core.blood import PLATELET, RBC
+from cellcount.core.blood import BLOOD_SYNONYMS, PLATELET, RBC, WBC
+from cellcount.core.records import LabelledImage
+from cellcount.datasets.annotations import read_annotations
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.files.atomic import atomic_write
@@ -60,7 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = [p for p in drawn if p.name in kept]
     seen = [(p, seen_by(detector, p)) for p in track(wanted, "looking")]
     few = max(1, options.fields // 8)
-    write_fields(seen, {TRAIN: options.fields, VAL: few, TEST: few}, options.out, options.seed)
+    counts = {TRAIN: options.fields, VAL: few, TEST: few}
+    write_fields(seen, counts, options.out / "composed", options.seed)
+    write_blood(read_annotations(options.data / "txl-pbc").images, options.out / "blood")
+
+
+def write_blood(images: Sequence[LabelledImage], out: Path) -> None:
+    """Copy every second train image with its red and white cells, in the form of the others."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    with io.StringIO(newline="") as rows:
+        writer = csv.writer(rows)
+        writer.writerow(["image", "xmin", "ymin", "xmax", "ymax", "label", "split"])
+        for image in [one for one in images if one.split == TRAIN][::2]:
+            shutil.copyfile(image.path, out / "images" / image.path.name)
+            for box, label in zip(image.boxes_xyxy, image.labels, strict=True):
+                kept = BLOOD_SYNONYMS.get(label.lower(), "")
+                if kept in (RBC, WBC):
+                    corners = (f"{v:.1f}" for v in box)
+                    writer.writerow([f"images/{image.path.name}", *corners, kept, TRAIN])
+        with atomic_write(out / "boxes.csv") as file:
+            file.write(rows.getvalue().encode())
 
 
 def write_fields(

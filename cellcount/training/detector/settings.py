@@ -210,6 +210,20 @@ RECIPES: dict[str, dict[str, Any]] = {
         "plain_cells": 0.4,
         "settle": 0.3,
     },
+    # The packaged marrow model goes on from the blood model with composed fields, and with labelled
+    # blood fields behind them, so that it does not forget other laboratories' stains.
+    "marrow": {
+        "name": "marrow",
+        "init": "blood",
+        **_AT_48_PX,
+        "epochs": 9,
+        "lr": 3e-4,
+        "warmup": 0.1,
+        "validate_every": 3,
+        "harden": 0.3,
+        "plain_cells": 0.2,
+        "settle": 0.25,
+    },
     # For comparison with published figures: the packaged model goes on with BCCD's train and val
     # images, with settings chosen on val before. Its labels miss half of the red cells.
     "bccd": {
