@@ -6,8 +6,9 @@ FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` 
 sets, each with its name as in the card, its source and licence), ``evaluations`` (a list: every
 test evaluation ever made of these weights), ``inference`` (an object: numbers of a detector's
 ``Inference`` that were chosen on validation images after the training), ``classifier`` (the
-packaged one that types a detector's cells where none is named) and ``confusion`` (what ``--adjust
-card`` undoes of a classifier's confusions: an object with ``data`` and ``split``, which say what
+packaged one that types a detector's cells where none is named), ``smear`` (the kind of smear that a
+detector is for), ``experimental`` (why no count of a detector can be relied on yet) and
+``confusion`` (what ``--adjust card`` undoes of a classifier's confusions: an object with ``data`` and ``split``, which say what
 cells these are, none of which it learned from; ``types``, ids in any order; and ``cells``, a row
 of counts per true type with a column per type given). It is kept beside the
 weights, so that each change of a card is seen in the project's history. Tensors stay as they are,
@@ -33,7 +34,7 @@ from cellcount.models.weights import AnyCard, read_any_card, write_card
 
 _KEYS = {
     *("version", "license", "notes", "data", "evaluations", "inference", "classifier"),
-    "confusion",
+    *("smear", "experimental", "confusion"),
 }
 _CONFUSION_KEYS = {"data", "split", "types", "cells"}
 
@@ -55,10 +56,11 @@ def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
             raise WeightsError("facts name inference, which only a detector's card has")
         chosen = dataclasses.replace(card.inference, **facts["inference"])
         card = dataclasses.replace(card, inference=chosen)
-    if "classifier" in facts:
+    named = {"classifier": "a classifier", "smear": "a smear", "experimental": "an experiment"}
+    for key in sorted(named.keys() & facts):
         if not isinstance(card, DetectorCard):
-            raise WeightsError("facts name a classifier, which only a detector's card has")
-        card = dataclasses.replace(card, classifier=facts["classifier"])
+            raise WeightsError(f"facts name {named[key]}, which only a detector's card has")
+        card = dataclasses.replace(card, **{key: facts[key]})
     evaluations = tuple(facts.get("evaluations", card.evaluations))
     if "confusion" in facts:
         entry = _confusion(card, facts["confusion"])

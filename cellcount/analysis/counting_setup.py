@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cellcount import __version__
 from cellcount.analysis.loaded_models import LoadedClassifier
@@ -20,9 +20,11 @@ from cellcount.errors import UsageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
+from cellcount.models.weights import packaged_weights
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 
 _DEFAULT = "peripheral-blood"
+_MARROW_DETECTOR = "marrow"
 
 
 def counting_of(
@@ -59,6 +61,7 @@ def counting_of(
         method=settings.limits,
         confusion=_confusion(settings.adjust, classifier),
         forced=bool(reason) and settings.force_profile,
+        experimental=card.experimental,
     )
     models = _models(card, sha256, classifier)
     return Counting(profile, types, card.classes, rules, models, unfit)
@@ -73,6 +76,7 @@ def profile_facts(counting: Counting) -> dict[str, Any]:
         "version": profile.version,
         "kind": profile.kind,
         "forced": rules.forced,
+        **({"experimental": rules.experimental} if rules.experimental else {}),
         "limits": rules.method,
         "confidence": rules.confidence,
         "quality": dict(profile.quality),
@@ -100,7 +104,10 @@ def _profile(
 def _remedy(profile: Profile) -> str:
     packaged = ""
     if profile.kind == "bone-marrow":
-        packaged = "no detector for bone marrow is packaged: train your own, "
+        if _MARROW_DETECTOR in packaged_weights():
+            packaged = f"use --detector {_MARROW_DETECTOR}, train your own, "
+        else:
+            packaged = "no detector for bone marrow is packaged: train your own, "
     else:
         packaged = "choose models for it, "
     return (
@@ -136,6 +143,8 @@ def _confusion(adjust: str | None, classifier: LoadedClassifier | None) -> Confu
 def _models(card: DetectorCard, sha256: str, classifier: LoadedClassifier | None) -> dict[str, str]:
     """Return the facts of program and models for slides.csv."""
     said = {"program": f"cellcount {__version__}", "detector": _model(card, sha256)}
+    if card.experimental:
+        said["experimental"] = f"detector {card.name}: {card.experimental}"
     if card.densest_field:
         said["densest_field"] = f"{card.densest_field} cells on the densest field of its training"
     if classifier is None:
@@ -197,7 +206,9 @@ def smear_of_classifier(card: ClassifierCard, map_name: str | None = None) -> Sm
 
 
 def smear_of_detector(card: DetectorCard) -> SmearKind | None:
-    """The kind of smear that a detector's classes are of, None where they do not tell."""
+    """The kind of smear that a detector's card or its classes name, None where none does."""
+    if card.smear:
+        return cast(SmearKind, card.smear)
     return "peripheral-blood" if {c.id for c in card.classes} <= set(BLOOD_CLASSES) else None
 
 

@@ -101,7 +101,7 @@ class Drawings:
         self._note(f"{named.ref.image} is too large to draw: {geojson} has its cells, for QuPath")
 
     def _title(self, result: ImageResult) -> str:
-        """Return the title of a picture; one of a forced profile says so, as every output does."""
+        """Return the title of a picture; one in doubt says so, as every output does."""
         counting = self._outputs.facts.counting
         name = self._outputs.names.image(result.ref.image)
-        return f"{name}, {counting.label}" if counting.rules.forced else name
+        return f"{name}, {counting.label}" if counting.is_doubtful else name

@@ -20,6 +20,7 @@ from cellcount.analysis.review_summary import ReviewSummary, with_reviewer_types
 from cellcount.analysis.run_results import RunResults
 from cellcount.core.cells import with_reviews
 from cellcount.core.records import ImageRef, ImageResult
+from cellcount.differential.advice import experimental
 from cellcount.outputs.approval_table import write_approvals
 from cellcount.outputs.forms import write_together
 from cellcount.outputs.pseudonyms import OutputNames
@@ -143,7 +144,8 @@ class RunOutputs:
     def notes(self, written: Written) -> tuple[str, ...]:
         """Notes for people on what was written, in a sentence each."""
         loss = "" if written.reviewed is None else written.reviewed.loss(self.names.image)
-        return (loss,) if loss else ()
+        doubts = [advice.text for advice in experimental(self.facts.counting.rules)]
+        return (*doubts, loss) if loss else tuple(doubts)
 
     def _write_reviews(self, journal: Journal) -> Path:
         """The history of reviews, beside counts.csv."""

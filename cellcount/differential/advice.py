@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cellcount.differential.figures import Advice, Figure, Sample
+from cellcount.differential.figures import Advice, Figure, Rules, Sample
 from cellcount.differential.limits import FEWEST_FIELDS, MOST_CELLS, cells_to_settle, straddles
 from cellcount.differential.tally import Tally, scaled
 from cellcount.files.text import number_of
@@ -18,6 +18,15 @@ def advice_of(tally: Tally, figures: Sequence[Figure]) -> tuple[Advice, ...]:
     return tuple(_advice(tally, {(f.kind, f.id): f for f in figures}))
 
 
+def experimental(rules: Rules | None) -> Iterator[Advice]:
+    """Say that the detector is an experiment, and why."""
+    if rules is not None and rules.experimental:
+        yield Advice(
+            "experimental",
+            f"the detector is experimental: {rules.experimental}; no count is to be relied on",
+        )
+
+
 def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Advice]:
     if tally.rules.forced:
         yield Advice(
@@ -25,6 +34,7 @@ def _advice(tally: Tally, figures: dict[tuple[str, str], Figure]) -> Iterator[Ad
             f"the profile {tally.profile.name} was forced on models of another kind of smear; "
             "these numbers are not to be relied on",
         )
+    yield from experimental(tally.rules)
     yield from unfinished(tally.sample)
     if not tally.counted:
         reason = _left_out(tally) or "there is none"

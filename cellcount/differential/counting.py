@@ -38,8 +38,8 @@ class Counting:
 
     @property
     def label(self) -> str:
-        """Name and version of the profile, and whether it was forced."""
-        return self.profile.label(forced=self.rules.forced)
+        """Name and version of the profile, and what puts its counts in doubt."""
+        return self.profile.label(forced=self.rules.forced, experimental=self.rules.experimental)
 
     @property
     def no_white_types(self) -> tuple[str, ...]:
@@ -60,6 +60,11 @@ class Counting:
         """Yield the counts of each field, one result in memory at a time."""
         ids = [t.id for t in self.assessable]
         return (field_counts(result, len(self.classes), ids) for result in results)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the profile was forced, or the detector is an experiment."""
+        return self.rules.forced or bool(self.rules.experimental)
 
     def of(self, unit: Unit) -> Differential:
         """The differential of a slide, a specimen or the run."""

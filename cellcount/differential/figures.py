@@ -136,12 +136,14 @@ class Rules:
         confidence: of all limits.
         confusion: where figures are adjusted for it, else None.
         forced: the profile was made to apply to models of another kind of smear.
+        experimental: why no count of the detector can be relied on yet, "" where it can.
     """
 
     method: Method = "wilson"
     confidence: float = 0.95
     confusion: Confusion | None = None
     forced: bool = False
+    experimental: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

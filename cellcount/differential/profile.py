@@ -168,9 +168,15 @@ class Profile:
         named = ((row, SAME_CELLS.get(row, row)) for row in rows)
         return tuple(same if row not in here and same in here else row for row, same in named)
 
-    def label(self, *, forced: bool = False) -> str:
-        """Return its name in outputs: ``peripheral-blood 1.0``, marked where it was forced."""
-        return f"{self.name} {self.version}" + (" (forced)" if forced else "")
+    def label(self, *, forced: bool = False, experimental: str = "") -> str:
+        """Return its name in outputs, like ``peripheral-blood 1.0``, and marks of doubt.
+
+        Args:
+            forced: it was made to apply to models of another kind of smear.
+            experimental: why no count of the detector can be relied on yet.
+        """
+        doubts = [" (forced)"] * forced + [f" (experimental: {experimental})"] * bool(experimental)
+        return f"{self.name} {self.version}{''.join(doubts)}"
 
 
 def profiles() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, ImageRef, ImageResult, Status
-from cellcount.differential.advice import unfinished
+from cellcount.differential.advice import experimental, unfinished
 from cellcount.differential.compute import counts_only, differential
 from cellcount.differential.figures import Advice, Differential, Rules, Sample, TypeRows
 from cellcount.differential.profile import Profile
@@ -165,7 +165,7 @@ def unit_differential(
         plain = replace(rules or Rules(), confusion=None)
         whole = counts_only(differential(counts, profile, assessable, sample=sample, rules=plain))
         forced = rules is not None and rules.forced
-        first = [*_forced(profile, forced=forced), *unfinished(sample)]
+        first = [*_forced(profile, forced=forced), *experimental(rules), *unfinished(sample)]
         return replace(whole, advice=(*first, *whole.advice))
     return differential(counts, profile, assessable, sample=sample, rules=rules)
 

@@ -134,7 +134,7 @@ def _contours(pixels: NDArray[np.uint8]) -> list[tuple[NDArray[np.float64], slic
     scale = max(pixels.shape[:2]) / _CONTOUR_PICTURE_PX
     green = pixels[..., 1].astype(np.float32)
     slope = ndimage.gaussian_gradient_magnitude(green, _CONTOUR_SIGMA_PX * scale)
-    parts, _ = ndimage.label(ndimage.binary_fill_holes(slope > _otsu(slope)))
+    parts, _ = ndimage.label(ndimage.binary_fill_holes(slope > otsu(slope)))
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(parts), 1):
         part = parts[rows, columns] == number
@@ -146,7 +146,7 @@ def _contours(pixels: NDArray[np.uint8]) -> list[tuple[NDArray[np.float64], slic
     return found
 
 
-def _otsu(values: NDArray[np.float32]) -> float:
+def otsu(values: NDArray[np.float32]) -> float:
     """The threshold that divides ``values`` into the two most different halves (Otsu 1979)."""
     counts, edges = np.histogram(values, 256)
     below, middles = np.cumsum(counts), (edges[:-1] + edges[1:]) / 2

@@ -9,10 +9,11 @@ Shapes: none; plain data.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from cellcount.core.nms import ANY_CLASS_NMS_IOU, PROPOSAL_NMS_IOU, SAME_CLASS_NMS_IOU
 from cellcount.core.records import CellClass
+from cellcount.differential.rows import SmearKind
 from cellcount.errors import WeightsError
 from cellcount.models.card import (
     SCHEMA,
@@ -175,6 +176,9 @@ class DetectorCard(JsonCard):
         rbc_diameter_px: mean red-cell diameter at the model's scale.
         densest_field: most cells in one training field.
         classifier: packaged classifier that types its cells where none is named, "" for none.
+        smear: kind of smear that it is for, like ``bone-marrow``; "" where its classes tell.
+        experimental: why no count of it can be relied on yet, which every output says; "" for a
+            model that was measured on real fields.
         data: data sets trained on: name, source, licence, split, images.
         license: licence of the weights.
         training: settings of the training that made them.
@@ -202,6 +206,8 @@ class DetectorCard(JsonCard):
     thresholds: dict[str, float] = field(default_factory=dict)
     densest_field: int = 0
     classifier: str = ""
+    smear: str = ""
+    experimental: str = ""
     data: tuple[dict[str, Any], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     evaluations: tuple[dict[str, Any], ...] = ()
@@ -211,7 +217,14 @@ class DetectorCard(JsonCard):
 
     def __post_init__(self) -> None:
         check_identity(self.name, self.license, self.schema)
-        check_printable(self.name, self.version, self.license, classes=self.classes)
+        check_printable(
+            self.name, self.version, self.license, self.experimental, classes=self.classes
+        )
+        if self.smear not in ("", *get_args(SmearKind)):
+            raise WeightsError(
+                f"card of {self.name!r}: smear is {self.smear!r}, expected one of "
+                f"{', '.join(get_args(SmearKind))}, or nothing"
+            )
         if not self.classes:
             raise WeightsError(f"card of {self.name!r} lists no classes")
         if not 8 <= self.rbc_diameter_px <= 512:

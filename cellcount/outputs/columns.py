@@ -122,7 +122,8 @@ _PROFILE = Column(
     "profile",
     "text",
     "",
-    "profile by which cells are counted, with its version; `(forced)` where the models do not fit",
+    "profile by which cells are counted, with its version; `(forced)` where the models do not fit, "
+    "`(experimental: …)` where no count of the detector can be relied on yet",
 )
 _STATUS = Column(
     "status",
@@ -330,7 +331,11 @@ SLIDES_COLUMNS = (
     Column("specimen", "text", "", "specimen: one patient, one draw"),
     Column("slide", "text", "", "slide; empty for specimens and the run"),
     Column(
-        "profile", "text", "", "profile with its version, `(forced)` where models do not fit it"
+        "profile",
+        "text",
+        "",
+        "profile with its version, `(forced)` where models do not fit it, "
+        "`(experimental: …)` where no count of the detector can be relied on yet",
     ),
     Column("fields_known", "int", "fields", "images of the slide, specimen or run"),
     Column("fields_analysed", "int", "fields", "those that the numbers of this row rest on"),

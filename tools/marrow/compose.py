@@ -274,7 +274,9 @@ def _in_sight(
     return np.array(kept, bool).reshape(len(labels))
 
 
-def through_camera(density: Floats, glass: Floats, random: np.random.Generator) -> NDArray[np.uint8]:
+def through_camera(
+    density: Floats, glass: Floats, random: np.random.Generator
+) -> NDArray[np.uint8]:
     """The field as a camera sees it: uneven light, blur and noise over all of it."""
     height, width = density.shape[:2]
     tilt = random.uniform(-_LIGHT, _LIGHT, 2)

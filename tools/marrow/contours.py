@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cellcount.images.windows import otsu
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -60,7 +62,7 @@ class Contour:
         """Ends (RAYS, 2) of the rays, x and y."""
         angles = np.arange(len(self.radii)) * (2 * np.pi / len(self.radii))
         turned = np.stack([np.cos(angles), np.sin(angles)], axis=1) * self.radii[:, None]
-        return (turned + [self.x, self.y]).astype(np.float32)
+        return (turned + np.array([self.x, self.y])).astype(np.float32)
 
     @property
     def box(self) -> Floats:
@@ -91,9 +93,7 @@ def optical_density(pixels: NDArray[np.uint8] | Floats, glass: Floats) -> Floats
     return np.asarray(-np.log10((pixels + 1.0) / (glass + 1.0)), np.float32)
 
 
-def middle_contour(
-    density: Floats, red_boxes: Floats, rbc_px: float
-) -> Contour | None:
+def middle_contour(density: Floats, red_boxes: Floats, rbc_px: float) -> Contour | None:
     """The contour of the nucleated cell in the middle, None where no nucleus is there.
 
     Args:
@@ -138,10 +138,8 @@ def _within(boxes: Floats, shape: tuple[int, ...]) -> Mask:
 
 def nuclei_of(density: Floats) -> Mask:
     """Pixels of nuclei: those that absorb red light as red cells and cytoplasm do not."""
-    from cellcount.images.windows import _otsu
-
     red = density[..., 0]
-    return ndimage.binary_fill_holes(red > max(_otsu(red), 0.15))
+    return ndimage.binary_fill_holes(red > max(otsu(red), 0.15))
 
 
 def foreign(density: Floats, red_boxes: Floats, nuclei: Mask) -> Floats:
@@ -259,8 +257,7 @@ def _closed_line(score: Floats, step: int, bend: float) -> NDArray[np.intp]:
 def _sureness(speaks: Floats, radii: Floats) -> float:
     """Share of the rays that end between pixels of the cell and others."""
     far = speaks.shape[1]
-    within = np.array([speaks[a, max(0, int(r) - 7) : int(r) - 1].mean() for a, r in enumerate(radii)])
-    without = np.array(
-        [speaks[a, min(int(r) + 1, far - 1) : int(r) + 7].mean() for a, r in enumerate(radii)]
-    )
+    at = [int(r) for r in radii]
+    within = np.array([speaks[a, max(0, r - 7) : max(1, r - 1)].mean() for a, r in enumerate(at)])
+    without = np.array([speaks[a, min(r + 1, far - 1) : r + 7].mean() for a, r in enumerate(at)])
     return float(((within > 0) & (without < 0)).mean())

@@ -22,8 +22,8 @@ from tools.marrow.contours import (
     glass_colour,
     middle_contour,
     nuclei_of,
-    own_nucleus,
     optical_density,
+    own_nucleus,
 )
 
 #: Width of the soft edge to either side of a contour, in red cells.

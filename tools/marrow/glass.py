@@ -20,9 +20,7 @@ _FEWEST_SQUARES = 6
 _WEAK = 1e-3
 
 
-def glass_field(
-    density: Floats, shape: tuple[int, int], random: np.random.Generator
-) -> Floats:
+def glass_field(density: Floats, shape: tuple[int, int], random: np.random.Generator) -> Floats:
     """Density of an empty field, against the picture's glass.
 
     Args:

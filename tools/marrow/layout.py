@@ -20,7 +20,7 @@ _SLIDE_PX = 3
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A cell at its place; ``x`` and ``y`` of its patch, in pixels of the field, may be negative."""
+    """A cell at its place: ``x`` and ``y`` of its patch in the field, which may be negative."""
 
     cut: Cut
     x: int

@@ -87,9 +87,7 @@ def seen_by(detector: FieldDetector, picture: Picture) -> Seen:
     found = detector.detect(pixels, field_factor(detector, pixels, None)).detections
     ids = np.array([c.id for c in detector.engine.card.classes])
     rbc_px = RBC_PX[picture.name.partition("/")[0]]
-    return Seen(
-        picture.name, pixels, rbc_px, found.boxes_xyxy, ids[found.labels], found.scores
-    )
+    return Seen(picture.name, pixels, rbc_px, found.boxes_xyxy, ids[found.labels], found.scores)
 
 
 def of_part(seen: Sequence[tuple[Picture, Seen]], part: str, laboratory: str) -> list[Seen]:

@@ -157,7 +157,8 @@ def _lead(found: Differential, unit: Unit) -> str:
 
 def _warnings(facts: RunFacts, survey: ReportSelection, run: Differential) -> list[str]:
     """Return the warnings that stand at the top."""
-    said = [advice.text for advice in run.advice if advice.id == "forced"]
+    said = [a.text for a in run.advice if a.id == "forced"]
+    said += [_words(a.text) for a in run.advice if a.id == "experimental"]
     said += [_words(advice.text) for advice in run.advice if advice.id == "unfinished"]
     if facts.densest_field and survey.densest > facts.densest_field:
         said.append(
