@@ -8,9 +8,9 @@ test evaluation ever made of these weights), ``inference`` (an object: numbers o
 ``Inference`` that were chosen on validation images after the training), ``classifier`` (the
 packaged one that types a detector's cells where none is named), ``smear`` (the kind of smear that a
 detector is for), ``experimental`` (why no count of a detector can be relied on yet) and
-``confusion`` (what ``--adjust card`` undoes of a classifier's confusions: an object with ``data`` and ``split``, which say what
-cells these are, none of which it learned from; ``types``, ids in any order; and ``cells``, a row
-of counts per true type with a column per type given). It is kept beside the
+``confusion`` (what ``--adjust card`` undoes of a classifier's confusions: an object with ``data``
+and ``split``, which say what cells these are, none of which it learned from; ``types``, ids in any
+order; and ``cells``, a row of counts per true type with a column per type given). It is kept beside the
 weights, so that each change of a card is seen in the project's history. Tensors stay as they are,
 to the bit.
 
