@@ -10,9 +10,9 @@ packaged one that types a detector's cells where none is named), ``smear`` (the 
 detector is for), ``experimental`` (why no count of a detector can be relied on yet) and
 ``confusion`` (what ``--adjust card`` undoes of a classifier's confusions: an object with ``data``
 and ``split``, which say what cells these are, none of which it learned from; ``types``, ids in any
-order; and ``cells``, a row of counts per true type with a column per type given). It is kept beside the
-weights, so that each change of a card is seen in the project's history. Tensors stay as they are,
-to the bit.
+order; and ``cells``, a row of counts per true type with a column per type given). It is kept
+beside the weights, so that each change of a card is seen in the project's history. Tensors stay as
+they are, to the bit.
 
 Shapes: none.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the packaged marrow model:  train_marrow.sh DATA_FOLDER RUN_FOLDER
 # DATA_FOLDER holds txl-pbc, pbc and mll-marrow. Needs cellcount installed with its packaged detector
-# blood, from which the training starts; two CPU cores take about an hour and a half. Give the same
+# blood, from which the training starts; two CPU cores take about 40 minutes. Give the same
 # command again to go on after an interruption. Composes fields, trains, evaluates, and leaves
 # RUN_FOLDER/marrow.safetensors, card completed from marrow.json.
 set -euo pipefail

@@ -1,6 +1,6 @@
 """Composed fields of bone marrow with boxes, for trainings of the detector ``marrow``.
 
-    python -m tools.marrow.make DATA OUT [--detector NAME] [--fields 560]
+    python -m tools.marrow.make DATA OUT [--detector NAME] [--fields 400]
 
 No boxed fields of marrow may be used by everybody, so they are composed: nucleated cells are cut
 out of the pictures of single cells of ``mll-marrow`` and ``pbc``, and pasted, at their own scale,
@@ -8,7 +8,7 @@ among red cells on the glass of one of these pictures, or around the cells of a 
 holds both sets and ``txl-pbc``, of whose val and test images copies are left out. OUT gets two data
 sets: ``composed`` with ``images``, ``boxes.csv`` (classes ``wbc``, which means any nucleated cell,
 and ``rbc``; splits train, val and test) and ``sources.csv``, the pictures that each field is made
-of; and ``blood``, every second train image of TXL-PBC without its platelets. No picture serves two
+of; and ``blood``, every fourth train image of TXL-PBC without its platelets. No picture serves two
 splits; test fields are made of the sets' own val pictures alone.
 
 Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels.
@@ -44,6 +44,8 @@ _WHOLE, _MARROW = 0.25, 0.65
 _QUALITY = (82, 97)
 _PLATELETS = "platelet"
 _FEWEST_BOXES = 2
+#: Of TXL-PBC's train images, every such one stands beside the composed fields.
+_EVERY_BLOOD = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--detector", default="blood", help="boxes red cells, confirms white ones")
-    parser.add_argument("--fields", type=int, default=560, help="of train; val and test: an eighth")
-    parser.add_argument("--share", type=float, default=1.0, help="of the pictures")
+    parser.add_argument("--fields", type=int, default=400, help="of train; val and test: an eighth")
+    parser.add_argument("--share", type=float, default=0.6, help="of the pictures")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     engine = load_engine("torchvision", resolve(options.detector), EngineOptions("cpu", "fp32"))
@@ -70,12 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_blood(images: Sequence[LabelledImage], out: Path) -> None:
-    """Copy every second train image with its red and white cells, in the form of the others."""
+    """Copy every fourth train image with its red and white cells, in the form of the others."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     with io.StringIO(newline="") as rows:
         writer = csv.writer(rows)
         writer.writerow(["image", "xmin", "ymin", "xmax", "ymax", "label", "split"])
-        for image in [one for one in images if one.split == TRAIN][::2]:
+        for image in [one for one in images if one.split == TRAIN][::_EVERY_BLOOD]:
             shutil.copyfile(image.path, out / "images" / image.path.name)
             for box, label in zip(image.boxes_xyxy, image.labels, strict=True):
                 kept = BLOOD_SYNONYMS.get(label.lower(), "")
