@@ -198,3 +198,40 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     assert code == 2
     assert message in err
     assert not Path("o").exists()
+
+
+def test_every_output_of_an_experimental_detector_says_so(
+    slides: Path, run: Run, rows: Rows, toy: str, typing: tuple[str, ...]
+) -> None:
+    facts = {"smear": "bone-marrow", "experimental": "learned from composed fields"}
+    Path("facts.json").write_text(json.dumps(facts), "utf-8")
+    marrow = Path("marrow.safetensors")
+    release(Path(toy), Path("facts.json"), marrow)
+    outputs = (
+        *("--cells", "o/cells.csv", "--coco", "o/coco.json", "--report", "o/report.html"),
+        *("--geojson", "o/geo", "--fhir", "o/results.json", "--hl7", "o/results.hl7"),
+    )
+    code, _, err = run(
+        slides, *OUTPUTS, *typing, *outputs, "--profile", "bone-marrow", detector=str(marrow)
+    )
+    assert code == 0
+    said = "the detector is experimental: learned from composed fields"
+    assert said in err
+    label = "bone-marrow 1.0 (experimental: learned from composed fields)"
+    for name in ("counts", "cells", "slides"):
+        assert {r["profile"] for r in rows(f"o/{name}.csv")} == {label}
+    for level in ("slide", "run"):
+        advice = [r for r in rows("o/slides.csv") if (r["level"], r["kind"]) == (level, "advice")]
+        assert any(said in r["note"] for r in advice), level
+    assert json.loads(Path("o/coco.json").read_text("utf-8"))["info"]["profile"] == label
+    for path in ("o/report.html", "o/results.json", "o/results.hl7"):
+        assert said in Path(path).read_text("utf-8"), path
+    drawn = [path.read_text("utf-8") for path in Path("o/geo").rglob("*.geojson")]
+    assert {json.loads(text)["profile"] for text in drawn} == {label}
+    record = json.loads(Path("o/counts.run.json").read_text("utf-8"))
+    assert record["profile"]["experimental"] == facts["experimental"]
+    # The same detector is refused for blood, which it is not for.
+    blood = ("--out", "p/counts.csv", "--slides", "p/slides.csv", "--profile", "peripheral-blood")
+    code, _, err = run(slides, *blood, detector=str(marrow))
+    assert code == 2
+    assert "of bone marrow" in err

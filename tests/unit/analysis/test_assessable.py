@@ -15,6 +15,7 @@ from cellcount.analysis.counting_setup import (
 from cellcount.core.records import CellClass
 from cellcount.differential.coverage import Coverage
 from cellcount.differential.profile import load_profile
+from cellcount.errors import WeightsError
 from cellcount.models.classifier_card import ClassifierCard, types_of
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import load_taxonomy
@@ -106,6 +107,12 @@ def test_kinds_of_smear(detector: DetectorCard) -> None:
     assert smear_of_detector(detector) == "peripheral-blood"
     nucleated = dataclasses.replace(detector, classes=(CellClass("nucleated", "n", "ns"),))
     assert smear_of_detector(nucleated) is None
+    marrow = dataclasses.replace(detector, smear="bone-marrow")
+    assert smear_of_detector(marrow) == "bone-marrow"
+    assert misfit(MARROW, marrow, classifier("mll-21"), None) == ""
+    assert "finds rbc, wbc of bone marrow" in misfit(BLOOD, marrow, None, None)
+    with pytest.raises(WeightsError, match="smear is 'liver', expected one of"):
+        dataclasses.replace(detector, smear="liver")
     assert smear_of_classifier(classifier("mll-7")) == "bone-marrow"
     assert smear_of_classifier(classifier("pbc-13"), "pbc-13:wbc-5") == "peripheral-blood"
     assert misfit(BLOOD, detector, classifier("pbc-8"), None) == ""
