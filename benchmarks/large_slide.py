@@ -269,7 +269,7 @@ def main() -> None:
         print(f"truth        {found:,} of {len(truth[1]):,} found, {len(whole.labels):,} counted")
         if not settings.no_quarters:
             card = read_card(resolve(settings.detector))
-            margin_px = card.inference.margin_px * RBC_PX / card.rbc_diameter_px
+            margin_px = card.tile_margin_px * RBC_PX / card.rbc_diameter_px
             compare_quarters(folder, spec, whole, settings, margin_px)
 
 

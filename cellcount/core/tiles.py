@@ -1,7 +1,9 @@
-"""Cut a field into overlapping tiles of one shape, each owning a core of the field.
+"""Cut a field into overlapping tiles, each owning a core of the field.
 
 The cores partition the field; a cell belongs to the tile whose core holds its centre. Around its
-core every tile sees a margin, so that the cells it owns are seen whole.
+core every tile sees a margin, so that the cells it owns are seen whole. All tiles begin on one
+grid: a model with strides sees a cell a little differently on each pixel of its coarsest stride, so
+tiles of any size must cut the field in step with it.
 """
 
 from __future__ import annotations
@@ -42,47 +44,53 @@ class Tile:
         return np.asarray(((centres_xy >= start) & (centres_xy < end)).all(axis=1))
 
 
-def split(width_px: int, height_px: int, *, tile_px: int, margin_px: int) -> tuple[Tile, ...]:
+def split(
+    width_px: int, height_px: int, *, tile_px: int, margin_px: int, grid_px: int = 1
+) -> tuple[Tile, ...]:
     """The tiles of a field, row by row.
 
     A field no larger than a tile is one tile of its own size. A larger one takes the fewest tiles
-    whose cores stay margin_px or more away from every inner tile edge. They are spread evenly and
-    all have the same shape: tile_px, or the field's own size along a side shorter than that.
+    whose cores stay margin_px or more away from every inner tile edge. They begin on the grid, are
+    spread evenly, and measure tile_px, or the field's own size along a side shorter than that; the
+    last of a row or column ends with the field and may be shorter by less than a step of the grid.
 
     Args:
         width_px, height_px: size of the field.
         tile_px: longest side of a tile.
         margin_px: as long as the largest cell, so that every cell is seen whole by its owner.
+        grid_px: tiles begin at multiples of it.
 
     Raises:
         UsageError: the margins leave no core in a tile that is needed.
         ValueError: a size is not positive.
     """
-    if min(width_px, height_px, tile_px) < 1 or margin_px < 0:
+    if min(width_px, height_px, tile_px, grid_px) < 1 or margin_px < 0:
         raise ValueError(
-            "expected width_px, height_px and tile_px of 1 or more and margin_px of 0 or more, "
-            f"got {width_px}, {height_px}, {tile_px} and {margin_px}"
+            "expected width_px, height_px, tile_px and grid_px of 1 or more and margin_px of 0 or "
+            f"more, got {width_px}, {height_px}, {tile_px}, {grid_px} and {margin_px}"
         )
-    columns = _spread(width_px, tile_px, margin_px)
-    rows = _spread(height_px, tile_px, margin_px)
-    width, height = min(width_px, tile_px), min(height_px, tile_px)
+    columns = _spread(width_px, tile_px, margin_px, grid_px)
+    rows = _spread(height_px, tile_px, margin_px, grid_px)
     return tuple(
-        Tile(x, y, width, height, (x0, y0, x1, y1)) for y, y0, y1 in rows for x, x0, x1 in columns
+        Tile(x, y, min(tile_px, width_px - x), min(tile_px, height_px - y), (x0, y0, x1, y1))
+        for y, y0, y1 in rows
+        for x, x0, x1 in columns
     )
 
 
-def _spread(length: int, tile: int, margin: int) -> list[tuple[int, int, int]]:
+def _spread(length: int, tile: int, margin: int, grid: int) -> list[tuple[int, int, int]]:
     """``(start, core start, core end)`` of the tiles along one axis."""
     if length <= tile:
         return [(0, 0, length)]
-    step = tile - 2 * margin
-    if step < 1:
+    most = (tile - 2 * margin) // grid  # steps of the grid from one tile to the next
+    if most < 1:
         raise UsageError(
-            f"a tile of {tile} px with a margin of {margin} px on either side has no core left; "
-            f"use tiles of more than {2 * margin} px or a smaller margin"
+            f"a tile of {tile} px with a margin of {margin} px on either side has no core of "
+            f"{grid} px left; use tiles of {2 * margin + grid} px or more, or a smaller margin"
         )
-    count = -(-(length - 2 * margin) // step)
-    starts = [index * (length - tile) // (count - 1) for index in range(count)]
+    steps = -(-(length - tile) // grid)  # to the last tile
+    count = -(-steps // most) + 1
+    starts = [index * steps // (count - 1) * grid for index in range(count)]
     # neighbours share at least two margins; the seam runs through the middle of what they share
-    seams = [(left + tile + right) // 2 for left, right in pairwise(starts)]
+    seams = [(min(left + tile, length) + right) // 2 for left, right in pairwise(starts)]
     return list(zip(starts, [0, *seams], [*seams, length], strict=True))

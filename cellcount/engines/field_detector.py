@@ -128,10 +128,15 @@ class FieldDetector:
         return field, self.tiles_for(field.shape[1], field.shape[0], tile_px)
 
     def tiles_for(self, width_px: int, height_px: int, tile_px: int = 0) -> tuple[Tile, ...]:
-        """The tiles of a field of that size at the model's scale, row by row; 0 for its own."""
-        side = tile_px or self._tile_px
-        margin = min(self.engine.card.inference.margin_px, side // 2 - 16)
-        return split(width_px, height_px, tile_px=side, margin_px=margin)
+        """The tiles of a field of that size at the model's scale, row by row; 0 for its own.
+
+        They begin on the grid that the model pads to, which is one of its coarsest stride, so that
+        cells look the same to it in tiles of any size.
+        """
+        card, side = self.engine.card, tile_px or self._tile_px
+        grid = card.preprocessing.pad_multiple
+        margin = max(0, min(card.tile_margin_px, (side - grid) // 2))
+        return split(width_px, height_px, tile_px=side, margin_px=margin, grid_px=grid)
 
     def _is_capped(self, part: Detections) -> bool:
         """Return whether the limit may have cut off detections good enough to be counted."""

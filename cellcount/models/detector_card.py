@@ -9,6 +9,7 @@ Shapes: none; plain data.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, ClassVar, Literal, get_args
 
 from cellcount.core.nms import ANY_CLASS_NMS_IOU, PROPOSAL_NMS_IOU, SAME_CLASS_NMS_IOU
@@ -25,6 +26,10 @@ from cellcount.models.card import (
     check_statistics,
 )
 from cellcount.settings import MAX_REFINE_STEPS
+
+#: Diameters of a red cell that the largest white cell takes: 24 µm, more than a monocyte's 20. A
+#: tile's owner sees cells of twice that whole, for their centre lies in its core.
+_LARGEST_CELL = 3.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ class Inference:
 
     Attributes:
         tile_px: side of the largest tile at the model's scale.
-        margin_px: overlap between a tile's core and its border, at least the largest cell.
+        margin_px: largest overlap between a tile's core and its border; `DetectorCard.tile_margin_px`
+            is what the model's scale needs of it.
         rpn_pre_nms, rpn_post_nms: proposals per level before and per tile after suppression.
         rpn_score_floor: proposals with less objectness are not looked at again.
         rpn_nms_iou, nms_iou: overlap above which a proposal or a detection of one class is a twin.
@@ -240,6 +246,15 @@ class DetectorCard(JsonCard):
             raise WeightsError(f"card thresholds name unknown classes: {sorted(unknown)}")
         if any(not 0 <= t <= 1 for t in self.thresholds.values()):
             raise WeightsError(f"card thresholds are {self.thresholds}, expected 0 to 1")
+
+    @property
+    def tile_margin_px(self) -> int:
+        """The margin of tiles: as long as the largest cell at the model's scale.
+
+        A margin by the pixel would grow on the slide where a model works at a smaller scale, and
+        a slide's pixels would be computed many times.
+        """
+        return min(self.inference.margin_px, ceil(_LARGEST_CELL * self.rbc_diameter_px))
 
     def threshold_of(self, class_id: str) -> float:
         """The score from which ``class_id`` is counted (0.5 where the card states none)."""

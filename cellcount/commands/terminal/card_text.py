@@ -101,7 +101,7 @@ def _detector(card: DetectorCard) -> Iterator[str]:
     )
     yield from entry(
         "tiles",
-        f"up to {after.tile_px} px, overlapping by {after.margin_px} px, at most "
+        f"up to {after.tile_px} px, overlapping by {card.tile_margin_px} px, at most "
         f"{after.max_detections} cells each",
     )
     yield ""

@@ -16,16 +16,22 @@ from cellcount.errors import UsageError
     width=st.integers(1, 300),
     height=st.integers(1, 300),
     tile=st.integers(20, 120),
-    margin=st.integers(0, 9),
+    margin=st.integers(0, 5),
+    grid=st.sampled_from([1, 8, 10]),
 )
-def test_cores_partition_and_margins_hold(width: int, height: int, tile: int, margin: int) -> None:
-    tiles = split(width, height, tile_px=tile, margin_px=margin)
+def test_cores_partition_and_margins_hold(
+    width: int, height: int, tile: int, margin: int, grid: int
+) -> None:
+    tiles = split(width, height, tile_px=tile, margin_px=margin, grid_px=grid)
     owners = np.zeros((height, width), int)
     for part in tiles:
         x0, y0, x1, y1 = part.core
         owners[y0:y1, x0:x1] += 1
         right, lower = part.x + part.width, part.y + part.height
-        assert (part.width, part.height) == (min(width, tile), min(height, tile))
+        assert part.width == min(width, tile) or (right == width and tile - part.width < grid)
+        assert part.height == min(height, tile) or (lower == height and tile - part.height < grid)
+        assert part.x % grid == 0
+        assert part.y % grid == 0
         assert part.x >= 0
         assert part.y >= 0
         assert right <= width
@@ -53,6 +59,12 @@ def test_a_known_grid() -> None:
     )
 
 
+def test_tiles_begin_on_the_grid_and_the_last_ends_with_the_field() -> None:
+    """The last tile is 19 steps of the grid away; two neighbours may be 6 steps apart."""
+    starts = [(t.x, t.width) for t in split(995, 300, tile_px=400, margin_px=100, grid_px=32)]
+    assert starts == [(0, 400), (128, 400), (288, 400), (448, 400), (608, 387)]
+
+
 def test_no_more_tiles_than_needed() -> None:
     assert len(split(1001, 300, tile_px=400, margin_px=100)) == 5
     assert len(split(600, 300, tile_px=400, margin_px=100)) == 2
@@ -63,6 +75,8 @@ def test_margins_that_leave_no_core_are_refused_only_where_tiles_are_needed() ->
     with pytest.raises(UsageError, match=r"a tile of 400 px with a margin of 200 px .* no core"):
         split(401, 100, tile_px=400, margin_px=200)
     assert len(split(400, 100, tile_px=400, margin_px=200)) == 1
+    with pytest.raises(UsageError, match="no core of 64 px left; use tiles of 464 px or more"):
+        split(401, 100, tile_px=400, margin_px=200, grid_px=64)
 
 
 @pytest.mark.parametrize("wrong", [(0, 5, 9, 1), (5, -1, 9, 1), (5, 5, 0, 1), (5, 5, 9, -1)])

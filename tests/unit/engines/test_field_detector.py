@@ -10,7 +10,10 @@ import pytest
 
 from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
+from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
+from cellcount.models.weights import read_card, resolve
+from cellcount.rendering.field import FieldSpec, render_field
 
 if TYPE_CHECKING:
     from tests.unit.conftest import DiscEngine, DiscField
@@ -49,8 +52,33 @@ def test_tile_size_never_changes_a_count(
     )
     assert matched(found, field) == len(field.labels)
     shapes = engine.calls[0]
-    assert len(set(shapes)) == 1, "all tiles of a field have one shape"
-    assert max(shapes[0][:2]) <= tile_px
+    padded = {tuple(-(-side // 32) for side in shape[:2]) for shape in shapes}
+    assert len(padded) == 1, "all tiles of a field share their batches"
+    assert max(max(shape[:2]) for shape in shapes) <= tile_px
+
+
+def test_a_real_model_gives_the_same_boxes_and_scores_in_tiles_of_any_size() -> None:
+    """Tiles off the grid of its strides would move scores by hundredths and boxes by pixels."""
+    options = EngineOptions("cpu", "fp32")
+    engine = load_engine("torchvision", resolve("blood"), options)
+    spec = FieldSpec(900, 300, 3, engine.card.rbc_diameter_px, 0.4, n_wbc=2)
+    pixels = render_field(spec).pixels
+    found = [FieldDetector(engine, side).detect(pixels, 1.0).detections for side in (768, 640)]
+    counted = [cells[cells.scores > 0.7] for cells in found]
+    assert len(counted[0]) == len(counted[1]) > 40
+    same = pairwise_iou(counted[0].boxes_xyxy, counted[1].boxes_xyxy).argmax(axis=1)
+    other = counted[1][same]
+    np.testing.assert_allclose(counted[0].scores, other.scores, atol=2e-3)
+    off_px = np.abs(counted[0].boxes_xyxy - other.boxes_xyxy).max(axis=1)
+    assert np.median(off_px) < 0.05
+
+
+def test_a_slide_is_computed_three_times_at_most(disc_engine: type[DiscEngine]) -> None:
+    """The margin is one of cells at the model's scale, not of a fixed number of pixels."""
+    detector = FieldDetector(disc_engine(read_card(resolve("blood"))))
+    side = 30_000  # 40,000 px with red cells of 64 px
+    computed = sum(tile.width * tile.height for tile in detector.tiles_for(side, side))
+    assert computed / side**2 < 3
 
 
 def test_best_score_first(disc_engine: type[DiscEngine], disc_field: type[DiscField]) -> None:

@@ -112,7 +112,7 @@ def test_around_no_box_lies_nothing(field: Source, slide: Source) -> None:
 
 
 def test_a_slide_is_not_read_around_boxes_larger_than_its_windows(slide: Source) -> None:
-    with pytest.raises(UsageError, match="has no core left"):
+    with pytest.raises(UsageError, match="has no core of 1 px left"):
         list(slide.around(boxes(), 300))
 
 

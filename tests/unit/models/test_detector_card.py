@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,14 @@ def test_defaults_fill_what_a_card_leaves_out() -> None:
     assert (card.architecture, card.inference) == (Architecture(), Inference())
     assert card.threshold_of("rbc") == 0.5
     assert card.rbc_diameter_px == 80
+
+
+def test_the_margin_of_tiles_follows_the_scale_up_to_the_stated_one(card: DetectorCard) -> None:
+    margins = {}
+    for diameter_px in (25.0, 48.0, 80.0, 120.0):
+        scaled = replace(card, rbc_diameter_px=diameter_px, inference=Inference(margin_px=256))
+        margins[diameter_px] = scaled.tile_margin_px
+    assert margins == {25.0: 80, 48.0: 154, 80.0: 256, 120.0: 256}
 
 
 @pytest.mark.parametrize(
