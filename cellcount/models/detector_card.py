@@ -106,8 +106,8 @@ class Inference:
 
     Attributes:
         tile_px: side of the largest tile at the model's scale.
-        margin_px: largest overlap between a tile's core and its border; `DetectorCard.tile_margin_px`
-            is what the model's scale needs of it.
+        margin_px: largest overlap between a tile's core and its border, of which the model's scale
+            may need less (`DetectorCard.tile_margin_px`).
         rpn_pre_nms, rpn_post_nms: proposals per level before and per tile after suppression.
         rpn_score_floor: proposals with less objectness are not looked at again.
         rpn_nms_iou, nms_iou: overlap above which a proposal or a detection of one class is a twin.
