@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 
 from cellcount import __version__, cli
 from cellcount.errors import ImageError, UsageError
@@ -91,6 +92,40 @@ def test_every_command_has_help_without_heavy_imports() -> None:
     )
     result = run_python(code)
     assert result.stderr.strip() == "{0} []"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{empty}"], "no image found"),
+        (["{images}", "--detector", "blod"], "no model named 'blod'"),
+        (["{images}", "--classifier", "blood"], "expected a classifier"),
+        (["{images}", "--profile", "lymph"], "lymph"),
+        (["{images}", "--annotated", "{images}/a.png"], "a.png"),
+        (["{images}", "--cells", "{images}/a.png/cells.csv"], "a.png/cells.csv"),
+        (["{images}", "--tile-px", "-1"], "--tile-px is -1"),
+    ],
+)
+def test_mistakes_are_told_before_torch_is_imported(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    images, empty = tmp_path / "images", tmp_path / "empty"
+    images.mkdir()
+    empty.mkdir()
+    Image.new("RGB", (64, 64), "white").save(images / "a.png")
+    given = [text.format(images=images, empty=empty) for text in arguments]
+    code = (
+        "import sys\n"
+        "from cellcount.cli import main\n"
+        "code = main(['analyze', *sys.argv[1:]])\n"
+        "print(code, 'torch' in sys.modules, 'scipy.stats' in sys.modules)"
+    )
+    result = run_python(code, *given, "--out", str(tmp_path / "counts.csv"))
+    assert told in result.stderr
+    assert result.stdout.split()[0] in ("2", "3")
+    assert result.stdout.split()[1:] == ["False", "False"]
+    assert not (tmp_path / "counts.csv").exists()
 
 
 def test_every_command_and_option_is_explained() -> None:

@@ -11,23 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cellcount.analysis.checked_request import CheckedRequest
 from cellcount.analysis.counting_setup import counting_of, profile_facts
-from cellcount.analysis.earlier_outputs import with_earlier_outputs
 from cellcount.analysis.earlier_run import (
     earlier_images,
     keep_names,
-    known_names,
     left_images,
     refuse_other_images,
     told_left,
 )
 from cellcount.analysis.fingerprint import fingerprint, thresholds_of
 from cellcount.analysis.image_run import ImageRun
-from cellcount.analysis.inputs import plan_of
 from cellcount.analysis.loaded_models import Models
 from cellcount.analysis.local import default_workers
 from cellcount.analysis.outcome import Outcome, RunTally, TooManyFailuresError, library_versions
-from cellcount.analysis.output_files import OutputFiles
 from cellcount.analysis.progress import Progress
 from cellcount.analysis.ray import check_ray
 from cellcount.analysis.run_outputs import RunOutputs, Written
@@ -37,11 +34,8 @@ from cellcount.analysis.stored_run import StoredRun
 from cellcount.core.records import CellClass
 from cellcount.differential.profile import profile_text
 from cellcount.files.locks import locked
-from cellcount.images.copies import without_copies
 from cellcount.images.find import Plan
-from cellcount.images.stain_reference import load_stain_reference
 from cellcount.outputs.pictures.annotate import prepare_folder
-from cellcount.outputs.pseudonyms import OutputNames
 from cellcount.outputs.run_content import RunFacts
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
 from cellcount.settings import AnalyzeRequest
@@ -65,37 +59,28 @@ class _Clock:
 class Job:
     """An analyze request, made ready to run; nothing is written before ``run``.
 
+    Args:
+        request: as it was asked for.
+        checked: the same request, where it was checked before torch was imported.
+
     Raises:
         UsageError: inputs and outputs do not go together.
         WeightsError: no such model.
         CellcountError: there is no image.
     """
 
-    def __init__(self, request: AnalyzeRequest) -> None:
-        self.request = request
+    def __init__(self, request: AnalyzeRequest, checked: CheckedRequest | None = None) -> None:
         self._clock = _Clock()
         if request.run.runner == "ray":
             check_ray()
-        self._renewed = with_earlier_outputs(request.output, shard=request.run.shard is not None)
-        request = self.request = replace(request, output=self._renewed.settings)
-        output, settings = request.output, request.analyze
-        files = OutputFiles(output)
-        files.check_forms(shard=request.run.shard is not None)
-        names = OutputNames(output.pseudonymize, files.every(), files.folders)
-        self._known_names = {} if request.run.fresh else known_names(files.journal)
-        plan = plan_of(
-            request.inputs,
-            files.every(),
-            um_per_px=settings.um_per_px,
-            annotated=output.annotated,
-            slide_from=request.slide_from,
-            known=self._known_names,
-        )
-        self.plan: Plan = without_copies(plan)
-        files.check_stems(names.image(ref.image) for ref in self.plan.refs)
+        checked = checked or CheckedRequest.of(request)
+        request = self.request = checked.request
+        files, names, settings = checked.files, checked.names, request.analyze
+        self._renewed, self._known_names = checked.renewed, checked.known_names
+        self.plan: Plan = checked.plan
         shard = request.run.shard
         self.refs = tuple(r for r in self.plan.refs if shard is None or shard.holds(r.image))
-        self.stain = load_stain_reference(settings.stain_reference)  # wrong ones are told now
+        self.stain = checked.stain
         self._models = models = Models.of(settings)
         self.detector, self.card = models.detector, models.detector.engine.card
         self.classifier, self.typer = models.classifier, models.typer

@@ -156,10 +156,16 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       143  terminated; the current image was finished, everything is kept
     """
     request = _request(options)
+    from cellcount.analysis.checked_request import CheckedRequest
+
+    # Mistakes are told before torch is imported, which takes seconds.
+    checked = CheckedRequest.of(request)
+    if not options["dry_run"]:
+        checked.files.check()
     from cellcount.analysis.job import Job
     from cellcount.commands.terminal.summary import say_counting, say_outcome, say_passed_over
 
-    job = Job(request)
+    job = Job(request, checked)
     say_passed_over(job.plan)
     if options["dry_run"]:
         return _dry_run(job)

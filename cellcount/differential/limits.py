@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Method = Literal["wilson", "clopper-pearson"]
 
@@ -58,9 +59,24 @@ def share_limits(
         raise ValueError(f"count is {count} of {total}, expected 0 to {total}")
     if total == 0:
         return None
-    named: Literal["wilson", "exact"] = "wilson" if method == "wilson" else "exact"
-    interval = stats.binomtest(count, total).proportion_ci(confidence, named)
+    if method == "wilson":
+        return _wilson(count, total, confidence)
+    from scipy import stats  # takes a second to import, which no run by default needs
+
+    interval = stats.binomtest(count, total).proportion_ci(confidence, "exact")
     return Limits(float(interval.low), float(interval.high))
+
+
+def _wilson(count: int, total: int, confidence: float) -> Limits:
+    """Wilson's limits of a share, by Newcombe 1998, Stat Med 17:857, as scipy computes them."""
+    share, z = count / total, float(special.ndtri(0.5 + 0.5 * confidence))
+    over = 2 * (total + z**2)
+    middle = (2 * total * share + z**2) / over
+    half = z / over * sqrt(4 * total * share * (1 - share) + z**2)
+    return Limits(
+        0.0 if count == 0 else middle - half,
+        1.0 if count == total else middle + half,
+    )
 
 
 def ratio(above: int, below: int, *, confidence: float = 0.95) -> Ratio:
@@ -91,8 +107,8 @@ def mean_limits(count: int, fields: int, *, confidence: float = 0.95) -> Limits 
     if fields == 0:
         return None
     tail = (1 - confidence) / 2
-    low = stats.chi2.ppf(tail, 2 * count) / 2 if count else 0.0
-    high = stats.chi2.ppf(1 - tail, 2 * count + 2) / 2
+    low = special.gammaincinv(count, tail) if count else 0.0
+    high = special.gammaincinv(count + 1, 1 - tail)
     return Limits(float(low / fields), float(high / fields))
 
 
@@ -140,11 +156,13 @@ def cells_to_settle(
 def _limits_of_share(share: float, total: int, method: Method, confidence: float) -> Limits:
     """Limits of a share of ``total`` cells that need not be a whole number of them."""
     if method == "clopper-pearson":
+        from scipy import stats
+
         tail, count = (1 - confidence) / 2, share * total
         low = stats.beta.ppf(tail, count, total - count + 1) if count > 0 else 0.0
         high = stats.beta.ppf(1 - tail, count + 1, total - count) if count < total else 1.0
         return Limits(float(low), float(high))
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
     return Limits(float(middle - half), float(middle + half))

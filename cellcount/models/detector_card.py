@@ -27,9 +27,9 @@ from cellcount.models.card import (
 )
 from cellcount.settings import MAX_REFINE_STEPS
 
-#: Diameters of a red cell that the largest white cell takes: 24 µm, more than a monocyte's 20. A
-#: tile's owner sees cells of twice that whole, for their centre lies in its core.
-_LARGEST_CELL = 3.2
+#: The largest white cell of blood in diameters of a red cell: 20 µm. Cells of twice that are still
+#: seen whole, for their centre lies in the core; with half of it scores would depend on the tiles.
+_LARGEST_CELL = 8 / 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cellcount.errors import ModelChoiceError, WeightsError
 from cellcount.files.atomic import atomic_write
@@ -25,6 +23,9 @@ from cellcount.files.digest import sha256_of
 from cellcount.models.card import MAX_CARD_BYTES, read_object
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import DetectorCard
+
+if TYPE_CHECKING:  # a model that is not there is told before torch is imported
+    import torch
 
 MAX_HEADER_BYTES = 20_000_000
 WEIGHTS_SUFFIX = ".safetensors"
@@ -94,7 +95,7 @@ def read_any_card(path: Path) -> AnyCard:
     """
     _check_header(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
@@ -147,6 +148,8 @@ def write_weights(
     path: Path, card: AnyCard, state: Mapping[str, torch.Tensor], *, half: bool = True
 ) -> None:
     """Writes tensors (float16 when ``half``) with their card, atomically."""
+    from safetensors.torch import save
+
     tensors = {key: _stored(value.detach().cpu(), half=half) for key, value in state.items()}
     card_json = card.to_json()
     if len(card_json) > MAX_CARD_BYTES:
@@ -157,6 +160,8 @@ def write_weights(
 
 def write_card(path: Path, card: AnyCard) -> None:
     """Replaces the card of a weight file; its tensors stay as they are, to the bit."""
+    from safetensors.torch import save
+
     tensors = _stored_tensors(path)
     with atomic_write(path) as output:
         output.write(save(tensors, metadata={"card": card.to_json()}))
@@ -270,6 +275,8 @@ def sized_like(state: Mapping[str, torch.Tensor], source: Path) -> Iterator[None
     Raises:
         WeightsError: it does, before its memory is used.
     """
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
     stored = sum(tensor.numel() for tensor in state.values())
     made = 0
 

@@ -73,12 +73,12 @@ def test_a_real_model_gives_the_same_boxes_and_scores_in_tiles_of_any_size() -> 
     assert np.median(off_px) < 0.05
 
 
-def test_a_slide_is_computed_three_times_at_most(disc_engine: type[DiscEngine]) -> None:
+def test_a_slide_is_computed_little_more_than_twice(disc_engine: type[DiscEngine]) -> None:
     """The margin is one of cells at the model's scale, not of a fixed number of pixels."""
     detector = FieldDetector(disc_engine(read_card(resolve("blood"))))
     side = 30_000  # 40,000 px with red cells of 64 px
     computed = sum(tile.width * tile.height for tile in detector.tiles_for(side, side))
-    assert computed / side**2 < 3
+    assert computed / side**2 < 2.4
 
 
 def test_best_score_first(disc_engine: type[DiscEngine], disc_field: type[DiscField]) -> None:

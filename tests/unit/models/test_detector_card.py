@@ -49,7 +49,7 @@ def test_the_margin_of_tiles_follows_the_scale_up_to_the_stated_one(card: Detect
     for diameter_px in (25.0, 48.0, 80.0, 120.0):
         scaled = replace(card, rbc_diameter_px=diameter_px, inference=Inference(margin_px=256))
         margins[diameter_px] = scaled.tile_margin_px
-    assert margins == {25.0: 80, 48.0: 154, 80.0: 256, 120.0: 256}
+    assert margins == {25.0: 67, 48.0: 128, 80.0: 214, 120.0: 256}
 
 
 @pytest.mark.parametrize(
