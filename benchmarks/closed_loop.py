@@ -119,7 +119,7 @@ def one_draw(
         made = bench.classifier.facts()
         weights = bench.classifier.folder / str(made["number"])
     cells = cells_of(others, base.card)
-    features = seen(cells.items, base, None).features[:, 0]
+    features = seen(cells.items, [base], None).features[0][:, 0]
     before = typed_rightly(base, cells, features)
     after = before
     if made["state"] == "made":

@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cellcount.adapt.cell_features import seen
 from cellcount.adapt.choose import Chosen, chosen
-from cellcount.adapt.gain_figures import Figures, figures_of
+from cellcount.adapt.gain_figures import Figures, StatisticsFigures, figures_of
 from cellcount.adapt.laboratory_cells import LaboratoryCells, labelled_cells
 from cellcount.adapt.last_layer import Examples, LastLayer
+from cellcount.adapt.norm_statistics import SHARES, reestimated
 from cellcount.adapt.result_folder import base_facts, new_weights_path, write_figures
+from cellcount.adapt.unlabelled_cells import UnlabelledCells, unlabelled_cells
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier, prior_shift
 from cellcount.errors import CellcountError, UsageError
@@ -35,6 +38,7 @@ from cellcount.training.run_folder import WEIGHTS_FILE
 FEWEST_CELLS = 10
 """Cells of some type from which anything is learned."""
 _SHOWN = 3
+_BATCH = 16
 CELLS_FILE = "cells.csv"
 
 CELLS_COLUMNS = (
@@ -86,6 +90,8 @@ class AdaptRequest:
         rbc_px: red-cell diameter in the pictures' pixels where the data do not say it.
         device: where the network computes.
         plugins: folder of plugins that the user named.
+        unlabelled: results of a run, or pictures of single cells, of which statistics of
+            normalisation are re-estimated; None for the packaged ones.
     """
 
     cells: Path
@@ -95,6 +101,7 @@ class AdaptRequest:
     rbc_px: float | None = None
     device: str = "auto"
     plugins: Path | None = None
+    unlabelled: Path | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -140,25 +147,34 @@ def adapt_classifier(
     """
     target = new_weights_path(request.out)
     weights = resolve(request.classifier)
-    classifier = load_classifier(weights, EngineOptions(request.device, "fp32", 0, request.plugins))
+    options = EngineOptions(request.device, "fp32", _BATCH, request.plugins)
+    classifier = load_classifier(weights, options)
     base = layer_of(classifier)
     cells = read_cells(request.cells, classifier.card)
     _check_enough(cells)
+    others, statistics = _statistics(request, weights, options)
+    classifiers = [classifier, *(load_classifier(weights, options, s) for s in statistics.values())]
     tick = on_cell(len(cells.items)) if on_cell else lambda: None
-    looked = seen(cells.items, classifier, request.rbc_px, tick)
-    cells = dataclasses.replace(
-        cells.kept(looked.places), problems=(*cells.problems, *looked.problems)
-    )
+    looked = seen(cells.items, classifiers, request.rbc_px, tick)
+    lost = (*cells.problems, *looked.problems, *(others.problems if others else ()))
+    cells = dataclasses.replace(cells.kept(looked.places), problems=lost)
     _check_enough(cells)
-    examples = Examples(looked.features, cells.allowed, cells.groups)
+    features, *restated = looked.features
+    by_share = dict(zip(statistics, restated, strict=True))
+    examples = Examples(features, cells.allowed, cells.groups, by_share)
     kept = read_kept_features(weights, base.weight.shape[1], len(base.bias))
     found = chosen(base, examples, kept)
     figures = figures_of(found, examples, cells, classifier.card.review_below)
+    if request.unlabelled and others:
+        about = StatisticsFigures.of(found, request.unlabelled.name, len(others.crops))
+        figures = dataclasses.replace(figures, statistics=about)
     if not found.is_better(examples):
         raise NotBetterError(figures, cells)
     unseen = [t.id for i, t in enumerate(classifier.card.types) if not cells.allowed[:, i].any()]
     card = _card(classifier.card, weights, request, figures, cells)
-    _write(card, weights, classifier, found, request.out)
+    name, _ = classifier.last_layer
+    changed = statistics.get(found.method.share, {}) | _tensors(name, found.layer)
+    _write(card, weights, changed, request.out)
     base_of = base_facts(classifier.card, weights)
     write_figures(request.out, {"base": base_of, **figures.facts(), "unseen": unseen})
     rows = map(single, _rows(found, examples, cells, card))
@@ -166,6 +182,17 @@ def adapt_classifier(
     return AdaptedClassifier(
         target, card, classifier.card, figures, cells, tuple(unseen), len(kept.features)
     )
+
+
+def _statistics(
+    request: AdaptRequest, weights: Path, options: EngineOptions
+) -> tuple[UnlabelledCells | None, dict[float, dict[str, Tensor]]]:
+    """The unlabelled cells, and by share the network's statistics mixed with theirs."""
+    if request.unlabelled is None:
+        return None, {}
+    classifier = load_classifier(weights, options, fold=False)
+    cells = unlabelled_cells(request.unlabelled, classifier.card, request.rbc_px)
+    return cells, {share: reestimated(classifier, cells.crops, share) for share in SHARES}
 
 
 def layer_of(classifier: CropClassifier) -> LastLayer:
@@ -213,30 +240,41 @@ def _card(
         **figures.facts(),
     }
     before, after = figures.before.right, figures.after.right
+    data = [{"name": request.cells.name, "use": "last layer", "cells": after.cells}]
+    others, told = figures.statistics, ""
+    if others is not None and others.share:
+        told = (
+            "Statistics of normalisation were re-estimated from "
+            f"{others.cells} unlabelled cells and have a share of {others.share:g}. "
+        )
+        data.append(
+            {"name": others.data, "use": "statistics of normalisation", "cells": others.cells}
+        )
     note = (
         f"Adapted from {base.name} {base.version} to one laboratory's {after.cells} labelled "
         f"cells: {before.right} of them typed rightly before, {after.right} after, each by a "
-        "layer that had not seen its slide. Notes and data of the base follow."
+        f"layer that had not seen its slide. {told}Notes and data of the base follow."
     )
     return dataclasses.replace(
         base,
         name=request.name or f"{base.name}-adapted",
-        data=(*base.data, {"name": request.cells.name, "use": "last layer", "cells": after.cells}),
+        data=(*base.data, *data),
         training={**base.training, "adapted": facts},
         evaluations=(),  # those of the base were made with other weights
         notes=(note, *base.notes),
     )
 
 
-def _write(
-    card: ClassifierCard, weights: Path, classifier: CropClassifier, found: Chosen, out: Path
-) -> None:
+def _tensors(name: str, layer: LastLayer) -> dict[str, Tensor]:
+    """The tensors of a last layer of that name."""
+    weight, bias = (torch.from_numpy(values).float() for values in (layer.weight, layer.bias))
+    return {f"{name}.weight": weight, f"{name}.bias": bias}
+
+
+def _write(card: ClassifierCard, weights: Path, changed: dict[str, Tensor], out: Path) -> None:
     """Write the weight file, and beside it a copy of the cell features of the base's training."""
     _, state = read_classifier_weights(weights)
-    name, _ = classifier.last_layer
-    state[f"{name}.weight"] = torch.from_numpy(found.layer.weight).float()
-    state[f"{name}.bias"] = torch.from_numpy(found.layer.bias).float()
-    write_weights(out / WEIGHTS_FILE, card, state)
+    write_weights(out / WEIGHTS_FILE, card, {**state, **changed})
     if features_path(weights).is_file():
         shutil.copyfile(features_path(weights), features_path(out / WEIGHTS_FILE))
 

@@ -16,6 +16,7 @@ from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.engines.crop_classifier import CropClassifier
 from cellcount.errors import ImageError
+from cellcount.models.classifier_card import ClassifierCard
 from cellcount.training.classifier.cell_windows import CropDataset, CropWindow, placed_cells
 from cellcount.training.classifier.sampling import Draw
 from cellcount.training.classifier.window_augment import CROP_AUGMENTS
@@ -34,23 +35,23 @@ class Seen:
 
     Attributes:
         places: of the cells among those that were given.
-        features: (N, V, F).
+        features: (N, V, F), by each classifier.
         problems: pictures that could not be read.
     """
 
     places: tuple[int, ...]
-    features: NDArray[np.float32]
+    features: tuple[NDArray[np.float32], ...]
     problems: tuple[Problem, ...]
 
 
-def views_of(cells: int) -> int:
+def views_of(cells: int, classifiers: int = 1) -> int:
     """Return how many views of a cell to compute, fewer where there are many cells."""
-    return max(1, min(_MOST_VIEWS, _WINDOWS // max(1, cells)))
+    return max(1, min(_MOST_VIEWS, _WINDOWS // max(1, cells * classifiers)))
 
 
 def seen(
     items: Sequence[LabelledCrop],
-    classifier: CropClassifier,
+    classifiers: Sequence[CropClassifier],
     rbc_px: float | None,
     on_cell: Callable[[], None] = lambda: None,
 ) -> Seen:
@@ -58,7 +59,7 @@ def seen(
 
     Args:
         items: those of one picture in a row.
-        classifier: with a last linear layer.
+        classifiers: one network under several statistics, with a last linear layer.
         rbc_px: red-cell diameter where an item does not say it; None for the card's.
         on_cell: called after each cell.
 
@@ -66,9 +67,10 @@ def seen(
         AnnotationError: boxes of fields need ``rbc_px``.
         UsageError: the classifier has no last linear layer.
     """
-    look, served_as = _look(classifier, rbc_px), classifier.card.preprocessing
+    card = classifiers[0].card
+    look, served_as = look_of(card, rbc_px), card.preprocessing
     places, crops, problems = list[int](), list[Pixels](), list[Problem]()
-    parts = list[NDArray[np.float32]]()
+    parts = list[list[NDArray[np.float32]]]()
     for place, (item, cell) in enumerate(zip(items, placed_cells(items, look), strict=True)):
         on_cell()
         if isinstance(cell, ImageError):
@@ -77,15 +79,21 @@ def seen(
         places.append(place)
         crops.append(cell.crop(served_as.input_px, served_as.interpolation))
         if len(crops) == _CHUNK:
-            parts.append(classifier.features(crops))
+            parts.append(_features(classifiers, crops))
             crops.clear()
-    served = np.concatenate([*parts, classifier.features(crops)])
-    changed = _changed([items[p] for p in places], classifier, look)
-    return Seen(tuple(places), np.stack([served, *changed], axis=1), tuple(problems))
+    served = _joined([*parts, _features(classifiers, crops)])
+    changed = _changed([items[p] for p in places], classifiers, look)
+    by_classifier = [np.stack(views, axis=1) for views in zip(served, *changed, strict=True)]
+    return Seen(tuple(places), tuple(by_classifier), tuple(problems))
 
 
-def _look(classifier: CropClassifier, rbc_px: float | None) -> CropWindow:
-    card = classifier.card
+def look_of(card: ClassifierCard, rbc_px: float | None) -> CropWindow:
+    """What a classifier looks at.
+
+    Args:
+        card: its card.
+        rbc_px: red-cell diameter in pictures that do not say it; None for the card's.
+    """
     return CropWindow(
         card.preprocessing.input_px,
         card.crop.window_rbc,
@@ -95,14 +103,26 @@ def _look(classifier: CropClassifier, rbc_px: float | None) -> CropWindow:
     )
 
 
-def _changed(
-    items: Sequence[LabelledCrop], classifier: CropClassifier, look: CropWindow
+def _features(
+    classifiers: Sequence[CropClassifier], crops: Sequence[Pixels]
 ) -> list[NDArray[np.float32]]:
+    """Features (n, F) of some crops by each classifier."""
+    return [classifier.features(crops) for classifier in classifiers]
+
+
+def _joined(parts: Sequence[list[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
+    """Features (N, F) by each classifier of all parts."""
+    return [np.concatenate(own) for own in zip(*parts, strict=True)]
+
+
+def _changed(
+    items: Sequence[LabelledCrop], classifiers: Sequence[CropClassifier], look: CropWindow
+) -> list[list[NDArray[np.float32]]]:
     """Features (N, F) of every further view: turned, mirrored, and of a slightly other light."""
     mild = CROP_AUGMENTS["mild"]
     assert mild is not None
     mild = dataclasses.replace(mild, wide_share=0.0, scale_core=(0.9, 1.12))
-    views = views_of(len(items)) - 1
+    views = views_of(len(items), len(classifiers)) - 1
     if not items or not views:
         return []
     windows = CropDataset(items, [0] * len(items), look, seed=0)
@@ -110,10 +130,10 @@ def _changed(
     for view in range(views):
         windows.start_epoch(view, [Draw(i, 0) for i in range(len(items))], mild)
         parts = [
-            classifier.features([_pixels(windows, p) for p in places[start : start + _CHUNK]])
+            _features(classifiers, [_pixels(windows, p) for p in places[start : start + _CHUNK]])
             for start in places[::_CHUNK]
         ]
-        found.append(np.concatenate(parts))
+        found.append(_joined(parts))
     return found
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,8 @@ class Chosen:
             without the cell's slide.
         folds: (N,), cells of one number were held out together.
         losses: way → mean loss, where each was used in every fold.
+        by_share: share of the laboratory's statistics → least of these losses; None for a share
+            with which the packaged layer fits the cells worse than without.
     """
 
     method: Method
@@ -50,6 +51,7 @@ class Chosen:
     after: NDArray[np.float64]
     folds: NDArray[np.int64]
     losses: dict[str, float]
+    by_share: dict[float, float | None]
 
     def is_better(self, examples: Examples) -> bool:
         """Return whether more cells of unseen slides are typed rightly, and at less loss."""
@@ -77,19 +79,49 @@ def chosen(
         kept: features of cells that the base learned from.
         methods: to choose from, the one that changes least first.
     """
-    directions = Directions.of(examples.features, kept.features)
-    adapt = partial(refitted, base, directions=directions, kept=kept)
+    ways = [*methods, *(replace(m, share=share) for share in examples.restated for m in methods)]
+    directions = {
+        share: Directions.of(examples.at(share), kept.features)
+        for share in (0.0, *examples.restated)
+    }
+
+    def adapt(part: Examples, method: Method) -> LastLayer:
+        return refitted(base, part, method, directions[method.share], kept)
+
     folds = dealt(examples, _FOLDS)
     after = np.zeros((len(examples), base.bias.size))
     for fold in np.unique(folds):
         held = folds == fold
         part = examples[~held]
-        method, _ = _best(adapt, part, methods, _INNER_FOLDS)
-        after[held] = adapt(part, method).scores(examples.features[held, 0])
-    method, losses = _best(adapt, examples, methods, _FOLDS)
+        method, _ = _best(adapt, part, _sound(base, part, ways), _INNER_FOLDS)
+        after[held] = adapt(part, method).scores(examples.at(method.share)[held, 0])
+    sound = _sound(base, examples, ways)
+    method, losses = _best(adapt, examples, sound, _FOLDS)
     layer = adapt(examples, method)
     before = base.scores(examples.features[:, 0])
-    return Chosen(method, layer, before, after, folds, losses)
+    by_share = {
+        share: min((losses[m.words] for m in sound if m.share == share and losses), default=None)
+        for share in directions
+    }
+    return Chosen(method, layer, before, after, folds, losses, by_share)
+
+
+def _sound(base: LastLayer, examples: Examples, ways: Sequence[Method]) -> list[Method]:
+    """The ways with a share of statistics under which the packaged layer fits the cells no worse.
+
+    Types without a labelled cell have nothing but the packaged layer and the kept features, which
+    a share may use only where it brings the laboratory's features nearer to them.
+    """
+    losses = {
+        share: float(
+            (
+                log_losses(base.scores(examples.at(share)[:, 0]), examples.allowed)
+                * examples.weights
+            ).mean()
+        )
+        for share in (0.0, *examples.restated)
+    }
+    return [way for way in ways if losses[way.share] <= losses[0.0]]
 
 
 def _best(
@@ -108,8 +140,8 @@ def _best(
         for fold in np.unique(folds):
             held = folds == fold
             layer = adapt(examples[~held], method)
-            loss = log_losses(layer.scores(examples.features[held, 0]), examples.allowed[held])
-            total += float((loss * weights[held]).sum())
+            scores = layer.scores(examples.at(method.share)[held, 0])
+            total += float((log_losses(scores, examples.allowed[held]) * weights[held]).sum())
         losses[method.words] = total / len(examples)
     return min(methods, key=lambda m: losses[m.words]), losses
 

@@ -12,7 +12,8 @@ features (N, V, F), weights (K, F), scores and probabilities (N, K) or (N, V, K)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -84,18 +85,26 @@ class Examples:
         features: (N, V, F).
         allowed: bool (N, K), the types that each label may mean.
         groups: int64 (N,), the slide of each.
+        restated: share → features (N, V, F) under statistics that are the laboratory's in this
+            share, where some were re-estimated (``norm_statistics``).
     """
 
     features: NDArray[np.float32]
     allowed: NDArray[np.bool_]
     groups: NDArray[np.int64]
+    restated: Mapping[float, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.allowed)
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Examples:
         """Select some of the cells."""
-        return Examples(self.features[rows], self.allowed[rows], self.groups[rows])
+        restated = {share: features[rows] for share, features in self.restated.items()}
+        return Examples(self.features[rows], self.allowed[rows], self.groups[rows], restated)
+
+    def at(self, share: float) -> NDArray[np.float32]:
+        """Features under statistics that are the laboratory's in this share; 0 for the base's."""
+        return self.restated[share] if share else self.features
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -112,10 +121,12 @@ class Method:
     Attributes:
         kind: ``none``, ``calibration`` (temperature and mixture of types alone) or ``layer``.
         freedom: standard deviation of the prior of a change, in scores of a typical cell.
+        share: of the laboratory's statistics of normalisation.
     """
 
     kind: Literal["none", "calibration", "layer"]
     freedom: float = 1.0
+    share: float = 0.0
 
     @property
     def words(self) -> str:
@@ -125,7 +136,8 @@ class Method:
             "calibration": "temperature and mixture",
             "layer": "last layer",
         }
-        return named[self.kind] + ("" if self.kind == "none" else f", freedom {self.freedom:g}")
+        words = named[self.kind] + ("" if self.kind == "none" else f", freedom {self.freedom:g}")
+        return words + (f", statistics at share {self.share:g}" if self.share else "")
 
 
 METHODS = (
@@ -184,14 +196,15 @@ def refitted(
         base: the packaged one.
         examples: one cell or more.
         method: how.
-        directions: of the laboratory's features and the kept ones.
+        directions: of the laboratory's features under the method's share and the kept ones.
         kept: features of cells that the base learned from; a calibration goes by the laboratory's
             cells alone.
     """
     if method.kind == "none":
         return base
-    _, views, width = examples.features.shape
-    features: Floats = examples.features.reshape(-1, width)
+    seen = examples.at(method.share)
+    _, views, width = seen.shape
+    features: Floats = seen.reshape(-1, width)
     allowed = np.repeat(examples.allowed, views, axis=0)
     weights: Floats = np.repeat(examples.weights / views, views)
     if method.kind == "layer" and len(kept.features):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -39,22 +39,21 @@ _name = click.option("--name", default="", help="Of the adapted model; else the 
     metavar="NUMBER",
     help="Red-cell diameter in the pictures' pixels, where the data do not say it.",
 )
+@click.option(
+    "--unlabelled",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="SLIDES",
+    help="Results of a run, or a folder of pictures of single cells: the network's statistics are "
+    "re-estimated from these cells where that helps.",
+)
 @shared.device
 @shared.plugins
-def adapt_classifier(
-    cells: Path,
-    classifier: str,
-    out: Path,
-    name: str,
-    rbc_px: float | None,
-    device: str,
-    plugins: Path | None,
-) -> None:
+def adapt_classifier(**options: Any) -> None:  # noqa: ANN401 -- click passes options by name
     """Fit a classifier to a laboratory's own labelled cells.
 
     CELLS is a folder per type, a table with the columns path, label and, where known, slide and
     rbc_px, boxes with types, or the counts.csv of a run to which review apply added types. Ten
-    cells of one type are the least. Only the last layer is refitted, and types without a cell keep
+    cells of one type are the least. The last layer is refitted, and types without a cell keep
     working. The gain is cross-validated slide by slide; where there is none, nothing is written
     and the command ends with exit code 3. DIR/adaptation.json has the figures that a laboratory
     files when it validates the classifier anew.
@@ -62,7 +61,7 @@ def adapt_classifier(
     from cellcount.adapt.adapted_classifier import AdaptRequest, NotBetterError
     from cellcount.adapt.adapted_classifier import adapt_classifier as adapt
 
-    request = AdaptRequest(cells, classifier, out, name, rbc_px, device, plugins)
+    request = AdaptRequest(**options)
     with ExitStack() as stack:
 
         def counted(total: int) -> Callable[[], None]:

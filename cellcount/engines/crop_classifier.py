@@ -6,7 +6,7 @@ after mapping; logits and probabilities float32 (N, K); features float32 (N, F).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,11 @@ class CropClassifier:
         return np.stack(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
 
     @property
+    def network(self) -> nn.Module:
+        """The network itself, which takes normalised images."""
+        return self._model
+
+    @property
     def last_layer(self) -> tuple[str, nn.Linear]:
         """The layer that makes logits of features, with its name among the tensors.
 
@@ -101,6 +106,10 @@ class CropClassifier:
             hook.remove()
         return np.stack(rows) if rows else np.zeros((0, last.in_features), np.float32)
 
+    def whole_batch(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Logits (N, K) of crops that pass the network together, with nothing to fill up."""
+        return np.stack(self._batch_logits(crops, len(crops)))
+
     def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""
         scaled = torch.from_numpy(self.logits(crops)) / self.card.temperature
@@ -136,13 +145,29 @@ def prior_shift(card: ClassifierCard) -> Tensor:
     return torch.tensor(shares).log()
 
 
-def load_classifier(weights: Path, options: EngineOptions) -> CropClassifier:
-    """The classifier of a weight file."""
+def load_classifier(
+    weights: Path,
+    options: EngineOptions,
+    changed: Mapping[str, Tensor] | None = None,
+    *,
+    fold: bool = True,
+) -> CropClassifier:
+    """The classifier of a weight file.
+
+    Args:
+        weights: the file.
+        options: how it computes.
+        changed: tensors that it has in place of the file's.
+        fold: fold batch norms into the convolutions before them.
+    """
     card, state = read_classifier_weights(weights)
     with sized_like(state, weights):
         model = build_classifier(card, options.plugin_folder)
-    load_state(model, state, source=weights)
-    return CropClassifier(folded(model.eval(), card.preprocessing.input_px), card, options)
+    load_state(model, {**state, **(changed or {})}, source=weights)
+    model = model.eval()
+    return CropClassifier(
+        folded(model, card.preprocessing.input_px) if fold else model, card, options
+    )
 
 
 def prepare_picture(

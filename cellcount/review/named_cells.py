@@ -1,4 +1,4 @@
-"""Cells of a run whose type a person gave or confirmed, as labelled single cells.
+"""Cells of a run as single cells: those whose type a person gave or confirmed, and all.
 
 What a person said is no cell is an example of what is no white cell.
 
@@ -8,9 +8,12 @@ Shapes: boxes xyxy in pixels of the original image.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from cellcount.analysis.stored_results import StoredResults
 from cellcount.core.records import NOT_A_CELL, UNCLASSIFIED, ImageResult
@@ -28,7 +31,7 @@ CHANGED = "the image has changed since it was analysed"
 
 @dataclass(frozen=True, slots=True)
 class NamedCells:
-    """Cells of a run whose type a person gave.
+    """Single cells of a run.
 
     Attributes:
         items: the cells, those of one picture in a row.
@@ -48,11 +51,23 @@ def told_problems(problems: Iterable[Problem], codes: Mapping[Path, str]) -> lis
 
 def named_cells(stored: StoredResults) -> NamedCells:
     """Every cell of a run whose type a person gave or confirmed, and those that are none."""
-    diameter_px = detector_rbc_px(stored)
+    return _cells(stored, partial(_named, diameter_px=detector_rbc_px(stored)))
+
+
+def counted_cells(stored: StoredResults, class_ids: Collection[str]) -> NamedCells:
+    """Every cell of a run that counts as one of these classes of its detector; labels are ""."""
+    places = [i for i, c in enumerate(stored.run.facts.counting.classes) if c.id in class_ids]
+    return _cells(stored, partial(_counted, places, diameter_px=detector_rbc_px(stored)))
+
+
+def _cells(
+    stored: StoredResults, cells_of: Callable[[ImageResult], Iterator[LabelledCrop]]
+) -> NamedCells:
+    """Cells of every image that is as it was analysed; the others are told."""
     items, problems, codes = list[LabelledCrop](), list[Problem](), dict[Path, str]()
     has_codes = stored.run.output.pseudonymize is not None
     for result in stored.results()():
-        cells = tuple(_named(result, diameter_px))
+        cells = tuple(cells_of(result))
         if not cells:
             continue
         if has_codes and (not result.ref.page or result.ref.path not in codes):
@@ -131,9 +146,29 @@ def _labels(result: ImageResult) -> dict[int, str]:
     return {place: said[place] for place in sorted(said) if said[place] != UNCLASSIFIED}
 
 
+def _counted(
+    classes: Sequence[int], result: ImageResult, diameter_px: float
+) -> Iterator[LabelledCrop]:
+    """Cells that count as one of these classes of the detector, by their place."""
+    if result.status != "done" or not result.scale_factor:
+        return
+    counts = np.isin(result.cells.detections.labels, classes)
+    if result.cells.rejected is not None:
+        counts &= ~result.cells.rejected
+    removed = {place for place, edit in result.box_edits.items() if edit.removes}
+    labels = {int(place): "" for place in np.flatnonzero(counts) if int(place) not in removed}
+    yield from _crops(result, labels, diameter_px)
+
+
 def _named(result: ImageResult, diameter_px: float) -> Iterator[LabelledCrop]:
     """Cells with a person's type, by their place."""
-    labels = _labels(result)
+    yield from _crops(result, _labels(result), diameter_px)
+
+
+def _crops(
+    result: ImageResult, labels: Mapping[int, str], diameter_px: float
+) -> Iterator[LabelledCrop]:
+    """Cells at some places of an image, as labelled crops."""
     if not labels:
         return
     assert result.scale_factor, "cells of an image without a scale have no label"

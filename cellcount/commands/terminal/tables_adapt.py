@@ -10,7 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from cellcount.adapt.count_errors import CountFigures
-    from cellcount.adapt.gain_figures import Figures, RightShare
+    from cellcount.adapt.gain_figures import Figures, RightShare, StatisticsFigures
 
 _NONE = "–"
 
@@ -36,6 +36,22 @@ def show_figures(console: Console, figures: Figures) -> None:
         f"way: {figures.way}; righted {figures.righted}, broken {figures.broken} (McNemar's exact "
         f"p = {figures.p_value:.2g}); limits are Wilson's 95 %"
     )
+    if figures.statistics is not None:
+        console.print(_statistics(figures.statistics))
+
+
+def _statistics(figures: StatisticsFigures) -> str:
+    """Say what share the laboratory's statistics of normalisation have, and why."""
+    losses = ", ".join(
+        f"share {share:g}: {'not used' if loss is None else f'{loss:.3f}'}"
+        for share, loss in figures.losses.items()
+    )
+    chosen = f"re-estimated, share {figures.share:g}" if figures.share else "as packaged"
+    told = f"least log loss on slides left out: {losses}"
+    if None in figures.losses.values():
+        told += " (not used: the layer as it is fits the labelled cells worse with it)"
+    cells = f"{figures.cells:,} unlabelled cells"
+    return f"statistics of normalisation: {chosen}, tried with {cells}; {told}"
 
 
 def _words(share: RightShare) -> str:
