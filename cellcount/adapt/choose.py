@@ -9,7 +9,7 @@ Shapes: N cells, K types; scores (N, K).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from cellcount.adapt.last_layer import (
     METHODS,
-    Directions,
     Examples,
     LastLayer,
     Method,
+    Refitting,
     are_right,
     log_losses,
-    refitted,
 )
 from cellcount.models.kept_features import KeptFeatures
 
@@ -60,7 +59,7 @@ class Chosen:
             float((log_losses(scores, examples.allowed) * examples.weights).mean())
             for scores in (self.before, self.after)
         ]
-        has_change = self.method.kind != "none"
+        has_change = self.method.kind != "none" or self.method.share > 0
         return bool(has_change and after.sum() > before.sum() and losses[1] < losses[0])
 
     def right(self, examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -79,71 +78,92 @@ def chosen(
         kept: features of cells that the base learned from.
         methods: to choose from, the one that changes least first.
     """
-    ways = [*methods, *(replace(m, share=share) for share in examples.restated for m in methods)]
-    directions = {
-        share: Directions.of(examples.at(share), kept.features)
-        for share in (0.0, *examples.restated)
-    }
-
-    def adapt(part: Examples, method: Method) -> LastLayer:
-        return refitted(base, part, method, directions[method.share], kept)
-
+    search = _Search(
+        {share: Refitting(base, examples, kept, share) for share in (0.0, *examples.restated)},
+        base,
+        examples,
+        methods,
+    )
+    everything = np.arange(len(examples))
     folds = dealt(examples, _FOLDS)
     after = np.zeros((len(examples), base.bias.size))
     for fold in np.unique(folds):
         held = folds == fold
-        part = examples[~held]
-        method, _ = _best(adapt, part, _sound(base, part, ways), _INNER_FOLDS)
-        after[held] = adapt(part, method).scores(examples.at(method.share)[held, 0])
-    sound = _sound(base, examples, ways)
-    method, losses = _best(adapt, examples, sound, _FOLDS)
-    layer = adapt(examples, method)
+        method, _ = search.best(everything[~held], _INNER_FOLDS)
+        layer = search.layer(method, everything[~held])
+        after[held] = layer.scores(examples.at(method.share)[held, 0])
+    method, losses = search.best(everything, _FOLDS)
     before = base.scores(examples.features[:, 0])
     by_share = {
-        share: min((losses[m.words] for m in sound if m.share == share and losses), default=None)
-        for share in directions
+        share: min((loss for way, loss in losses.items() if way.share == share), default=None)
+        for share in search.refittings
     }
-    return Chosen(method, layer, before, after, folds, losses, by_share)
+    told = {way.words: loss for way, loss in losses.items()}
+    return Chosen(method, search.layer(method, everything), before, after, folds, told, by_share)
 
 
-def _sound(base: LastLayer, examples: Examples, ways: Sequence[Method]) -> list[Method]:
-    """The ways with a share of statistics under which the packaged layer fits the cells no worse.
+@dataclass(frozen=True, eq=False, slots=True)
+class _Search:
+    """Search for the way with the least loss: first the way, then the share of statistics.
 
-    Types without a labelled cell have nothing but the packaged layer and the kept features, which
-    a share may use only where it brings the laboratory's features nearer to them.
+    Attributes:
+        refittings: by share.
+        base: the packaged layer.
+        examples: all cells.
+        methods: to choose from, the one that changes least first.
     """
-    losses = {
-        share: float(
-            (
-                log_losses(base.scores(examples.at(share)[:, 0]), examples.allowed)
-                * examples.weights
-            ).mean()
-        )
-        for share in (0.0, *examples.restated)
-    }
-    return [way for way in ways if losses[way.share] <= losses[0.0]]
 
+    refittings: Mapping[float, Refitting]
+    base: LastLayer
+    examples: Examples
+    methods: Sequence[Method]
 
-def _best(
-    adapt: Callable[[Examples, Method], LastLayer],
-    examples: Examples,
-    methods: Sequence[Method],
-    count: int,
-) -> tuple[Method, dict[str, float]]:
-    """The way with the least loss on slides left out, and the loss of each."""
-    folds = dealt(examples, count)
-    if len(np.unique(folds)) < 2:
-        return methods[0], {}
-    weights, losses = examples.weights, {}
-    for method in methods:
-        total = 0.0
+    def layer(self, method: Method, rows: NDArray[np.intp]) -> LastLayer:
+        """Refit the layer on some of the cells."""
+        return self.refittings[method.share].layer(method, rows)
+
+    def best(self, rows: NDArray[np.intp], count: int) -> tuple[Method, dict[Method, float]]:
+        """The way with the least loss on slides left out, and the loss of each that was tried."""
+        part = self.examples[rows]
+        folds = dealt(part, count)
+        if len(np.unique(folds)) < 2:
+            return self.methods[0], {}
+        losses = {m: self._left_out(m, part, rows, folds) for m in self.methods}
+        first = min(losses, key=lambda m: losses[m])
+        for share in self._sound(part):
+            method = replace(first, share=share)
+            losses[method] = self._left_out(method, part, rows, folds)
+        return min(losses, key=lambda m: losses[m]), losses
+
+    def _left_out(
+        self,
+        method: Method,
+        part: Examples,
+        rows: NDArray[np.intp],
+        folds: NDArray[np.int64],
+    ) -> float:
+        """Mean loss on slides left out."""
+        weights, total = part.weights, 0.0
         for fold in np.unique(folds):
             held = folds == fold
-            layer = adapt(examples[~held], method)
-            scores = layer.scores(examples.at(method.share)[held, 0])
-            total += float((log_losses(scores, examples.allowed[held]) * weights[held]).sum())
-        losses[method.words] = total / len(examples)
-    return min(methods, key=lambda m: losses[m.words]), losses
+            layer = self.layer(method, rows[~held])
+            scores = layer.scores(part.at(method.share)[held, 0])
+            total += float((log_losses(scores, part.allowed[held]) * weights[held]).sum())
+        return total / len(rows)
+
+    def _sound(self, part: Examples) -> list[float]:
+        """Shares of statistics under which the packaged layer fits the cells no worse.
+
+        Types without a labelled cell have nothing but the packaged layer and the kept features,
+        which a share may use only where it brings the laboratory's features nearer to them.
+        """
+
+        def loss(share: float) -> float:
+            losses = log_losses(self.base.scores(part.at(share)[:, 0]), part.allowed)
+            return float((losses * part.weights).mean())
+
+        packaged = loss(0.0)
+        return [share for share in part.restated if loss(share) <= packaged]
 
 
 def dealt(examples: Examples, count: int) -> NDArray[np.int64]:

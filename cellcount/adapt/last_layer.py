@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import Tensor
 
 from cellcount.models.kept_features import KeptFeatures
 
@@ -108,10 +107,15 @@ class Examples:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Weight of each cell (N,), mean 1: rarer labels weigh more, by the root of how rare."""
-        _, label, counts = np.unique(self.allowed, axis=0, return_inverse=True, return_counts=True)
-        weights = 1 / np.sqrt(counts[label.reshape(-1)])
-        return np.asarray(weights / weights.mean())
+        """Weight of each cell (N,), as `label_weights` gives it."""
+        return label_weights(self.allowed)
+
+
+def label_weights(allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weight of each cell (N,), mean 1: rarer labels weigh more, by the root of how rare."""
+    _, label, counts = np.unique(allowed, axis=0, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(counts[label.reshape(-1)])
+    return np.asarray(weights / weights.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,47 +187,53 @@ class Directions:
         return np.asarray((features.astype(np.float64) - self.middle) @ self.basis.T)
 
 
-def refitted(
-    base: LastLayer,
-    examples: Examples,
-    method: Method,
-    directions: Directions,
-    kept: KeptFeatures,
-) -> LastLayer:
-    """The layer adapted to some cells.
+class Refitting:
+    """Refits a layer on parts of a laboratory's cells; what they share is computed once.
 
     Args:
-        base: the packaged one.
-        examples: one cell or more.
-        method: how.
-        directions: of the laboratory's features under the method's share and the kept ones.
+        base: the packaged layer.
+        examples: all cells of the laboratory, one or more.
         kept: features of cells that the base learned from; a calibration goes by the laboratory's
             cells alone.
+        share: of the laboratory's statistics, under which features are taken.
     """
-    if method.kind == "none":
-        return base
-    seen = examples.at(method.share)
-    _, views, width = seen.shape
-    features: Floats = seen.reshape(-1, width)
-    allowed = np.repeat(examples.allowed, views, axis=0)
-    weights: Floats = np.repeat(examples.weights / views, views)
-    if method.kind == "layer" and len(kept.features):
-        features = np.concatenate([features, kept.features])
-        allowed = np.concatenate([allowed, kept.allowed])
-        share = _KEPT_SHARE * len(examples) / len(kept.features)
-        weights = np.concatenate([weights, np.full(len(kept.features), share)])
-    problem = _Problem(
-        logits=torch.from_numpy(base.scores(features) - base.shift),
-        shift=torch.from_numpy(base.shift),
-        places=torch.from_numpy(directions.places(features)),
-        allowed=torch.from_numpy(allowed),
-        weights=torch.from_numpy(weights),
-        known=torch.from_numpy(allowed.any(0).astype(np.float64)),
-        method=method,
-    )
-    change, offset, sharpness = problem.solved()
-    weight = change @ directions.basis  # (K, F)
-    return base.changed(weight, offset - weight @ directions.middle, sharpness)
+
+    def __init__(
+        self, base: LastLayer, examples: Examples, kept: KeptFeatures, share: float = 0.0
+    ) -> None:
+        features = examples.at(share)
+        self._base, self._examples, self._kept = base, examples, kept
+        self._directions = Directions.of(features, kept.features)
+        self._logits, self._kept_logits = (
+            base.scores(seen) - base.shift for seen in (features, kept.features)
+        )
+        self._places, self._kept_places = (
+            self._directions.places(seen) for seen in (features, kept.features)
+        )
+
+    def layer(self, method: Method, rows: NDArray[np.intp] | None = None) -> LastLayer:
+        """Refit the layer on some of the cells, or on all of them."""
+        if method.kind == "none":
+            return self._base
+        rows = np.arange(len(self._examples)) if rows is None else rows
+        own, views = self._examples.allowed[rows], self._places.shape[1]
+        logits, places = (
+            seen[rows].reshape(len(rows) * views, -1) for seen in (self._logits, self._places)
+        )
+        allowed = np.repeat(own, views, axis=0)
+        weights = np.repeat(label_weights(own) / views, views)
+        kept = len(self._kept.features)
+        if method.kind == "layer" and kept:
+            logits = np.concatenate([logits, self._kept_logits])
+            places = np.concatenate([places, self._kept_places])
+            allowed = np.concatenate([allowed, self._kept.allowed])
+            share = _KEPT_SHARE * len(rows) / kept
+            weights = np.concatenate([weights, np.full(kept, share)])
+        problem = _Problem(logits, self._base.shift, places, allowed, weights, method)
+        change, offset, sharpness = problem.solved()
+        weight = change @ self._directions.basis  # (K, F)
+        moved = offset - weight @ self._directions.middle
+        return self._base.changed(weight, moved, sharpness)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -236,24 +246,22 @@ class _Problem:
         places: coordinates of the features, (R, P).
         allowed: (R, K).
         weights: (R,).
-        known: (K,), 1 for types with a cell.
         method: what may change, and how much.
     """
 
-    logits: Tensor
-    shift: Tensor
-    places: Tensor
-    allowed: Tensor
-    weights: Tensor
-    known: Tensor
+    logits: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    places: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    weights: NDArray[np.float64]
     method: Method
 
     def solved(self) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Maximise the posterior: change by coordinate (K, P), offset (K,) and sharpness."""
         types, directions = self.logits.shape[1], self.places.shape[1]
-        change = torch.zeros(types, directions, dtype=torch.float64, requires_grad=True)
-        offset = torch.zeros(types, dtype=torch.float64, requires_grad=True)
-        log_sharpness = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        change = torch.zeros(types, directions, dtype=torch.float64)
+        offset = torch.zeros(types, dtype=torch.float64)
+        log_sharpness = torch.zeros((), dtype=torch.float64)
         learned = [offset, change if self.method.kind == "layer" else log_sharpness]
         optimizer = torch.optim.LBFGS(
             learned,
@@ -262,31 +270,62 @@ class _Problem:
             tolerance_change=1e-5,
             line_search_fn="strong_wolfe",
         )
+        known = np.asarray(self.allowed.any(0), np.float64)
 
         def loss() -> float:
-            optimizer.zero_grad()
-            value = self._loss(change, offset, log_sharpness)
-            value.backward()  # type: ignore[no-untyped-call]
-            return float(value.detach())
+            value, by_offset, other = self._loss(
+                change.numpy(), offset.numpy(), float(log_sharpness), known
+            )
+            offset.grad = torch.from_numpy(by_offset)
+            learned[1].grad = torch.as_tensor(other, dtype=torch.float64)
+            return value
 
         optimizer.step(loss)  # type: ignore[no-untyped-call]
-        known = self.known[:, None]
         return (
-            (change * known).detach().numpy(),
-            (offset * self.known).detach().numpy(),
-            float(log_sharpness.detach().exp()),
+            change.numpy() * known[:, None],
+            offset.numpy() * known,
+            float(np.exp(float(log_sharpness))),
         )
 
-    def _loss(self, change: Tensor, offset: Tensor, log_sharpness: Tensor) -> Tensor:
-        scores = self.logits * log_sharpness.exp() + self.shift + offset * self.known
-        if self.method.kind == "layer":
-            scores = scores + self.places @ (change * self.known[:, None]).T
-        logs = scores.log_softmax(1)
-        meant = logs.masked_fill(~self.allowed, -torch.inf).logsumexp(1)
-        prior = change.square().sum() / (2 * self.method.freedom**2)
-        prior = prior + offset.square().sum() / (2 * (_OFFSET * self.method.freedom) ** 2)
-        prior = prior + log_sharpness.square() / (2 * _LOG_TEMPERATURE**2)
-        return -(self.weights * meant).sum() + prior
+    def _loss(
+        self,
+        change: NDArray[np.float64],
+        offset: NDArray[np.float64],
+        log_sharpness: float,
+        known: NDArray[np.float64],
+    ) -> tuple[float, NDArray[np.float64], Any]:
+        """Minus the log posterior, and its slope by offset and by change or log sharpness.
+
+        Args:
+            change: by coordinate, (K, P).
+            offset: (K,).
+            log_sharpness: of the logits.
+            known: (K,), 1 for types with a cell.
+        """
+        is_layer = self.method.kind == "layer"
+        sharp = self.logits * np.exp(log_sharpness)
+        scores = sharp + self.shift + offset * known
+        if is_layer:
+            scores = scores + self.places @ (change * known[:, None]).T
+        scores -= scores.max(1, keepdims=True)
+        powers = np.exp(scores)
+        meant = powers * self.allowed
+        total, of_meant = powers.sum(1), np.maximum(meant.sum(1), _TINY**4)
+        slopes = powers / total[:, None] - meant / of_meant[:, None]
+        slopes *= self.weights[:, None]
+        widths = 2 * self.method.freedom**2, 2 * (_OFFSET * self.method.freedom) ** 2
+        value = float(self.weights @ (np.log(total) - np.log(of_meant)))
+        value += float((change**2).sum()) / widths[0] + float((offset**2).sum()) / widths[1]
+        value += log_sharpness**2 / (2 * _LOG_TEMPERATURE**2)
+        by_offset = slopes.sum(0) * known + 2 * offset / widths[1]
+        if is_layer:
+            return (
+                value,
+                by_offset,
+                slopes.T @ self.places * known[:, None] + (2 * change / widths[0]),
+            )
+        by_sharpness = float((slopes * sharp).sum()) + log_sharpness / _LOG_TEMPERATURE**2
+        return value, by_offset, by_sharpness
 
 
 def log_losses(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from cellcount.adapt.choose import chosen, dealt
 from cellcount.adapt.last_layer import (
     METHODS,
-    Directions,
     Examples,
     LastLayer,
     Method,
+    Refitting,
     are_right,
     log_losses,
-    refitted,
 )
 from cellcount.models.kept_features import KeptFeatures
 
@@ -52,8 +51,7 @@ def share(layer: LastLayer, types: list[int], shift: float = 1.0) -> float:
 
 
 def adapted(examples: Examples, method: Method, kept: KeptFeatures = NONE) -> LastLayer:
-    directions = Directions.of(examples.features, kept.features)
-    return refitted(BASE, examples, method, directions, kept)
+    return Refitting(BASE, examples, kept).layer(method)
 
 
 def test_a_laboratorys_cells_put_its_confused_types_right() -> None:
