@@ -23,6 +23,7 @@ from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import contour_crop, window
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.fixed_padding import fixed_padding
 from cellcount.models.folding import folded
 from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
 from cellcount.models.weights import load_state, read_classifier_weights, sized_like
@@ -164,10 +165,10 @@ def load_classifier(
     with sized_like(state, weights):
         model = build_classifier(card, options.plugin_folder)
     load_state(model, {**state, **(changed or {})}, source=weights)
-    model = model.eval()
-    return CropClassifier(
-        folded(model, card.preprocessing.input_px) if fold else model, card, options
-    )
+    model, side_px = model.eval(), card.preprocessing.input_px
+    if fold:
+        model = fixed_padding(folded(model, side_px), side_px)
+    return CropClassifier(model, card, options)
 
 
 def prepare_picture(

@@ -15,8 +15,10 @@ from PIL import Image
 from cellcount import cli
 from cellcount.adapt.adapted_classifier import CELLS_COLUMNS
 from cellcount.adapt.laboratory_cells import labelled_cells
+from cellcount.analysis.stored_results import stored_results
 from cellcount.models.kept_features import KeptFeatures, features_path, write_kept_features
-from cellcount.models.weights import read_classifier_weights
+from cellcount.models.weights import read_classifier_weights, write_weights
+from cellcount.review.named_cells import counted_cells
 from tests.integration.random_classifier import write_random_classifier
 from tests.tables import check_table
 
@@ -135,6 +137,65 @@ def test_cells_that_the_base_names_rightly_already_are_refused_with_figures(
     assert not Path("runs/ours/model.safetensors").exists()
 
 
+@pytest.fixture
+def unlabelled(cells: Path) -> Path:
+    """Sixty more pictures of the laboratory's cells, of which nobody says what they show."""
+    for n in range(60):
+        paint(Path(f"more/{n}.png"), tuple(COLOURS.values())[n % 2], 100 + n)
+    return Path("more")
+
+
+def test_unlabelled_cells_bring_statistics_of_their_own_where_that_helps(
+    cells: Path, unlabelled: Path, adapt: Adapt, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The base knew the cells before its first statistics were moved, as another stain does."""
+    assert adapt(cells, "--out", "runs/knows")[0] == 0
+    card, state = read_classifier_weights(Path("runs/knows/model.safetensors"))
+    state["body.bn1.running_mean"] += 3 * state["body.bn1.running_var"].sqrt()
+    write_weights(Path("moved.safetensors"), card, state)
+    command = ("adapt", "classifier", str(cells), "--unlabelled", "more", "--device", "cpu")
+    models = ("--classifier", "moved.safetensors", "--out", "runs/ours")
+    code = cli.main([*command, *models])
+    out = " ".join(capfd.readouterr().out.split())
+    assert code == 0
+    assert "statistics of normalisation: re-estimated, share 0.7, tried with 60 unlabelled" in out
+
+    told = json.loads(Path("runs/ours/adaptation.json").read_text("utf-8"))["statistics"]
+    assert (told["data"], told["cells"], told["share"]) == ("more", 60, 0.7)
+    assert told["losses"]["0.7"] < told["losses"]["0"]
+    card, adapted = read_classifier_weights(Path("runs/ours/model.safetensors"))
+    assert "re-estimated from 60 unlabelled cells and have a share of 0.7" in card.notes[0]
+    assert {"name": "more", "use": "statistics of normalisation", "cells": 60} in card.data
+    changed = {name for name in state if not torch.equal(state[name], adapted[name])}
+    assert {"body.fc.weight", "body.bn1.running_mean", "body.bn1.running_var"} <= changed
+    assert all("running" in name or name.startswith("body.fc.") for name in changed)
+
+    typed = ("classify", "ours", "--out", "types.csv", "--classifier", "runs/ours")
+    assert cli.main([*typed, "--device", "cpu"]) == 0
+    figures = json.loads(Path("runs/ours/adaptation.json").read_text("utf-8"))
+    assert figures["after"]["right"]["right"] >= 18
+
+
+def test_statistics_stay_as_packaged_where_others_do_not_help(
+    cells: Path, unlabelled: Path, adapt: Adapt, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The base knows the cells already, and the unlabelled ones are noise."""
+    for n, path in enumerate(sorted(unlabelled.iterdir())):
+        noise = np.random.default_rng(n).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    assert adapt(cells, "--out", "runs/knows")[0] == 0
+    command = ("adapt", "classifier", str(cells), "--unlabelled", "more", "--device", "cpu")
+    assert cli.main([*command, "--classifier", "runs/knows", "--out", "runs/ours"]) == 3
+    out = " ".join(capfd.readouterr().out.split())
+    assert "statistics of normalisation: as packaged, tried with 60 unlabelled cells" in out
+
+
+def test_too_few_unlabelled_cells_are_refused(cells: Path, adapt: Adapt) -> None:
+    code, _, err = adapt(cells, "--out", "runs/ours", "--unlabelled", "ours")
+    assert code == 2
+    assert "ours has 20 unlabelled cells that can be used, expected 50 or more" in err
+
+
 def test_fewer_than_ten_cells_of_every_type_are_too_few(cells: Path, adapt: Adapt) -> None:
     lines = cells.read_text("utf-8").splitlines()
     cells.write_text("\n".join([lines[0], *lines[1:10], *lines[11:20]]) + "\n", "utf-8")
@@ -197,3 +258,9 @@ def test_the_reviewed_cells_of_a_run_are_read_with_their_slides(
     assert found.slides >= 1
     assert all(item.box_xyxy is not None for item in found.items)
     assert all(item.rbc_px is not None and 15 < item.rbc_px < 40 for item in found.items)
+    with stored_results(Path("o/counts.csv")) as stored:
+        unlabelled = counted_cells(stored, ["wbc"]).items
+        removed = {item.box_xyxy for item in found.items if item.label == "not_a_white_cell"}
+    counted = sum(int(row["n_wbc"] or 0) for row in rows("o/counts.csv"))
+    assert len(unlabelled) == counted > 8
+    assert removed.isdisjoint(item.box_xyxy for item in unlabelled)

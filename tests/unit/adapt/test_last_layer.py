@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -125,6 +127,36 @@ def test_cross_validation_tells_a_gain_and_no_gain() -> None:
     noise = examples_of(rng.integers(0, TYPES, 16).tolist(), slides=3)
     shuffled = Examples(noise.features, noise.allowed[rng.permutation(16)], noise.groups)
     assert not chosen(BASE, shuffled, KEPT, ways).is_better(shuffled)
+
+
+def restated(examples: Examples, features: NDArray[np.float32]) -> Examples:
+    return dataclasses.replace(examples, restated={0.3: features})
+
+
+def test_a_share_of_statistics_is_used_where_it_brings_the_cells_nearer_to_the_base() -> None:
+    types, way = [0, 1] * 8, (METHODS[0], METHODS[2])
+    examples = examples_of(types)
+    nearer = np.asarray(examples.features - 0.95 * SHIFT, np.float32)
+    found = chosen(BASE, restated(examples, nearer), KEPT, way)
+    assert found.method.share == 0.3
+    assert found.by_share[0.3] is not None
+    assert found.by_share[0.0] is not None
+    assert found.by_share[0.3] < found.by_share[0.0]
+    farther = np.asarray(examples.features + 0.5 * SHIFT, np.float32)
+    assert chosen(BASE, restated(examples, farther), KEPT, way).method.share == 0.0
+
+
+def test_a_share_with_which_the_base_errs_more_is_never_used_though_a_new_layer_could_do() -> None:
+    """The two types change places far apart: easy to refit, but no other type can be trusted."""
+    types = [0, 1] * 8
+    examples = examples_of(types)
+    swapped = examples.features[:, :, :] * 0 + 4 * CENTRES[[1 - t for t in types]][:, None]
+    found = chosen(BASE, restated(examples, np.asarray(swapped, np.float32)), KEPT)
+    assert found.method.share == 0.0
+    assert found.by_share[0.3] is None
+    refit = Refitting(BASE, restated(examples, np.asarray(swapped, np.float32)), NONE, 0.3)
+    scores = refit.layer(Method("layer", 3.0, 0.3)).scores(swapped[:, 0])
+    assert are_right(scores, examples.allowed).all()
 
 
 @pytest.mark.parametrize("cells", [2, 3])
