@@ -88,7 +88,7 @@ def seen(
 
 
 def look_of(card: ClassifierCard, rbc_px: float | None) -> CropWindow:
-    """What a classifier looks at.
+    """Return the part of a picture that a classifier looks at.
 
     Args:
         card: its card.

@@ -27,6 +27,7 @@ from cellcount.adapt.last_layer import (
 from cellcount.models.kept_features import KeptFeatures
 
 _FOLDS, _INNER_FOLDS = 5, 4
+_SHARPNESS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -155,12 +156,14 @@ class _Search:
         """Shares of statistics under which the packaged layer fits the cells no worse.
 
         Types without a labelled cell have nothing but the packaged layer and the kept features,
-        which a share may use only where it brings the laboratory's features nearer to them.
+        which a share may use only where it brings the laboratory's features nearer to them. Each
+        is judged at the temperature that suits it best: to be surer is not to be nearer.
         """
 
         def loss(share: float) -> float:
-            losses = log_losses(self.base.scores(part.at(share)[:, 0]), part.allowed)
-            return float((losses * part.weights).mean())
+            scores = self.base.scores(part.at(share)[:, 0])
+            losses = (log_losses(scores * sharp, part.allowed) for sharp in _SHARPNESS)
+            return min(float((loss * part.weights).mean()) for loss in losses)
 
         packaged = loss(0.0)
         return [share for share in part.restated if loss(share) <= packaged]

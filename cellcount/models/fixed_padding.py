@@ -57,7 +57,7 @@ def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
 
 
 def _fixed(own: nn.Conv2d, size: tuple[int, int]) -> nn.Conv2d:
-    """The same convolution for inputs of a fixed height and width."""
+    """Make the equal convolution for inputs of a fixed height and width."""
     reach, behind = list[int](), list[int]()
     for side, kernel, stride, step in zip(
         size, own.kernel_size, own.stride, own.dilation, strict=True

@@ -176,20 +176,6 @@ def test_unlabelled_cells_bring_statistics_of_their_own_where_that_helps(
     assert figures["after"]["right"]["right"] >= 18
 
 
-def test_statistics_stay_as_packaged_where_others_do_not_help(
-    cells: Path, unlabelled: Path, adapt: Adapt, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """The base knows the cells already, and the unlabelled ones are noise."""
-    for n, path in enumerate(sorted(unlabelled.iterdir())):
-        noise = np.random.default_rng(n).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(path)
-    assert adapt(cells, "--out", "runs/knows")[0] == 0
-    command = ("adapt", "classifier", str(cells), "--unlabelled", "more", "--device", "cpu")
-    assert cli.main([*command, "--classifier", "runs/knows", "--out", "runs/ours"]) == 3
-    out = " ".join(capfd.readouterr().out.split())
-    assert "statistics of normalisation: as packaged, tried with 60 unlabelled cells" in out
-
-
 def test_too_few_unlabelled_cells_are_refused(cells: Path, adapt: Adapt) -> None:
     code, _, err = adapt(cells, "--out", "runs/ours", "--unlabelled", "ours")
     assert code == 2

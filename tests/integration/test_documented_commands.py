@@ -35,6 +35,9 @@ PARSED_ONLY = {
     "cellcount analyze slides/ --classifier counts.classifiers/1": (
         "takes a classifier that the review page made; see test_review_classifier.py"
     ),
+    "cellcount adapt classifier my_cells/ --classifier cell-types --out runs/restated": (
+        "takes fifty unlabelled cells; see test_adapt.py"
+    ),
     "cellcount adapt detector": "takes many corrected fields; see test_adapt_detector.py",
     "cellcount analyze slides/ --out counts.csv --detector runs/ours": "takes its detector",
     "cellcount models export": "needs Detectron2, which is in no package registry",
