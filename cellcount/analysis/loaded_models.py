@@ -9,14 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import CellClass
-from cellcount.engines.base import EngineOptions, choose_engine, load_engine
+from cellcount.engines.base import (
+    CellClassifier,
+    Engine,
+    EngineOptions,
+    load_classifier,
+    load_engine,
+)
 from cellcount.engines.cell_typer import CellTyper
-from cellcount.engines.crop_classifier import CropClassifier, TypeMap, load_classifier, type_map
 from cellcount.engines.field_detector import FieldDetector
+from cellcount.engines.type_map import TypeMap, type_map
 from cellcount.errors import UsageError
 from cellcount.files.digest import sha256_of
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import packaged_weights, resolve
 from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER, AnalyzeSettings
 
@@ -53,10 +58,10 @@ class Models:
             settings.plugins,
             settings.refine_steps,
         )
-        engine = load_engine(choose_engine(settings.engine), weights, options)
+        engine = load_engine(settings.engine, weights, options)
         # --batch-size is a number of tiles; cells have the classifier's own default.
         loaded = LoadedClassifier.beside(
-            engine.card, settings.classifier, settings.type_map, replace(options, batch_size=0)
+            engine, settings.classifier, settings.type_map, replace(options, batch_size=0)
         )
         typer = None
         if loaded is not None:
@@ -81,32 +86,35 @@ class LoadedClassifier:
         type_map: from its types to the reported ones, M.
     """
 
-    classifier: CropClassifier
+    classifier: CellClassifier
     sha256: str
     map_name: str | None
     type_map: TypeMap
 
     @classmethod
-    def of(cls, name: str, map_name: str | None, options: EngineOptions) -> LoadedClassifier:
-        """The classifier of a packaged name, a weight file or a run folder.
+    def of(
+        cls, name: str, map_name: str | None, options: EngineOptions, engine: str = "auto"
+    ) -> LoadedClassifier:
+        """The classifier of a packaged name, a weight file or a run folder, run by that engine.
 
         Raises:
             WeightsError: there is none, or it is no classifier.
             UsageError: the mapping does not start from its types.
         """
         weights = resolve(name)
-        classifier = load_classifier(weights, options)
+        classifier = load_classifier(engine, weights, options)
         mapped = type_map(classifier.card, map_name)
         return cls(classifier, sha256_of(weights), map_name, mapped)
 
     @classmethod
     def beside(
-        cls, detector: DetectorCard, name: str, map_name: str | None, options: EngineOptions
+        cls, engine: Engine, name: str, map_name: str | None, options: EngineOptions
     ) -> LoadedClassifier | None:
         """The classifier that types the cells of a detector, None where nothing does.
 
         Args:
-            detector: card of the detector; it may name a packaged classifier, and no other.
+            engine: runs the detector, whose card may name a packaged classifier and no other;
+                runs the classifier, too.
             name: as asked for: a packaged name, a path, ``none`` or ``auto``.
             map_name: ``SOURCE:TARGET`` as asked for, or None.
             options: of the classifier.
@@ -114,10 +122,11 @@ class LoadedClassifier:
         Raises:
             UsageError: a mapping is asked for, and nothing types the cells.
         """
+        detector = engine.card
         if name == AUTO_CLASSIFIER:
             name = detector.classifier if detector.classifier in packaged_weights() else ""
         if name not in ("", NO_CLASSIFIER):
-            return cls.of(name, map_name, options)
+            return cls.of(name, map_name, options, engine.name)
         if map_name is not None:
             raise UsageError(
                 f"--map {map_name} translates types, but no classifier goes with the detector "

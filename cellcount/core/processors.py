@@ -33,6 +33,12 @@ def limit_threads() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable))
 
 
+def threads() -> int:
+    """Number of threads of a library that is told it: OMP_NUM_THREADS, else the processors."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(asked)) if asked.isdecimal() else usable_processors()
+
+
 def _affinity() -> float:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -21,19 +21,29 @@ from cellcount.errors import CellcountError, UsageError
 
 if TYPE_CHECKING:
     from cellcount.engines.detector_model import Detector
+    from cellcount.models.classifier_card import ClassifierCard
     from cellcount.models.detector_card import DetectorCard
     from cellcount.models.pyramid import Trunk
 
 ENGINES = {
     "torchvision": "cellcount.engines.torchvision:TorchvisionEngine",
     "detectron2": "cellcount.engines.detectron2.engine:Detectron2Engine",
+    "openvino": "cellcount.engines.openvino.engine:OpenVinoEngine",
 }
+#: Classifiers run in torch beside any engine but these.
+CLASSIFIERS = {"openvino": "cellcount.engines.openvino.classifier:load_classifier"}
+_TORCH_CLASSIFIER = "cellcount.engines.crop_classifier:load_classifier"
 #: Explanation of Detectron2 in docs/plugins.md, and the error where it is asked for and missing.
 DETECTRON2_IS_EXTRA = (
     "The engine detectron2 runs the same weight files as a Detectron2 model, for those who work "
     "with Detectron2 already; it needs Detectron2, which is in no package registry and is "
     "installed by its own instructions "
     "(https://detectron2.readthedocs.io/tutorials/install.html)."
+)
+#: Explanation of OpenVINO in docs/plugins.md, and the error where it is asked for and missing.
+OPENVINO_IS_EXTRA = (
+    "The engine openvino runs the same weight files on OpenVINO, which is made for processors; it "
+    "needs OpenVINO, which is installed with: pip install 'cellcount[openvino]'."
 )
 
 
@@ -73,6 +83,22 @@ class Engine(Protocol):
         ...
 
 
+class CellClassifier(Protocol):
+    """A loaded classifier of single cells. Stateless between calls."""
+
+    card: ClassifierCard
+    device: str
+    precision: str
+    batch_size: int
+
+    def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1.
+
+        A crop's depend on its pixels alone, not on the others of the call.
+        """
+        ...
+
+
 class EngineClass(Protocol):
     """Interface of the class of an engine."""
 
@@ -93,7 +119,16 @@ class EngineClass(Protocol):
 
 def has_detectron2() -> bool:
     """Return whether Detectron2 is installed; it is not imported."""
-    spec = importlib.util.find_spec("detectron2")
+    return _is_installed("detectron2")
+
+
+def has_openvino() -> bool:
+    """Return whether OpenVINO is installed; it is not imported."""
+    return _is_installed("openvino")
+
+
+def _is_installed(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None  # a mere folder of that name has none
 
 
@@ -101,7 +136,7 @@ def choose_engine(name: str) -> str:
     """The named engine; ``auto`` is Detectron2 where it is installed, torchvision otherwise.
 
     Raises:
-        UsageError: no such engine, or Detectron2 is not installed.
+        UsageError: no such engine, or what it needs is not installed.
     """
     if name == "auto":
         return "detectron2" if has_detectron2() else "torchvision"
@@ -109,6 +144,8 @@ def choose_engine(name: str) -> str:
         raise UsageError(f"--engine is {name!r}, expected auto or one of {', '.join(ENGINES)}")
     if name == "detectron2" and not has_detectron2():
         raise UsageError(DETECTRON2_IS_EXTRA)
+    if name == "openvino" and not has_openvino():
+        raise UsageError(OPENVINO_IS_EXTRA)
     return name
 
 
@@ -116,7 +153,7 @@ def engine_class(name: str) -> EngineClass:
     """The class of the engine of that name, imported now.
 
     Raises:
-        UsageError: no such engine, or Detectron2 is not installed.
+        UsageError: no such engine, or what it needs is not installed.
         CellcountError: it is installed, but not in working order.
     """
     chosen = choose_engine(name)
@@ -134,3 +171,9 @@ def engine_class(name: str) -> EngineClass:
 def load_engine(name: str, weights: Path, options: EngineOptions) -> Engine:
     """Loads the engine of that name with a weight file."""
     return engine_class(name).load(weights, options)
+
+
+def load_classifier(engine: str, weights: Path, options: EngineOptions) -> CellClassifier:
+    """Loads the classifier of a weight file as it runs beside the engine of that name."""
+    load = pkgutil.resolve_name(CLASSIFIERS.get(choose_engine(engine), _TORCH_CLASSIFIER))
+    return cast(CellClassifier, load(weights, options))

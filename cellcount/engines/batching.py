@@ -7,7 +7,6 @@ Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,6 +25,7 @@ from cellcount.engines.devices import (
     choose_precision,
     in_batches,
 )
+from cellcount.engines.padding import padded, padded_shape
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.folding import folded
@@ -80,32 +80,19 @@ class BatchedEngine:
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for index, tile in enumerate(tiles):
-            groups.setdefault(self._padded(tile.shape), []).append(index)
+            shape = padded_shape(tile.shape, self.card.preprocessing)
+            groups.setdefault(shape, []).append(index)
         results: list[Detections | None] = [None] * len(tiles)
-        for shape, members in groups.items():
+        for members in groups.values():
             found = in_batches(
-                [tiles[i] for i in members],
-                self.batch_size,
-                partial(self._detect_batch, shape=shape),
-                self._device,
+                [tiles[i] for i in members], self.batch_size, self._detect_batch, self._device
             )
             for index, detections in zip(members, found, strict=True):
                 results[index] = detections
         return [r for r in results if r is not None]
 
-    def _padded(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        multiple = self.card.preprocessing.pad_multiple
-        return (-(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple)
-
-    def _detect_batch(
-        self, tiles: Sequence[NDArray[np.uint8]], size: int, shape: tuple[int, int]
-    ) -> list[Detections]:
-        # The mean colour becomes zero, as a convolution pads: a border like that of the training
-        # crops. A black one would hide cells that the edge cuts.
-        mean = np.round(255 * np.asarray(self.card.preprocessing.mean)).astype(np.uint8)
-        batch = np.broadcast_to(mean, (size, *shape, 3)).copy()
-        for i, tile in enumerate(tiles):
-            batch[i, : tile.shape[0], : tile.shape[1]] = tile
+    def _detect_batch(self, tiles: Sequence[NDArray[np.uint8]], size: int) -> list[Detections]:
+        batch = padded(tiles, size, self.card.preprocessing)
         images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
         shapes = [(t.shape[0], t.shape[1]) for t in tiles]
         half = self._dtype != torch.float32

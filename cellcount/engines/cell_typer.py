@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import Cells, CellTypes
-from cellcount.engines.crop_classifier import CropClassifier, TypeMap, central_crop
+from cellcount.engines.base import CellClassifier
+from cellcount.engines.crops import central_crop
+from cellcount.engines.type_map import TypeMap
 from cellcount.errors import UsageError
 from cellcount.images.source import Source
 from cellcount.images.white_balance import apply_gains, white_balance_gains
@@ -40,7 +42,7 @@ class CellTyper:
 
     def __init__(
         self,
-        classifier: CropClassifier,
+        classifier: CellClassifier,
         detector_card: DetectorCard,
         type_map: TypeMap | None = None,
     ) -> None:

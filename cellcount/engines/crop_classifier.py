@@ -1,13 +1,12 @@
 """Typing crops of single cells: pixels in, probability of each type out.
 
-Shapes: N crops uint8 (h, w, 3) RGB of the card's input size, K types of the classifier, M types
-after mapping; logits and probabilities float32 (N, K); features float32 (N, F).
+Shapes: N crops uint8 (h, w, 3) RGB of the card's input size, K types of the classifier; logits and
+probabilities float32 (N, K); features float32 (N, F).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellcount.core.records import CellClass
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.devices import choose_device, choose_precision, in_batches
 from cellcount.errors import UsageError
-from cellcount.images.white_balance import apply_gains, white_balance_gains
-from cellcount.images.windows import contour_crop, window
 from cellcount.models.classifier import build_classifier
-from cellcount.models.classifier_card import ClassifierCard, types_of
+from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.fixed_padding import fixed_padding
 from cellcount.models.folding import folded
-from cellcount.models.taxonomy import TypeMapping, load_taxonomy, mapping
 from cellcount.models.weights import load_state, read_classifier_weights, sized_like
 
 #: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
@@ -140,10 +135,7 @@ class CropClassifier:
 
 def prior_shift(card: ClassifierCard) -> Tensor:
     """Return the shift of log probabilities (K,) from the mixture trained on to that stated."""
-    if not card.prior:
-        return torch.zeros(len(card.types))
-    shares = [card.prior[t.id] / card.trained_prior.get(t.id, 1.0) for t in card.types]
-    return torch.tensor(shares).log()
+    return torch.tensor(card.prior_ratios).log()
 
 
 def load_classifier(
@@ -169,98 +161,3 @@ def load_classifier(
     if fold:
         model = fixed_padding(folded(model, side_px), side_px)
     return CropClassifier(model, card, options)
-
-
-def prepare_picture(
-    pixels: NDArray[np.uint8], card: ClassifierCard, rbc_px: float | None = None
-) -> NDArray[np.uint8]:
-    """The classifier's input from a picture of a single cell.
-
-    Args:
-        pixels: the picture, uint8 (H, W, 3) of any size.
-        card: says how a cell becomes an input.
-        rbc_px: red-cell diameter in the picture; the card's where it is not known.
-    """
-    if card.preprocessing.white_balance:
-        pixels = apply_gains(pixels, white_balance_gains(pixels))
-    diameter = rbc_px or card.crop.rbc_px
-    side = card.crop.window_rbc * diameter if diameter else 0.0
-    return central_crop(pixels, card, side)
-
-
-def central_crop(
-    pixels: NDArray[np.uint8], card: ClassifierCard, side_px: float
-) -> NDArray[np.uint8]:
-    """The window about the centre, after the contour where the card asks for it.
-
-    Args:
-        pixels: white-balanced picture of a single cell.
-        card: says how a cell becomes an input.
-        side_px: side of the window, 0 for the whole picture, made square with white.
-    """
-    if card.crop.contour:
-        pixels = contour_crop(pixels)
-    height, width = pixels.shape[:2]
-    before = card.preprocessing
-    side = side_px or max(height, width)
-    return window(pixels, (width / 2, height / 2), side, before.input_px, before.interpolation)
-
-
-@dataclass(frozen=True, eq=False)
-class TypeMap:
-    """Mapping from the types of a classifier to those that are reported.
-
-    Attributes:
-        types: reported types, M.
-        sums: float32 (K, M), 1 where a source type becomes the reported one.
-    """
-
-    types: tuple[CellClass, ...]
-    sums: NDArray[np.float32]
-
-    @classmethod
-    def unchanged(cls, card: ClassifierCard) -> TypeMap:
-        """The classifier's own types."""
-        return cls(card.types, np.eye(len(card.types), dtype=np.float32))
-
-    def apply(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (N, M) of reported types from those of the classifier's (N, K).
-
-        What a dropped type had is left out and the rest not raised, so that a cell which is most
-        likely none of the reported types stays below the threshold.
-        """
-        return probs @ self.sums
-
-    def least_probs(self, card: ClassifierCard) -> NDArray[np.float32]:
-        """Least probability (M,) at which a cell is counted as each reported type.
-
-        A type that several make up needs the highest of theirs.
-        """
-        of_card = [card.review_below_of.get(t.id, card.review_below) for t in card.types]
-        return np.asarray((self.sums * np.array(of_card, np.float32)[:, None]).max(axis=0))
-
-
-def type_map(card: ClassifierCard, map_name: str | None) -> TypeMap:
-    """The map of that name (``SOURCE:TARGET``) for a classifier; None changes nothing.
-
-    Raises:
-        UsageError: no such mapping, or it does not start from the classifier's types.
-    """
-    if map_name is None:
-        return TypeMap.unchanged(card)
-    chosen = mapping(map_name)
-    _check_source(card, chosen)
-    reached = {chosen.target_of[t.id] for t in card.types}
-    types = tuple(t for t in types_of(load_taxonomy(chosen.target)) if t.id in reached)
-    sums = [[float(chosen.target_of[s.id] == t.id) for t in types] for s in card.types]
-    return TypeMap(types, np.array(sums, np.float32))
-
-
-def _check_source(card: ClassifierCard, chosen: TypeMapping) -> None:
-    unknown = [t.id for t in card.types if t.id not in chosen.target_of]
-    if unknown:
-        raise UsageError(
-            f"--map {chosen.name} starts from the types of {chosen.source}, but the classifier "
-            f"{card.name!r} ({card.taxonomy or 'its own types'}) also knows {', '.join(unknown)}; "
-            f"name a mapping from its own taxonomy"
-        )

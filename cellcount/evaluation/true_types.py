@@ -13,7 +13,7 @@ import numpy as np
 
 from cellcount.core.records import CellClass
 from cellcount.datasets.crop_set import CropSet, LabelledCrop
-from cellcount.engines.crop_classifier import TypeMap, type_map
+from cellcount.engines.type_map import TypeMap, type_map
 from cellcount.errors import AnnotationError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.coarse_types import coarse_type

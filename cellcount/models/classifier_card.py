@@ -162,6 +162,13 @@ class ClassifierCard(JsonCard):
                 f"expected probabilities from 0 to 1 of some of {', '.join(ids)}"
             )
 
+    @property
+    def prior_ratios(self) -> tuple[float, ...]:
+        """Share of each type at which probabilities are stated over that taken for granted."""
+        if not self.prior:
+            return (1.0,) * len(self.types)
+        return tuple(self.prior[t.id] / self.trained_prior.get(t.id, 1.0) for t in self.types)
+
 
 def types_of(taxonomy: Taxonomy) -> tuple[CellClass, ...]:
     """The types of a taxonomy as a card lists them."""

@@ -8,6 +8,7 @@ Shapes: none; plain data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, ClassVar, Literal, get_args
@@ -76,6 +77,15 @@ class Architecture:
         # Bounds, so that a card cannot ask for more memory than there is.
         check_range(self, ("pyramid_channels", 1, 4096), ("pool_size", 1, 64))
         check_range(self, ("head_dim", 1, 65536))
+
+
+def levels_read(kind: str, strides: Sequence[int]) -> tuple[int, ...]:
+    """Return those of the strides that a pyramid of that kind reads.
+
+    NOTE: without a pyramid it is the middle one (16 of 8, 16, 32), the level of the original
+    Faster R-CNN.
+    """
+    return (strides[len(strides) // 2],) if kind == "none" else tuple(strides)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from cellcount.errors import UsageError
 from cellcount.models.backbone import create_backbone
-from cellcount.models.detector_card import Architecture
+from cellcount.models.detector_card import Architecture, levels_read
 
 
 class SingleLevel(nn.Module):
@@ -71,15 +71,6 @@ class BottomUp(nn.Module):
 
 Pyramid = SingleLevel | TopDown | BottomUp
 PYRAMIDS: dict[str, type[Pyramid]] = {"none": SingleLevel, "fpn": TopDown, "bottom-up": BottomUp}
-
-
-def levels_read(kind: str, strides: Sequence[int]) -> tuple[int, ...]:
-    """Return those of the strides that a pyramid of that kind reads.
-
-    NOTE: without a pyramid it is the middle one (16 of 8, 16, 32), the level of the original
-    Faster R-CNN.
-    """
-    return (strides[len(strides) // 2],) if kind == "none" else tuple(strides)
 
 
 def build_pyramid(kind: str, channels: Sequence[int], strides: Sequence[int], out: int) -> Pyramid:

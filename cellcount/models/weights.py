@@ -15,6 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from cellcount.errors import ModelChoiceError, WeightsError
@@ -24,7 +26,7 @@ from cellcount.models.card import MAX_CARD_BYTES, read_object
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import DetectorCard
 
-if TYPE_CHECKING:  # a model that is not there is told before torch is imported
+if TYPE_CHECKING:  # imported where tensors are torch's: cards are read without it
     import torch
 
 MAX_HEADER_BYTES = 20_000_000
@@ -95,7 +97,7 @@ def read_any_card(path: Path) -> AnyCard:
     """
     _check_header(path)
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
@@ -132,6 +134,20 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a weight file, float ones as float32."""
     tensors = _stored_tensors(path)
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a weight file as float32, without torch.
+
+    Raises:
+        WeightsError: the file is unusable.
+    """
+    _check_header(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            return {k: file.get_tensor(k).astype(np.float32) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None
 
 
 def read_weights(path: Path) -> tuple[DetectorCard, dict[str, torch.Tensor]]:
@@ -249,7 +265,7 @@ def facts_of(path: Path) -> WeightFacts:
 
 def _parameters(path: Path) -> int:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
             return sum(
                 math.prod(part.get_shape())

@@ -14,8 +14,7 @@ from cellcount.engines import training_samples
 from cellcount.engines.detectron2.api import CfgNode, get_cfg
 from cellcount.engines.region_losses import BOX_WEIGHT
 from cellcount.errors import WeightsError
-from cellcount.models.detector_card import DetectorCard
-from cellcount.models.pyramid import levels_read
+from cellcount.models.detector_card import DetectorCard, levels_read
 from cellcount.models.weights import WEIGHTS_SUFFIX, read_card
 
 

@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.engines.base import EngineOptions
-from cellcount.engines.crop_classifier import (
-    CropClassifier,
-    load_classifier,
-    prepare_picture,
-    type_map,
-)
+from cellcount.engines.crop_classifier import CropClassifier, load_classifier
+from cellcount.engines.crops import prepare_picture
+from cellcount.engines.type_map import type_map
 from cellcount.errors import UsageError, WeightsError
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.classifier import build_classifier

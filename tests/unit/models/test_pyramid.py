@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from cellcount.errors import UsageError
-from cellcount.models.detector_card import Architecture
-from cellcount.models.pyramid import BottomUp, TopDown, Trunk, build_pyramid, levels_read
+from cellcount.models.detector_card import Architecture, levels_read
+from cellcount.models.pyramid import BottomUp, TopDown, Trunk, build_pyramid
 
 CHANNELS, STRIDES, OUT = (5, 7, 9), (8, 16, 32), 6
 

@@ -1,0 +1,1 @@
+"""Engine for processors on OpenVINO: the same weight files, without torch for the packaged ones."""

@@ -1,0 +1,59 @@
+"""Typing crops of single cells on OpenVINO, with the same weight file and the same types.
+
+Shapes: N crops uint8 (h, w, 3) RGB of the card's input size, K types; logits and probabilities
+float32 (N, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.engines.base import EngineOptions
+from cellcount.engines.openvino import layers, networks
+from cellcount.engines.openvino.layers import Tensors
+from cellcount.engines.openvino.library import Graph
+from cellcount.models.classifier_card import ClassifierCard
+from cellcount.models.weights import read_arrays, read_classifier_card
+
+
+class OpenVinoClassifier:
+    """A loaded classifier.
+
+    Attributes:
+        card: what it says about itself.
+        device, precision, batch_size: where and how it computes.
+    """
+
+    def __init__(self, card: ClassifierCard, tensors: Tensors, options: EngineOptions) -> None:
+        self.card = card
+        before = card.preprocessing
+        pixels = layers.image(*before.input_px)
+        normalised = layers.normalised(pixels, before.mean, before.std)
+        logits = networks.classifier(normalised, card, tensors, options.plugin_folder)
+        tensors.check_all_taken()
+        self._graph = Graph([logits], [pixels], options)
+        self.device, self.precision = self._graph.device, self._graph.precision
+        self.batch_size = options.batch_size or 1
+        self._prior_shift = np.log(np.array(card.prior_ratios, np.float32))
+
+    def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Logits (N, K)."""
+        rows = [self._graph(np.ascontiguousarray(crop)[None])[0] for crop in crops]
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
+
+    def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""
+        scaled = self.logits(crops) / np.float32(self.card.temperature) + self._prior_shift
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        probs: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+        return probs
+
+
+def load_classifier(weights: Path, options: EngineOptions) -> OpenVinoClassifier:
+    """The classifier of a weight file."""
+    card = read_classifier_card(weights)
+    return OpenVinoClassifier(card, Tensors(read_arrays(weights), weights), options)

@@ -1,0 +1,34 @@
+"""Tiles padded to a common shape, as every engine gives them to its model.
+
+Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, H', W', 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellcount.models.detector_card import Preprocessing
+
+
+def padded_shape(shape: tuple[int, ...], before: Preprocessing) -> tuple[int, int]:
+    """Height and width of a tile with its padding."""
+    multiple = before.pad_multiple
+    return (-(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple)
+
+
+def padded(
+    tiles: Sequence[NDArray[np.uint8]], size: int, before: Preprocessing
+) -> NDArray[np.uint8]:
+    """A batch of ``size`` images, the first of them the tiles, which are alike once padded.
+
+    Padding has the mean colour, which becomes zero, as a convolution pads: a border like that of
+    the training crops. A black one would hide cells that the edge cuts.
+    """
+    mean = np.round(255 * np.asarray(before.mean)).astype(np.uint8)
+    batch = np.broadcast_to(mean, (size, *padded_shape(tiles[0].shape, before), 3)).copy()
+    for i, tile in enumerate(tiles):
+        batch[i, : tile.shape[0], : tile.shape[1]] = tile
+    return batch
