@@ -15,7 +15,7 @@ from typing import Any, Literal
 from cellcount.errors import UsageError
 from cellcount.shards import Shard
 
-EngineName = Literal["auto", "torchvision", "detectron2"]
+EngineName = Literal["auto", "torchvision", "detectron2", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
@@ -48,7 +48,7 @@ class AnalyzeSettings:
         classifier: likewise, ``none``, or ``auto`` for the packaged one that the detector's card
             names.
         type_map: mapping of the classifier's types to coarser ones, ``SOURCE:TARGET``, or None.
-        engine: which engine runs the detector.
+        engine: which engine runs the models.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: arithmetic of the model; auto is fp32 on the CPU.
         um_per_px: scale of all images, or None (manifest, metadata, estimate).
@@ -277,6 +277,7 @@ class ClassifyRequest:
         type_map: mapping of its types to coarser ones, ``SOURCE:TARGET``, or None.
         rbc_px: red-cell diameter in the pictures' own pixels, or None.
         um_per_px: their scale, or None (manifest, metadata, what the classifier's card assumes).
+        engine: which engine runs the classifier: openvino, or torch for any other.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: arithmetic of the model; auto is fp32 on the CPU.
         batch_size: cells per model call, 0 for the device's default.
@@ -294,6 +295,7 @@ class ClassifyRequest:
     type_map: str | None = None
     rbc_px: float | None = None
     um_per_px: float | None = None
+    engine: EngineName = "auto"
     device: str = "auto"
     precision: Precision = "auto"
     batch_size: int = 0

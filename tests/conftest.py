@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
         if "detectron2" in item.keywords and importlib.util.find_spec("detectron2") is None:
             item.add_marker(pytest.mark.skip(reason="needs Detectron2, which is not installed"))
+        if "openvino" in item.keywords and importlib.util.find_spec("openvino") is None:
+            item.add_marker(pytest.mark.skip(reason="needs OpenVINO, which is not installed"))
         if "ray" in item.keywords and importlib.util.find_spec("ray") is None:
             item.add_marker(pytest.mark.skip(reason="needs Ray, which is not installed"))
 

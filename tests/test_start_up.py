@@ -288,6 +288,7 @@ def test_what_is_imported_is_installed_and_nothing_else(repo_root: Path) -> None
         "cameras",
         "excel",
         "imagej",
+        "openvino",
         "parquet",
         "ray",
         "review",

@@ -66,7 +66,9 @@ class ClassifyJob:
         options = EngineOptions(
             request.device, request.precision, request.batch_size, request.plugins
         )
-        self.loaded = LoadedClassifier.of(request.classifier, request.type_map, options)
+        self.loaded = LoadedClassifier.of(
+            request.classifier, request.type_map, options, request.engine
+        )
 
     def run(self, watcher: Progress) -> Outcome:
         """Types every picture and writes the table.

@@ -44,6 +44,13 @@ from cellcount.commands import options as shared
 )
 @cloup.option_group(
     "Computing",
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "openvino"]),
+        default="auto",
+        show_default=True,
+        help="Library that runs the classifier; auto is torch, openvino is for processors.",
+    ),
     shared.device,
     shared.precision,
     click.option(

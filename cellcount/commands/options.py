@@ -123,10 +123,18 @@ type_map = click.option(
 )
 engine = click.option(
     "--engine",
+    type=click.Choice(["auto", "torchvision", "detectron2", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Library that runs the models; auto is Detectron2 where it is installed, else "
+    "torchvision. openvino is for processors.",
+)
+training_engine = click.option(
+    "--engine",
     type=click.Choice(["auto", "torchvision", "detectron2"]),
     default="auto",
     show_default=True,
-    help="Library that runs the detector; auto is Detectron2 where it is installed.",
+    help="Library that trains the detector; auto is Detectron2 where it is installed.",
 )
 device = click.option(
     "--device",

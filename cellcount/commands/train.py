@@ -98,7 +98,7 @@ _run = cloup.option_group(
 )
 @cloup.option_group(
     "Computing",
-    shared.engine,
+    shared.training_engine,
     shared.device,
     _workers,
 )

@@ -25,7 +25,7 @@ from cellcount.analysis.progress import SilentProgress
 from cellcount.core.blood import RBC, WBC
 from cellcount.core.processors import usable_processors
 from cellcount.datasets.annotations import read_annotations
-from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2
+from cellcount.engines.base import DETECTRON2_IS_EXTRA, has_detectron2, has_openvino
 from cellcount.files.digest import sha256_of
 from cellcount.images.known_formats import read_formats
 from cellcount.models.weights import packaged_weights, read_any_card
@@ -124,6 +124,8 @@ def _extras() -> Iterator[Finding]:
             yield Finding("note", f"{name} is not installed, for {extra[1]}", advice)
         else:
             yield Finding("ok", f"{name} {version}, for {extra[1]}")
+    if has_openvino():
+        yield Finding("ok", "OpenVINO is installed: --engine openvino takes it")
     if has_detectron2():
         yield Finding("ok", "Detectron2 is installed: --engine auto takes it")
     else:
