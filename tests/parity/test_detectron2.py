@@ -14,12 +14,12 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from cellcount.core.boxes import pairwise_iou
-from cellcount.core.records import Detections
 from cellcount.engines import attention_refinement, training_samples
 from cellcount.engines.base import EngineOptions, engine_class, load_engine
 from cellcount.engines.detectron2.state_dict import from_detectron2
 from cellcount.engines.torchvision import FasterRCNN
 from cellcount.models.weights import check_state, read_card, read_weights, write_weights
+from tests.parity.same_cells import assert_same_cells
 
 if TYPE_CHECKING:
     from cellcount.engines.detectron2.engine import Detectron2Detector
@@ -104,18 +104,6 @@ def test_pooled_regions_and_class_logits(
     assert len(logits) > 20
     close(logits.roll(-1, 1), their_logits)
     close(deltas[:, 4:], their_deltas)
-
-
-def assert_same_cells(one: Detections, other: Detections, *, cut: float) -> int:
-    """Detections from ``cut`` on match one to one; those within 0.01 of it are left aside."""
-    sure, enough = one[one.scores >= cut + 0.01], other[other.scores >= cut - 0.01]
-    iou = pairwise_iou(sure.boxes_xyxy, enough.boxes_xyxy)
-    iou = np.where(sure.labels[:, None] == enough.labels[None], iou, 0)
-    mate = iou.argmax(axis=1) if len(sure) else np.zeros(0, int)
-    assert len(set(mate)) == len(sure), "one to one"
-    assert (iou.max(axis=1, initial=0) >= 0.99).all()
-    assert np.abs(sure.scores - enough.scores[mate]).max(initial=0) <= 0.01
-    return len(sure)
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,14 @@ def test_torch_takes_as_many_threads_as_the_task_has(monkeypatch: pytest.MonkeyP
     program = "import cellcount, torch; print(torch.get_num_threads())"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert found.stdout.split() == [b"1"]
+
+
+def test_a_library_that_is_told_its_threads_gets_those_asked_for_else_the_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert processors.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert processors.threads() == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert processors.threads() == 3

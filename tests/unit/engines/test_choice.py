@@ -6,11 +6,14 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cellcount.cli import main
+from cellcount.engines import base
 from cellcount.engines.base import (
     DETECTRON2_IS_EXTRA,
     ENGINES,
+    OPENVINO_IS_EXTRA,
     EngineOptions,
     choose_engine,
     engine_class,
@@ -34,7 +37,8 @@ def broken_detectron2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_stands_for_itself() -> None:
     assert choose_engine("torchvision") == "torchvision"
     with pytest.raises(
-        UsageError, match="--engine is 'onnx', expected auto or one of torchvision, detectron2"
+        UsageError,
+        match="--engine is 'onnx', expected auto or one of torchvision, detectron2, openvino",
     ):
         choose_engine("onnx")
 
@@ -106,4 +110,20 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_on_plugins_says_the_same(repo_root: Path) -> None:
     page = " ".join((repo_root / "docs" / "plugins.md").read_text("utf-8").split())
     assert DETECTRON2_IS_EXTRA in page
-    assert set(ENGINES) == {"torchvision", "detectron2"}
+    assert OPENVINO_IS_EXTRA in page
+    assert set(ENGINES) == {"torchvision", "detectron2", "openvino"}
+
+
+def test_openvino_without_openvino_is_told_and_auto_never_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "field.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    monkeypatch.setattr(base, "_is_installed", lambda package: False)
+    line = ["analyze", str(picture), "--out", str(tmp_path / "counts.csv"), "--engine", "openvino"]
+    assert main(line) == UsageError.exit_code
+    assert capsys.readouterr().err.strip() == f"Error: {OPENVINO_IS_EXTRA}"
+    assert not (tmp_path / "counts.csv").exists()
+    monkeypatch.setattr(base, "_is_installed", lambda package: package == "openvino")
+    assert choose_engine("auto") == "torchvision"
+    assert choose_engine("openvino") == "openvino"
