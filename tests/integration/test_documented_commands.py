@@ -41,6 +41,7 @@ PARSED_ONLY = {
     "cellcount adapt detector": "takes many corrected fields; see test_adapt_detector.py",
     "cellcount analyze slides/ --out counts.csv --detector runs/ours": "takes its detector",
     "cellcount models export": "needs Detectron2, which is in no package registry",
+    "cellcount analyze slides/ --out counts.csv --engine openvino": "needs the extra openvino",
     "cellcount analyze slides/ --out counts.csv --runner ray": "starts a cluster; see test_ray.py",
 }
 #: Scripts that are parsed and not run, and why.

@@ -28,9 +28,8 @@ def openvino(weights: Path) -> Engine:
 
 def compared(weights: Path, tiles: list[Pixels], options: EngineOptions, cut: float = 0.3) -> int:
     """Cells that both engines find alike on the tiles."""
-    ours, theirs = (
-        load_engine(n, weights, options).detect(tiles) for n in ("torchvision", "openvino")
-    )
+    engines = [load_engine(name, weights, options) for name in ("torchvision", "openvino")]
+    ours, theirs = (engine.detect(tiles) for engine in engines)
     cells = 0
     for one, other in zip(ours, theirs, strict=True):
         cells += assert_same_cells(one, other, cut=cut)
