@@ -11,8 +11,10 @@ import torch
 
 from cellcount.models.taxonomy import load_taxonomy, mapping
 from tools.types.augment import augmented
+from tools.types.calibrate import LeftOut, calibrate, counted
 from tools.types.cells import COARSE, TYPES, Cell, allowed, coarse
-from tools.types.evaluate import GROUPS, Share, accepted, accepted_groups, probs
+from tools.types.composed_slides import agreement, composed
+from tools.types.evaluate import GROUPS, Share, accepted, false_alarms
 from tools.types.make import read_runs, settings
 from tools.types.negatives import STAINS, stained
 from tools.types.train import learned_rows, set_loss, shares
@@ -77,14 +79,67 @@ def test_strange_stains_leave_empty_glass_white() -> None:
         assert np.abs(stained(glass, name).astype(int) - 235).max() <= 1
 
 
-def test_groups_pool_probabilities_before_the_threshold() -> None:
-    logits = np.zeros((1, len(TYPES)), np.float32)
-    logits[0, :2] = 10
-    cells = [cell("raabin", "neutrophil")]
-    chances = probs(logits)
-    assert accepted(chances, cells, 0.9)[0] == Share(0, 1)
-    assert accepted_groups(chances, cells, 0.9) == (Share(1, 1), Share(1, 1))
-    assert GROUPS[0] == "neutrophil"
+def test_a_cell_is_accepted_from_the_probability_of_its_own_type_up() -> None:
+    chances = np.zeros((2, len(TYPES)))
+    chances[:, TYPES.index("blast")] = 0.7
+    chances[:, TYPES.index("lymphocyte")] = 0.3
+    cells = [cell("raabin", "lymphocyte"), cell("raabin", "blast")]
+    least = np.full(len(TYPES), 0.5)
+    assert accepted(chances, cells, least) == (Share(2, 2), Share(1, 2))
+    assert false_alarms(chances, cells, least) == Share(1, 1)
+    least[TYPES.index("blast")] = 0.9
+    assert accepted(chances, cells, least) == (Share(0, 2), Share(0, 0))
+    assert false_alarms(chances, cells, least) == Share(0, 1)
+
+
+def test_composed_slides_are_counted_as_their_cells_are_called() -> None:
+    names = ["neutrophil"] * 30 + ["lymphocyte"] * 20 + ["monocyte"] * 10
+    truth = np.array([GROUPS.index(name) for name in names])
+    every = np.ones(len(names), np.bool_)
+    right = agreement(truth, truth, every, seed=0)
+    assert right.types == ("neutrophil", "lymphocyte", "monocyte")
+    assert (right.mean_error, right.accepted) == (0, 1)
+    called = np.where(truth == GROUPS.index("monocyte"), GROUPS.index("lymphocyte"), truth)
+    limits = agreement(truth, called, every, seed=0).limits()
+    slides = composed(truth, seed=0)[1]
+    monocytes = 100 * (truth[slides] == GROUPS.index("monocyte")).mean(1)
+    assert limits["monocyte"][0] == pytest.approx(-monocytes.mean(), abs=0.01)
+    assert limits["lymphocyte"][0] == pytest.approx(monocytes.mean(), abs=0.01)
+    spread = 1.96 * monocytes.std(ddof=1)
+    assert limits["lymphocyte"][2] == pytest.approx(monocytes.mean() + spread, abs=0.01)
+    assert limits["neutrophil"] == [0, 0, 0]
+
+
+def test_cells_that_are_not_sure_enough_or_no_white_cell_leave_the_denominator() -> None:
+    truth = np.array([GROUPS.index("neutrophil")] * 8 + [GROUPS.index("lymphocyte")] * 8)
+    called = truth.copy()
+    called[:4] = GROUPS.index("platelet")
+    counted = np.ones(16, np.bool_)
+    counted[4:8] = False
+    found = agreement(truth, called, counted, seed=1)
+    lymphocytes = (truth[composed(truth, seed=1)[1]] == GROUPS.index("lymphocyte")).mean()
+    assert found.accepted == pytest.approx(lymphocytes)
+    assert found.limits()["lymphocyte"][0] == pytest.approx(100 * (1 - lymphocytes), abs=0.01)
+
+
+def test_the_threshold_is_one_at_which_composed_slides_are_counted_rightly() -> None:
+    rng = np.random.default_rng(3)
+    parts = []
+    for laboratory in ("raabin", "pbc"):
+        labels = ["neutrophil"] * 80 + ["lymphocyte"] * 80 + ["monocyte"] * 80
+        called = [*labels[:-20], *["eosinophil"] * 20]  # a quarter of the monocytes
+        logits = rng.normal(0, 0.1, (240, len(TYPES))).astype(np.float32)
+        for row, (name, sure) in enumerate(zip(called, [6.0] * 160 + [2.5] * 80, strict=True)):
+            logits[row, TYPES.index(COARSE.get(name, (name,))[0])] += sure
+        cells = tuple(cell(laboratory, name) for name in labels)
+        parts.append(LeftOut(laboratory, cells, logits))
+    found = calibrate(parts, rare_prior=0.3, seed=0)
+    slides = found.figures["composed_slides"]
+    least = min(errors["pbc"][0] for errors in slides.values())
+    assert slides["0.9"]["pbc"][0] > 1.5 * least  # monocytes are unsure and leave the denominator
+    assert counted(parts[0], found, 0).mean_error <= 1.1 * least
+    assert found.threshold < 0.9
+    assert {found.own_thresholds[t] for t in ("blast", "artefact")} == {0.3}  # nothing is mistaken
 
 
 def test_limits_of_a_share() -> None:
