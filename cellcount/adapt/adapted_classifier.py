@@ -164,7 +164,7 @@ def adapt_classifier(
     examples = Examples(features, cells.allowed, cells.groups, by_share)
     kept = read_kept_features(weights, base.weight.shape[1], len(base.bias))
     found = chosen(base, examples, kept)
-    figures = figures_of(found, examples, cells, classifier.card.review_below)
+    figures = figures_of(found, examples, cells, classifier.card.least_probs)
     if request.unlabelled and others:
         about = StatisticsFigures.of(found, request.unlabelled.name, len(others.crops))
         figures = dataclasses.replace(figures, statistics=about)

@@ -158,7 +158,7 @@ class Figures:
 
 
 def figures_of(
-    found: Chosen, examples: Examples, cells: LaboratoryCells, review_below: float
+    found: Chosen, examples: Examples, cells: LaboratoryCells, least_probs: Sequence[float]
 ) -> Figures:
     """Compute the figures of an adaptation from the scores of its cross-validation.
 
@@ -166,13 +166,13 @@ def figures_of(
         found: with the scores of every cell.
         examples: the cells, in that order.
         cells: likewise, with their labels.
-        review_below: least probability of an accepted cell.
+        least_probs: least probability of a cell that is accepted as each type.
     """
     before, after = found.right(examples)
     labels = [item.label for item in cells.items]
 
     def side(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> Side:
-        return _side(scores, right, examples, labels, review_below)
+        return _side(scores, right, examples, labels, least_probs)
 
     return Figures(
         way=found.method.words,
@@ -190,9 +190,10 @@ def _side(
     right: NDArray[np.bool_],
     examples: Examples,
     labels: Sequence[str],
-    review_below: float,
+    least_probs: Sequence[float],
 ) -> Side:
-    accepted = softmax(scores, axis=1).max(1) >= review_below
+    probs = softmax(scores, axis=1)
+    accepted = probs.max(1) >= np.asarray(least_probs)[probs.argmax(1)]
     of_label = np.array(labels)
     by_label = {
         label: RightShare(int(right[of_label == label].sum()), int((of_label == label).sum()))

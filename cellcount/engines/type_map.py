@@ -46,8 +46,8 @@ class TypeMap:
 
         A type that several make up needs the highest of theirs.
         """
-        of_card = [card.review_below_of.get(t.id, card.review_below) for t in card.types]
-        return np.asarray((self.sums * np.array(of_card, np.float32)[:, None]).max(axis=0))
+        of_card = np.array(card.least_probs, np.float32)
+        return np.asarray((self.sums * of_card[:, None]).max(axis=0))
 
 
 def type_map(card: ClassifierCard, map_name: str | None) -> TypeMap:

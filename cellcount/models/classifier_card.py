@@ -163,6 +163,11 @@ class ClassifierCard(JsonCard):
             )
 
     @property
+    def least_probs(self) -> tuple[float, ...]:
+        """Least probability at which a cell is counted as each type, in their order."""
+        return tuple(self.review_below_of.get(t.id, self.review_below) for t in self.types)
+
+    @property
     def prior_ratios(self) -> tuple[float, ...]:
         """Share of each type at which probabilities are stated over that taken for granted."""
         if not self.prior:
