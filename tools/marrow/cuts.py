@@ -39,6 +39,8 @@ _COVERED = 0.08
 _SCORE = {RBC: 0.7, PLATELET: 0.5, WBC: 0.3}
 #: Density of a red cell's pixel, and shares of its box for what is inside for certain and at most.
 _STAINED, _CORE, _REACH = 0.05, 0.5, 1.12
+#: A red cell absorbs at most such a share of the red light that nuclei absorb.
+_PALER = 0.5
 #: A red cell is left out if parts of it absorb so many times what all of it does.
 _UNEVEN = 2.0
 _RIM_PX = 8
@@ -87,8 +89,10 @@ class Seen:
             np.median(self.density[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1], axis=(0, 1))
             for x0, y0, x1, y1 in np.maximum(self.of(RBC), 0)
         ]
-        red = np.median(reds, axis=0) if reds else np.full(3, np.nan)
         nucleus = np.median(self.density[nuclei], axis=0) if nuclei.any() else np.full(3, np.nan)
+        # A detector may take a dark nucleus for a red cell: those absorb much red light.
+        reds = [red for red in reds if not red[0] > _PALER * nucleus[0]]
+        red = np.median(reds, axis=0) if reds else np.full(3, np.nan)
         return np.concatenate([nucleus, red]).astype(np.float32)
 
     @property

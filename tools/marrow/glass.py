@@ -13,7 +13,7 @@ from tools.marrow.contours import Floats
 
 #: Density up to which a smoothed pixel is glass, and distance from all that is not.
 _EMPTY, _APART_PX = 0.04, 3
-_SLOW_PX = 18
+_SLOW_PX, _REDUCED = 18, 6
 #: Side of the squares of grain; neighbours overlap by half.
 _SQUARE = 24
 _FEWEST_SQUARES = 6
@@ -33,23 +33,37 @@ def glass_field(density: Floats, shape: tuple[int, int], random: np.random.Gener
     slow = _filled(density, empty)
     grain = _grain(density - slow, empty, shape, random)
     turned = np.rot90(slow, int(random.integers(4)))
-    zoom = (shape[0] / turned.shape[0], shape[1] / turned.shape[1], 1)
-    wide = ndimage.zoom(turned, zoom, order=1, mode="nearest", grid_mode=True)
-    return np.asarray(wide + grain, np.float32)
+    return _enlarged(turned, shape) + grain
 
 
 def _filled(density: Floats, empty: NDArray[np.bool_]) -> Floats:
     """The smooth glass, filled in below cells from around them."""
-    weight = empty.astype(np.float32)
     if not empty.any():
         return np.zeros_like(density)
-    total, mass = np.zeros_like(density), np.zeros_like(weight)
+    # Slow changes are as clear in a picture of a fraction of the size.
+    weight = _reduced(empty.astype(np.float32)[..., None])
+    values = _reduced(density * empty[..., None])
+    total, mass = np.zeros_like(values), np.zeros_like(weight)
     for times in (1, 3, 9):
-        sigma, share = _SLOW_PX * times, _WEAK ** (times // 3)
-        near = ndimage.gaussian_filter(weight, sigma)
-        total += share * ndimage.gaussian_filter(density * weight[..., None], (sigma, sigma, 0))
-        mass += share * near
-    return np.asarray(total / np.maximum(mass, 1e-12)[..., None], np.float32)
+        sigma, share = _SLOW_PX / _REDUCED * times, _WEAK ** (times // 3)
+        total += share * ndimage.gaussian_filter(values, (sigma, sigma, 0))
+        mass += share * ndimage.gaussian_filter(weight, (sigma, sigma, 0))
+    return _enlarged(total / np.maximum(mass, 1e-12), density.shape[:2])
+
+
+def _reduced(values: Floats) -> Floats:
+    """Means over squares; rows and columns that fill none are left out."""
+    height, width = (length // _REDUCED for length in values.shape[:2])
+    whole = values[: height * _REDUCED, : width * _REDUCED]
+    squares = whole.reshape(height, _REDUCED, width, _REDUCED, -1)
+    return np.asarray(squares.mean((1, 3)), np.float32)
+
+
+def _enlarged(values: Floats, shape: tuple[int, ...]) -> Floats:
+    """Values between those of a smaller picture, by straight lines."""
+    zoom = (shape[0] / values.shape[0], shape[1] / values.shape[1], 1)
+    wide = ndimage.zoom(values, zoom, order=1, mode="nearest", grid_mode=True)
+    return np.asarray(wide, np.float32)
 
 
 def _grain(

@@ -15,7 +15,6 @@ import numpy as np
 
 from cellcount.core.records import ImageRef
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.evaluation.detector_run import field_factor
 from cellcount.images.read import read_image
 from tools.marrow.cuts import Seen
 
@@ -84,9 +83,10 @@ def seen_by(detector: FieldDetector, picture: Picture) -> Seen:
     """The picture with what the detector finds there."""
     ref = ImageRef(picture.path, picture.path.name, "")
     pixels = read_image(ref, max_pixels=_MOST_PIXELS).pixels
-    found = detector.detect(pixels, field_factor(detector, pixels, None)).detections
-    ids = np.array([c.id for c in detector.engine.card.classes])
     rbc_px = RBC_PX[picture.name.partition("/")[0]]
+    card = detector.engine.card
+    found = detector.detect(pixels, card.rbc_diameter_px / rbc_px).detections
+    ids = np.array([c.id for c in card.classes])
     return Seen(picture.name, pixels, rbc_px, found.boxes_xyxy, ids[found.labels], found.scores)
 
 
