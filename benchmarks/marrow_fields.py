@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
@@ -42,6 +43,8 @@ from tools.marrow.pictures import TEST, Picture, seen_by
 _IOU = 0.5
 #: Contours less clear than this are no truth to measure by.
 _SURE = 0.6
+#: Distance from the middle, in red cells, up to which a box is of the middle cell.
+_NEAR_MIDDLE = 0.4
 _LOOKED_AT, _COLUMNS, _TILE_PX = 100, 10, 150
 _ARTEFACTS = "ART"
 
@@ -69,6 +72,8 @@ class OnPictures:
     Attributes:
         unclear: pictures without a clear contour in the middle.
         found, missed: pictures whose middle cell was found, and was not.
+        pictures, centred: how many in all, and those where the middle of a detection is near that
+            of the picture, whatever its size.
         extras: pictures with detections beside the middle cell, of the first hundred.
     """
 
@@ -76,13 +81,16 @@ class OnPictures:
     found: list[str] = field(default_factory=list)
     missed: list[Image.Image] = field(default_factory=list)
     extras: list[tuple[str, Image.Image, int]] = field(default_factory=list)
+    pictures: int = 0
+    centred: int = 0
 
     def words(self) -> list[str]:
         """The figures as cells of a table."""
         clear = len(self.found) + len(self.missed)
         many = sum(number for *_, number in self.extras)
         share = f"{len(self.found) / max(clear, 1):.3f}"
-        return [str(clear), share, str(len(self.unclear)), str(many)]
+        centred = f"{self.centred / max(self.pictures, 1):.3f}"
+        return [str(clear), share, str(self.pictures), centred, str(many)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first = Table(
         "detector", "fields", "AP50 nucleated", "AP50 red", "nucleated", "found", "false a field"
     )
-    second = Table("detector", "clear pictures", "middle cell found", "unclear", "extras on 100")
+    second = Table(
+        "detector", "clear", "found", "pictures", "found near the middle", "extras on 100"
+    )
     for name in options.detector:
         detector = _detector(name)
         on_fields = count_fields(fields, detector)
@@ -133,7 +143,7 @@ def count_fields(images: Sequence[LabelledImage], detector: FieldDetector) -> On
         matching = match(truth.boxes_xyxy[own], truth.labels[own], seen, iou_threshold=_IOU)
         true, hits = true + int(own.sum()), hits + len(matching.matches)
         false += len(matching.false_positives)
-    ap50 = {name: report.crowded.class_ap50[name] for name in (WBC, RBC)}
+    ap50 = {name: report.crowded.class_ap50[name] or 0.0 for name in (WBC, RBC)}
     return OnFields(len(images), ap50, true, hits, false)
 
 
@@ -142,11 +152,13 @@ def count_pictures(seen: Iterable[tuple[Picture, Seen]], detector: FieldDetector
     tally = OnPictures()
     floor = detector.engine.card.threshold_of(WBC)
     for number, (picture, reference) in enumerate(seen):
+        white = seen_by(detector, picture).of(WBC, floor)
+        tally.pictures += 1
+        tally.centred += bool(_near_middle(white, reference).any())
         contour = middle_contour(reference.density, reference.of(RBC, 0.5), reference.rbc_px)
         if contour is None or contour.sure < _SURE:
             tally.unclear.append(picture.name)
             continue
-        white = seen_by(detector, picture).of(WBC, floor)
         fits = overlaps(contour.box, white)
         if (fits >= _IOU).any():
             tally.found.append(picture.name)
@@ -156,6 +168,13 @@ def count_pictures(seen: Iterable[tuple[Picture, Seen]], detector: FieldDetector
         if number < _LOOKED_AT and len(others):
             tally.extras.append((picture.name, _drawn(reference, contour, others), len(others)))
     return tally
+
+
+def _near_middle(boxes: Floats, seen: Seen) -> NDArray[np.bool_]:
+    """Return which boxes have their middle near that of the picture."""
+    height, width = seen.pixels.shape[:2]
+    away = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.array([width, height]) / 2
+    return np.asarray(np.hypot(*away.T) < _NEAR_MIDDLE * seen.rbc_px)
 
 
 def _seen(data: Path, reference: str, every: int) -> list[tuple[Picture, Seen]]:

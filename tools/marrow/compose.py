@@ -52,7 +52,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a field is to hold.
+    """Composition of a field that is to be drawn.
 
     Attributes:
         size: height and width; None for the whole picture with its own cells.
@@ -288,4 +288,4 @@ def through_camera(
         pixels = ndimage.gaussian_filter(pixels, (sigma, sigma, 0))
     noise = random.normal(0, float(random.uniform(0, _NOISE)), pixels.shape)
     pixels = pixels + ndimage.gaussian_filter(noise, (0.5, 0.5, 0))
-    return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(pixels), 0, 255), np.uint8)

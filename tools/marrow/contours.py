@@ -62,7 +62,7 @@ class Contour:
         """Ends (RAYS, 2) of the rays, x and y."""
         angles = np.arange(len(self.radii)) * (2 * np.pi / len(self.radii))
         turned = np.stack([np.cos(angles), np.sin(angles)], axis=1) * self.radii[:, None]
-        return (turned + np.array([self.x, self.y])).astype(np.float32)
+        return np.asarray(turned + np.array([self.x, self.y]), np.float32)
 
     @property
     def box(self) -> Floats:
@@ -77,7 +77,7 @@ class Contour:
         radii = np.append(self.radii, self.radii[0])
         line = np.interp(turn.ravel(), np.arange(len(radii)), radii).reshape(shape)
         inside = (line - np.hypot(x, y)) / (2 * feather_px) + 0.5
-        return np.clip(inside, 0, 1).astype(np.float32)
+        return np.asarray(np.clip(inside, 0, 1), np.float32)
 
 
 def glass_colour(pixels: NDArray[np.uint8]) -> Floats:
@@ -117,13 +117,13 @@ def middle_contour(density: Floats, red_boxes: Floats, rbc_px: float) -> Contour
 def _says_inside(
     density: Floats, red_boxes: Floats, nuclei: Mask, own: Mask, rbc_px: float
 ) -> Floats:
-    """What each pixel says of itself, -1 to 1: pale cytoplasm may have the colour of red cells."""
+    """Evidence of each pixel, -1 to 1: pale cytoplasm may have the colour of red cells."""
     inside = np.tanh(foreign(density, red_boxes, nuclei) / _FOREIGN - 1)
     stained = density.mean(-1) > _STAINED
     away = ndimage.distance_transform_edt(~own) / rbc_px
     doubtful = stained & (inside < _RED_LIKE) & ~_within(red_boxes, nuclei.shape)
     guess = np.clip(_RED_LIKE * (1 - away / _NEAR), -1, _RED_LIKE)
-    return np.where(doubtful, np.maximum(inside, guess), inside).astype(np.float32)
+    return np.asarray(np.where(doubtful, np.maximum(inside, guess), inside), np.float32)
 
 
 def _within(boxes: Floats, shape: tuple[int, ...]) -> Mask:
@@ -139,7 +139,7 @@ def _within(boxes: Floats, shape: tuple[int, ...]) -> Mask:
 def nuclei_of(density: Floats) -> Mask:
     """Pixels of nuclei: those that absorb red light as red cells and cytoplasm do not."""
     red = density[..., 0]
-    return ndimage.binary_fill_holes(red > max(otsu(red), 0.15))
+    return np.asarray(ndimage.binary_fill_holes(red > max(otsu(red), 0.15)), bool)
 
 
 def foreign(density: Floats, red_boxes: Floats, nuclei: Mask) -> Floats:
@@ -150,14 +150,14 @@ def foreign(density: Floats, red_boxes: Floats, nuclei: Mask) -> Floats:
     reds = [density[rows, columns][~nuclei[rows, columns]] for rows, columns in _inner(red_boxes)]
     reds = [one for one in reds if len(one)]
     if not reds:
-        return np.linalg.norm(density, axis=-1).astype(np.float32)
+        return np.asarray(np.linalg.norm(density, axis=-1), np.float32)
     medians = np.stack([np.median(one, axis=0) for one in reds])
     colour = np.median(medians, axis=0)
     length = max(float(np.linalg.norm(colour)), 1e-3)
     along = density @ (colour / length)
     most = 1.3 * float(np.quantile(np.linalg.norm(medians, axis=1), 0.8))
     nearest = np.clip(along, 0, most)[..., None] * (colour / length)
-    return np.linalg.norm(density - nearest, axis=-1).astype(np.float32)
+    return np.asarray(np.linalg.norm(density - nearest, axis=-1), np.float32)
 
 
 def _inner(boxes: Floats) -> list[tuple[slice, slice]]:

@@ -69,7 +69,8 @@ class Seen:
     def of(self, label: str, floor: float | None = None) -> Floats:
         """Boxes of a class from a score on."""
         least = _SCORE[label] if floor is None else floor
-        return self.boxes[(self.labels == label) & (self.scores >= least)]
+        boxes: Floats = self.boxes[(self.labels == label) & (self.scores >= least)]
+        return boxes
 
     @cached_property
     def glass(self) -> Floats:

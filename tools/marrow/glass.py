@@ -48,7 +48,8 @@ def _filled(density: Floats, empty: NDArray[np.bool_]) -> Floats:
         sigma, share = _SLOW_PX / _REDUCED * times, _WEAK ** (times // 3)
         total += share * ndimage.gaussian_filter(values, (sigma, sigma, 0))
         mass += share * ndimage.gaussian_filter(weight, (sigma, sigma, 0))
-    return _enlarged(total / np.maximum(mass, 1e-12), density.shape[:2])
+    filled = np.asarray(total / np.maximum(mass, 1e-12), np.float32)
+    return _enlarged(filled, density.shape[:2])
 
 
 def _reduced(values: Floats) -> Floats:

@@ -59,8 +59,8 @@ class Ground:
         h, w = mask.shape
         if top < 0 or left < 0 or top + h > len(self.taken) or left + w > self.taken.shape[1]:
             return 1.0
-        covered = np.count_nonzero(self.taken[top : top + h, left : left + w] & mask)
-        return covered / max(np.count_nonzero(mask), 1)
+        covered = int(np.count_nonzero(self.taken[top : top + h, left : left + w] & mask))
+        return covered / max(int(np.count_nonzero(mask)), 1)
 
     def put(self, cut: Cut, x: int, y: int) -> None:
         """Lay a cell down."""
@@ -111,7 +111,7 @@ class Ground:
         h, w = cut.alpha.shape
         across = min(x + w, self.width) - max(x, 0)
         down = min(y + h, self.height) - max(y, 0)
-        return across > 0.3 * w and down > 0.3 * h
+        return bool(across > 0.3 * w and down > 0.3 * h)
 
 
 def box_in_field(placed: Placed, shape: tuple[int, int]) -> NDArray[np.float32]:

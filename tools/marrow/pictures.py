@@ -91,5 +91,5 @@ def seen_by(detector: FieldDetector, picture: Picture) -> Seen:
 
 
 def of_part(seen: Sequence[tuple[Picture, Seen]], part: str, laboratory: str) -> list[Seen]:
-    """What was seen in the pictures of a part and of a laboratory."""
+    """Pictures of a part and of a laboratory, with what was seen there."""
     return [s for p, s in seen if p.part == part and s.laboratory == laboratory]
