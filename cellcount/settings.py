@@ -19,6 +19,7 @@ EngineName = Literal["auto", "torchvision", "detectron2", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EdgeRule = Literal["all", "two-sides"]
 AnnotateRule = Literal["all", "flagged"]
+PictureFormat = Literal["png", "jpeg"]
 RunnerName = Literal["local", "ray"]
 StainFor = Literal["all", "detector", "classifier"]
 Separator = Literal[",", ";", "\t"]
@@ -162,6 +163,7 @@ class OutputSettings:
         forms: name of a form of output (``cellcount.outputs.forms``, or of a plugin) → its path.
         annotated: folder of annotated images, or None.
         annotate: which images are drawn.
+        annotated_format: form of the drawn images.
         csv_separator: comma, semicolon or tab.
         csv_bom: tables begin with a byte-order mark.
         csv_decimal: sign before the decimals, None for the one that goes with the separator.
@@ -172,6 +174,7 @@ class OutputSettings:
     forms: Mapping[str, Path] = field(default_factory=dict)
     annotated: Path | None = None
     annotate: AnnotateRule = "all"
+    annotated_format: PictureFormat = "png"
     csv_separator: Separator = ","
     csv_bom: bool = False
     csv_decimal: DecimalSign | None = None

@@ -18,11 +18,13 @@ from cellcount.analysis.run_outputs import RunOutputs
 from cellcount.core.records import ImageRef, ImageResult, Picture
 from cellcount.outputs.geojson_export import write_geojson
 from cellcount.outputs.pictures.annotate import (
+    SUFFIXES,
     annotate,
     annotated_path,
     mirrored_path,
     write_annotated,
 )
+from cellcount.settings import PictureFormat
 
 
 class Drawings:
@@ -44,8 +46,18 @@ class Drawings:
 
     def _paths(self, result: ImageResult) -> tuple[Path, Path]:
         """Return the paths of an image's picture, and of its GeoJSON where it is a whole slide."""
+        name, form = self._outputs.names.image(result.ref.image), self._form
+        geojson = mirrored_path(self._folder, name, ".geojson")
+        return annotated_path(self._folder, name, form), geojson
+
+    @property
+    def _form(self) -> PictureFormat:
+        return self._outputs.files.settings.annotated_format
+
+    def _in_other_forms(self, result: ImageResult) -> list[Path]:
+        """List where an earlier run may have drawn an image in another form."""
         name = self._outputs.names.image(result.ref.image)
-        return annotated_path(self._folder, name), mirrored_path(self._folder, name, ".geojson")
+        return [annotated_path(self._folder, name, f) for f in SUFFIXES if f != self._form]
 
     def exists(self, result: ImageResult) -> bool:
         """Return whether an image is drawn already."""
@@ -53,7 +65,7 @@ class Drawings:
 
     def remove(self, result: ImageResult) -> None:
         """Remove what was drawn of an image, if anything was."""
-        for path in self._paths(result):
+        for path in (*self._paths(result), *self._in_other_forms(result)):
             path.unlink(missing_ok=True)
 
     def is_drawn(self, result: ImageResult) -> bool:
@@ -78,8 +90,7 @@ class Drawings:
             return partial(self.remove, result)
         if loaded.picture is None:
             return partial(self._write_geojson, self._outputs.final(result))
-        path = self._paths(result)[0]
-        return partial(self._write, path, loaded.picture, self._outputs.final(result))
+        return partial(self._write, loaded.picture, self._outputs.final(result))
 
     def page(self, picture: Picture, final: ImageResult) -> Image.Image:
         """Draw an image with its cells.
@@ -90,14 +101,17 @@ class Drawings:
         """
         return annotate(picture, final.cells, self._outputs.facts.labels, self._title(final))
 
-    def _write(self, path: Path, picture: Picture, final: ImageResult) -> None:
-        write_annotated(path, self.page(picture, final))
+    def _write(self, picture: Picture, final: ImageResult) -> None:
+        write_annotated(self._paths(final)[0], self.page(picture, final))
+        for path in self._in_other_forms(final):
+            path.unlink(missing_ok=True)
 
     def _write_geojson(self, result: ImageResult) -> None:
         picture, geojson = self._paths(result)
         named = self._outputs.names.result(result)
         write_geojson(self._folder, self._outputs.content(lambda: iter([named])))
-        picture.unlink(missing_ok=True)
+        for path in (picture, *self._in_other_forms(result)):
+            path.unlink(missing_ok=True)
         self._note(f"{named.ref.image} is too large to draw: {geojson} has its cells, for QuPath")
 
     def _title(self, result: ImageResult) -> str:

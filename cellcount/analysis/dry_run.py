@@ -15,7 +15,7 @@ from cellcount.core.records import ImageResult, Picture
 from cellcount.errors import CellcountError
 from cellcount.images.scale import sample_evenly
 from cellcount.images.source import Field
-from cellcount.outputs.pictures.annotate import annotate
+from cellcount.outputs.pictures.annotate import annotate, encode
 
 _SAMPLED = 3
 _JOURNAL_BYTES_PER_CELL = 23
@@ -87,6 +87,7 @@ def _bytes_of(job: Job, loaded: Loaded, result: ImageResult) -> int:
     if output.annotated and output.annotate == "all" and loaded.picture is not None:
         drawn = io.BytesIO()
         title = result.ref.image
-        annotate(loaded.picture, cells, job.outputs.facts.labels, title).save(drawn, "PNG")
+        page = annotate(loaded.picture, cells, job.outputs.facts.labels, title)
+        encode(drawn, page, output.annotated_format)
         size += drawn.tell()
     return size

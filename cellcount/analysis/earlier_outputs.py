@@ -87,8 +87,14 @@ def with_earlier_outputs(asked: OutputSettings, *, shard: bool = False) -> Renew
             renewed.append(annotated)
         elif before.annotated.is_dir():
             old.append(before.annotated)
-    rule = before.annotate if annotated is not asked.annotated else asked.annotate
-    settings = replace(asked, forms={**forms, **asked.forms}, annotated=annotated, annotate=rule)
+    settings = replace(asked, forms={**forms, **asked.forms})
+    if annotated is not asked.annotated:  # with the run before's choices
+        settings = replace(
+            settings,
+            annotated=annotated,
+            annotate=before.annotate,
+            annotated_format=before.annotated_format,
+        )
     return RenewedOutputs(settings, tuple(renewed), tuple(old))
 
 

@@ -247,6 +247,7 @@ class Job:
                 "refine_steps": self.card.refinement.steps,
                 "stain_dyes": None if self.stain is None else self.stain.facts(),
                 "annotate": request.output.annotate,
+                "annotated_format": request.output.annotated_format,
                 "csv_separator": request.output.csv_separator,
                 "csv_bom": request.output.csv_bom,
                 "csv_decimal": request.output.csv.decimal_sign,

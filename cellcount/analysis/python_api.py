@@ -28,6 +28,7 @@ from cellcount.settings import (
     DecimalSign,
     EdgeRule,
     EngineName,
+    PictureFormat,
     Precision,
     RunnerName,
     Separator,
@@ -88,6 +89,7 @@ class AnalyzeOptions(TypedDict, total=False):
     plugin_forms: Mapping[str, PathLike]
     annotated: PathLike | None
     annotate: AnnotateRule
+    annotated_format: PictureFormat
     csv_separator: Separator
     csv_bom: bool
     csv_decimal: DecimalSign | None

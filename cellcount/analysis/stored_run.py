@@ -144,6 +144,8 @@ def _output_document(output: OutputSettings, place: Path) -> dict[str, Any]:
     asked = {f.name: getattr(output, f.name) for f in fields(output) if f.name != "forms"}
     asked |= {name: path for name, path in output.forms.items() if name in BUILT_IN}
     asked["csv_decimal"] = output.csv.decimal_sign
+    if output.annotated_format == "png":  # as versions without a choice kept it
+        del asked["annotated_format"]
     return {name: _relative(v, place) for name, v in asked.items() if v is not None}
 
 

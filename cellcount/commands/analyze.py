@@ -73,6 +73,13 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
         show_default=True,
         help="Draw all images, or only those with a caution (column reason).",
     ),
+    click.option(
+        "--annotated-format",
+        type=click.Choice(["png", "jpeg"]),
+        default="png",
+        show_default=True,
+        help="Form of these pictures: exact, or drawn in less time and room.",
+    ),
     shared.csv_form,
     click.option(
         "--pseudonymize",

@@ -130,7 +130,7 @@ def fields_in(path: Path) -> FieldsIn:
     """Return the fields in a file, and its other pages."""
     try:
         with readable(path) as (file, kind):
-            if kind == "PNG":
+            if kind in ("PNG", "JPEG"):
                 file.seek(0)
                 return FieldsIn(drawn=drawn_by(file.read(MARKED_BYTES)))
             if kind == "LIF":

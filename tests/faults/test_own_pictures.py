@@ -40,6 +40,11 @@ def annotated(path: Path, picture: Picture) -> None:
     write_annotated(path, annotate(picture, Cells.empty(), LABELS, "title"))
 
 
+def annotated_jpeg(path: Path, picture: Picture) -> None:
+    write_annotated(path.with_suffix(".jpg"), annotate(picture, Cells.empty(), LABELS, "title"))
+    path.with_suffix(".jpg").rename(path)
+
+
 def review_crop(path: Path, picture: Picture) -> None:
     write_crop(path, crop_of(picture, (10, 10, 50, 50)))
 
@@ -57,7 +62,7 @@ def matplotlib_chart(path: Path, picture: Picture) -> None:
     Figure().savefig(path, format="png")
 
 
-@pytest.mark.parametrize("draw", [annotated, review_crop, curves, matplotlib_chart])
+@pytest.mark.parametrize("draw", [annotated, annotated_jpeg, review_crop, curves, matplotlib_chart])
 def test_drawn_pictures_are_known_wherever_they_are_copied_to(
     draw: Callable[[Path, Picture], None], fields: Fields, folder: Path
 ) -> None:

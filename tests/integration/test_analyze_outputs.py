@@ -101,6 +101,25 @@ def test_the_whole_job(
     assert "written: o/counts.csv, o/cells.csv, o/coco.json, o/drawn, o/counts.run.json\n" in out
 
 
+def test_pictures_in_another_form_take_the_place_of_the_earlier_ones(
+    slides: Path, run: Run, toy: str
+) -> None:
+    options = ("--out", "o.csv", "--annotated", "drawn")
+    run(slides, *options)
+    exact = {name: np.asarray(Image.open(f"drawn/{name}.png")) for name in IN_ORDER}
+    code, _, err = run(slides, *options, "--annotated-format", "jpeg")
+    assert (code, err.count("Drawing")) == (0, 1)
+    named = [".cellcount-annotated", *(f"{name}.jpg" for name in IN_ORDER)]
+    assert sorted(files_below(Path("drawn"))) == sorted(named)
+    for name, pixels in exact.items():
+        off = np.asarray(Image.open(f"drawn/{name}.jpg")).astype(int) - pixels
+        assert np.sqrt((off**2).mean()) < 4
+    run(slides, "--out", "o.csv")  # the pictures of the run before, in their form
+    assert sorted(files_below(Path("drawn"))) == sorted(named)
+    record = json.loads(Path("o.run.json").read_text("utf-8"))
+    assert record["settings"]["annotated_format"] == "jpeg"
+
+
 def test_dry_run_writes_nothing_and_tells_the_plan(slides: Path, run: Run) -> None:
     before = files_below(Path())
     code, out, _ = run(slides, "--out", "o/counts.csv", "--annotated", "o/drawn", "--dry-run")

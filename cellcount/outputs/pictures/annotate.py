@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from cellcount.core.cells import count_by_class, count_by_type
 from cellcount.core.records import UNCLASSIFIED, CellClass, Cells, CellTypes, Picture
 from cellcount.files.atomic import atomic_write, check_folder_writable
 from cellcount.images.file_types import DRAWN_MARK
-from cellcount.images.marks import png_mark
+from cellcount.images.marks import jpeg_mark, png_mark
 from cellcount.outputs.pictures.legend import Entry, draw_strip
 from cellcount.outputs.pictures.shapes import (
     INK,
@@ -42,10 +42,15 @@ from cellcount.outputs.pictures.shapes import (
     rectangle,
 )
 from cellcount.outputs.run_content import Labels
+from cellcount.settings import PictureFormat
 
 RARE = 12
 """A class is labelled in a picture that holds at most so many of its cells, unless it is the
 commonest of several: labels are for what stands out."""
+
+#: End of the name of a picture in each form.
+SUFFIXES: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg"}
+_JPEG_QUALITY = 90
 
 _SMALL_PX, _LARGEST_ZOOM, _HUGE_PX = 480, 4, 6000
 _MIN_STRIP_PX = 420
@@ -99,12 +104,21 @@ def annotate(
 
 
 def write_annotated(path: Path, page: Image.Image) -> None:
-    """Write an annotated picture as PNG.
+    """Write an annotated picture in the form that its path ends with: ``.jpg`` or ``.png``.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with atomic_write(path) as file:
+        encode(file, page, "jpeg" if path.suffix == SUFFIXES["jpeg"] else "png")
+
+
+def encode(file: BinaryIO, page: Image.Image, form: PictureFormat) -> None:
+    """Write an annotated picture to an open file, marked as drawn."""
+    if form == "jpeg":
+        # Colour at full resolution: at half of it, thin lines lose theirs.
+        page.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, comment=jpeg_mark())
+    else:
         # Runs alone take a quarter of the default's time, and less room than its level 1.
         page.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=png_mark())
 
@@ -120,9 +134,9 @@ def prepare_folder(folder: Path) -> None:
         file.write(b"Pictures in this folder were drawn by cellcount; it never counts on them.\n")
 
 
-def annotated_path(folder: Path, image: str) -> Path:
+def annotated_path(folder: Path, image: str, form: PictureFormat = "png") -> Path:
     """Return the path of the annotated picture of an image; see `mirrored_path`."""
-    return mirrored_path(folder, image, ".png")
+    return mirrored_path(folder, image, SUFFIXES[form])
 
 
 def mirrored_path(folder: Path, image: str, suffix: str) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageResult, Picture
 from cellcount.outputs.pictures.annotate import (
@@ -213,6 +213,20 @@ def test_written_pictures_are_png_and_the_same_every_time(
     with Image.open(first) as image:
         assert image.format == "PNG"
         assert image.width == 600
+
+
+def test_a_jpeg_is_the_same_every_time_and_keeps_the_colour_of_lines(
+    tmp_path: Path, blood: list[CellClass], make_result: MakeResult
+) -> None:
+    page = annotate(plain(300, 200), make_result("a", 30).cells, Labels(blood), "a.png")
+    for name in ("1.jpg", "2.jpg"):
+        write_annotated(tmp_path / name, page)
+    assert (tmp_path / "1.jpg").read_bytes() == (tmp_path / "2.jpg").read_bytes()
+    with Image.open(tmp_path / "1.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", page.size)
+        assert JpegImagePlugin.get_sampling(image) == 0, "colour at full resolution"
+        off = np.asarray(image).astype(int) - np.asarray(page)
+    assert np.sqrt((off**2).mean()) < 3
 
 
 def test_a_real_field_keeps_its_cells_in_sight(
