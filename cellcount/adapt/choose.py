@@ -1,7 +1,8 @@
 """Choice of the way to adapt a layer, and its gain: cross-validated, slide by slide.
 
 The way is chosen within each training part alone (nested), so the gain is that of the whole
-procedure on slides that it has not seen.
+procedure on slides that it has not seen. A share of re-estimated statistics must gain more than its
+standard error: they change all features, and few cells cannot tell a small gain from none.
 
 Shapes: N cells, K types; scores (N, K).
 """
@@ -129,12 +130,13 @@ class _Search:
         folds = dealt(part, count)
         if len(np.unique(folds)) < 2:
             return self.methods[0], {}
-        losses = {m: self._left_out(m, part, rows, folds) for m in self.methods}
-        first = min(losses, key=lambda m: losses[m])
-        for share in self._sound(part):
-            method = replace(first, share=share)
-            losses[method] = self._left_out(method, part, rows, folds)
-        return min(losses, key=lambda m: losses[m]), losses
+        of_cells = {m: self._left_out(m, part, rows, folds) for m in self.methods}
+        first = min(of_cells, key=lambda m: of_cells[m].sum())
+        shared = [replace(first, share=share) for share in self._sound(part)]
+        of_cells |= {m: self._left_out(m, part, rows, folds) for m in shared}
+        helping = [m for m in shared if _is_clearly_less(of_cells[m], of_cells[first])]
+        best = min([first, *helping], key=lambda m: of_cells[m].sum())
+        return best, {m: float(values.mean()) for m, values in of_cells.items()}
 
     def _left_out(
         self,
@@ -142,15 +144,15 @@ class _Search:
         part: Examples,
         rows: NDArray[np.intp],
         folds: NDArray[np.int64],
-    ) -> float:
-        """Mean loss on slides left out."""
-        weights, total = part.weights, 0.0
+    ) -> NDArray[np.float64]:
+        """Weighted loss of each cell, its slide left out, (n,)."""
+        losses = np.zeros(len(rows))
         for fold in np.unique(folds):
             held = folds == fold
             layer = self.layer(method, rows[~held])
             scores = layer.scores(part.at(method.share)[held, 0])
-            total += float((log_losses(scores, part.allowed[held]) * weights[held]).sum())
-        return total / len(rows)
+            losses[held] = log_losses(scores, part.allowed[held])
+        return losses * part.weights
 
     def _sound(self, part: Examples) -> list[float]:
         """Shares of statistics under which the packaged layer fits the cells no worse.
@@ -167,6 +169,12 @@ class _Search:
 
         packaged = loss(0.0)
         return [share for share in part.restated if loss(share) <= packaged]
+
+
+def _is_clearly_less(losses: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Return whether the losses of some cells (n,) are less by more than their standard error."""
+    less = others - losses
+    return bool(less.mean() > less.std() / np.sqrt(len(less)))
 
 
 def dealt(examples: Examples, count: int) -> NDArray[np.int64]:

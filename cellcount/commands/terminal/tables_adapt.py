@@ -48,6 +48,9 @@ def _statistics(figures: StatisticsFigures) -> str:
     )
     chosen = f"re-estimated, share {figures.share:g}" if figures.share else "as packaged"
     told = f"least log loss on slides left out: {losses}"
+    known = [loss for loss in figures.losses.values() if loss is not None]
+    if known and figures.losses[figures.share] != min(known):
+        told += "; a smaller loss gains less than its standard error"
     if None in figures.losses.values():
         told += " (not used: the layer as it is fits the labelled cells worse with it)"
     cells = f"{figures.cells:,} unlabelled cells"

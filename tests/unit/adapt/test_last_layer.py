@@ -146,6 +146,19 @@ def test_a_share_of_statistics_is_used_where_it_brings_the_cells_nearer_to_the_b
     assert chosen(BASE, restated(examples, farther), KEPT, way).method.share == 0.0
 
 
+def test_a_share_that_gains_less_than_its_standard_error_is_not_used() -> None:
+    types = [0, 1] * 8
+    examples = examples_of(types)
+    noise = 0.02 * np.random.default_rng(0).standard_normal(examples.features.shape)
+    alike = np.asarray(examples.features - 0.001 * SHIFT + noise, np.float32)
+    found = chosen(BASE, restated(examples, alike), KEPT, (METHODS[0], METHODS[2]))
+    least = found.by_share[0.3]
+    assert least is not None
+    assert found.by_share[0.0] is not None
+    assert least < found.by_share[0.0]
+    assert found.method.share == 0.0
+
+
 def test_a_share_with_which_the_base_errs_more_is_never_used_though_a_new_layer_could_do() -> None:
     """The two types change places far apart: easy to refit, but no other type can be trusted."""
     types = [0, 1] * 8

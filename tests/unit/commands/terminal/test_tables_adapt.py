@@ -31,6 +31,12 @@ def shown(statistics: StatisticsFigures | None) -> str:
             "(not used: the layer as it is fits the labelled cells worse with it)",
         ),
         (
+            0.0,
+            {0.0: 0.4, 0.3: 0.39, 0.7: 0.45},
+            "share 0: 0.400, share 0.3: 0.390, share 0.7: 0.450; a smaller loss gains less than "
+            "its standard error",
+        ),
+        (
             0.3,
             {0.0: 0.4, 0.3: 0.2},
             "statistics of normalisation: re-estimated, share 0.3, tried with 1,200 unlabelled "
