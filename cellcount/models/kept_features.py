@@ -1,7 +1,9 @@
 """Features of cells that a classifier learned from, kept beside its weights.
 
 They stand for the types of which a laboratory has no cells when its last layer is refitted. The
-features belong to all of the network but its last layer, so they hold for refitted ones, too.
+features belong to all of the network but its last layer, so they hold for refitted ones, too. Where
+an adaptation re-estimated statistics of normalisation, they are those of the packaged statistics,
+to which the laboratory's cells were brought (see ``cellcount.adapt.norm_statistics``).
 
 Shapes: N cells, F features, K types; features float32 (N, F), allowed bool (N, K).
 """
