@@ -117,6 +117,7 @@ def test_threads_do_not_change_a_cell(
         assert equal(openvino(resolve("blood")).detect(fields[:1])[0], expected)
 
 
-def test_an_empty_picture_has_no_cells(blood: Engine) -> None:
-    assert len(blood.detect([np.full((64, 64, 3), 240, np.uint8)])[0]) == 0
+def test_glass_shows_no_cell_and_no_tile_nothing(blood: Engine) -> None:
+    (glass,) = blood.detect([np.full((96, 64, 3), 240, np.uint8)])
+    assert (glass.scores < 0.3).all()
     assert blood.detect([]) == []

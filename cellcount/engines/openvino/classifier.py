@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.openvino import layers, networks
 from cellcount.engines.openvino.layers import Tensors
-from cellcount.engines.openvino.library import Graph
+from cellcount.engines.openvino.library import Graph, check_options
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_arrays, read_classifier_card
 
@@ -30,14 +30,14 @@ class OpenVinoClassifier:
 
     def __init__(self, card: ClassifierCard, tensors: Tensors, options: EngineOptions) -> None:
         self.card = card
+        self.device, self.precision = check_options(options)
+        self.batch_size = options.batch_size or 1
         before = card.preprocessing
         pixels = layers.image(*before.input_px)
         normalised = layers.normalised(pixels, before.mean, before.std)
         logits = networks.classifier(normalised, card, tensors, options.plugin_folder)
         tensors.check_all_taken()
-        self._graph = Graph([logits], [pixels], options)
-        self.device, self.precision = self._graph.device, self._graph.precision
-        self.batch_size = options.batch_size or 1
+        self._graph = Graph([logits], [pixels], self.precision)
         self._prior_shift = np.log(np.array(card.prior_ratios, np.float32))
 
     def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.openvino import layers, networks, regions
 from cellcount.engines.openvino.layers import Node, Tensors, ops
-from cellcount.engines.openvino.library import Graph
+from cellcount.engines.openvino.library import Graph, check_options
 from cellcount.engines.padding import padded
 from cellcount.engines.training_samples import POOL_SAMPLES
 from cellcount.errors import UsageError
@@ -41,13 +41,13 @@ class OpenVinoEngine:
 
     def __init__(self, card: DetectorCard, tensors: Tensors, options: EngineOptions) -> None:
         self.card = card
+        self.device, self.precision = check_options(options)
+        self.batch_size = options.batch_size or 1
         self._strides = levels_read(card.architecture.pyramid, card.architecture.strides)
         self._proposing = len(card.architecture.anchor_sizes_px)  # the coarsest levels
-        self._tile_graph = self._tile(tensors, options)
-        self._region_graph = self._regions(tensors, options)
+        self._tile_graph = self._tile(tensors, options.plugin_folder)
+        self._region_graph = self._regions(tensors)
         tensors.check_all_taken()
-        self.device, self.precision = self._tile_graph.device, self._tile_graph.precision
-        self.batch_size = options.batch_size or 1
 
     @classmethod
     def build_model(cls, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 -- whatever is asked for
@@ -105,16 +105,16 @@ class OpenVinoEngine:
         logits, deltas = self._region_graph(*maps, *parts)
         return regions.detections(looked_at, logits, deltas, limits, size_px)
 
-    def _tile(self, tensors: Tensors, options: EngineOptions) -> Graph:
+    def _tile(self, tensors: Tensors, plugin_folder: Path | None) -> Graph:
         """The graph from a tile to its maps, then objectness and deltas of each level."""
         card, pixels = self.card, layers.image()
         normalised = layers.normalised(pixels, card.preprocessing.mean, card.preprocessing.std)
-        maps = networks.trunk(normalised, card.architecture, tensors, options.plugin_folder)
+        maps = networks.trunk(normalised, card.architecture, tensors, plugin_folder)
         head = _Head(tensors)
         heads = [node for level in maps[-self._proposing :] for node in head(level)]
-        return Graph([*maps, *heads], [pixels], options)
+        return Graph([*maps, *heads], [pixels], self.precision)
 
-    def _regions(self, tensors: Tensors, options: EngineOptions) -> Graph:
+    def _regions(self, tensors: Tensors) -> Graph:
         """The graph from maps and the regions on each to class logits and deltas."""
         form = self.card.architecture
         maps = [
@@ -135,7 +135,7 @@ class OpenVinoEngine:
             layers.linear(x, tensors, f"roi_heads.box_predictor.{name}")
             for name in ("cls_score", "bbox_pred")
         ]
-        return Graph(outputs, [*maps, *boxes], options)
+        return Graph(outputs, [*maps, *boxes], self.precision)
 
 
 class _Head:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellcount.engines.base import EngineOptions
 from cellcount.engines.openvino.layers import Node, Tensors
 from cellcount.engines.openvino.library import Graph, openvino
 from cellcount.errors import UsageError
@@ -93,7 +92,7 @@ def _converted(
 def _check(module: nn.Module, model: object, size_px: tuple[int, int]) -> None:
     image = torch.randn(1, 3, *size_px, generator=torch.Generator().manual_seed(0))
     expected = module(image)
-    compiled = Graph.of_model(model, EngineOptions("cpu", "fp32"))
+    compiled = Graph.of_model(model)
     for own, other in zip(_listed(expected), compiled(image.numpy()), strict=True):
         if own.shape != other.shape or not np.allclose(
             own.numpy(), other, rtol=_TOLERANCE, atol=_TOLERANCE * float(own.abs().max())

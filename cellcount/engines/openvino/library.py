@@ -81,41 +81,37 @@ def choose_precision(name: str) -> str:
     return name
 
 
+def check_options(options: EngineOptions) -> tuple[str, str]:
+    """Return the device and the arithmetic that the options ask for.
+
+    Raises:
+        UsageError: this engine, or this processor, does not have it.
+    """
+    return choose_device(options.device), choose_precision(options.precision)
+
+
 class Graph:
     """A graph made ready to compute.
 
     Args:
         results: nodes whose values come out.
         parameters: nodes that are given values.
-        options: device and precision.
+        precision: fp32 or bf16.
     """
 
     def __init__(
-        self, results: Sequence[Any], parameters: Sequence[Any], options: EngineOptions
+        self, results: Sequence[Any], parameters: Sequence[Any], precision: str = "fp32"
     ) -> None:
-        model = openvino().Model(list(results), list(parameters), "cellcount")
-        self._prepare(model, options)
+        opset = openvino().opset13
+        model = openvino().Model([opset.result(r) for r in results], list(parameters), "cellcount")
+        self._compiled = _compiled(model, precision)
 
     @classmethod
-    def of_model(cls, model: Any, options: EngineOptions) -> Self:  # noqa: ANN401 -- OpenVINO's
-        """The graph of OpenVINO's own model."""
+    def of_model(cls, model: Any) -> Self:  # noqa: ANN401 -- OpenVINO's
+        """The graph of OpenVINO's own model, in fp32."""
         graph = cls.__new__(cls)
-        graph._prepare(model, options)
+        graph._compiled = _compiled(model, "fp32")
         return graph
-
-    def _prepare(self, model: Any, options: EngineOptions) -> None:  # noqa: ANN401 -- OpenVINO's
-        self.device = choose_device(options.device)
-        self.precision = choose_precision(options.precision)
-        settings = {
-            # Without a hint OpenVINO picks an arithmetic by the processor.
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads(),
-            "ENABLE_HYPER_THREADING": True,
-            # Two jobs would be pinned to the same processors.
-            "ENABLE_CPU_PINNING": False,
-        }
-        self._compiled = _core().compile_model(model, "CPU", settings)
 
     def __call__(self, *arrays: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Return the results for the values of the parameters.
@@ -131,4 +127,17 @@ class Graph:
                 raise
         else:
             return [found[i] for i in range(len(found))]
-        raise DeviceMemoryError(f"{self.device} has too little memory")
+        raise DeviceMemoryError("cpu has too little memory")
+
+
+def _compiled(model: Any, precision: str) -> Any:  # noqa: ANN401 -- OpenVINO's
+    settings = {
+        # Without a hint OpenVINO picks an arithmetic by the processor.
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads(),
+        "ENABLE_HYPER_THREADING": True,
+        # Two jobs would be pinned to the same processors.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return _core().compile_model(model, "CPU", settings)

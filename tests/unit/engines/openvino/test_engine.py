@@ -23,7 +23,8 @@ GUARD = """
 import os, sys
 
 def watch(event, arguments):
-    if event.startswith("socket.") or event == "urllib.Request":
+    asks_network = event.startswith("socket.") and event != "socket.gethostname"
+    if asks_network or event == "urllib.Request":
         raise SystemExit(f"network: {event} {arguments[1:]}")
     if event == "import" and arguments[0].split(".")[0] in ("torch", "torchvision", "timm"):
         raise SystemExit(f"imports {arguments[0]}")
