@@ -1,6 +1,6 @@
 """Cost of a drawn picture beside the model that found its cells, in processor time.
 
-    python -m benchmarks.drawing                    # rendered fields of 640x480 px
+    python -m benchmarks.drawing                   # rendered fields of 640x480 px
     python -m benchmarks.drawing slide/*.jpg       # your own
 
 Each field is detected, drawn and written in several forms, in turn within each repeat. Printed are

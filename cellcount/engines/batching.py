@@ -28,6 +28,7 @@ from cellcount.engines.devices import (
 from cellcount.engines.padding import padded, padded_shape
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
+from cellcount.models.fixed_padding import fixed_padding
 from cellcount.models.folding import folded
 from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, sized_like
@@ -65,6 +66,10 @@ class BatchedEngine:
         model.take_file(state, weights)
         trunk = model.eval().parts().trunk
         trunk.backbone = folded(trunk.backbone)
+        multiple = card.preprocessing.pad_multiple
+        on_grid = multiple % max(card.architecture.strides) == 0  # every stride divides its input
+        if on_grid and choose_device(options.device).type == "cpu":
+            trunk.backbone = fixed_padding(trunk.backbone, (2 * multiple, 2 * multiple))
         return cls(model, card, options)
 
     @property

@@ -11,6 +11,7 @@ Shapes: as in the model.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
     """Return the network with fixed padding, or as it was where that changes its output.
 
     Args:
-        network: in evaluation mode, from images float (N, 3, H, W) to logits.
-        side_px: height and width of every image from now on.
+        network: in evaluation mode, from images float (N, 3, H, W) to logits or several maps.
+        side_px: height and width of every image from now on; where they are multiples of all its
+            strides, other multiples will do as well.
     """
     candidate = copy.deepcopy(network)
     sizes, hooks = dict[str, tuple[int, int]](), []
@@ -42,7 +44,7 @@ def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
         return network
     image = torch.randn(1, 3, *side_px, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():  # the kernels may be asked for gradients later
-        before: Tensor = candidate(image)
+        before = _maps(candidate(image))
         for hook in hooks:
             hook.remove()
         for name, size in sizes.items():
@@ -50,10 +52,17 @@ def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
             own = candidate.get_submodule(name)
             assert isinstance(own, nn.Conv2d)
             setattr(candidate.get_submodule(parent), last, _fixed(own, size))
-        after: Tensor = candidate(image)
+        after = _maps(candidate(image))
+    return candidate if all(map(_same, before, after)) else network
+
+
+def _maps(output: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [output] if isinstance(output, Tensor) else output
+
+
+def _same(before: Tensor, after: Tensor) -> bool:
     tolerance = _TOLERANCE * float(before.abs().max())
-    same = before.shape == after.shape and torch.allclose(before, after, _TOLERANCE, tolerance)
-    return candidate if same else network
+    return before.shape == after.shape and torch.allclose(before, after, _TOLERANCE, tolerance)
 
 
 def _fixed(own: nn.Conv2d, size: tuple[int, int]) -> nn.Conv2d:

@@ -18,7 +18,8 @@ from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.torchvision import AlignedPooler, FasterRCNN, TorchvisionEngine
 from cellcount.errors import UsageError
-from cellcount.models.weights import read_weights, write_weights
+from cellcount.models.folding import folded
+from cellcount.models.weights import read_weights, resolve, write_weights
 
 Tiles = list[NDArray[np.uint8]]
 
@@ -244,3 +245,20 @@ def test_a_part_that_the_backbone_does_not_have_is_named(tiny_weights: Path) -> 
     model = FasterRCNN(read_weights(tiny_weights)[0])
     with pytest.raises(UsageError, match=r"frozen names 'body.nothing'.*it has"):
         model.freeze_backbone_parts(["body.nothing"])
+
+
+def test_the_packaged_trunk_pads_without_copies_and_gives_the_same_bits() -> None:
+    path = resolve("blood")
+    card, state = read_weights(path)
+    plain = TorchvisionEngine.build_model(card)
+    plain.take_file(state, path)
+    trunk = plain.eval().parts().trunk
+    trunk.backbone = folded(trunk.backbone)
+    fixed = TorchvisionEngine.load(path, EngineOptions("cpu", "fp32"))._model.parts().trunk
+    named = [type(module).__name__ for module in fixed.modules()]
+    assert "Conv2dSame" not in named
+    with torch.inference_mode():
+        for shape in ((96, 160), (224, 320)):
+            image = torch.randn(1, 3, *shape).contiguous(memory_format=torch.channels_last)
+            for one, other in zip(trunk(image), fixed(image), strict=True):
+                assert torch.equal(one, other)
