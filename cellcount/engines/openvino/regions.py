@@ -77,7 +77,7 @@ def _best(logits: Array, most: int, floor: float) -> NDArray[np.intp]:
 
 def _sigmoid(logits: Array) -> Array:
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-logits))
+        return np.float32(1) / (np.float32(1) + np.exp(-logits))
 
 
 def _anchors(
@@ -112,8 +112,8 @@ def decoded(
 
 
 def _at_least(boxes: Array, side_px: float) -> NDArray[np.bool_]:
-    sides: NDArray[np.bool_] = (boxes[:, 2:] - boxes[:, :2] >= np.float32(side_px)).all(axis=1)
-    return sides
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return np.asarray((sides >= np.float32(side_px)).all(axis=1), np.bool_)
 
 
 def by_level(regions: Array, strides: Sequence[int]) -> tuple[Array, list[Array]]:
@@ -152,4 +152,5 @@ def detections(
 
 def _softmax(logits: Array) -> Array:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: Array = powers / powers.sum(axis=1, keepdims=True)
+    return shares
