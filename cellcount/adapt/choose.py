@@ -2,7 +2,8 @@
 
 The way is chosen within each training part alone (nested), so the gain is that of the whole
 procedure on slides that it has not seen. A share of re-estimated statistics must gain more than its
-standard error: they change all features, and few cells cannot tell a small gain from none.
+standard error: they change all features, and few cells cannot tell a small gain from none. Where
+none does, layer and figures are as they would be without re-estimated statistics.
 
 Shapes: N cells, K types; scores (N, K).
 """
@@ -87,14 +88,14 @@ def chosen(
         methods,
     )
     everything = np.arange(len(examples))
+    method, losses = search.best(everything, _FOLDS, with_shares=True)
     folds = dealt(examples, _FOLDS)
     after = np.zeros((len(examples), base.bias.size))
     for fold in np.unique(folds):
         held = folds == fold
-        method, _ = search.best(everything[~held], _INNER_FOLDS)
-        layer = search.layer(method, everything[~held])
-        after[held] = layer.scores(examples.at(method.share)[held, 0])
-    method, losses = search.best(everything, _FOLDS)
+        rows = everything[~held]
+        way, _ = search.best(rows, _INNER_FOLDS, with_shares=method.share > 0)
+        after[held] = search.layer(way, rows).scores(examples.at(way.share)[held, 0])
     before = base.scores(examples.features[:, 0])
     by_share = {
         share: min((loss for way, loss in losses.items() if way.share == share), default=None)
@@ -124,7 +125,9 @@ class _Search:
         """Refit the layer on some of the cells."""
         return self.refittings[method.share].layer(method, rows)
 
-    def best(self, rows: NDArray[np.intp], count: int) -> tuple[Method, dict[Method, float]]:
+    def best(
+        self, rows: NDArray[np.intp], count: int, *, with_shares: bool
+    ) -> tuple[Method, dict[Method, float]]:
         """The way with the least loss on slides left out, and the loss of each that was tried."""
         part = self.examples[rows]
         folds = dealt(part, count)
@@ -132,7 +135,8 @@ class _Search:
             return self.methods[0], {}
         of_cells = {m: self._left_out(m, part, rows, folds) for m in self.methods}
         first = min(of_cells, key=lambda m: of_cells[m].sum())
-        shared = [replace(first, share=share) for share in self._sound(part)]
+        shares = self._sound(part) if with_shares else []
+        shared = [replace(first, share=share) for share in shares]
         of_cells |= {m: self._left_out(m, part, rows, folds) for m in shared}
         helping = [m for m in shared if _is_clearly_less(of_cells[m], of_cells[first])]
         best = min([first, *helping], key=lambda m: of_cells[m].sum())

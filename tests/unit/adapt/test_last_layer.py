@@ -157,6 +157,9 @@ def test_a_share_that_gains_less_than_its_standard_error_is_not_used() -> None:
     assert found.by_share[0.0] is not None
     assert least < found.by_share[0.0]
     assert found.method.share == 0.0
+    plain = chosen(BASE, examples, KEPT, (METHODS[0], METHODS[2]))
+    np.testing.assert_array_equal(found.after, plain.after)
+    np.testing.assert_array_equal(found.layer.weight, plain.layer.weight)
 
 
 def test_a_share_with_which_the_base_errs_more_is_never_used_though_a_new_layer_could_do() -> None:
