@@ -140,7 +140,7 @@ def detections(
     """
     scores = _softmax(logits)[:, 1:]
     row, label = np.nonzero(scores > np.float32(limits.score_floor))
-    chosen = deltas.reshape(len(deltas), -1, 4)[row, label + 1]
+    chosen = deltas.reshape(*logits.shape, 4)[row, label + 1]
     boxes = clip(decoded(regions[row], chosen, _REGION_WEIGHTS), size_px[1], size_px[0])
     large = _at_least(boxes, _LEAST_DETECTION_PX)
     boxes, label, score = boxes[large], label[large], scores[row, label][large]
