@@ -28,7 +28,7 @@ DecimalSign = Literal["point", "comma"]
 DEFAULT_DETECTOR = "blood"
 AUTO_CLASSIFIER = "auto"
 """Value of ``--classifier`` that takes the one named by the detector's card, if any."""
-PACKAGED_CLASSIFIER = "blood-types"
+PACKAGED_CLASSIFIER = "cell-types"
 NO_CLASSIFIER = "none"
 """Value of ``--classifier`` that leaves cells untyped."""
 NO_STAIN_REFERENCE = "none"

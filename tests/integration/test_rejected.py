@@ -69,7 +69,7 @@ def test_what_is_typed_as_no_white_cell_leaves_their_count_and_is_told_everywher
     annotations = json.loads(Path("o/coco.json").read_text("utf-8"))["annotations"]
     told = Counter(a["attributes"].get("type") for a in annotations if a["category_id"] == 2)
     assert told == types
-    assert f"rejected: no white cells {rejected}" in " ".join(out.split())
+    assert f"rejected: not white cells {rejected}" in " ".join(out.split())
 
     slide_rows = rows("o/slides.csv")
     found = {(r["level"], r["kind"], r["row"]): r for r in slide_rows if r["level"] == "run"}

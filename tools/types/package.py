@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount import __version__
 from cellcount.models.classifier_card import ClassifierArchitecture, ClassifierCard
 from cellcount.models.kept_features import features_path, write_kept_features
 from cellcount.models.weights import write_weights
-from tools.types.calibrate import Calibrated, calibrate, left_out_cells
-from tools.types.cells import TYPES, Cell
-from tools.types.evaluate import GROUPS, accepted, by_group, confusion, of_all
+from tools.types.calibrate import Calibrated, LeftOut, calibrate, left_out_cells
+from tools.types.cells import NOT_WHITE, TYPES, Cell
+from tools.types.evaluate import accepted, by_group, of_all
 from tools.types.kept import kept_features
 from tools.types.train import Training, learned_rows
 from tools.types.windows import Windows, serving_card
@@ -36,8 +35,10 @@ def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "fina
 
     how = read_runs(told)[name].training
     model = trained(out / name, how.backbone, told["input_px"])
-    calibrated = calibrate(left_out_cells(windows, out), told["rare_prior"], told["seed"])
-    card = _card(windows, how, told, calibrated, _evaluations(windows, out / name, calibrated))
+    left_out = left_out_cells(windows, out)
+    calibrated = calibrate(left_out, told["rare_prior"], told["seed"])
+    evaluations = _evaluations(windows, out / name, calibrated, left_out)
+    card = _card(windows, how, told, calibrated, evaluations)
     target = out / f"{card.name}.safetensors"
     write_weights(target, card, model.state_dict())
     kept = kept_features(windows, model, (), told["seed"])
@@ -48,7 +49,9 @@ def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "fina
     return target
 
 
-def _evaluations(windows: Windows, folder: Path, how: Calibrated) -> list[dict[str, Any]]:
+def _evaluations(
+    windows: Windows, folder: Path, how: Calibrated, left_out: Sequence[LeftOut]
+) -> list[dict[str, Any]]:
     """Figures of the final network on the val splits of PBC and MLL."""
     with np.load(folder / windows.kept_name) as arrays:
         rows, logits = arrays["rows"], arrays["logits"]
@@ -74,13 +77,35 @@ def _evaluations(windows: Windows, folder: Path, how: Calibrated) -> list[dict[s
                 "accepted": round(taken.value, 4),
                 "accepted_right": round(accepted_right.value, 4),
                 "fine_accuracy": round(_fine_accuracy(values, cells), 4),
-                "groups": list(GROUPS),
-                "confusion": confusion(values, cells),
                 "recall": {k: round(v.value, 4) for k, v in by_group(values, cells).items()},
                 "blasts_accepted_as_blasts": _blasts(values, cells, how),
             }
         )
+    cells = [windows.cells[i] for i in rows]
+    val = [p for p, c in enumerate(cells) if c.split == "val" and c.label in TYPES]
+    table = _confusion(logits[np.asarray(val)], [cells[p] for p in val], how)
+    others = [part.of((NOT_WHITE,)) for part in left_out]
+    table += sum(_confusion(part.logits, part.cells, how) for part in others)
+    found.append(
+        {
+            "data": "pbc, mll-marrow",
+            "split": "val",
+            "use": "cells with a fine label; not_a_white_cell as named by networks that did not "
+            "see its laboratory",
+            "cells": int(table.sum()),
+            "confusion": table.tolist(),
+        }
+    )
     return found
+
+
+def _confusion(
+    logits: NDArray[np.float32], cells: Sequence[Cell], how: Calibrated
+) -> NDArray[np.int64]:
+    """Cells by true and by likeliest type (K, K), which `--adjust card` needs."""
+    table = np.zeros((len(TYPES), len(TYPES)), np.int64)
+    np.add.at(table, ([TYPES.index(c.label) for c in cells], how.chances(logits).argmax(1)), 1)
+    return table
 
 
 def _fine_accuracy(logits: NDArray[np.float32], cells: Sequence[Cell]) -> float:
@@ -114,7 +139,7 @@ def _card(
     facts = told["card"]
     return dataclasses.replace(
         serving_card(told["input_px"], facts["name"]),
-        version=__version__,
+        version=facts["version"],
         architecture=ClassifierArchitecture(f"timm/{how.backbone}", {}, "softmax"),
         temperature=round(calibrated.temperature, 4),
         prior={t: round(v, 6) for t, v in calibrated.prior.items()},

@@ -52,7 +52,7 @@ def say_outcome(
         _Part("", [("all cells", totals.cells)]),
     ]
     if totals.rejected:
-        parts.append(_Part("", [("rejected: no white cells", totals.rejected)]))
+        parts.append(_Part("", [("rejected: not white cells", totals.rejected)]))
     if types:
         found = {c.plural for c in classes}
         rows = [
