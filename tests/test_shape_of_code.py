@@ -18,7 +18,9 @@ P90_FUNCTION = 40
 MOST_ROOMS = 25
 #: Detectors and classifiers are trained by twins.
 MIRRORED_MODULES = {
+    "crop_classifier": ["engines", "engines/openvino"],
     "data": ["training/classifier", "training/detector"],
+    "engine": ["engines/detectron2", "engines/openvino"],
     "settings": [".", "training", "training/classifier", "training/detector"],
     "start": ["training/classifier", "training/detector"],
     "train": ["training/classifier", "training/detector"],

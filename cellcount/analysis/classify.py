@@ -26,7 +26,7 @@ from cellcount.analysis.progress import Progress
 from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import cell_types
-from cellcount.engines.crops import prepare_picture
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.files.atomic import check_writable
 from cellcount.images.find import Plan
 from cellcount.images.scale import RBC_DIAMETER_UM

@@ -31,7 +31,7 @@ ENGINES = {
     "openvino": "cellcount.engines.openvino.engine:OpenVinoEngine",
 }
 #: Classifiers run in torch beside any engine but these.
-CLASSIFIERS = {"openvino": "cellcount.engines.openvino.classifier:load_classifier"}
+CLASSIFIERS = {"openvino": "cellcount.engines.openvino.crop_classifier:load_classifier"}
 _TORCH_CLASSIFIER = "cellcount.engines.crop_classifier:load_classifier"
 #: Explanation of Detectron2 in docs/plugins.md, and the error where it is asked for and missing.
 DETECTRON2_IS_EXTRA = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Cells, CellTypes
 from cellcount.engines.base import CellClassifier
-from cellcount.engines.crops import central_crop
+from cellcount.engines.classifier_input import central_crop
 from cellcount.engines.type_map import TypeMap
 from cellcount.errors import UsageError
 from cellcount.images.source import Source

@@ -18,7 +18,7 @@ from cellcount.core.records import ImageRef
 from cellcount.datasets.annotated import Problem
 from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.engines.cell_typer import field_crops
-from cellcount.engines.crops import prepare_picture
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.engines.type_map import TypeMap
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.evaluation.calibration import probs_at

@@ -109,7 +109,11 @@ def test_with_out_it_writes_what_the_command_writes(
     paths: dict[str, Any] = {form: tmp_path / name for form, name in names.items()}
     analyze([str(pristine)], out=tmp_path / "counts.csv", **typing, **paths)
     for name in ("counts.csv", *names.values()):
-        assert (tmp_path / name).read_bytes() == (typed_run / name).read_bytes(), name
+        ours, theirs = (
+            re.sub(rb"<dt>Date</dt><dd>[^<]*</dd>", b"", (folder / name).read_bytes())
+            for folder in (tmp_path, typed_run)
+        )
+        assert ours == theirs, name
 
 
 def test_without_out_nothing_is_left(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef
 from cellcount.engines.cell_typer import field_crops
-from cellcount.engines.crops import prepare_picture
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.images.read import read_image
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.images.windows import BALANCE_SIDES, surroundings, window

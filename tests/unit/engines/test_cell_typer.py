@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from cellcount.core.records import Cells, CellTypes, Detections, Picture
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import CellTyper, cell_types, field_crops
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
-from cellcount.engines.crops import prepare_picture
 from cellcount.engines.type_map import type_map
 from cellcount.errors import UsageError
 from cellcount.images.source import Field

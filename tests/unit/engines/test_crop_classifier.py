@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.engines.base import EngineOptions
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
-from cellcount.engines.crops import prepare_picture
 from cellcount.engines.type_map import type_map
 from cellcount.errors import UsageError, WeightsError
 from cellcount.images.white_balance import apply_gains, white_balance_gains

@@ -13,8 +13,8 @@ from scipy.special import softmax
 from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import field_crops
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
-from cellcount.engines.crops import prepare_picture
 from cellcount.engines.type_map import type_map
 from cellcount.errors import AnnotationError
 from cellcount.evaluation.classifier_run import RESIZES, reported_probs, score, type_labelled

@@ -30,13 +30,14 @@ def disc(
 ) -> NDArray[np.bool_]:
     """Pixels of an ellipse."""
     y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]] + 0.5
-    return ((x - at[0]) / radii[0]) ** 2 + ((y - at[1]) / radii[1]) ** 2 < 1
+    return np.asarray(((x - at[0]) / radii[0]) ** 2 + ((y - at[1]) / radii[1]) ** 2 < 1)
 
 
 def picture(name: str, radii: tuple[float, float] = (40, 34), *, neighbour: bool = False) -> Seen:
     """A nucleated cell amid red ones, another nucleated cell touching it on request."""
     pixels = np.full((SIDE, SIDE, 3), GLASS, float)
-    boxes, labels = [], []
+    boxes: list[list[float]] = []
+    labels = []
     for x, y in REDS:
         pixels[disc(pixels, (x, y), (RED_RADIUS, RED_RADIUS))] = RED
         boxes.append([x - RED_RADIUS, y - RED_RADIUS, x + RED_RADIUS, y + RED_RADIUS])

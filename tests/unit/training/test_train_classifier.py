@@ -19,8 +19,8 @@ from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.datasets.crops import read_crops
 from cellcount.differential.confusion import confusion_of_card
 from cellcount.engines.base import EngineOptions
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.engines.crop_classifier import load_classifier
-from cellcount.engines.crops import prepare_picture
 from cellcount.errors import AnnotationError, UsageError
 from cellcount.models.classifier_card import ClassifierArchitecture
 from cellcount.models.weights import read_classifier_card

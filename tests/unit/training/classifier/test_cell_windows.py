@@ -12,7 +12,7 @@ from PIL import Image
 
 from cellcount.datasets.crop_set import LabelledCrop
 from cellcount.engines.cell_typer import field_crops
-from cellcount.engines.crops import prepare_picture
+from cellcount.engines.classifier_input import prepare_picture
 from cellcount.errors import AnnotationError, ImageError
 from cellcount.models.classifier_card import (
     ClassifierCard,
