@@ -103,7 +103,6 @@ def test_every_command_has_help_without_heavy_imports() -> None:
         (["{images}", "--classifier", "blood"], "expected a classifier"),
         (["{images}", "--profile", "lymph"], "lymph"),
         (["{images}", "--annotated", "{images}/a.png"], "a.png"),
-        (["{images}", "--cells", "{images}/a.png/cells.csv"], "a.png/cells.csv"),
         (["{images}", "--tile-px", "-1"], "--tile-px is -1"),
     ],
 )

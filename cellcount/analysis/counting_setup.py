@@ -20,7 +20,6 @@ from cellcount.errors import UsageError
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.taxonomy import Taxonomy, load_taxonomy, mapping
-from cellcount.models.weights import packaged_weights
 from cellcount.settings import ADJUST_BY_CARD, DifferentialSettings
 
 _DEFAULT = "peripheral-blood"
@@ -97,19 +96,14 @@ def _profile(
         return load_profile(settings.profile)
     kind = smear_of_detector(card)
     if kind is None and classifier is not None:
-        kind = smear_of_classifier(classifier.card, classifier.map_name)
+        kind = next(iter(smears_of_classifier(classifier.card, classifier.map_name)), None)
     return load_profile(kind or _DEFAULT)
 
 
 def _remedy(profile: Profile) -> str:
-    packaged = ""
+    packaged = "choose models for it, "
     if profile.kind == "bone-marrow":
-        if _MARROW_DETECTOR in packaged_weights():
-            packaged = f"use --detector {_MARROW_DETECTOR}, train your own, "
-        else:
-            packaged = "no detector for bone marrow is packaged: train your own, "
-    else:
-        packaged = "choose models for it, "
+        packaged = f"use --detector {_MARROW_DETECTOR}, train your own, "
     return (
         f"; {packaged}or name another --profile; --force-profile counts all the same and marks "
         "every output"
@@ -197,12 +191,10 @@ def assessable_types(
     return tuple(found)
 
 
-def smear_of_classifier(card: ClassifierCard, map_name: str | None = None) -> SmearKind | None:
-    """The kind of smear that a classifier's types are of, None where they are its own."""
-    if map_name is not None:
-        return load_taxonomy(map_name.partition(":")[2]).profile
-    taxonomy = _taxonomy(card)
-    return None if taxonomy is None else taxonomy.profile
+def smears_of_classifier(card: ClassifierCard, map_name: str | None = None) -> list[SmearKind]:
+    """The kinds of smear that a classifier's types are of, none where the types are its own."""
+    taxonomy = load_taxonomy(map_name.partition(":")[2]) if map_name else _taxonomy(card)
+    return [] if taxonomy is None else [taxonomy.profile, *taxonomy.also_for]
 
 
 def smear_of_detector(card: DetectorCard) -> SmearKind | None:
@@ -226,11 +218,11 @@ def misfit(
             f"the profile {profile.name} counts cells of {_words(profile.kind)}, but the detector "
             f"{detector.name!r} finds {classes} of {_words(kind)}"
         )
-    kind = None if classifier is None else smear_of_classifier(classifier, map_name)
-    if classifier is not None and kind is not None and kind != profile.kind:
+    kinds = [] if classifier is None else smears_of_classifier(classifier, map_name)
+    if classifier is not None and kinds and profile.kind not in kinds:
         return (
             f"the profile {profile.name} counts cells of {_words(profile.kind)}, but the "
-            f"classifier {classifier.name!r} names types of {_words(kind)}"
+            f"classifier {classifier.name!r} names types of {_words(kinds[0])}"
         )
     return ""
 

@@ -167,8 +167,6 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
 
     # Mistakes are told before torch is imported, which takes seconds.
     checked = CheckedRequest.of(request)
-    if not options["dry_run"]:
-        checked.files.check()
     from cellcount.analysis.job import Job
     from cellcount.commands.terminal.summary import say_counting, say_outcome, say_passed_over
 

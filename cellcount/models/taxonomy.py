@@ -88,6 +88,7 @@ class Taxonomy:
         types: the types; the position is the class index.
         mappings: the mappings that its file declares, by the name of the target.
         subset_of: the taxonomy whose types it selects, or "".
+        also_for: other kinds of smear whose cells it names.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Taxonomy:
     types: tuple[CellType, ...]
     mappings: Mapping[str, TypeMapping]
     subset_of: str = ""
+    also_for: tuple[SmearKind, ...] = ()
 
     def __len__(self) -> int:
         return len(self.types)
@@ -277,6 +279,7 @@ def normalised(label: str) -> str:
 _TOP_KEYS: dict[str, type] = {
     "title": str,
     "profile": str,
+    "also_for": list,
     "source": str,
     "notes": list,
     "types": list,
@@ -325,6 +328,8 @@ def parse_taxonomy(name: str, text: str, *, origin: str) -> Taxonomy:
     if not content.get("types"):
         complain(origin, "has no [[types]]", "list at least one, or name subset_of and keep")
     one_of(origin, "profile", content.get("profile", ""), PROFILES)
+    for kind in (also_for := tuple(content.get("also_for", ()))):
+        one_of(origin, "also_for", kind, PROFILES)
     types = tuple(_cell_type(entry, origin) for entry in content["types"])
     _check_names(types, origin)
     _check_neighbours(types, origin)
@@ -333,14 +338,13 @@ def parse_taxonomy(name: str, text: str, *, origin: str) -> Taxonomy:
         for target, entry in content.get("mappings", {}).items()
     }
     notes = tuple(content.get("notes", ()))
-    return Taxonomy(
-        name, content["title"], content["profile"], content["source"], notes, types, mappings
-    )
+    title, profile, source = content["title"], content["profile"], content["source"]
+    return Taxonomy(name, title, profile, source, notes, types, mappings, also_for=also_for)
 
 
 def _subset(name: str, content: dict[str, Any], origin: str) -> Taxonomy:
     """Some types of another taxonomy, with its mappings as far as they concern these."""
-    for key in ("types", "profile", "mappings"):
+    for key in ("types", "profile", "also_for", "mappings"):
         if key in content:
             complain(origin, f"has both subset_of and {key}", f"leave out {key}")
     whole = load_taxonomy(content["subset_of"])
@@ -360,8 +364,15 @@ def _subset(name: str, content: dict[str, Any], origin: str) -> Taxonomy:
         for target, m in whole.mappings.items()
     }
     notes = tuple(content.get("notes", ()))
-    return Taxonomy(
-        name, content["title"], whole.profile, content["source"], notes, types, mappings, whole.name
+    return dataclasses.replace(
+        whole,
+        name=name,
+        title=content["title"],
+        source=content["source"],
+        notes=notes,
+        types=types,
+        mappings=mappings,
+        subset_of=whole.name,
     )
 
 

@@ -134,7 +134,7 @@ def test_a_profile_that_does_not_fit_stops_unless_forced(
     code, _, err = run(slides, *OUTPUTS, *typing, *marrow)
     assert code == 2
     assert "counts cells of bone marrow, but the detector" in err
-    assert "no detector for bone marrow is packaged" in err
+    assert "use --detector marrow" in err
     assert not Path("o").exists()
     code, _, err = run(slides, *OUTPUTS, *typing, *marrow, "--force-profile")
     assert code == 0

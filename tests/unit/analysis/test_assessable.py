@@ -9,8 +9,8 @@ import pytest
 from cellcount.analysis.counting_setup import (
     assessable_types,
     misfit,
-    smear_of_classifier,
     smear_of_detector,
+    smears_of_classifier,
 )
 from cellcount.core.records import CellClass
 from cellcount.differential.coverage import Coverage
@@ -100,7 +100,7 @@ def test_own_types_fill_no_row() -> None:
     types = (CellClass("x", "x", "xs"), CellClass("y", "y", "ys"))
     card = ClassifierCard("own", "1", types, "", "MIT")
     assert [t.rows for t in assessable_types(card, card.types, BLOOD)] == [(), ()]
-    assert smear_of_classifier(card) is None
+    assert smears_of_classifier(card) == []
 
 
 def test_kinds_of_smear(detector: DetectorCard) -> None:
@@ -113,8 +113,11 @@ def test_kinds_of_smear(detector: DetectorCard) -> None:
     assert "finds rbc, wbc of bone marrow" in misfit(BLOOD, marrow, None, None)
     with pytest.raises(WeightsError, match="smear is 'liver', expected one of"):
         dataclasses.replace(detector, smear="liver")
-    assert smear_of_classifier(classifier("mll-7")) == "bone-marrow"
-    assert smear_of_classifier(classifier("pbc-13"), "pbc-13:wbc-5") == "peripheral-blood"
+    assert smears_of_classifier(classifier("mll-7")) == ["bone-marrow"]
+    assert smears_of_classifier(classifier("pbc-13"), "pbc-13:wbc-5") == ["peripheral-blood"]
+    assert smears_of_classifier(classifier("cells-14")) == ["peripheral-blood", "bone-marrow"]
+    assert misfit(BLOOD, detector, classifier("cells-14"), None) == ""
+    assert misfit(MARROW, marrow, classifier("cells-14"), None) == ""
     assert misfit(BLOOD, detector, classifier("pbc-8"), None) == ""
     assert misfit(MARROW, nucleated, classifier("mll-21"), None) == ""
     text = misfit(MARROW, detector, None, None)

@@ -352,6 +352,7 @@ def test_broken_files_say_where_and_what_to_do(change: tuple[str, str], message:
     [
         ('keep = ["blasts"]', "did you mean 'blast'?"),
         ('keep = ["blast"]\nprofile = "bone-marrow"', "has both subset_of and profile"),
+        ('keep = ["blast"]\nalso_for = ["bone-marrow"]', "has both subset_of and also_for"),
     ],
 )
 def test_broken_selections(text: str, message: str) -> None:
