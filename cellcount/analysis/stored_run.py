@@ -76,6 +76,8 @@ class StoredRun:
         """Return the rules of counting, JSON-ready."""
         counting = self.facts.counting
         rules = asdict(counting.rules)
+        if not counting.rules.experimental:
+            del rules["experimental"]  # as earlier versions kept it
         if counting.rules.confusion is not None:
             rules["confusion"]["cells"] = counting.rules.confusion.cells.tolist()
         return {

@@ -84,7 +84,7 @@ def until(tab: Tab, expression: str) -> None:
         if tab.evaluate(expression):
             return
         tab.wait_for_timeout(50)
-    pytest.fail(f"it never was so: {expression}")
+    pytest.fail(f"it never was so: {expression}; the page says {tab.inner_text('#status')!r}")
 
 
 def saved(tab: Tab) -> None:
