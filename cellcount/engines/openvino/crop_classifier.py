@@ -35,7 +35,8 @@ class OpenVinoClassifier:
         before = card.preprocessing
         pixels = layers.image(*before.input_px)
         normalised = layers.normalised(pixels, before.mean, before.std)
-        logits = networks.classifier(normalised, card, tensors, options.plugin_folder)
+        with tensors.shapes_checked():
+            logits = networks.classifier(normalised, card, tensors, options.plugin_folder)
         tensors.check_all_taken()
         self._graph = Graph([logits], [pixels], self.precision)
         self._prior_shift = np.log(np.array(card.prior_ratios, np.float32))

@@ -24,7 +24,7 @@ from cellcount.engines.openvino.library import Graph, check_options
 from cellcount.engines.padding import padded
 from cellcount.engines.training_samples import POOL_SAMPLES
 from cellcount.errors import UsageError
-from cellcount.models.detector_card import DetectorCard, levels_read
+from cellcount.models.detector_card import Architecture, DetectorCard, levels_read
 from cellcount.models.weights import read_arrays, read_card
 
 
@@ -109,9 +109,10 @@ class OpenVinoEngine:
         """The graph from a tile to its maps, then objectness and deltas of each level."""
         card, pixels = self.card, layers.image()
         normalised = layers.normalised(pixels, card.preprocessing.mean, card.preprocessing.std)
-        maps = networks.trunk(normalised, card.architecture, tensors, plugin_folder)
-        head = _Head(tensors)
-        heads = [node for level in maps[-self._proposing :] for node in head(level)]
+        with tensors.shapes_checked():
+            maps = networks.trunk(normalised, card.architecture, tensors, plugin_folder)
+            head = _Head(tensors, card.architecture)
+            heads = [node for level in maps[-self._proposing :] for node in head(level)]
         return Graph([*maps, *heads], [pixels], self.precision)
 
     def _regions(self, tensors: Tensors) -> Graph:
@@ -129,22 +130,34 @@ class OpenVinoEngine:
         x = ops().reshape(
             ops().concat(pooled, 0), ops().constant([-1, features]), special_zero=False
         )
-        for name in ("fc6", "fc7"):
-            x = ops().relu(layers.linear(x, tensors, f"roi_heads.box_head.{name}"))
-        outputs = [
-            layers.linear(x, tensors, f"roi_heads.box_predictor.{name}")
-            for name in ("cls_score", "bbox_pred")
-        ]
+        classes = len(self.card.classes) + 1  # and background
+        with tensors.shapes_checked():
+            for name in ("fc6", "fc7"):
+                part = f"roi_heads.box_head.{name}"
+                x = ops().relu(layers.linear(x, tensors, part, form.head_dim))
+            outputs = [
+                layers.linear(x, tensors, f"roi_heads.box_predictor.{name}", width)
+                for name, width in (("cls_score", classes), ("bbox_pred", 4 * classes))
+            ]
         return Graph(outputs, [*maps, *boxes], self.precision)
 
 
 class _Head:
     """The head that proposes regions, the same on every level."""
 
-    def __init__(self, tensors: Tensors) -> None:
+    def __init__(self, tensors: Tensors, architecture: Architecture) -> None:
+        anchors = len(architecture.anchor_sizes_px[0]) * len(architecture.anchor_ratios)
+        widths = {
+            "conv.0.0": architecture.pyramid_channels,
+            "cls_logits": anchors,
+            "bbox_pred": 4 * anchors,
+        }
         self._layers = {
-            name: (tensors.take(f"rpn.head.{name}.weight"), tensors.take(f"rpn.head.{name}.bias"))
-            for name in ("conv.0.0", "cls_logits", "bbox_pred")
+            name: (
+                tensors.take(f"rpn.head.{name}.weight", width),
+                tensors.take(f"rpn.head.{name}.bias", width),
+            )
+            for name, width in widths.items()
         }
 
     def __call__(self, level: Node) -> list[Node]:

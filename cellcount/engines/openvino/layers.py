@@ -7,6 +7,8 @@ Shapes: nodes float (N, C, H, W), images uint8 (N, H, W, 3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +36,22 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
-    def take(self, name: str) -> Array:
+    def take(self, name: str, length: int | None = None) -> Array:
         """Return the tensor of that name.
 
+        Args:
+            name: in the weight file.
+            length: of its first axis, where the card states it.
+
         Raises:
-            WeightsError: there is none.
+            WeightsError: there is none, or it has another length.
         """
         if name not in self._left:
-            raise WeightsError(f"{self.source} does not fit its own card: it has no {name}")
-        return self._left.pop(name)
+            raise self._misfit(f"it has no {name}")
+        tensor = self._left.pop(name)
+        if length is not None and len(tensor) != length:
+            raise self._misfit(f"{name} has {len(tensor)} rows, expected {length}")
+        return tensor
 
     def take_all(self, prefix: str) -> dict[str, Array]:
         """Return all tensors whose names begin so, under the rest of their names."""
@@ -53,9 +62,21 @@ class Tensors:
         """Raise WeightsError where tensors are left over."""
         left = [name for name in self._left if not name.endswith("num_batches_tracked")]
         if left:
-            raise WeightsError(
-                f"{self.source} does not fit its own card: it also has {', '.join(left[:3])}"
-            )
+            raise self._misfit(f"it also has {', '.join(left[:3])}")
+
+    @contextmanager
+    def shapes_checked(self) -> Iterator[None]:
+        """Turn OpenVINO's refusal of nodes that do not go together into a WeightsError."""
+        try:
+            yield
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+            raise self._misfit(f"OpenVINO refuses its shapes ({lines[-1].strip()})") from error
+
+    def _misfit(self, detail: str) -> WeightsError:
+        return WeightsError(
+            f"{self.source} does not fit its own card: {detail}; use an undamaged copy of the file"
+        )
 
 
 def ops() -> Any:  # noqa: ANN401 -- a module
@@ -99,9 +120,9 @@ def convolution_of(x: Node, tensors: Tensors, name: str) -> Node:
     return convolution(x, tensors.take(f"{name}.weight"), tensors.take(f"{name}.bias"))
 
 
-def linear(x: Node, tensors: Tensors, name: str) -> Node:
-    """The fully connected layer of that name, on (N, F)."""
-    weight = ops().constant(tensors.take(f"{name}.weight"))
+def linear(x: Node, tensors: Tensors, name: str, width: int | None = None) -> Node:
+    """The fully connected layer of that name, on (N, F); ``width`` is what the card says of it."""
+    weight = ops().constant(tensors.take(f"{name}.weight", width))
     product = ops().matmul(x, weight, transpose_a=False, transpose_b=True)
     return ops().add(product, ops().constant(tensors.take(f"{name}.bias")))
 

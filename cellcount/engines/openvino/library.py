@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.processors import threads
 from cellcount.engines.base import EngineOptions
-from cellcount.errors import DeviceMemoryError, UsageError
+from cellcount.errors import CellcountError, DeviceMemoryError, UsageError
 
 _TELEMETRY = "openvino_telemetry"
 # In the errors of OpenVINO, which has no type of its own for this.
@@ -25,16 +25,24 @@ _NO_MEMORY = ("bad_alloc", "allocate memory", "not enough memory", "out of memor
 
 @cache
 def openvino() -> Any:  # noqa: ANN401 -- the module is installed for some users only
-    """Import OpenVINO, with its converter of models finding no telemetry.
+    """Import OpenVINO without its telemetry.
 
-    Imported plainly it writes an id file into the home folder and may send events. It does without
-    where the package that does so cannot be imported, as on machines that lack it.
+    With ``openvino_telemetry`` it writes an id file into the home folder and may send events; it
+    does neither where that package cannot be imported.
+
+    Raises:
+        CellcountError: it is installed, but not in working order.
     """
     missing = object()
     before = sys.modules.get(_TELEMETRY, missing)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # makes its import fail
     try:
         return importlib.import_module("openvino")
+    except ImportError as error:
+        raise CellcountError(
+            f"OpenVINO is installed, but importing it fails ({error}); "
+            "repair it, or use --engine torchvision"
+        ) from error
     finally:
         if before is missing:
             del sys.modules[_TELEMETRY]

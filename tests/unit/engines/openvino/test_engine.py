@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,9 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from cellcount.cli import main
+from cellcount.core.records import CellClass
+from cellcount.engines import base
 from cellcount.engines.base import EngineOptions, engine_class, load_classifier, load_engine
-from cellcount.errors import UsageError, WeightsError
-from cellcount.models.weights import read_weights, resolve, write_weights
+from cellcount.errors import CellcountError, UsageError, WeightsError
+from cellcount.models.weights import (
+    read_classifier_weights,
+    read_weights,
+    resolve,
+    write_weights,
+)
 
 pytestmark = pytest.mark.openvino
 
@@ -135,6 +143,48 @@ def test_a_file_that_does_not_fit_its_card_is_told(
     write_weights(path, card, state | {"roi_heads.more": state["rpn.head.cls_logits.bias"]})
     with pytest.raises(WeightsError, match=r"fit its own card: it also has roi_heads\.more"):
         load_engine("openvino", path, EngineOptions("cpu"))
+
+
+@pytest.mark.parametrize("part", ["classes", "head_dim", "anchor_ratios", "pool_size", "depth"])
+def test_a_card_of_another_network_is_refused(part: str, tmp_path: Path) -> None:
+    """Cells would be given the wrong class, or numbers that the card does not state."""
+    card, state = read_weights(resolve("blood"))
+    form = card.architecture
+    if part == "classes":
+        card = dataclasses.replace(card, classes=(*card.classes, CellClass("x", "x", "xs")))
+    elif part == "depth":
+        deepest = "trunk.backbone.body.blocks.4.2."
+        state = {k: v for k, v in state.items() if not k.startswith(deepest)}
+    else:
+        other = {"head_dim": 128, "anchor_ratios": (1.0,), "pool_size": 5}[part]
+        form = dataclasses.replace(form, **{part: other})
+        card = dataclasses.replace(card, architecture=form)
+    path = tmp_path / "other.safetensors"
+    write_weights(path, card, state)
+    with pytest.raises(WeightsError, match="does not fit its own card: .*use an undamaged copy"):
+        load_engine("openvino", path, EngineOptions("cpu"))
+
+
+def test_a_classifier_with_a_card_of_other_types_is_refused(tmp_path: Path) -> None:
+    card, state = read_classifier_weights(resolve("cell-types"))
+    types = (*card.types, CellClass("x", "x", "xs"))
+    card = dataclasses.replace(card, types=types, taxonomy="", prior={}, trained_prior={})
+    path = tmp_path / "other.safetensors"
+    write_weights(path, card, state)
+    with pytest.raises(WeightsError, match=r"body\.classifier\.weight has 14 rows, expected 15"):
+        load_classifier("openvino", path, EngineOptions("cpu"))
+
+
+def test_an_openvino_that_cannot_be_imported_is_told(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellcount.engines.openvino import library
+
+    library.openvino.cache_clear()
+    monkeypatch.setattr(base, "_is_installed", lambda package: True)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(CellcountError, match="OpenVINO is installed.*use --engine torchvision"):
+        load_engine("openvino", tiny_weights, EngineOptions("cpu"))
 
 
 def test_a_network_of_fixed_size_is_not_converted() -> None:
