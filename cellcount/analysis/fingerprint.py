@@ -13,8 +13,8 @@ from cellcount.settings import AnalyzeSettings
 
 #: Counts changes of the method that change numbers while the version stays: results of another
 #: number are not mixed with new ones but analysed again. 2: scales are held against red cells, and
-#: nothing is counted outside the lit field.
-METHOD = 2
+#: nothing is counted outside the lit field. 3: tiles begin on the model's grid.
+METHOD = 3
 
 
 def thresholds_of(card: DetectorCard, min_score: float | None) -> dict[str, float]:
