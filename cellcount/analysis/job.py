@@ -185,7 +185,7 @@ class Job:
             images=len(self.refs),
             densest_field=self.card.densest_field,
             notes=self.card.notes,
-            versions=library_versions(),
+            versions=library_versions(self.detector.engine.name),
             settings=settings.fingerprint_fields(),
             max_pixels=settings.max_pixels,
         )
@@ -198,7 +198,7 @@ class Job:
         keep_names(journal, self.plan, self._known_names)
         if request.run.shard is not None:
             shard = ShardFacts.of(
-                self.plan, request.inputs, library_versions(), self._model_facts()
+                self.plan, request.inputs, facts.versions, self._model_facts()
             )
             shard.keep(journal)
 
@@ -211,7 +211,7 @@ class Job:
             "shard": None if settings.shard is None else str(settings.shard),
         }
         return RunRecord(
-            versions=library_versions(),
+            versions=self.outputs.facts.versions,
             **models,
             profile=profile_facts(self.counting),
             inputs=self.outputs.names.inputs(self.request.inputs),

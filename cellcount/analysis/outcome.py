@@ -25,6 +25,7 @@ from cellcount.outputs.run_content import Labels
 from cellcount.outputs.run_record import NotDone
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tifffile", "imagecodecs")
+_OF_ENGINES = {"openvino"}  # libraries of the engines of the same name
 
 
 class TooManyFailuresError(Exception):
@@ -164,10 +165,14 @@ class Outcome:
         return EXIT_SOME_FAILED if self.failed else EXIT_OK
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of cellcount, Python and the libraries that decide numbers."""
+def library_versions(engine: str = "") -> dict[str, str]:
+    """Versions of cellcount, Python and the libraries that decide numbers.
+
+    Args:
+        engine: that ran the models; a library of its own is among them.
+    """
     versions = {"cellcount": __version__, "python": platform.python_version()}
-    for library in _LIBRARIES:
+    for library in (*_LIBRARIES, *(_OF_ENGINES & {engine})):
         try:
             versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:

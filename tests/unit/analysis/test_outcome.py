@@ -110,3 +110,5 @@ def test_versions_name_what_decides_numbers() -> None:
     versions = library_versions()
     assert {"cellcount", "python", "torch", "torchvision", "numpy", "pillow"} <= set(versions)
     assert "unknown" not in versions.values()
+    assert set(library_versions("openvino")) - set(versions) == {"openvino"}
+    assert library_versions("torchvision") == versions
