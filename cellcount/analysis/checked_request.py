@@ -1,4 +1,4 @@
-"""Checks of an analyze request that need no model, so that a mistake is told at once.
+"""Checks of an analyze request that need no model, so that a mistake is reported at once.
 
 Neither torch nor anything that imports it is imported here: that takes seconds.
 """
@@ -23,16 +23,16 @@ from cellcount.settings import AUTO_CLASSIFIER, NO_CLASSIFIER, AnalyzeRequest
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CheckedRequest:
-    """A request whose inputs, outputs and models are there and go together.
+    """A request whose inputs, outputs and models exist and fit together.
 
     Attributes:
-        request: with the outputs of an earlier run that are written again.
+        request: as asked for, plus the outputs of an earlier run that are written again.
         renewed: those outputs.
-        files: what the run writes.
-        names: what images are called in it.
+        files: every file that the run writes.
+        names: of images, as outputs call them.
         known_names: names of INPUTs in an earlier run, with the real paths that they stood for.
         plan: the images, each once.
-        stain: to which fields are brought, None where they stay as they are.
+        stain: reference to which fields are brought, None where they stay as they are.
     """
 
     request: AnalyzeRequest
@@ -48,8 +48,8 @@ class CheckedRequest:
         """Check a request; nothing is written.
 
         Raises:
-            UsageError: inputs and outputs do not go together, or there is no such profile.
-            WeightsError: no such model.
+            UsageError: inputs and outputs do not fit together, or there is no such profile.
+            WeightsError: no such model, or one of another kind.
             CellcountError: there is no image.
         """
         is_shard = request.run.shard is not None
@@ -76,7 +76,7 @@ class CheckedRequest:
 
 
 def _check_models(request: AnalyzeRequest) -> None:
-    """Raise if a model or a profile that is named is not there, or is of another kind."""
+    """Raise if a model or profile that is named is missing or of another kind."""
     read_card(resolve(request.analyze.detector))
     if request.analyze.classifier not in (AUTO_CLASSIFIER, NO_CLASSIFIER):
         read_classifier_card(resolve(request.analyze.classifier))

@@ -197,9 +197,7 @@ class Job:
         StoredRun(request.output, facts, self.refs, Path.cwd(), profile).keep(journal)
         keep_names(journal, self.plan, self._known_names)
         if request.run.shard is not None:
-            shard = ShardFacts.of(
-                self.plan, request.inputs, facts.versions, self._model_facts()
-            )
+            shard = ShardFacts.of(self.plan, request.inputs, facts.versions, self._model_facts())
             shard.keep(journal)
 
     def _record(self, outcome: Outcome, written: Written, tally: RunTally) -> RunRecord:

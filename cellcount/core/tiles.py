@@ -92,5 +92,5 @@ def _spread(length: int, tile: int, margin: int, grid: int) -> list[tuple[int, i
     count = -(-steps // most) + 1
     starts = [index * steps // (count - 1) * grid for index in range(count)]
     # neighbours share at least two margins; the seam runs through the middle of what they share
-    seams = [(min(left + tile, length) + right) // 2 for left, right in pairwise(starts)]
+    seams = [(left + tile + right) // 2 for left, right in pairwise(starts)]
     return list(zip(starts, [0, *seams], [*seams, length], strict=True))

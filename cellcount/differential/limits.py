@@ -60,22 +60,22 @@ def share_limits(
     if total == 0:
         return None
     if method == "wilson":
-        return _wilson(count, total, confidence)
+        return _wilson(count / total, total, confidence)
     from scipy import stats  # takes a second to import, which no run by default needs
 
     interval = stats.binomtest(count, total).proportion_ci(confidence, "exact")
     return Limits(float(interval.low), float(interval.high))
 
 
-def _wilson(count: int, total: int, confidence: float) -> Limits:
+def _wilson(share: float, total: int, confidence: float) -> Limits:
     """Wilson's limits of a share, by Newcombe 1998, Stat Med 17:857, as scipy computes them."""
-    share, z = count / total, float(special.ndtri(0.5 + 0.5 * confidence))
+    z = float(special.ndtri(0.5 + 0.5 * confidence))
     over = 2 * (total + z**2)
     middle = (2 * total * share + z**2) / over
     half = z / over * sqrt(4 * total * share * (1 - share) + z**2)
     return Limits(
-        0.0 if count == 0 else middle - half,
-        1.0 if count == total else middle + half,
+        0.0 if share == 0 else middle - half,
+        1.0 if share == 1 else middle + half,
     )
 
 
@@ -162,10 +162,7 @@ def _limits_of_share(share: float, total: int, method: Method, confidence: float
         low = stats.beta.ppf(tail, count, total - count + 1) if count > 0 else 0.0
         high = stats.beta.ppf(1 - tail, count + 1, total - count) if count < total else 1.0
         return Limits(float(low), float(high))
-    z = float(special.ndtri((1 + confidence) / 2))
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    return Limits(float(middle - half), float(middle + half))
+    return _wilson(share, total, confidence)
 
 
 def corrected_wbc(wbc_10e9_per_l: float, nrbc_per_100: float) -> float:

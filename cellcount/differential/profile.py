@@ -173,10 +173,14 @@ class Profile:
 
         Args:
             forced: it was made to apply to models of another kind of smear.
-            experimental: why no count of the detector can be relied on yet.
+            experimental: why no count of the detector can be relied on yet, "" where it can.
         """
-        doubts = [" (forced)"] * forced + [f" (experimental: {experimental})"] * bool(experimental)
-        return f"{self.name} {self.version}{''.join(doubts)}"
+        label = f"{self.name} {self.version}"
+        if forced:
+            label += " (forced)"
+        if experimental:
+            label += f" (experimental: {experimental})"
+        return label
 
 
 def profiles() -> tuple[str, ...]:
