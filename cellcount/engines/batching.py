@@ -69,7 +69,9 @@ class BatchedEngine:
         multiple = card.preprocessing.pad_multiple
         on_grid = multiple % max(card.architecture.strides) == 0  # every stride divides its input
         if on_grid and choose_device(options.device).type == "cpu":
-            trunk.backbone = fixed_padding(trunk.backbone, (2 * multiple, 2 * multiple))
+            # At an odd multiple a stride would show that the card does not name.
+            even_px, odd_px = (2 * multiple, 2 * multiple), (3 * multiple, 3 * multiple)
+            trunk.backbone = fixed_padding(trunk.backbone, even_px, odd_px)
         return cls(model, card, options)
 
     @property

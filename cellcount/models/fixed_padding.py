@@ -11,24 +11,28 @@ Shapes: as in the model.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from cellcount.models.same_output import random_image, same_output
 
 #: How timm calls such a convolution; a plugin's own of that name is compared all the same.
 _NAME = "Conv2dSame"
-_TOLERANCE = 1e-3
 
 
-def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
+def fixed_padding(
+    network: nn.Module, side_px: tuple[int, int], other_px: tuple[int, int] | None = None
+) -> nn.Module:
     """Return the network with fixed padding, or as it was where that changes its output.
 
     Args:
         network: in evaluation mode, from images float (N, 3, H, W) to logits or several maps.
         side_px: height and width of every image from now on; where they are multiples of all its
             strides, other multiples will do as well.
+        other_px: such another size, at which the output must stay the same, too; None where all
+            images have one size.
     """
     candidate = copy.deepcopy(network)
     sizes, hooks = dict[str, tuple[int, int]](), []
@@ -42,9 +46,8 @@ def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
             hooks.append(module.register_forward_pre_hook(seen))
     if not hooks:
         return network
-    image = torch.randn(1, 3, *side_px, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():  # the kernels may be asked for gradients later
-        before = _maps(candidate(image))
+        candidate(random_image(side_px))
         for hook in hooks:
             hook.remove()
         for name, size in sizes.items():
@@ -52,36 +55,27 @@ def fixed_padding(network: nn.Module, side_px: tuple[int, int]) -> nn.Module:
             own = candidate.get_submodule(name)
             assert isinstance(own, nn.Conv2d)
             setattr(candidate.get_submodule(parent), last, _fixed(own, size))
-        after = _maps(candidate(image))
-    return candidate if all(map(_same, before, after)) else network
+    same = all(same_output(network, candidate, size) for size in (side_px, other_px) if size)
+    return candidate if same else network
 
 
-def _maps(output: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    return [output] if isinstance(output, Tensor) else output
-
-
-def _same(before: Tensor, after: Tensor) -> bool:
-    tolerance = _TOLERANCE * float(before.abs().max())
-    return before.shape == after.shape and torch.allclose(before, after, _TOLERANCE, tolerance)
-
-
-def _fixed(own: nn.Conv2d, size: tuple[int, int]) -> nn.Conv2d:
+def _fixed(own: nn.Conv2d, size_px: tuple[int, int]) -> nn.Conv2d:
     """Make the equal convolution for inputs of a fixed height and width."""
-    reach, behind = list[int](), list[int]()
+    reach, padding = list[int](), list[int]()
     for side, kernel, stride, step in zip(
-        size, own.kernel_size, own.stride, own.dilation, strict=True
+        size_px, own.kernel_size, own.stride, own.dilation, strict=True
     ):
         total = max((-(-side // stride) - 1) * stride + (kernel - 1) * step + 1 - side, 0)
         if total % 2 and step > 1:
             return own  # a wider kernel would skip other places
         reach.append(kernel + total % 2)
-        behind.append((total + 1) // 2)
+        padding.append((total + 1) // 2)
     fixed = nn.Conv2d(
         own.in_channels,
         own.out_channels,
         (reach[0], reach[1]),
         (own.stride[0], own.stride[1]),
-        (behind[0], behind[1]),
+        (padding[0], padding[1]),
         (own.dilation[0], own.dilation[1]),
         own.groups,
         bias=own.bias is not None,

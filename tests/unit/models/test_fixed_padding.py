@@ -69,6 +69,12 @@ def test_a_convolution_that_pads_otherwise_stays() -> None:
     assert fixed_padding(before, (16, 16)) is before
 
 
+def test_a_network_that_pads_otherwise_at_another_size_stays() -> None:
+    before = nn.Sequential(Conv2dSame(3, 4, 3, 2), Conv2dSame(4, 4, 3, 2)).eval()
+    assert fixed_padding(before, (4, 4), (8, 12)) is not before
+    assert fixed_padding(before, (4, 4), (6, 10)) is before
+
+
 def test_a_network_without_such_convolutions_stays() -> None:
     before = network(nn.Conv2d(3, 4, 3))
     before(torch.randn(1, 3, 16, 16))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,15 +150,14 @@ def test_a_file_that_does_not_fit_its_card_is_told(
 def test_a_card_of_another_network_is_refused(part: str, tmp_path: Path) -> None:
     """Cells would be given the wrong class, or numbers that the card does not state."""
     card, state = read_weights(resolve("blood"))
-    form = card.architecture
     if part == "classes":
         card = dataclasses.replace(card, classes=(*card.classes, CellClass("x", "x", "xs")))
     elif part == "depth":
         deepest = "trunk.backbone.body.blocks.4.2."
         state = {k: v for k, v in state.items() if not k.startswith(deepest)}
     else:
-        other = {"head_dim": 128, "anchor_ratios": (1.0,), "pool_size": 5}[part]
-        form = dataclasses.replace(form, **{part: other})
+        others: dict[str, Any] = {"head_dim": 128, "anchor_ratios": (1.0,), "pool_size": 5}
+        form = dataclasses.replace(card.architecture, **{part: others[part]})
         card = dataclasses.replace(card, architecture=form)
     path = tmp_path / "other.safetensors"
     write_weights(path, card, state)
