@@ -88,7 +88,7 @@ def with_earlier_outputs(asked: OutputSettings, *, shard: bool = False) -> Renew
         elif before.annotated.is_dir():
             old.append(before.annotated)
     settings = replace(asked, forms={**forms, **asked.forms})
-    if annotated is not asked.annotated:  # with the run before's choices
+    if annotated is not asked.annotated:  # drawn as the earlier run chose
         settings = replace(
             settings,
             annotated=annotated,

@@ -34,7 +34,7 @@ def limit_threads() -> None:
 
 
 def threads() -> int:
-    """Number of threads of a library that is told it: OMP_NUM_THREADS, else the processors."""
+    """Return the threads for a library to use: OMP_NUM_THREADS, else the usable processors."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(asked)) if asked.isdecimal() else usable_processors()
 

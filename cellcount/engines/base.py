@@ -30,7 +30,7 @@ ENGINES = {
     "detectron2": "cellcount.engines.detectron2.engine:Detectron2Engine",
     "openvino": "cellcount.engines.openvino.engine:OpenVinoEngine",
 }
-#: Classifiers run in torch beside any engine but these.
+#: Loaders of classifiers beside these engines; beside all others classifiers run in torch.
 CLASSIFIERS = {"openvino": "cellcount.engines.openvino.crop_classifier:load_classifier"}
 _TORCH_CLASSIFIER = "cellcount.engines.crop_classifier:load_classifier"
 #: Explanation of Detectron2 in docs/plugins.md, and the error where it is asked for and missing.

@@ -130,7 +130,7 @@ class FieldDetector:
     def tiles_for(self, width_px: int, height_px: int, tile_px: int = 0) -> tuple[Tile, ...]:
         """The tiles of a field of that size at the model's scale, row by row; 0 for its own.
 
-        They begin on the grid that the model pads to, which is one of its coarsest stride, so that
+        They begin at multiples of what the model pads to, so on places of its coarsest stride:
         cells look the same to it in tiles of any size.
         """
         card, side = self.engine.card, tile_px or self._tile_px

@@ -22,10 +22,15 @@ def padded_shape(shape: tuple[int, ...], before: Preprocessing) -> tuple[int, in
 def padded(
     tiles: Sequence[NDArray[np.uint8]], size: int, before: Preprocessing
 ) -> NDArray[np.uint8]:
-    """A batch of ``size`` images, the first of them the tiles, which are alike once padded.
+    """Pad tiles to a batch of ``size`` images; those behind the tiles are padding alone.
 
     Padding has the mean colour, which becomes zero, as a convolution pads: a border like that of
     the training crops. A black one would hide cells that the edge cuts.
+
+    Args:
+        tiles: at least one, all of the same shape once padded.
+        size: of the batch, as many as the tiles or more.
+        before: says the colour and the multiple.
     """
     mean = np.round(255 * np.asarray(before.mean)).astype(np.uint8)
     batch = np.broadcast_to(mean, (size, *padded_shape(tiles[0].shape, before), 3)).copy()

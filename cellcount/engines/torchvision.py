@@ -38,11 +38,14 @@ from cellcount.engines.detector_model import Detector, Parts
 from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
-from cellcount.models.detector_card import Architecture, DetectorCard, Inference
+from cellcount.models.detector_card import (
+    CANONICAL_LEVEL,
+    CANONICAL_SIZE_PX,
+    Architecture,
+    DetectorCard,
+    Inference,
+)
 from cellcount.models.pyramid import Trunk
-
-# Level assignment of Lin et al. 2017, equation 1: a 224 px region belongs to stride 16.
-_CANONICAL_SIZE_PX, _CANONICAL_LEVEL = 224.0, 4
 
 
 class UnroundedAnchors(AnchorGenerator):
@@ -98,7 +101,7 @@ class AlignedPooler(nn.Module):
         """Index of the level each box (R, 4) is pooled from, (R,)."""
         lowest = int(np.log2(self.strides[0]))
         size = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
-        level = torch.floor(_CANONICAL_LEVEL + torch.log2(size / _CANONICAL_SIZE_PX) + 1e-6)
+        level = torch.floor(CANONICAL_LEVEL + torch.log2(size / CANONICAL_SIZE_PX) + 1e-6)
         return (level - lowest).clamp(0, len(self.strides) - 1).long()
 
 

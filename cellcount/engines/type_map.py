@@ -44,7 +44,7 @@ class TypeMap:
     def least_probs(self, card: ClassifierCard) -> NDArray[np.float32]:
         """Least probability (M,) at which a cell is counted as each reported type.
 
-        A type that several make up needs the highest of theirs.
+        A type joined from several needs the highest of theirs.
         """
         of_card = np.array(card.least_probs, np.float32)
         return np.asarray((self.sums * of_card[:, None]).max(axis=0))

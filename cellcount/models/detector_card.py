@@ -79,6 +79,10 @@ class Architecture:
         check_range(self, ("head_dim", 1, 65536))
 
 
+#: A region of 224 px is pooled from stride 2 ** 4 (Lin et al. 2017, equation 1).
+CANONICAL_SIZE_PX, CANONICAL_LEVEL = 224.0, 4
+
+
 def levels_read(kind: str, strides: Sequence[int]) -> tuple[int, ...]:
     """Return those of the strides that a pyramid of that kind reads.
 

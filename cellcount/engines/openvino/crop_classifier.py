@@ -23,9 +23,18 @@ from cellcount.models.weights import read_arrays, read_classifier_card
 class OpenVinoClassifier:
     """A loaded classifier.
 
+    Args:
+        card: of the model.
+        tensors: of its weight file.
+        options: device, precision, plugins; crops are computed one by one.
+
     Attributes:
         card: what it says about itself.
         device, precision, batch_size: where and how it computes.
+
+    Raises:
+        UsageError: it does not compute on the device or in the precision asked for.
+        WeightsError: the tensors do not fit the card.
     """
 
     def __init__(self, card: ClassifierCard, tensors: Tensors, options: EngineOptions) -> None:
@@ -55,6 +64,11 @@ class OpenVinoClassifier:
 
 
 def load_classifier(weights: Path, options: EngineOptions) -> OpenVinoClassifier:
-    """The classifier of a weight file."""
+    """Load the classifier of a weight file.
+
+    Raises:
+        UsageError: OpenVINO does not compute on the device or in the precision asked for.
+        WeightsError: the file is unusable, or does not fit its card.
+    """
     card = read_classifier_card(weights)
     return OpenVinoClassifier(card, Tensors(read_arrays(weights), weights), options)

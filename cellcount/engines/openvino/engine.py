@@ -35,6 +35,10 @@ class OpenVinoEngine:
         card: of the model.
         tensors: of its weight file.
         options: device, precision, plugins.
+
+    Raises:
+        UsageError: it does not compute on the device or in the precision asked for.
+        WeightsError: the tensors do not fit the card.
     """
 
     name = "openvino"
@@ -66,7 +70,9 @@ class OpenVinoEngine:
         """Load the engine of a weight file.
 
         Raises:
-            UsageError: the model looks at cells a second time, which this engine does not.
+            UsageError: the model looks at cells a second time, which this engine does not do; or
+                it does not compute on the device or in the precision asked for.
+            WeightsError: the file is unusable, or does not fit its card.
         """
         card, arrays = read_card(weights), read_arrays(weights)
         if card.refinement.steps and options.refine_steps == 0:
@@ -172,7 +178,7 @@ class _Head:
 
 
 def _pooled(level: Node, boxes: Node, stride: int, side: int) -> Node:
-    """Regions of a map, (R, C, side, side)."""
+    """Pool the regions (R, 4) of a map (1, C, H, W) to (R, C, side, side)."""
     count = ops().gather(ops().shape_of(boxes), ops().constant([0]), ops().constant(0))
     images = ops().broadcast(ops().constant(np.int32(0)), count)
     # OpenVINO's name for torchvision's aligned=True.

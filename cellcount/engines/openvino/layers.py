@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 
 class Tensors:
-    """Tensors of a weight file; those that are taken are told from those left over.
+    """Tensors of a weight file, each taken once; what is left over belongs to no layer.
 
     Args:
         arrays: by name.
@@ -99,13 +99,20 @@ def normalised(pixels: Node, mean: tuple[float, ...], std: tuple[float, ...]) ->
 
 
 def convolution(x: Node, weight: Array, bias: Array, stride: int = 1) -> Node:
-    """A convolution that keeps the size but for its stride; one filter a channel if so shaped."""
+    """Convolution with bias and TensorFlow's ``same`` padding.
+
+    Args:
+        x: map (N, C, H, W).
+        weight: kernels (out, C, h, w), or (C, 1, h, w) for one kernel a channel.
+        bias: (out,).
+        stride: the map comes out so many times smaller.
+    """
     form = {
         "strides": [stride] * 2,
         "pads_begin": [0, 0],
         "pads_end": [0, 0],
         "dilations": [1, 1],
-        "auto_pad": "same_upper",  # TensorFlow's: an odd pixel is added below and right
+        "auto_pad": "same_upper",  # an odd pixel is added below and right
     }
     if weight.shape[1] == 1 < weight.shape[0]:
         kernels = ops().constant(np.ascontiguousarray(weight[:, None]))
@@ -139,7 +146,7 @@ def pyramid(levels: list[Node], tensors: Tensors, name: str) -> list[Node]:
 
 
 def _doubled(x: Node) -> Node:
-    """The map with every place repeated across and down."""
+    """Double the sides of a map by repeating every place across and down."""
     return ops().interpolate(
         x,
         ops().constant(np.array([2, 2], np.float32)),

@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from cellcount.core.boxes import clip
 from cellcount.core.nms import nms
 from cellcount.core.records import Detections
-from cellcount.models.detector_card import Architecture, Inference
+from cellcount.models.detector_card import (
+    CANONICAL_LEVEL,
+    CANONICAL_SIZE_PX,
+    Architecture,
+    Inference,
+)
 
 Array = NDArray[np.float32]
-#: A 224 px region belongs to stride 16 (Lin et al. 2017, equation 1).
-_CANONICAL_SIZE_PX, _CANONICAL_LEVEL = 224.0, 4
 _REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the deltas of regions; those of anchors have none
 _LARGEST_STEP = np.float32(log(1000 / 16))  # of the logarithm of a side
 _LEAST_PROPOSAL_PX, _LEAST_DETECTION_PX = 1e-3, 1e-2
-#: Boxes of different levels or classes never go because of each other.
+#: Overlap above which boxes of different levels or classes suppress each other: there is none.
 _NO_TWINS = 1.0
 
 
@@ -39,9 +42,9 @@ def proposals(
     """Regions that may hold a cell, best first.
 
     Args:
-        levels: objectness and deltas of each level that anchors lie on.
+        levels: objectness (1, H, W, A) and deltas (1, H, W, 4 A) of each level with anchors.
         strides: of these levels.
-        card: what it says of anchors and limits.
+        card: its architecture, which states the anchors, and its limits.
         size_px: height and width of the tile without padding.
     """
     architecture, limits = card
@@ -120,8 +123,8 @@ def by_level(regions: Array, strides: Sequence[int]) -> tuple[Array, list[Array]
     """The regions in the order of the levels that they are pooled from, and those of each level."""
     areas = (regions[:, 2] - regions[:, 0]) * (regions[:, 3] - regions[:, 1])
     with np.errstate(divide="ignore"):
-        octave = np.log2(np.sqrt(np.maximum(areas, 0)) / np.float32(_CANONICAL_SIZE_PX))
-    level = np.floor(_CANONICAL_LEVEL + octave + np.float32(1e-6)) - int(log2(strides[0]))
+        octave = np.log2(np.sqrt(np.maximum(areas, 0)) / np.float32(CANONICAL_SIZE_PX))
+    level = np.floor(CANONICAL_LEVEL + octave + np.float32(1e-6)) - int(log2(strides[0]))
     level = np.clip(level, 0, len(strides) - 1)
     parts = [regions[level == i] for i in range(len(strides))]
     return np.concatenate(parts), parts
@@ -133,8 +136,8 @@ def detections(
     """Cells among the regions, best first.
 
     Args:
-        regions: looked at.
-        logits, deltas: of each class.
+        regions: boxes (R, 4) that the region graph looked at.
+        logits, deltas: of these regions, (R, K + 1) and (R, 4 (K + 1)).
         limits: those of the card.
         size_px: height and width of the tile without padding.
     """
