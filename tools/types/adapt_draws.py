@@ -41,7 +41,7 @@ from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.kept_features import KeptFeatures
 from cellcount.models.weights import read_classifier_card, resolve
 from tools.types.augment import Augment, augmented
-from tools.types.cells import FIVE, NOT_WHITE, TYPES, Cell, allowed, coarse
+from tools.types.cells import FIVE, NO_WHITE_TYPES, TYPES, Cell, allowed, coarse
 from tools.types.gather import gathered
 from tools.types.kept import kept_features
 from tools.types.make import read_runs, settings, trained
@@ -52,7 +52,6 @@ _LOG = logging.getLogger(__name__)
 _CELLS_A_TYPE = 10
 _VIEWS = 6
 _BATCH = 32
-_NO_WHITE_CELL = ("artefact", "platelet", NOT_WHITE)
 #: Of a laboratory with fewer cells besides those counted on, all are unlabelled ones.
 _FEWEST_UNLABELLED = 100
 #: Changes of the further views; much milder than those of the training.
@@ -110,7 +109,7 @@ def unlabelled_rows(cells: Sequence[Cell], laboratory: str, counted: Sequence[in
     white = [
         i
         for i, c in enumerate(cells)
-        if c.laboratory == laboratory and not c.stain and c.label not in _NO_WHITE_CELL
+        if c.laboratory == laboratory and not c.stain and c.label not in NO_WHITE_TYPES
     ]
     others = sorted(set(white) - set(counted))
     taken = others if len(others) >= _FEWEST_UNLABELLED else white

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.types.cells import COARSE, FIVE, TYPES, Cell
+from tools.types.cells import COARSE, FIVE, NO_WHITE_TYPES, RARE_TYPES, TYPES, Cell
 from tools.types.composed_slides import Agreement, agreement
 from tools.types.evaluate import (
     GROUP_OF,
@@ -36,14 +36,10 @@ _LOG = logging.getLogger(__name__)
 _THRESHOLDS = tuple(round(0.3 + 0.02 * i, 2) for i in range(35))
 #: Probabilities at which the card tells how often accepted cells are right.
 _TOLD = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_ACCEPTED_RIGHT = 0.95
 _MOST_ALARMS = 2 / 1000
 _MOST_LOST = 0.01
-#: Error of the composed slides beside the least that any threshold reaches.
+#: Largest error of the composed slides, as a multiple of the least that any threshold reaches.
 _MORE_ERROR = 1.1
-#: Types that are false alarms where a cell is mature.
-_RARE = (*COARSE["ig"], "blast")
-_NOT_WHITE = ("platelet", "artefact", "not_a_white_cell")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,13 +128,13 @@ def calibrate(parts: Sequence[LeftOut], rare_prior: float, seed: int) -> Calibra
     logits = np.concatenate([part.logits for part in known])
     truth = np.concatenate([true_groups(part.cells) for part in known])
     weights = np.concatenate([np.full(len(p.cells), 1 / len(p.cells)) for p in known])
-    shares = {t: rare_prior if t in _RARE else 1.0 for t in TYPES}
+    shares = {t: rare_prior if t in RARE_TYPES else 1.0 for t in TYPES}
     prior = {t: share / sum(shares.values()) for t, share in shares.items()}
     how = Calibrated(fitted_temperature(logits, truth, weights), prior, 0.0, {}, {})
     chances = [(how.chances(part.logits), part.cells) for part in known]
     rare = _least_threshold(chances, _alarms, _MOST_ALARMS)
     other = _least_threshold(chances, _lost, _MOST_LOST)
-    own = dict.fromkeys(_RARE, rare) | dict.fromkeys(_NOT_WHITE, other)
+    own = dict.fromkeys(RARE_TYPES, rare) | dict.fromkeys(NO_WHITE_TYPES, other)
     threshold, table = _threshold(known, how, own, seed)
     found = Calibrated(how.temperature, prior, threshold, own, {})
     _LOG.info("threshold %.2f, rare types %.2f, no white cell %.2f", threshold, rare, other)

@@ -30,6 +30,10 @@ COARSE = {
     "ig": ("metamyelocyte", "myelocyte", "promyelocyte"),
 }
 NOT_WHITE = "not_a_white_cell"
+#: Types that are no white cell: they leave the count.
+NO_WHITE_TYPES = ("platelet", "artefact", NOT_WHITE)
+#: Types that are a false alarm where the cell is a mature one.
+RARE_TYPES = (*COARSE["ig"], "blast")
 FIVE = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte")
 LABORATORIES = ("pbc", "mll", "raabin", "bccd", "chula", "draaslan")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.evaluation.calibration import TEMPERATURES
-from tools.types.cells import COARSE, FIVE, TYPES, Cell, coarse
+from tools.types.cells import FIVE, NO_WHITE_TYPES, RARE_TYPES, TYPES, Cell, coarse
 
 #: Coarse groups in the order of the types.
 GROUPS = tuple(dict.fromkeys(coarse(t) for t in TYPES))
@@ -21,10 +21,8 @@ _SUMS = np.array([[float(coarse(t) == g) for g in GROUPS] for t in TYPES])
 #: Group of each type (K,).
 GROUP_OF = _SUMS.argmax(1)
 _FIVE_ROWS = [GROUPS.index(name) for name in FIVE]
-#: False alarms: immature granulocytes and blasts.
-_ALARMS = [i for i, t in enumerate(TYPES) if t in (*COARSE["ig"], "blast")]
-#: Types that are no white cell.
-_NOT_WHITE = [TYPES.index(t) for t in ("platelet", "artefact", "not_a_white_cell")]
+_RARE_COLUMNS = [TYPES.index(t) for t in RARE_TYPES]
+_NO_WHITE_COLUMNS = [TYPES.index(t) for t in NO_WHITE_TYPES]
 Z95 = 1.959963984540054
 
 
@@ -155,7 +153,7 @@ def false_alarms(
     """
     mature = np.isin(true_groups(cells), _FIVE_ROWS)
     best = chances.argmax(1)
-    alarm = np.isin(best, _ALARMS) & (chances.max(1) >= least[best])
+    alarm = np.isin(best, _RARE_COLUMNS) & (chances.max(1) >= least[best])
     return Share(int(alarm[mature].sum()), int(mature.sum()))
 
 
@@ -165,9 +163,9 @@ def rejected(
     """Share accepted as no white cell: of mature white cells, and of other objects."""
     truth = true_groups(cells)
     best = chances.argmax(1)
-    taken = (chances.max(1) >= least[best]) & np.isin(best, _NOT_WHITE)
+    taken = (chances.max(1) >= least[best]) & np.isin(best, _NO_WHITE_COLUMNS)
     mature = np.isin(truth, _FIVE_ROWS)
-    none = np.isin(truth, [GROUPS.index(TYPES[i]) for i in _NOT_WHITE])
+    none = np.isin(truth, [GROUPS.index(t) for t in NO_WHITE_TYPES])
     return (
         Share(int(taken[mature].sum()), int(mature.sum())),
         Share(int(taken[none].sum()), int(none.sum())),
