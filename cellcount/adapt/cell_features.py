@@ -21,7 +21,8 @@ from cellcount.training.classifier.cell_windows import CropDataset, CropWindow, 
 from cellcount.training.classifier.sampling import Draw
 from cellcount.training.classifier.window_augment import CROP_AUGMENTS
 
-#: Windows that are computed in all: about a minute on two cores.
+#: Windows that the first classifier computes at most, about a minute on two cores; several
+#: classifiers share as many.
 _WINDOWS = 6000
 _MOST_VIEWS = 6
 _CHUNK = 64
@@ -35,7 +36,7 @@ class Seen:
 
     Attributes:
         places: of the cells among those that were given.
-        features: (N, V, F), by each classifier.
+        features: (N, V, F) by each classifier; V of the first does not depend on the others.
         problems: pictures that could not be read.
     """
 
@@ -45,7 +46,7 @@ class Seen:
 
 
 def views_of(cells: int, classifiers: int = 1) -> int:
-    """Return how many views of a cell to compute, fewer where there are many cells."""
+    """Return the number of views of a cell that each of several classifiers computes, 1 to 6."""
     return max(1, min(_MOST_VIEWS, _WINDOWS // max(1, cells * classifiers)))
 
 
@@ -83,7 +84,10 @@ def seen(
             crops.clear()
     served = _joined([*parts, _features(classifiers, crops)])
     changed = _changed([items[p] for p in places], classifiers, look)
-    by_classifier = [np.stack(views, axis=1) for views in zip(served, *changed, strict=True)]
+    by_classifier = [
+        np.stack([own, *(view[i] for view in changed if i < len(view))], axis=1)
+        for i, own in enumerate(served)
+    ]
     return Seen(tuple(places), tuple(by_classifier), tuple(problems))
 
 
@@ -118,19 +122,24 @@ def _joined(parts: Sequence[list[NDArray[np.float32]]]) -> list[NDArray[np.float
 def _changed(
     items: Sequence[LabelledCrop], classifiers: Sequence[CropClassifier], look: CropWindow
 ) -> list[list[NDArray[np.float32]]]:
-    """Features (N, F) of every further view: turned, mirrored, and of a slightly other light."""
+    """Features (N, F) of every further view: turned, mirrored, and of a slightly other light.
+
+    The first classifier sees as many views as it does alone, so that what is fitted to it does not
+    depend on the others, which see fewer where there are many cells.
+    """
     mild = CROP_AUGMENTS["mild"]
     assert mild is not None
     mild = dataclasses.replace(mild, wide_share=0.0, scale_core=(0.9, 1.12))
-    views = views_of(len(items), len(classifiers)) - 1
+    views, of_all = (views_of(len(items), n) - 1 for n in (1, len(classifiers)))
     if not items or not views:
         return []
     windows = CropDataset(items, [0] * len(items), look, seed=0)
     found, places = [], range(len(items))
     for view in range(views):
         windows.start_epoch(view, [Draw(i, 0) for i in range(len(items))], mild)
+        seeing = classifiers if view < of_all else classifiers[:1]
         parts = [
-            _features(classifiers, [_pixels(windows, p) for p in places[start : start + _CHUNK]])
+            _features(seeing, [_pixels(windows, p) for p in places[start : start + _CHUNK]])
             for start in places[::_CHUNK]
         ]
         found.append(_joined(parts))

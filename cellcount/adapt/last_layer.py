@@ -85,7 +85,8 @@ class Examples:
         allowed: bool (N, K), the types that each label may mean.
         groups: int64 (N,), the slide of each.
         restated: share → features (N, V, F) under statistics that are the laboratory's in this
-            share, where some were re-estimated (``norm_statistics``).
+            share, where some were re-estimated (``norm_statistics``); V may be smaller than that of
+            ``features``.
     """
 
     features: NDArray[np.float32]
