@@ -42,9 +42,9 @@ _name = click.option("--name", default="", help="Of the adapted model; else the 
 @click.option(
     "--unlabelled",
     type=click.Path(exists=True, path_type=Path),
-    metavar="SLIDES",
-    help="Results of a run, or a folder of pictures of single cells: the network's statistics are "
-    "re-estimated from these cells where that helps.",
+    metavar="RESULTS|DIR",
+    help="Results of a run, or a folder of pictures of single cells, of the same laboratory: the "
+    "network's statistics are re-estimated from these cells, once for all slides, where that helps.",
 )
 @shared.device
 @shared.plugins

@@ -49,7 +49,7 @@ from cellcount.commands import options as shared
         type=click.Choice(["auto", "openvino"]),
         default="auto",
         show_default=True,
-        help="Library that runs the classifier; auto is torch, openvino is for processors.",
+        help="Library that runs the classifier; auto is torch, openvino is for CPUs.",
     ),
     shared.device,
     shared.precision,

@@ -127,7 +127,7 @@ engine = click.option(
     default="auto",
     show_default=True,
     help="Library that runs the models; auto is Detectron2 where it is installed, else "
-    "torchvision. openvino is for processors.",
+    "torchvision. openvino is for CPUs.",
 )
 training_engine = click.option(
     "--engine",

@@ -42,7 +42,7 @@ DETECTRON2_IS_EXTRA = (
 )
 #: Explanation of OpenVINO in docs/plugins.md, and the error where it is asked for and missing.
 OPENVINO_IS_EXTRA = (
-    "The engine openvino runs the same weight files on OpenVINO, which is made for processors; it "
+    "The engine openvino runs the same weight files on OpenVINO, which is made for CPUs; it "
     "needs OpenVINO, which is installed with: pip install 'cellcount[openvino]'."
 )
 

@@ -1,1 +1,1 @@
-"""Engine for processors on OpenVINO: the same weight files, without torch for the packaged ones."""
+"""Engine for CPUs on OpenVINO: the same weight files, without torch for the packaged ones."""

@@ -29,7 +29,7 @@ from cellcount.models.weights import read_arrays, read_card
 
 
 class OpenVinoEngine:
-    """The engine for processors; it detects and does not train.
+    """The engine for CPUs; it detects and does not train.
 
     Args:
         card: of the model.
