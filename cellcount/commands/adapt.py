@@ -44,7 +44,8 @@ _name = click.option("--name", default="", help="Of the adapted model; else the 
     type=click.Path(exists=True, path_type=Path),
     metavar="RESULTS|DIR",
     help="Results of a run, or a folder of pictures of single cells, of the same laboratory: the "
-    "network's statistics are re-estimated from these cells, once for all slides, where that helps.",
+    "network's statistics are re-estimated from these cells, once for all slides, where that "
+    "helps.",
 )
 @shared.device
 @shared.plugins
