@@ -6,8 +6,9 @@ First on composed fields (``tools.marrow.make``, split ``test``: cells of pictur
 uses), then on the pictures that ``mll-marrow`` keeps for validation: is the cell in the middle
 found by a box that fits its contour with an IoU of 0.5 or more? Contours take red cells from
 ``--reference`` and nothing else from a detector; pictures without a clear one are counted apart.
-``--look FOLDER`` gets ``extras.png``, what else was called nucleated on 100 of the pictures, and
-``missed.png``, to be judged by eye: MLL labels one cell a picture.
+``--look FOLDER`` gets ``extras.png``, what else was called nucleated on the first 100 pictures,
+those without a clear contour left out, and ``missed.png``, to be judged by eye: MLL labels one cell
+a picture.
 
 Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels.
 """
@@ -74,7 +75,8 @@ class OnPictures:
         found, missed: pictures whose middle cell was found, and was not.
         pictures, centred: how many in all, and those where the middle of a detection is near that
             of the picture, whatever its size.
-        extras: pictures with detections beside the middle cell, of the first hundred.
+        extras: pictures with detections beside the middle cell, of those of the first hundred
+            that have a clear contour.
     """
 
     unclear: list[str] = field(default_factory=list)
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "detector", "fields", "AP50 nucleated", "AP50 red", "nucleated", "found", "false a field"
     )
     second = Table(
-        "detector", "clear", "found", "pictures", "found near the middle", "extras on 100"
+        "detector", "clear", "found", "pictures", "found near the middle", "extras on the first 100"
     )
     for name in options.detector:
         detector = _detector(name)

@@ -157,11 +157,11 @@ def main() -> None:
         )
         for engine, how in (("torchvision", "fp32"), (given.engine, given.precision))
     )
-    sets = {"rendered": rendered_fields(given.fields or 100)}
+    sets = [("rendered", rendered_fields(given.fields or 100))]
     if given.data:
-        sets = {data.name: real_fields(data, given.fields or 0) for data in given.data}
+        sets = [(data.name, real_fields(data, given.fields or 0)) for data in given.data]
     card = exact.engine.card
-    for name, fields in sets.items():
+    for name, fields in sets:
         title = (
             f"{card.name} {card.version} on {given.device}, {name} fields, "
             f"torch {torch.__version__}"

@@ -45,7 +45,7 @@ class UnlabelledCells:
 
 
 def unlabelled_cells(source: Path, card: ClassifierCard, rbc_px: float | None) -> UnlabelledCells:
-    """Cut some unlabelled cells as a classifier sees them, drawn from all slides alike.
+    """Cut unlabelled cells as a classifier sees them, drawn at random from those of all slides.
 
     Args:
         source: results of a run, all of whose cells are taken; a data set, whose labels are not

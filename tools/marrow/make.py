@@ -2,14 +2,14 @@
 
     python -m tools.marrow.make DATA OUT [--detector NAME] [--fields 400]
 
-No boxed fields of marrow may be used by everybody, so they are composed: nucleated cells are cut
-out of the pictures of single cells of ``mll-marrow`` and ``pbc``, and pasted, at their own scale,
-among red cells on the glass of one of these pictures, or around the cells of a whole picture. DATA
-holds both sets and ``txl-pbc``, of whose val and test images copies are left out. OUT gets two data
-sets: ``composed`` with ``images``, ``boxes.csv`` (classes ``wbc``, which means any nucleated cell,
-and ``rbc``; splits train, val and test) and ``sources.csv``, the pictures that each field is made
-of; and ``blood``, every fourth train image of TXL-PBC without its platelets. No picture serves two
-splits; test fields are made of the sets' own val pictures alone.
+No marrow fields with boxes were found under a licence that everybody may use, so fields are
+composed: nucleated cells are cut out of the pictures of single cells of ``mll-marrow`` and ``pbc``,
+and pasted, at their own scale, among red cells on the glass of one of these pictures, or around the
+cells of a whole picture. DATA holds both sets and ``txl-pbc``, of whose val and test images copies
+are left out. OUT gets two data sets: ``composed`` with ``images``, ``boxes.csv`` (classes ``wbc``,
+which means any nucleated cell, and ``rbc``; splits train, val and test) and ``sources.csv``, the
+pictures that each field is made of; and ``blood``, every fourth train image of TXL-PBC without its
+platelets. No picture serves two splits; test fields are made of the sets' own val pictures alone.
 
 Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels.
 """
