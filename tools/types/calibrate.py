@@ -136,6 +136,7 @@ def calibrate(parts: Sequence[LeftOut], rare_prior: float, seed: int) -> Calibra
     other = _least_threshold(chances, _lost, _MOST_LOST)
     own = dict.fromkeys(RARE_TYPES, rare) | dict.fromkeys(NO_WHITE_TYPES, other)
     threshold, table = _threshold(known, how, own, seed)
+    own = {t: max(least, threshold) for t, least in own.items()}
     found = Calibrated(how.temperature, prior, threshold, own, {})
     _LOG.info("threshold %.2f, rare types %.2f, no white cell %.2f", threshold, rare, other)
     figures = _figures(parts, found, table, seed)

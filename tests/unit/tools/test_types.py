@@ -139,7 +139,9 @@ def test_the_threshold_is_one_at_which_composed_slides_are_counted_rightly() -> 
     assert slides["0.9"]["pbc"][0] > 1.5 * least  # monocytes are unsure and leave the denominator
     assert counted(parts[0], found, 0).mean_error <= 1.1 * least
     assert found.threshold < 0.9
-    assert {found.own_thresholds[t] for t in ("blast", "artefact")} == {0.3}  # nothing is mistaken
+    # No cell is called one of these, so any threshold would do; none is below that of the others.
+    assert found.threshold > 0.3
+    assert {found.own_thresholds[t] for t in ("blast", "artefact")} == {found.threshold}
 
 
 def test_limits_of_a_share() -> None:
