@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from cellcount.evaluation.detector_run import field_factor
 from cellcount.files.atomic import atomic_write
 from cellcount.images.read import read_image
 from cellcount.models.weights import resolve
+from tools.single_cells import drawn
 
 #: Pictures per class: many of what models overlook, the small, smooth and dark cells.
 _WANTED = {
@@ -108,17 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _pictures(data: Path, share: float, seed: int) -> Iterator[tuple[str, Path]]:
     """Names and paths of pictures of the train splits, drawn by seed."""
-    for source in dict.fromkeys(name for name, _ in _WANTED):
-        with (data / source / "splits.csv").open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
-        for (owner, label), count in _WANTED.items():
-            if owner != source:
-                continue
-            files = sorted(row["file"] for row in rows if row["class"] == label)
-            random.Random(seed).shuffle(files)
-            for one in files[: round(count * share)]:
-                path = data / source / one
-                yield f"{source}-{one.replace('/', '-')}", path
+    for one in drawn(data, _WANTED, {"train": share}, seed):
+        yield f"{one.source}-{one.file.replace('/', '-')}", one.path
 
 
 def without_copies(pictures: list[tuple[str, Path]], txl: Path) -> list[tuple[str, Path]]:

@@ -5,8 +5,6 @@ Shapes: none; pictures as everywhere.
 
 from __future__ import annotations
 
-import csv
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +15,7 @@ from cellcount.core.records import ImageRef
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.images.read import read_image
 from tools.marrow.cuts import Seen
+from tools.single_cells import drawn
 
 TRAIN, VAL, TEST = "train", "val", "test"
 #: Diameter of red cells in each laboratory's pictures.
@@ -64,19 +63,10 @@ class Picture(NamedTuple):
 
 def pictures(data: Path, share: float, seed: int) -> Iterator[Picture]:
     """Pictures of all parts, drawn by seed: tests use what the data sets call val."""
-    for source in dict.fromkeys(name for name, _ in _WANTED):
-        with (data / source / "splits.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        for (owner, kind), count in _WANTED.items():
-            if owner != source:
-                continue
-            for split, wanted in (("train", count * share), ("val", count * share * _TESTED)):
-                files = sorted(r["file"] for r in rows if (r["split"], r["class"]) == (split, kind))
-                random.Random(seed).shuffle(files)
-                for number, one in enumerate(files[: max(1, round(wanted))]):
-                    part = VAL if number % _EVERY == _EVERY - 1 else TRAIN
-                    part = TEST if split == "val" else part
-                    yield Picture(f"{source}/{one}", data / source / one, kind, part)
+    for one in drawn(data, _WANTED, {"train": share, "val": share * _TESTED}, seed):
+        part = VAL if one.number % _EVERY == _EVERY - 1 else TRAIN
+        part = TEST if one.split == "val" else part
+        yield Picture(f"{one.source}/{one.file}", one.path, one.kind, part)
 
 
 def seen_by(detector: FieldDetector, picture: Picture) -> Seen:
