@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.openvino import layers, networks
 from cellcount.engines.openvino.layers import Tensors
-from cellcount.engines.openvino.library import Graph, check_options
+from cellcount.engines.openvino.runtime import Graph, check_options
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.weights import read_arrays, read_classifier_card
 
@@ -58,9 +59,7 @@ class OpenVinoClassifier:
     def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""
         scaled = self.logits(crops) / np.float32(self.card.temperature) + self._prior_shift
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probs: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-        return probs
+        return np.asarray(softmax(scaled, axis=1), np.float32)
 
 
 def load_classifier(weights: Path, options: EngineOptions) -> OpenVinoClassifier:

@@ -20,7 +20,7 @@ from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.openvino import layers, networks, regions
 from cellcount.engines.openvino.layers import Node, Tensors, ops
-from cellcount.engines.openvino.library import Graph, check_options
+from cellcount.engines.openvino.runtime import Graph, check_options
 from cellcount.engines.padding import padded
 from cellcount.engines.training_samples import POOL_SAMPLES
 from cellcount.errors import UsageError

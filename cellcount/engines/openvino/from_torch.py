@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from cellcount.engines.openvino.layers import Node, Tensors
-from cellcount.engines.openvino.library import Graph, openvino
+from cellcount.engines.openvino.runtime import Graph, openvino
 from cellcount.errors import UsageError
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard

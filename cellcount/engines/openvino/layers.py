@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.engines.openvino.library import openvino
+from cellcount.engines.openvino.runtime import openvino
 from cellcount.errors import WeightsError
 
 Node = Any  # OpenVINO is installed for some users only

@@ -14,6 +14,7 @@ from math import log, log2
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from cellcount.core.boxes import clip
 from cellcount.core.nms import nms
@@ -71,16 +72,9 @@ def proposals(
 
 def _best(logits: Array, most: int, floor: float) -> NDArray[np.intp]:
     """Places of the best logits of a level whose probability reaches the floor."""
-    good = (
-        np.flatnonzero(_sigmoid(logits) >= np.float32(floor)) if floor else np.arange(len(logits))
-    )
+    good = np.flatnonzero(expit(logits) >= np.float32(floor)) if floor else np.arange(len(logits))
     order = np.argsort(-logits[good], kind="stable")
     return good[order[:most]]
-
-
-def _sigmoid(logits: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return np.float32(1) / (np.float32(1) + np.exp(-logits))
 
 
 def _anchors(
@@ -141,7 +135,7 @@ def detections(
         limits: those of the card.
         size_px: height and width of the tile without padding.
     """
-    scores = _softmax(logits)[:, 1:]
+    scores = softmax(logits, axis=1)[:, 1:]
     row, label = np.nonzero(scores > np.float32(limits.score_floor))
     chosen = deltas.reshape(*logits.shape, 4)[row, label + 1]
     boxes = clip(decoded(regions[row], chosen, _REGION_WEIGHTS), size_px[1], size_px[0])
@@ -151,9 +145,3 @@ def detections(
         : limits.max_detections
     ]
     return Detections(boxes[kept], score[kept], label[kept].astype(np.int64))
-
-
-def _softmax(logits: Array) -> Array:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Array = powers / powers.sum(axis=1, keepdims=True)
-    return shares

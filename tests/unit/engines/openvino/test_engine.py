@@ -104,7 +104,7 @@ def test_what_it_cannot_do_is_told(tiny_weights: Path, options: EngineOptions, t
 
 
 def test_bf16_is_computed_or_refused(tiny_weights: Path) -> None:
-    from cellcount.engines.openvino.library import openvino
+    from cellcount.engines.openvino.runtime import openvino
 
     options = EngineOptions("cpu", "bf16")
     if "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -178,9 +178,9 @@ def test_a_classifier_with_a_card_of_other_types_is_refused(tmp_path: Path) -> N
 def test_an_openvino_that_cannot_be_imported_is_told(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellcount.engines.openvino import library
+    from cellcount.engines.openvino import runtime
 
-    library.openvino.cache_clear()
+    runtime.openvino.cache_clear()
     monkeypatch.setattr(base, "_is_installed", lambda package: True)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(CellcountError, match="OpenVINO is installed.*use --engine torchvision"):
