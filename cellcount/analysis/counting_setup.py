@@ -101,11 +101,11 @@ def _profile(
 
 
 def _remedy(profile: Profile) -> str:
-    packaged = "choose models for it, "
+    models = "choose models for it"
     if profile.kind == "bone-marrow":
-        packaged = f"use --detector {_MARROW_DETECTOR}, train your own, "
+        models = f"use --detector {_MARROW_DETECTOR}, train your own"
     return (
-        f"; {packaged}or name another --profile; --force-profile counts all the same and marks "
+        f"; {models}, or name another --profile; --force-profile counts all the same and marks "
         "every output"
     )
 

@@ -38,7 +38,6 @@ from cellcount.images.find import Plan
 from cellcount.outputs.pictures.annotate import prepare_folder
 from cellcount.outputs.run_content import RunFacts
 from cellcount.outputs.run_record import RunRecord, write_run_manifest
-from cellcount.settings import AnalyzeRequest
 from cellcount.store.journal import Journal
 
 
@@ -57,24 +56,23 @@ class _Clock:
 
 
 class Job:
-    """An analyze request, made ready to run; nothing is written before ``run``.
+    """A checked analyze request, made ready to run; nothing is written before ``run``.
 
     Args:
-        request: as it was asked for.
-        checked: the same request, where it was checked before torch was imported.
+        checked: the request; its checks need no torch, so that a command reports mistakes before
+            this module is imported.
 
     Raises:
-        UsageError: inputs and outputs do not go together.
-        WeightsError: no such model.
-        CellcountError: there is no image.
+        UsageError: models, profile and options do not fit together.
+        WeightsError: a weight file is damaged, or does not fit its card.
+        CellcountError: the runner is Ray, which is not installed.
     """
 
-    def __init__(self, request: AnalyzeRequest, checked: CheckedRequest | None = None) -> None:
+    def __init__(self, checked: CheckedRequest) -> None:
         self._clock = _Clock()
+        request = self.request = checked.request
         if request.run.runner == "ray":
             check_ray()
-        checked = checked or CheckedRequest.of(request)
-        request = self.request = checked.request
         files, names, settings = checked.files, checked.names, request.analyze
         self._renewed, self._known_names = checked.renewed, checked.known_names
         self.plan: Plan = checked.plan

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
+from cellcount.analysis.checked_request import CheckedRequest
 from cellcount.analysis.finished_run import Results
 from cellcount.analysis.job import Job
 from cellcount.analysis.outcome import Outcome
@@ -156,7 +157,7 @@ def _analyzed(
     progress: bool | Progress,
 ) -> Results:
     request = analyze_request([os.fspath(path) for path in inputs], {**options, "out": out})
-    job = Job(request)
+    job = Job(CheckedRequest.of(request))
     with _shown(progress=progress) as shown:
         outcome = job.run(shown)
     if outcome.interrupted is not None:

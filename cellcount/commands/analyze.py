@@ -170,7 +170,7 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
     from cellcount.analysis.job import Job
     from cellcount.commands.terminal.summary import say_counting, say_outcome, say_passed_over
 
-    job = Job(request, checked)
+    job = Job(checked)
     say_passed_over(job.plan)
     if options["dry_run"]:
         return _dry_run(job)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount import __version__
+from cellcount.analysis.checked_request import CheckedRequest
 from cellcount.analysis.fingerprint import fingerprint
 from cellcount.analysis.job import Job
 from cellcount.analysis.load import load
@@ -111,7 +112,8 @@ def run_control(request: ControlRequest, watcher: Progress) -> ControlRun:
         CellcountError: no field could be analysed.
     """
     check_sound(request.log, read_control_log(request.log))  # before the work
-    job = Job(AnalyzeRequest(request.inputs, request.analyze, OutputSettings(request.log)))
+    asked = AnalyzeRequest(request.inputs, request.analyze, OutputSettings(request.log))
+    job = Job(CheckedRequest.of(asked))
     white = [c.id for c in job.card.classes if is_white(c.id)]
     known = read_known_cells(request.expected, white)
     by_image = _by_image(known, job.refs, request.expected)

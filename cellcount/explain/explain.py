@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cellcount.analysis.checked_request import CheckedRequest
 from cellcount.analysis.job import Job
 from cellcount.analysis.load import load_whole
 from cellcount.analysis.pipeline import Pipeline
@@ -40,7 +41,7 @@ def explain(request: AnalyzeRequest, cell: int) -> Explained:
         ImageError: the image cannot be read or analysed.
         CellcountError: the cell was not looked at again.
     """
-    job = Job(request)
+    job = Job(CheckedRequest.of(request))
     refinement_of(job.detector)
     refs = job.plan.refs
     if len(refs) != 1:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 import cellcount
+from cellcount.analysis.checked_request import CheckedRequest
 from cellcount.analysis.job import Job
 from cellcount.analysis.progress import SilentProgress
 from cellcount.core.blood import RBC, WBC
@@ -200,15 +201,13 @@ def _self_test(samples: Path) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="cellcount-doctor-") as work:
         folder, truth, what = _fields(samples, Path(work))
         started = time.perf_counter()
-        job = Job(
-            AnalyzeRequest(
-                inputs=tuple(str(folder / image) for image in truth),
-                analyze=AnalyzeSettings(classifier="none", device="cpu"),
-                output=OutputSettings(out=Path(work) / "counts.csv"),
-                run=RunSettings(fresh=True),
-            )
+        asked = AnalyzeRequest(
+            inputs=tuple(str(folder / image) for image in truth),
+            analyze=AnalyzeSettings(classifier="none", device="cpu"),
+            output=OutputSettings(out=Path(work) / "counts.csv"),
+            run=RunSettings(fresh=True),
         )
-        outcome = job.run(SilentProgress())
+        outcome = Job(CheckedRequest.of(asked)).run(SilentProgress())
         seconds = time.perf_counter() - started
     expected = sum(truth.values(), Counter[str]())
     counted = outcome.totals.counts
