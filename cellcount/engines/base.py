@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Detections
 from cellcount.errors import CellcountError, UsageError
+from cellcount.models.without_compiler import without_compiler
 
 if TYPE_CHECKING:
     from cellcount.engines.detector_model import Detector
@@ -158,7 +159,8 @@ def engine_class(name: str) -> EngineClass:
     """
     chosen = choose_engine(name)
     try:
-        return cast(EngineClass, pkgutil.resolve_name(ENGINES[chosen]))
+        with without_compiler():
+            return cast(EngineClass, pkgutil.resolve_name(ENGINES[chosen]))
     except ImportError as error:
         if chosen != "detectron2":
             raise

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cellcount import plugins
 from cellcount.errors import CellcountError, PluginError, UsageError
+from cellcount.models.without_compiler import without_compiler
 
 # What timm.create_model would load, unpickle or download files for. Options come from cards, and a
 # card may come from anywhere.
@@ -94,7 +95,8 @@ def timm_model(model: str, **options: Any) -> Any:  # noqa: ANN401 -- timm has n
     Raises:
         UsageError: timm has no model of that name.
     """
-    import timm
+    with without_compiler():
+        import timm
 
     # Names like hf-hub:… and local-dir:… make timm download or read foreign files.
     if not timm.is_model(model):

@@ -1,0 +1,99 @@
+"""Imports leave out torch's compiler and lose nothing of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cellcount.models import without_compiler as module
+from cellcount.models.without_compiler import without_compiler
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package in the compiler's place, which is quick to import."""
+    package = tmp_path / "slow_compiler"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .utils import counters\n")
+    (package / "utils.py").write_text(
+        "counters = {}\ndef is_compile_supported(device_type): return device_type == 'cpu'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(module, "_COMPILER", "slow_compiler")
+    monkeypatch.setattr(module, "_ASKED", "slow_compiler.utils")
+    for name in ("slow_compiler", "slow_compiler.utils"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "slow_compiler"
+
+
+def test_engine_and_timm_are_imported_without_the_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from cellcount.engines.base import engine_class\n"
+        "from cellcount.models.backbone import timm_model\n"
+        "engine_class('torchvision')\n"
+        "timm_model('resnet10t')\n"
+        "print([m for m in ('torch._dynamo', 'torch._dynamo.utils', 'sympy') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_function_asked_for_is_the_compilers_own(compiler: str) -> None:
+    with without_compiler():
+        from slow_compiler.utils import is_compile_supported  # type: ignore[import-not-found]
+    assert compiler not in sys.modules
+    assert is_compile_supported("cpu")
+    assert not is_compile_supported("cuda")
+    assert compiler in sys.modules
+
+
+def test_whatever_else_is_asked_for_imports_the_compiler(compiler: str) -> None:
+    with without_compiler():
+        from slow_compiler.utils import counters
+    assert counters is sys.modules[compiler].counters
+
+
+def test_the_compiler_can_be_imported_meanwhile(compiler: str) -> None:
+    with without_compiler():
+        import slow_compiler  # type: ignore[import-not-found]
+    assert slow_compiler.counters == {}
+    assert slow_compiler.utils.is_compile_supported("cpu")
+
+
+def test_nothing_stays_behind(compiler: str) -> None:
+    hooks = list(sys.meta_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), without_compiler():
+        import no_such_module  # type: ignore[import-not-found]  # noqa: F401
+    assert sys.meta_path == hooks
+    assert f"{compiler}.utils" not in sys.modules
+
+
+def test_a_function_is_marked_for_the_compiler_when_it_is_called_first(
+    compiler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked: list[str] = []
+
+    def disable(function, recursive=True, *, reason=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, FBT002
+        marked.append(f"{function.__name__} {recursive} {reason}")
+        return lambda *given, **named: ("disabled", function(*given, **named))
+
+    torch_compiler = SimpleNamespace(disable=disable)
+    monkeypatch.setitem(sys.modules, "torch.compiler", torch_compiler)  # type: ignore[arg-type]
+
+    def add(one: int, other: int) -> int:
+        return one + other
+
+    with without_compiler():
+        added = torch_compiler.disable(add, reason="slow")
+    assert torch_compiler.disable is disable
+    assert (added.__name__, marked) == ("add", [])
+    assert added(1, other=2) == ("disabled", 3)
+    assert added(2, 2) == ("disabled", 4)
+    assert marked == ["add True slow"]
