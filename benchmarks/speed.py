@@ -1,16 +1,27 @@
 """Speed of cellcount, beside other detectors and the machine's limit, in one run.
 
-    python benchmarks/speed.py                     # packaged model, CPU, fp32 and bf16
-    python benchmarks/speed.py --threads 2 --detector RUN --repeats 9
+    python -m benchmarks.speed                    # packaged model, CPU, fp32 and bf16
+    python -m benchmarks.speed --threads 2 --detector RUN --repeats 9
+    python -m benchmarks.speed --precision fp32 --fields 100 --repeats 3
 
-Fields are rendered, 640x480 with red cells of about 105 px, as in BCCD. Everything is measured in
-turn within each repeat, so that a busy moment of the machine strikes all alike. Figures are the
-median over the repeats with the smallest and largest in brackets.
+Fields are rendered: 640x480 with red cells of about 105 px, as in BCCD, and 720x576 with red cells
+of about 45 px. Everything is measured in turn within each repeat, so that a busy moment of the
+machine strikes all alike. Figures are the median over the repeats with the smallest and largest in
+brackets.
+
+"whole stage" is what `analyze --classifier none` does with a field between reading and storing it:
+lit field, scale, detection, check of the scale, quality, overlays. The scale is measured on five
+fields of a slide at most, so that it costs less where fields are many; where each field is a slide
+of its own, it is measured on every one.
 
 "of peak" is the share of this machine's measured matrix-multiply rate: operations (a multiply-add
 counts as two; RoIAlign, suppression and resizing count as nothing, but their time counts) per
 second, divided by those of one large torch.mm in the same precision. Peers have random weights of
-their stock 91 classes: nothing scores high enough to be suppressed, which is to their advantage.
+their stock classes: nothing scores high enough to be suppressed, which is to their advantage.
+
+Detectron2, ultralytics and OpenVINO are measured where they are installed. ultralytics is no
+dependency of cellcount, and its licence is another: install it beside cellcount in an environment
+of its own (`pip install --no-deps ultralytics ultralytics-thop py-cpuinfo opencv-python-headless`).
 
 Shapes: pixels uint8 (H, W, 3) RGB.
 """
@@ -27,67 +38,41 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
-from cellcount.engines.base import ENGINES, EngineOptions, has_detectron2, load_engine
+from benchmarks.speed_peers import DTYPES, STOCK, YOLO, Contestant, Course, Pixels, peers_of
+from cellcount.analysis.load import load
+from cellcount.analysis.pipeline import Pipeline
+from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
+from cellcount.core.records import ImageRef
+from cellcount.engines.base import ENGINES, EngineOptions, has_openvino, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.evaluation.cost import REFERENCE_SIZE_PX
+from cellcount.evaluation.cost import REFERENCE_SIZE_PX, flop_counter
 from cellcount.evaluation.detector_run import field_factor
 from cellcount.images.scale import resize
 from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.weights import resolve
 from cellcount.rendering.field import FieldSpec, render_field
+from cellcount.settings import NO_CLASSIFIER, AnalyzeSettings
 
-Pixels = NDArray[np.uint8]
 RBC_PX = 105.0
+SMALL_CELLS_SIZE_PX, SMALL_CELLS_PX = (720, 576), 45.0
 MM_SIDE = {"cpu": 2048, "cuda": 8192}
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-STOCK = "torchvision fasterrcnn_resnet50_fpn, 800"
+STAGE = "whole stage"
 
 
-@dataclass
-class Contestant:
-    """Something that turns fields into detections.
-
-    Attributes:
-        name: shown in the table.
-        size: what its network sees.
-        run: does all fields.
-        is_network: whether its operations are told.
-        gflop: operations of one field, in 10⁹.
-        ms: milliseconds per field of each repeat.
-    """
-
-    name: str
-    size: str
-    run: Callable[[], None]
-    is_network: bool = True
-    gflop: float = 0.0
-    ms: list[float] = field(default_factory=list)
-
-
-def rendered_fields(count: int) -> list[Pixels]:
-    """Fields like those of BCCD: 640x480, red cells of about 105 px, a white cell or two."""
-    width, height = REFERENCE_SIZE_PX
-    specs = [FieldSpec(width, height, 40 + i, RBC_PX, 0.45, n_wbc=1.5) for i in range(count)]
+def rendered_fields(
+    count: int, size_px: tuple[int, int] = REFERENCE_SIZE_PX, rbc_px: float = RBC_PX
+) -> list[Pixels]:
+    """Fields with a white cell or two; like those of BCCD unless told otherwise."""
+    specs = [FieldSpec(*size_px, 40 + i, rbc_px, 0.45, n_wbc=1.5) for i in range(count)]
     return [render_field(spec).pixels for spec in specs]
-
-
-def autocast(device: str, precision: str) -> torch.autocast | nullcontext[None]:
-    """Half precision where it is asked for."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.partition(":")[0], DTYPES[precision])
 
 
 def peak_gflops(device: str, precision: str) -> float:
@@ -106,14 +91,16 @@ def peak_gflops(device: str, precision: str) -> float:
 
 
 def ours(
-    weights: Path, engine_name: str, options: EngineOptions, fields: Sequence[Pixels]
+    weights: Path, engine_name: str, course: Course, small_cells: Sequence[Pixels]
 ) -> tuple[list[Contestant], str]:
-    """The model alone, the field detector, the same with the scale pass; and the model's name."""
-    engine = load_engine(engine_name, weights, options)
+    """The model alone, the field detector and the whole stage; and the model's name."""
+    engine = load_engine(
+        engine_name, weights, EngineOptions(course.device, course.precision, course.batch)
+    )
     detector = FieldDetector(engine)
-    factors = [field_factor(detector, pixels, None) for pixels in fields]
+    factors = [field_factor(detector, pixels, None) for pixels in course.fields]
     tiles = []
-    for pixels, factor in zip(fields, factors, strict=True):
+    for pixels, factor in zip(course.fields, factors, strict=True):
         tile = resize(pixels, factor)
         if engine.card.preprocessing.white_balance:
             tile = apply_gains(tile, white_balance_gains(pixels))
@@ -122,90 +109,71 @@ def ours(
     def model() -> None:
         engine.detect(tiles)
 
-    def whole() -> None:
-        for pixels, factor in zip(fields, factors, strict=True):
+    def field_detector() -> None:
+        for pixels, factor in zip(course.fields, factors, strict=True):
             detector.detect(pixels, factor)
 
-    def with_scale() -> None:
-        for pixels in fields:
-            detector.detect(pixels, field_factor(detector, pixels, None))
-
     size = f"{tiles[0].shape[1]}x{tiles[0].shape[0]}"
-    contestants = [
-        Contestant("cellcount: model alone", size, model),
-        Contestant("+ white balance, resize, merge", "640x480", whole, is_network=False),
-        Contestant("+ scale pass (field = slide)", "640x480", with_scale, is_network=False),
+    count = len(course.fields)
+    # OpenVINO's operations cannot be counted.
+    own = [
+        Contestant("model alone", size, model, is_network=engine.name != "openvino", fields=count),
+        Contestant(
+            "+ white balance, resize, merge", size, field_detector, is_network=False, fields=count
+        ),
+        *stages(detector, course.fields, course.scratch),
+        *stages(detector, small_cells, course.scratch),
     ]
-    card = engine.card
-    return contestants, f"{card.name} {card.version} ({engine.name}, {engine.device})"
+    card, name = engine.card, f"cellcount, {engine.name}"
+    return (
+        [replace(contestant, name=f"{name}: {contestant.name}") for contestant in own],
+        f"{card.name} {card.version} on {engine.device}",
+    )
 
 
-def torchvision_peer(
-    min_size: int, device: str, precision: str, fields: Sequence[Pixels], batch: int
-) -> Contestant:
-    """torchvision's stock detector with random weights, resizing included."""
-    from torchvision.models.detection import fasterrcnn_resnet50_fpn
+def stages(detector: FieldDetector, fields: Sequence[Pixels], scratch: Path) -> list[Contestant]:
+    """The whole stage on fields of one slide, and where each is a slide of its own."""
+    settings = AnalyzeSettings(classifier=NO_CLASSIFIER)
+    height, width = fields[0].shape[:2]
+    size = f"{width}x{height}"
+    paths = []
+    for i, pixels in enumerate(fields):
+        path = scratch / f"{size}-{i:04d}.png"
+        Image.fromarray(pixels).save(path)
+        paths.append(path)
 
-    model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, min_size=min_size)
-    model = model.eval().to(device)
-    images = [torch.from_numpy(f).permute(2, 0, 1).float().div(255) for f in fields]
+    def contestant(how: str, slide_of: Callable[[Path], str]) -> Contestant:
+        refs = [ImageRef(path, path.name, slide_of(path)) for path in paths]
+        loaded = [load(ref, settings.max_pixels) for ref in refs]
 
-    def run() -> None:
-        for start in range(0, len(images), batch):
-            given = [image.to(device) for image in images[start : start + batch]]
-            with torch.inference_mode(), autocast(device, precision):
-                for found in model(given):
-                    found["boxes"].cpu()
+        def run() -> None:
+            scales = SlideScales(refs, detector, ScalesInMemory(), settings.max_pixels)
+            pipeline = Pipeline(detector, settings, scales)
+            for field in loaded:
+                result = pipeline.analyze(field)
+                if result.status != "done":
+                    raise RuntimeError(f"{result.ref.image} could not be analysed: {result.reason}")
 
-    width, height = REFERENCE_SIZE_PX
-    size = f"{width * min_size // height}x{min_size}"
-    name = f"torchvision fasterrcnn_resnet50_fpn, {min_size}"
-    return Contestant(name, size, run)
+        return Contestant(f"{STAGE}, {how}", size, run, is_network=False, fields=len(fields))
 
-
-def detectron2_peer(
-    min_size: int, device: str, precision: str, fields: Sequence[Pixels], batch: int
-) -> Contestant:
-    """Detectron2's R50-FPN with random weights, resizing included."""
-    import detectron2
-    from detectron2.config import get_cfg
-    from detectron2.modeling import build_model
-
-    config = get_cfg()
-    # Its file is read without detectron2.model_zoo, which needs the pkg_resources of old times.
-    zoo = Path(detectron2.__file__).parent / "model_zoo" / "configs"
-    config.merge_from_file(str(zoo / "COCO-Detection" / "faster_rcnn_R_50_FPN_3x.yaml"))
-    config.MODEL.DEVICE = device
-    model = build_model(config).eval()
-    width, height = REFERENCE_SIZE_PX
-    size = (width * min_size // height, min_size)
-
-    def prepared(pixels: Pixels) -> dict[str, object]:
-        scaled = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-        bgr = torch.from_numpy(np.ascontiguousarray(scaled[..., ::-1].transpose(2, 0, 1)))
-        return {"image": bgr.float(), "height": height, "width": width}
-
-    def run() -> None:
-        for start in range(0, len(fields), batch):
-            given = [prepared(pixels) for pixels in fields[start : start + batch]]
-            with torch.inference_mode(), autocast(device, precision):
-                for found in model(given):
-                    found["instances"].to("cpu")
-
-    return Contestant(f"Detectron2 R50-FPN, {min_size}", f"{size[0]}x{size[1]}", run)
+    return [
+        contestant("one slide", lambda path: "slide"),
+        contestant("field = slide", lambda path: path.stem),
+    ]
 
 
-def race(contestants: Sequence[Contestant], fields: int, repeats: int) -> None:
+def race(contestants: Sequence[Contestant], repeats: int) -> None:
     """Times all contestants in turn, ``repeats`` times; a first round counts operations."""
     for contestant in contestants:
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             contestant.run()
-        contestant.gflop = counter.get_total_flops() / fields / 1e9
+        contestant.gflop = counter.get_total_flops() / contestant.fields / 1e9
     for _ in range(repeats):
         for contestant in contestants:
             started = time.perf_counter()
             contestant.run()
-            contestant.ms.append((time.perf_counter() - started) * 1000 / fields)
+            seconds = time.perf_counter() - started
+            contestant.ms.append(seconds * 1000 / contestant.fields)
 
 
 def whole_command(
@@ -246,7 +214,7 @@ def show(console: Console, title: str, contestants: Sequence[Contestant], peak: 
     table = Table(title=title, title_justify="left")
     table.add_column("what")
     for column in (
-        "network sees",
+        "field or what the network sees",
         "ms per field",
         "fields/s",
         "GFLOP",
@@ -269,6 +237,20 @@ def show(console: Console, title: str, contestants: Sequence[Contestant], peak: 
     console.print(table)
 
 
+def show_ratios(console: Console, contestants: Sequence[Contestant]) -> None:
+    """Print yolo11n's time over that of each whole stage on the same fields."""
+    yolo = [c for c in contestants if c.name == YOLO]
+    width, height = REFERENCE_SIZE_PX
+    for peer in yolo:
+        for own in contestants:
+            if STAGE in own.name and own.size == f"{width}x{height}":
+                ratios = [a / b for a, b in zip(peer.ms, own.ms, strict=True)]
+                console.print(
+                    f"yolo11n's time over that of {own.name}: {statistics.median(ratios):.2f} "
+                    f"({min(ratios):.2f}–{max(ratios):.2f})"
+                )
+
+
 def show_command(console: Console, figures: dict[str, float]) -> None:
     """Print the time of the whole command."""
     ms = figures["ms_per_field"]
@@ -284,7 +266,8 @@ def options_of_this_run() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Speed of cellcount against its peers.")
     parser.add_argument("--detector", default="blood", help="packaged name, file or run folder")
     parser.add_argument("--engine", default="torchvision", choices=["auto", *ENGINES],
-                        help="what runs cellcount's model")  # fmt: skip
+                        help="what runs cellcount's model; beside it, in fp32, OpenVINO where it "
+                             "is installed")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N")
     parser.add_argument("--precision", action="append", choices=list(DTYPES),
                         help="repeatable; default: fp32 and bf16")  # fmt: skip
@@ -298,44 +281,61 @@ def options_of_this_run() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def engines_of(given: argparse.Namespace, precision: str) -> list[str]:
+    """The engines whose rows are shown: the one asked for, and OpenVINO where it can be had."""
+    with_openvino = given.device == "cpu" and precision == "fp32" and has_openvino()
+    return list(dict.fromkeys([given.engine, *(["openvino"] if with_openvino else [])]))
+
+
+def race_in(
+    precision: str, given: argparse.Namespace, console: Console, scratch: Path
+) -> dict[str, object]:
+    """Race all contestants in one precision, print the table and return the figures."""
+    weights, fields = resolve(given.detector), rendered_fields(given.fields)
+    small_cells = rendered_fields(given.fields, SMALL_CELLS_SIZE_PX, SMALL_CELLS_PX)
+    batch = given.batch_size or (1 if given.device == "cpu" else 8)
+    contestants: list[Contestant] = []
+    for engine in engines_of(given, precision):
+        course = Course(fields, given.device, precision, given.batch_size, scratch)
+        rows, name = ours(weights, engine, course, small_cells)
+        contestants += rows
+    peers, missing = peers_of(Course(fields, given.device, precision, batch, scratch))
+    contestants += peers
+    race(contestants, given.repeats)
+    peak = peak_gflops(given.device, precision)
+    show(console, f"{name}, {precision}; torch.mm: {peak:,.0f} GFLOP/s", contestants, peak)
+    show_ratios(console, contestants)
+    for peer in missing:
+        console.print(f"{peer} is not installed here, so it is not in the table.")
+    return {
+        "peak_gflops": peak,
+        "ms_per_field": {f"{c.name}, {c.size}": c.ms for c in contestants},
+        "gflop": {f"{c.name}, {c.size}": c.gflop for c in contestants},
+    }
+
+
 def main() -> None:
     """Races all contestants in each precision and prints the tables."""
     given = options_of_this_run()
     torch.set_num_threads(given.threads)
-    console = Console(width=130)
-    fields, weights = rendered_fields(given.fields), resolve(given.detector)
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # which is what OpenVINO is given
+    console = Console(width=140)
     console.print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{given.fields} rendered fields of 640x480 with red cells of {RBC_PX:g} px, "
-        f"{given.repeats} repeats: median (smallest–largest)"
+        f"{given.fields} rendered fields, {given.repeats} repeats: median (smallest–largest)"
     )
     record: dict[str, object] = {}
-    for precision in given.precision or ["fp32", "bf16"]:
-        options = EngineOptions(given.device, precision, given.batch_size)
-        contestants, name = ours(weights, given.engine, options, fields)
-        batch = given.batch_size or (1 if given.device == "cpu" else 8)
-        peers = [torchvision_peer]
-        if has_detectron2():
-            peers.append(detectron2_peer)
-        for peer in peers:
-            contestants += [
-                peer(size, given.device, precision, fields, batch) for size in (800, 480)
-            ]
-        race(contestants, len(fields), given.repeats)
-        peak = peak_gflops(given.device, precision)
-        title = f"{name}, {precision}; torch.mm: {peak:,.0f} GFLOP/s"
-        show(console, title, contestants, peak)
-        if len(peers) == 1:
-            console.print("Detectron2 is not installed here, so it is not in the table.")
-        record[precision] = {
-            "peak_gflops": peak,
-            "ms_per_field": {c.name: c.ms for c in contestants},
-            "gflop": {c.name: c.gflop for c in contestants},
-        }
-        if given.command_fields:
-            figures = whole_command(weights, given.engine, options, fields, given.command_fields)
-            show_command(console, figures)
-            record[f"{precision} command"] = figures
+    with tempfile.TemporaryDirectory(prefix="speed-") as scratch:
+        for precision in given.precision or ["fp32", "bf16"]:
+            record[precision] = race_in(precision, given, console, Path(scratch))
+            if given.command_fields:
+                options = EngineOptions(given.device, precision, given.batch_size)
+                weights, fields = resolve(given.detector), rendered_fields(given.fields)
+                figures = whole_command(
+                    weights, given.engine, options, fields, given.command_fields
+                )
+                show_command(console, figures)
+                record[f"{precision} command"] = figures
     if given.json:
         given.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
