@@ -30,6 +30,7 @@ from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
 from cellcount.models.fixed_padding import fixed_padding
 from cellcount.models.folding import folded
+from cellcount.models.fused_activation import fuse_in, fused
 from cellcount.models.pyramid import Trunk
 from cellcount.models.weights import read_weights, sized_like
 
@@ -66,12 +67,8 @@ class BatchedEngine:
         model.take_file(state, weights)
         trunk = model.eval().parts().trunk
         trunk.backbone = folded(trunk.backbone)
-        multiple = card.preprocessing.pad_multiple
-        on_grid = multiple % max(card.architecture.strides) == 0  # every stride divides its input
-        if on_grid and choose_device(options.device).type == "cpu":
-            # At an odd multiple a stride would show that the card does not name.
-            even_px, odd_px = (2 * multiple, 2 * multiple), (3 * multiple, 3 * multiple)
-            trunk.backbone = fixed_padding(trunk.backbone, even_px, odd_px)
+        if choose_device(options.device).type == "cpu":
+            _suit_processors(model, card)
         return cls(model, card, options)
 
     @property
@@ -112,6 +109,19 @@ class BatchedEngine:
         ):
             found = self._model.detect(images, shapes)
         return [_to_detections(f) for f in found]
+
+
+def _suit_processors(model: Detector, card: DetectorCard) -> None:
+    """Make the model faster on processors, with the same output."""
+    trunk, heads, _ = model.parts()
+    multiple, strides = card.preprocessing.pad_multiple, card.architecture.strides
+    # At an odd multiple a stride would show that the card does not name.
+    even_px, odd_px = (2 * multiple, 2 * multiple), (3 * multiple, 3 * multiple)
+    if multiple % max(strides) == 0:  # every stride divides its input
+        trunk.backbone = fixed_padding(trunk.backbone, even_px, odd_px)
+    trunk.backbone = fused(trunk.backbone, (even_px, odd_px))
+    for part in (trunk.pyramid, *heads):
+        fuse_in(part)
 
 
 def _to_detections(found: dict[str, Tensor]) -> Detections:

@@ -21,6 +21,7 @@ from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.fixed_padding import fixed_padding
 from cellcount.models.folding import folded
+from cellcount.models.fused_activation import fused
 from cellcount.models.weights import load_state, read_classifier_weights, sized_like
 
 #: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
@@ -159,5 +160,5 @@ def load_classifier(
     load_state(model, {**state, **(changed or {})}, source=weights)
     model, side_px = model.eval(), card.preprocessing.input_px
     if fold:
-        model = fixed_padding(folded(model, side_px), side_px)
+        model = fused(fixed_padding(folded(model, side_px), side_px), (side_px,))
     return CropClassifier(model, card, options)
