@@ -2,7 +2,7 @@
 
 oneDNN bounds the sums before it writes them. Asked directly, it also computes every kernel, where
 torch takes another algorithm for kernels of one pixel as soon as there is one thread alone, so that
-the last bits of a result would depend on the number of threads.
+the last bits of a map would depend on the number of threads.
 
 Shapes: images float (N, C, H, W); whatever comes out of the network.
 """
