@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from cellcount.analysis.load import Loaded
 from cellcount.analysis.local import Work
@@ -92,8 +93,8 @@ class Drawings:
             return partial(self._write_geojson, self._outputs.final(result))
         return partial(self._write, loaded.picture, self._outputs.final(result))
 
-    def page(self, picture: Picture, final: ImageResult) -> Image.Image:
-        """Draw an image with its cells.
+    def page(self, picture: Picture, final: ImageResult) -> NDArray[np.uint8]:
+        """Draw an image with its cells, RGB ``(H, W, 3)``.
 
         Args:
             picture: the image as it was analysed.

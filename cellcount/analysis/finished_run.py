@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.stored_results import StoredResults, journal_of, stored_results
@@ -23,7 +24,6 @@ from cellcount.outputs.pictures.cell_crops import crops_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL import Image
 
 Box = tuple[int, int, int, int]
 _TABLES = {COUNTS.name: COUNTS, "cells": BUILT_IN["cells"], "slides": BUILT_IN["slides"]}
@@ -130,7 +130,8 @@ class Results:
                     "write its cells for QuPath"
                 )
             outputs = stored.outputs.reviewed_by(stored.reviews())
-            return Drawings(outputs, lambda _note: None).page(picture, outputs.final(result))
+            page = Drawings(outputs, lambda _note: None).page(picture, outputs.final(result))
+            return Image.fromarray(page)
 
     def crop(self, image: str, cell: int) -> Image.Image:
         """Cut out a cell, with corners drawn around it, as ``review export`` does.

@@ -174,11 +174,11 @@ def _outline(view: Image.Image, box_xyxy: Box, look: Look, dash: float) -> None:
     """A box on the view: first a pale rim, then the line."""
     mask_size = (view.width * _SMOOTH, view.height * _SMOOTH)
     x0, y0, x1, y1 = (side * _SMOOTH for side in box_xyxy)
-    points = look.outline((x0, y0, x1, y1))
     for color, width, opacity in ((look.contrast, 6, 0.6), (look.color, 3, 1.0)):
         mask = Image.new("L", mask_size)
         draw = ImageDraw.Draw(mask)
-        draw_outline(draw, points, width * _SMOOTH, round(255 * opacity), dash=dash * _SMOOTH)
+        fill = round(255 * opacity)
+        draw_outline(draw, look, (x0, y0, x1, y1), width * _SMOOTH, fill, dash * _SMOOTH)
         view.paste(color, mask=mask.reduce(_SMOOTH))
 
 

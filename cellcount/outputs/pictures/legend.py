@@ -110,6 +110,6 @@ def _draw_entry(
         box_xyxy = (x + 1, y - half, x + 1 + 2.8 * half, y + half)
         width = max(2, round(size_px / 7))
         dash = 0.62 * size_px if entry.dashed else 0.0
-        draw_outline(draw, entry.look.outline(box_xyxy), width, entry.look.color, dash=dash)
+        draw_outline(draw, entry.look, box_xyxy, width, entry.look.color, dash)
         x += _sample_px(size_px)
     draw.text((x, y), entry.text, INK, font_of(size_px), anchor="lm")

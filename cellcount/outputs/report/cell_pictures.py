@@ -211,7 +211,7 @@ def make_pictures(
             made.cells[image, rank] = _crop(source, result.cells.detections.boxes_xyxy[rank])
         if image in fields and source.picture is not None:  # not too large to show whole
             page = annotate(source.picture, result.cells, labels, image, _FIELD_PX)
-            address = _jpeg(page, _FIELD_QUALITY)
+            address = _jpeg(Image.fromarray(page), _FIELD_QUALITY)
             left -= len(address)
             if left >= 0:
                 made.fields[image] = address
