@@ -85,7 +85,7 @@ def test_a_function_is_marked_for_the_compiler_when_it_is_called_first(
         return lambda *given, **named: ("disabled", function(*given, **named))
 
     torch_compiler = SimpleNamespace(disable=disable)
-    monkeypatch.setitem(sys.modules, "torch.compiler", torch_compiler)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch.compiler", torch_compiler)
 
     def add(one: int, other: int) -> int:
         return one + other
