@@ -233,6 +233,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "size_px": 224,
         "augment": "mild",
         "epochs": 12,
+        "precision": "fp32",
         "lr": 3e-4,
         "warmup": 0.1,
         "ema_decay": 0.99,
