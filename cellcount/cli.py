@@ -5,6 +5,7 @@ Only click and the standard library are imported here, so that ``cellcount --hel
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import logging
@@ -165,6 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- the last stop: no traceback reaches a user unasked
         return _explain(error, debug=debug)
+    finally:
+        # At its end Python would look for garbage among all that torch consists of.
+        gc.freeze()
 
 
 def _invoke(arguments: list[str]) -> int:

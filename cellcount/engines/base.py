@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cellcount.core.records import Detections
 from cellcount.errors import CellcountError, UsageError
-from cellcount.models.without_compiler import without_compiler
+from cellcount.models.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     from cellcount.engines.detector_model import Detector
@@ -159,7 +159,7 @@ def engine_class(name: str) -> EngineClass:
     """
     chosen = choose_engine(name)
     try:
-        with without_compiler():
+        with quick_imports():
             return cast(EngineClass, pkgutil.resolve_name(ENGINES[chosen]))
     except ImportError as error:
         if chosen != "detectron2":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cellcount import plugins
 from cellcount.errors import CellcountError, PluginError, UsageError
-from cellcount.models.without_compiler import without_compiler
+from cellcount.models.quick_imports import quick_imports
 
 # What timm.create_model would load, unpickle or download files for. Options come from cards, and a
 # card may come from anywhere.
@@ -95,7 +95,7 @@ def timm_model(model: str, **options: Any) -> Any:  # noqa: ANN401 -- timm has n
     Raises:
         UsageError: timm has no model of that name.
     """
-    with without_compiler():
+    with quick_imports():
         import timm
 
     # Names like hf-hub:… and local-dir:… make timm download or read foreign files.

@@ -1,7 +1,8 @@
-"""Imports leave out torch's compiler and lose nothing of it."""
+"""Imports leave out torch's compiler and lose nothing of it; garbage is collected afterwards."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cellcount.models import without_compiler as module
-from cellcount.models.without_compiler import without_compiler
+from cellcount.models import quick_imports as module
+from cellcount.models.quick_imports import quick_imports
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_engine_and_timm_are_imported_without_the_compiler() -> None:
 
 
 def test_the_function_asked_for_is_the_compilers_own(compiler: str) -> None:
-    with without_compiler():
+    with quick_imports():
         from slow_compiler.utils import is_compile_supported  # type: ignore[import-not-found]
     assert compiler not in sys.modules
     assert is_compile_supported("cpu")
@@ -55,13 +56,13 @@ def test_the_function_asked_for_is_the_compilers_own(compiler: str) -> None:
 
 
 def test_whatever_else_is_asked_for_imports_the_compiler(compiler: str) -> None:
-    with without_compiler():
+    with quick_imports():
         from slow_compiler.utils import counters
     assert counters is sys.modules[compiler].counters
 
 
 def test_the_compiler_can_be_imported_meanwhile(compiler: str) -> None:
-    with without_compiler():
+    with quick_imports():
         import slow_compiler  # type: ignore[import-not-found]
     assert slow_compiler.counters == {}
     assert slow_compiler.utils.is_compile_supported("cpu")
@@ -69,7 +70,7 @@ def test_the_compiler_can_be_imported_meanwhile(compiler: str) -> None:
 
 def test_nothing_stays_behind(compiler: str) -> None:
     hooks = list(sys.meta_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"), without_compiler():
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), quick_imports():
         import no_such_module  # type: ignore[import-not-found]  # noqa: F401
     assert sys.meta_path == hooks
     assert f"{compiler}.utils" not in sys.modules
@@ -90,10 +91,24 @@ def test_a_function_is_marked_for_the_compiler_when_it_is_called_first(
     def add(one: int, other: int) -> int:
         return one + other
 
-    with without_compiler():
+    with quick_imports():
         added = torch_compiler.disable(add, reason="slow")
     assert torch_compiler.disable is disable
     assert (added.__name__, marked) == ("add", [])
     assert added(1, other=2) == ("disabled", 3)
     assert added(2, 2) == ("disabled", 4)
     assert marked == ["add True slow"]
+
+
+def test_garbage_is_collected_again_afterwards_where_it_was_before() -> None:
+    assert gc.isenabled()
+    with quick_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with quick_imports():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
