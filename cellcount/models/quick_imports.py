@@ -26,14 +26,20 @@ _ASKED = f"{_COMPILER}.utils"
 @contextmanager
 def quick_imports() -> Iterator[None]:
     """While it lasts, imports leave out torch's compiler and collect no garbage."""
-    collects = gc.isenabled()
+    if not gc.isenabled():
+        with _without_compiler():
+            yield
+        return
     gc.disable()
     try:
         with _without_compiler():
             yield
     finally:
-        if collects:
-            gc.enable()
+        if not gc.get_freeze_count():
+            # All there is becomes old at once, which is seldom looked at, instead of by two looks.
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,3 +113,20 @@ def test_garbage_is_collected_again_afterwards_where_it_was_before() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_was_imported_is_old_and_still_collected() -> None:
+    class Linked:
+        pass
+
+    gc.collect()
+    with quick_imports():
+        one = Linked()
+        one.itself = one  # type: ignore[attr-defined]
+        made = weakref.ref(one)
+        del one
+    assert gc.get_freeze_count() == 0
+    gc.collect(1)
+    assert made() is not None
+    gc.collect()
+    assert made() is None
