@@ -1,8 +1,7 @@
 """Convolutions that compute the activation behind them, which saves a pass over every feature map.
 
-oneDNN bounds the sums before it writes them. Asked directly, it also computes every kernel, where
-torch takes another algorithm for kernels of one pixel as soon as there is one thread alone, so that
-the last bits of a map would depend on the number of threads.
+oneDNN bounds the sums before it writes them. Asked directly, it also computes kernels of one pixel
+where there is one thread alone, for which torch takes an algorithm that copies the map.
 
 Shapes: images float (N, C, H, W); whatever comes out of the network.
 """
