@@ -42,6 +42,7 @@ class Contestant:
         fields: that it does in one run.
         gflop: operations of one field, in 10⁹.
         ms: milliseconds per field of each repeat.
+        cpu_ms: processor time of all threads, likewise.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Contestant:
     fields: int = 1
     gflop: float = 0.0
     ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
