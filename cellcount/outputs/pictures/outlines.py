@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cellcount.outputs.pictures.shapes import Look, draw_outline, rectangle
+from cellcount.outputs.pictures.shapes import DASH_SHARE, Look, draw_outline, rectangle
 
 _RIM_OPACITY = 0.55
 # A code is the sum over the points of a pixel, four at most: the number of each is read from it.
 _RIM, _LINE = 1, 5
+_SMOOTH = 2
 
 
 def line_width(boxes_xyxy: NDArray[np.float64], longest: int) -> int:
@@ -52,50 +53,83 @@ def outline_class(
     height_px, width_px = view.shape[:2]
     inside = np.clip(boxes_xyxy, 0, np.array([width_px, height_px, width_px, height_px]) - 1.0)
     codes = np.zeros((height_px, width_px), np.uint8)
+    rim = width + max(2, width)
+    dashes = np.where(edge, 6.0 + 4 * width, 0.0).tolist()
     if look.outline is rectangle:
-        smooth = 1
-        _draw_codes(codes, inside, edge, look, width, smooth)
+        for code, drawn_width in ((_RIM, rim), (_LINE, width)):
+            for box, dash in zip(np.rint(inside).astype(int).tolist(), dashes, strict=True):
+                _draw_rectangle(codes, box, drawn_width, code, dash)
+        _blend(view, codes, look, 1)
     else:
-        smooth = 2
-        for index in range(len(inside)):
-            one = slice(index, index + 1)
-            _draw_codes(codes, inside[one], edge[one], look, width, smooth)
-    _blend(view, codes, look, smooth**2)
+        for box, dash in zip(inside.tolist(), dashes, strict=True):
+            _draw_slanted(codes, box, look, (rim, width), dash)
+        _blend(view, codes, look, _SMOOTH**2)
 
 
-def _draw_codes(
-    codes: NDArray[np.uint8],
-    boxes_xyxy: NDArray[np.float64],
-    edge: NDArray[np.bool_],
-    look: Look,
-    width: int,
-    smooth: int,
+def _draw_rectangle(
+    codes: NDArray[np.uint8], box_xyxy: list[int], width: int, code: int, dash: float
 ) -> None:
-    """Draw outlines into the codes of a picture: the rims of all boxes, then their lines.
+    """Draw the sides of a box into the codes of a picture.
+
+    Args:
+        codes: of the picture, the box inside.
+        box_xyxy: middle of the line.
+        width: of the line.
+        code: set where the line is.
+        dash: length of a dash and a gap together, 0 for a line without gaps.
+    """
+    x_min, y_min, x_max, y_max = box_xyxy
+    before, after = width // 2, (width + 1) // 2  # a line of two has one on either side
+    left, top, right, bottom = x_min - before, y_min - before, x_max + after, y_max + after
+    rows, columns = slice(max(0, top), bottom), slice(max(0, left), right)
+    bands = (
+        codes[rows.start : y_min + after, columns],
+        codes[rows, max(0, x_max - before) : right].T,
+        codes[max(0, y_max - before) : bottom, columns],
+        codes[rows, columns.start : x_min + after].T,
+    )
+    if not dash:
+        for band in bands:
+            band[:] = code
+        return
+    x = np.arange(columns.start, min(right, codes.shape[1])) - x_min
+    y = np.arange(rows.start, min(bottom, codes.shape[0])) - y_min
+    across, down = x_max - x_min, y_max - y_min
+    # The way along the middle of the line, so that dashes run on around corners.
+    ways = (x, across + y, 2 * across + down - x, 2 * (across + down) - y)
+    for band, way in zip(bands, ways, strict=True):
+        band[:, way % dash < DASH_SHARE * dash] = code
+
+
+def _draw_slanted(
+    codes: NDArray[np.uint8],
+    box_xyxy: list[float],
+    look: Look,
+    widths: tuple[int, int],
+    dash: float,
+) -> None:
+    """Draw a cell's outline of any shape into the codes of a picture.
 
     Args:
         codes: of the picture; where another outline covers more of a pixel, it stays.
-        boxes_xyxy: boxes inside the picture.
-        edge: (N,) whether a cell is drawn dashed.
-        look: shape of the outlines.
-        width: of the line.
-        smooth: drawn so many times as large, and reduced.
+        box_xyxy: middle of the line, inside the picture.
+        look: its shape.
+        widths: of the rim and of the line.
+        dash: length of a dash and a gap together, 0 for a line without gaps.
     """
-    rim = width + max(2, width)
-    left, top = (max(0, math.floor(v) - rim) for v in boxes_xyxy[:, :2].min(0))
-    right, bottom = (math.ceil(v) + rim + 1 for v in boxes_xyxy[:, 2:].max(0))
-    there = codes[top:bottom, left:right]
-    mask = Image.new("L", (there.shape[1] * smooth, there.shape[0] * smooth))
+    x_min, y_min, x_max, y_max = box_xyxy
+    around = max(widths)
+    left, top = max(0, math.floor(x_min) - around), max(0, math.floor(y_min) - around)
+    there = codes[top : math.ceil(y_max) + around + 1, left : math.ceil(x_max) + around + 1]
+    mask = Image.new("L", (there.shape[1] * _SMOOTH, there.shape[0] * _SMOOTH))
     draw = ImageDraw.Draw(mask)
-    placed = ((boxes_xyxy - [left, top, left, top]) * smooth).tolist()
-    points = smooth**2  # reducing gives their mean
-    for code, drawn_width in ((_RIM * points, rim), (_LINE * points, width)):
-        for (x_min, y_min, x_max, y_max), cut in zip(placed, edge.tolist(), strict=True):
-            box = (x_min, y_min, x_max, y_max)
-            dash = (6.0 + 4 * width) * smooth if cut else 0.0
-            draw_outline(draw, look, box, drawn_width * smooth, code, dash)
-    drawn = np.asarray(mask if smooth == 1 else mask.reduce(smooth))
-    np.maximum(there, drawn, out=there)
+    x_min, x_max = _SMOOTH * (x_min - left), _SMOOTH * (x_max - left)
+    y_min, y_max = _SMOOTH * (y_min - top), _SMOOTH * (y_max - top)
+    for code, width in zip((_RIM, _LINE), widths, strict=True):
+        color = code * _SMOOTH**2  # reducing gives the mean of the points
+        box = (x_min, y_min, x_max, y_max)
+        draw_outline(draw, look, box, width * _SMOOTH, color, dash * _SMOOTH)
+    np.maximum(there, np.asarray(mask.reduce(_SMOOTH)), out=there)
 
 
 def _blend(view: NDArray[np.uint8], codes: NDArray[np.uint8], look: Look, points: int) -> None:

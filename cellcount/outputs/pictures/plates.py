@@ -110,9 +110,10 @@ def _plate(text: str, font_px: int, fill: Color, ink: Color, border: Color) -> N
     height = int(bottom - top + 0.4 * font_px) + 1
     plate = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(plate)
-    last = (width - 1, height - 1)
-    draw.rectangle((0, 0, *last), fill=fill, outline=border, width=max(1, font_px // 8))
-    draw.text((last[0] / 2, last[1] / 2), text, ink, font, anchor="mm")
+    draw.rectangle(
+        (0, 0, width - 1, height - 1), fill=fill, outline=border, width=max(1, font_px // 8)
+    )
+    draw.text((width / 2, height / 2), text, ink, font, anchor="mm")
     return np.asarray(plate)
 
 

@@ -22,6 +22,7 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PAPER: Color = (255, 255, 255)
 INK: Color = (28, 28, 30)
+DASH_SHARE = 0.6  # of a dash and the gap after it
 
 # Okabe and Ito's palette without black; the first three stand out best on stained smears.
 _PALETTE: tuple[Color, ...] = (
@@ -107,8 +108,8 @@ def draw_outline(
     """
     # Whole shapes, where Pillow has them, take a tenth of the time of lines with joints.
     if dash:
-        for start, end in _dashes(look.outline(box_xyxy), dash):
-            _draw_dash(draw, start, end, width, fill)
+        for piece in _dashes(look.outline(box_xyxy), dash):
+            draw.line(piece, fill=fill, width=width)
     elif look.outline is rectangle:
         draw.rectangle(_widened(box_xyxy, width), outline=fill, width=width)
     elif look.outline is ellipse:
@@ -126,25 +127,9 @@ def _widened(box_xyxy: Box, width: int) -> tuple[int, int, int, int]:
     return x_min - before, y_min - before, x_max + after, y_max + after
 
 
-def _draw_dash(
-    draw: ImageDraw.ImageDraw, start: Point, end: Point, width: int, fill: int | Color
-) -> None:
-    """Draw a straight line; one along a side of the picture, as most are, is a rectangle."""
-    if start[0] != end[0] and start[1] != end[1]:
-        draw.line([start, end], fill=fill, width=width)
-        return
-    (x_min, x_max), (y_min, y_max) = (sorted(ends) for ends in zip(start, end, strict=True))
-    left, top, right, bottom = _widened((x_min, y_min, x_max, y_max), width)
-    if start[1] == end[1]:  # longer than the line is wide: only its width is added
-        left, right = round(x_min), max(round(x_min), round(x_max) - 1)
-    else:
-        top, bottom = round(y_min), max(round(y_min), round(y_max) - 1)
-    draw.rectangle((left, top, right, bottom), fill=fill)
-
-
-def _dashes(points: list[Point], length: float) -> Iterator[tuple[Point, Point]]:
-    """Ends of the pieces of the line: 60 % dash, 40 % gap, running on around corners."""
-    dash = 0.6 * length
+def _dashes(points: list[Point], length: float) -> Iterator[list[Point]]:
+    """Pieces of the line, running on around corners."""
+    dash = DASH_SHARE * length
     travelled = 0.0
     for (x_a, y_a), (x_b, y_b) in pairwise(points):
         side = math.hypot(x_b - x_a, y_b - y_a)
@@ -152,8 +137,7 @@ def _dashes(points: list[Point], length: float) -> Iterator[tuple[Point, Point]]
         while start < side:
             a, b = max(start, 0.0), min(start + dash, side)
             if a < b:
-                across, down = (x_b - x_a) / side, (y_b - y_a) / side
-                yield (x_a + across * a, y_a + down * a), (x_a + across * b, y_a + down * b)
+                yield [(x_a + (x_b - x_a) * t / side, y_a + (y_b - y_a) * t / side) for t in (a, b)]
             start += length
         travelled += side
 
