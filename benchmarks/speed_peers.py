@@ -57,7 +57,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Course:
-    """What all contestants of one race are given.
+    """Fields, device and precision that all contestants of one race are given.
 
     Attributes:
         fields: all of one size.

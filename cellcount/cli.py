@@ -5,6 +5,7 @@ Only click and the standard library are imported here, so that ``cellcount --hel
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
@@ -31,6 +32,9 @@ PROGRAM = "cellcount"
 COMPLETION_VARIABLE = "_CELLCOUNT_COMPLETE"
 # What a shell reports for a process that SIGPIPE ended, for instance in `cellcount … | head -1`.
 EXIT_BROKEN_PIPE = 141
+
+# At its end Python would look for garbage among all that torch consists of.
+atexit.register(gc.freeze)
 
 
 class Terminated(KeyboardInterrupt):
@@ -166,9 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- the last stop: no traceback reaches a user unasked
         return _explain(error, debug=debug)
-    finally:
-        # At its end Python would look for garbage among all that torch consists of.
-        gc.freeze()
 
 
 def _invoke(arguments: list[str]) -> int:
