@@ -7,6 +7,7 @@ Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -28,10 +29,11 @@ from cellcount.engines.devices import (
 from cellcount.engines.padding import padded, padded_shape
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
-from cellcount.models.fixed_padding import fixed_padding
-from cellcount.models.folding import folded
-from cellcount.models.fused_activation import fuse_in, fused
+from cellcount.models.fixed_padding import fix_padding_in
+from cellcount.models.folding import fold_in, folded
+from cellcount.models.fused_activation import fuse_in
 from cellcount.models.pyramid import Trunk
+from cellcount.models.same_output import Change, with_changes
 from cellcount.models.weights import read_weights, sized_like
 
 
@@ -66,9 +68,10 @@ class BatchedEngine:
             model = cls.build_model(card, options.plugin_folder)
         model.take_file(state, weights)
         trunk = model.eval().parts().trunk
-        trunk.backbone = folded(trunk.backbone)
         if choose_device(options.device).type == "cpu":
             _suit_processors(model, card)
+        else:
+            trunk.backbone = folded(trunk.backbone)
         return cls(model, card, options)
 
     @property
@@ -117,9 +120,10 @@ def _suit_processors(model: Detector, card: DetectorCard) -> None:
     multiple, strides = card.preprocessing.pad_multiple, card.architecture.strides
     # At an odd multiple a stride would show that the card does not name.
     even_px, odd_px = (2 * multiple, 2 * multiple), (3 * multiple, 3 * multiple)
+    changes: list[Change] = [fold_in, fuse_in]
     if multiple % max(strides) == 0:  # every stride divides its input
-        trunk.backbone = fixed_padding(trunk.backbone, even_px, odd_px)
-    trunk.backbone = fused(trunk.backbone, (even_px, odd_px))
+        changes.insert(1, partial(fix_padding_in, side_px=even_px))
+    trunk.backbone = with_changes(trunk.backbone, changes, [even_px, odd_px])
     for part in (trunk.pyramid, *heads):
         fuse_in(part)
 

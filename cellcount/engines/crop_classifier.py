@@ -7,6 +7,7 @@ probabilities float32 (N, K); features float32 (N, F).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from cellcount.engines.devices import choose_device, choose_precision, in_batche
 from cellcount.errors import UsageError
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
-from cellcount.models.fixed_padding import fixed_padding
-from cellcount.models.folding import folded
-from cellcount.models.fused_activation import fused
+from cellcount.models.fixed_padding import fix_padding_in
+from cellcount.models.folding import fold_in
+from cellcount.models.fused_activation import fuse_in
+from cellcount.models.same_output import with_changes
 from cellcount.models.weights import load_state, read_classifier_weights, sized_like
 
 #: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
@@ -160,5 +162,6 @@ def load_classifier(
     load_state(model, {**state, **(changed or {})}, source=weights)
     model, side_px = model.eval(), card.preprocessing.input_px
     if fold:
-        model = fused(fixed_padding(folded(model, side_px), side_px), (side_px,))
+        fix_padding = partial(fix_padding_in, side_px=side_px)
+        model = with_changes(model, [fold_in, fix_padding, fuse_in], [side_px])
     return CropClassifier(model, card, options)

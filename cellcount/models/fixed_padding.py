@@ -10,33 +10,27 @@ Shapes: as in the model.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 
-from cellcount.models.same_output import random_image, same_output
+from cellcount.models.same_output import random_image
 
 #: How timm calls such a convolution; a plugin's own of that name is compared all the same.
 _NAME = "Conv2dSame"
 
 
-def fixed_padding(
-    network: nn.Module, side_px: tuple[int, int], other_px: tuple[int, int] | None = None
-) -> nn.Module:
-    """Return the network with fixed padding, or as it was where that changes its output.
+def fix_padding_in(network: nn.Module, side_px: tuple[int, int]) -> int:
+    """Fix the padding within a network; return how many convolutions pad otherwise now.
 
     Args:
         network: in evaluation mode, from images float (N, 3, H, W) to logits or several maps.
         side_px: height and width of every image from now on; where they are multiples of all its
             strides, other multiples will do as well.
-        other_px: such another size, at which the output must stay the same, too; None where all
-            images have one size.
     """
-    candidate = copy.deepcopy(network)
     sizes, hooks = dict[str, tuple[int, int]](), []
-    for name, module in candidate.named_modules():
+    for name, module in network.named_modules():
         if type(module).__name__ == _NAME and isinstance(module, nn.Conv2d):
 
             def seen(_: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
@@ -45,18 +39,17 @@ def fixed_padding(
 
             hooks.append(module.register_forward_pre_hook(seen))
     if not hooks:
-        return network
+        return 0
     with torch.no_grad():  # the kernels may be asked for gradients later
-        candidate(random_image(side_px))
+        network(random_image(side_px))
         for hook in hooks:
             hook.remove()
         for name, size in sizes.items():
             parent, _, last = name.rpartition(".")
-            own = candidate.get_submodule(name)
+            own = network.get_submodule(name)
             assert isinstance(own, nn.Conv2d)
-            setattr(candidate.get_submodule(parent), last, _fixed(own, size))
-    same = all(same_output(network, candidate, size) for size in (side_px, other_px) if size)
-    return candidate if same else network
+            setattr(network.get_submodule(parent), last, _fixed(own, size))
+    return len(sizes)
 
 
 def _fixed(own: nn.Conv2d, size_px: tuple[int, int]) -> nn.Conv2d:

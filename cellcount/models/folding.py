@@ -8,37 +8,31 @@ Shapes: as in the model.
 
 from __future__ import annotations
 
-import copy
 from itertools import pairwise
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
-from cellcount.models.same_output import same_output
+from cellcount.models.same_output import with_changes
 
 
 def folded(backbone: nn.Module, side_px: tuple[int, int] = (64, 64)) -> nn.Module:
     """Return the backbone with batch norms folded, or as it was where that changes its output.
-
-    A convolution and the batch norm registered right behind it are taken for a pair. That a plugin
-    calls them in this order is not known, so both networks look at the same random image.
 
     Args:
         backbone: in evaluation mode, from images float (N, 3, H, W) to a list of feature maps or
             to logits.
         side_px: height and width of an image that it takes.
     """
-    if backbone.training:
-        raise ValueError("a backbone in training mode cannot be folded: its statistics change")
-    candidate = copy.deepcopy(backbone)
-    if not _fold_pairs(candidate):
-        return backbone
-    return candidate if same_output(backbone, candidate, side_px) else backbone
+    return with_changes(backbone, [fold_in], [side_px])
 
 
-def _fold_pairs(module: nn.Module) -> int:
-    """Fold all pairs among the children of every module; returns how many there were."""
+def fold_in(module: nn.Module) -> int:
+    """Fold all pairs among the children of every module; return how many there were.
+
+    A convolution and the batch norm registered right behind it are taken for a pair.
+    """
     pairs = 0
     children = list(module.named_children())
     for (_, first), (name, second) in pairwise(children):
@@ -46,7 +40,7 @@ def _fold_pairs(module: nn.Module) -> int:
             _fold(cast(nn.Conv2d, first), cast(nn.BatchNorm2d, second))
             setattr(module, name, _rest(second))
             pairs += 1
-    return pairs + sum(_fold_pairs(child) for _, child in children)
+    return pairs + sum(fold_in(child) for _, child in children)
 
 
 def _is_pair(first: nn.Module, second: nn.Module) -> bool:

@@ -8,38 +8,17 @@ Shapes: images float (N, C, H, W); whatever comes out of the network.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cellcount.models.same_output import same_output
-
 _RELU = (0.0, float("inf"))
 
 
-def fused(network: nn.Module, sides_px: Sequence[tuple[int, int]]) -> nn.Module:
-    """Return the network with activations in its convolutions, or as it was if the output changes.
-
-    That a plugin calls modules in the order of their registration is not known, so both networks
-    look at the same random images.
-
-    Args:
-        network: in evaluation mode, from images float (N, 3, H, W) to logits or several maps.
-        sides_px: heights and widths of the images that both look at.
-    """
-    candidate = copy.deepcopy(network)
-    if not fuse_in(candidate):
-        return network
-    same = all(same_output(network, candidate, side_px) for side_px in sides_px)
-    return candidate if same else network
-
-
 def fuse_in(module: nn.Module) -> int:
-    """Fuse within a module whose parts are known to be called in order; return how many were."""
+    """Fuse within a module whose parts are called in order; return how many convolutions were."""
     if not can_fuse():
         return 0
     count = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from torch.nn import functional
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.crop_classifier import load_classifier
 from cellcount.models.classifier import build_classifier
-from cellcount.models.fixed_padding import fixed_padding
+from cellcount.models.fixed_padding import fix_padding_in
+from cellcount.models.same_output import with_changes
 from cellcount.models.weights import read_classifier_weights, resolve
 
 
@@ -39,6 +42,12 @@ class Reflecting(Conv2dSame):
 
 
 Reflecting.__name__ = "Conv2dSame"
+
+
+def fixed_padding(
+    network: nn.Module, side_px: tuple[int, int], *others_px: tuple[int, int]
+) -> nn.Module:
+    return with_changes(network, [partial(fix_padding_in, side_px=side_px)], [side_px, *others_px])
 
 
 def network(convolution: nn.Module) -> nn.Module:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cellcount.models.fused_activation import FusedConvolution, can_fuse, fused
+from cellcount.models.fused_activation import FusedConvolution, can_fuse, fuse_in
+from cellcount.models.same_output import with_changes
 
 pytestmark = pytest.mark.skipif(not can_fuse(), reason="this torch has no fused convolution")
 SIDES_PX = ((32, 32), (48, 32))
@@ -49,7 +50,7 @@ def output_of(module: nn.Module) -> Tensor:
 
 def test_activations_go_into_convolutions_and_values_stay_as_they_were() -> None:
     before = network()
-    after = fused(before, SIDES_PX)
+    after = with_changes(before, [fuse_in], SIDES_PX)
     kinds = [type(part) for part in after.children()]
     assert kinds == [FusedConvolution, nn.Identity] * 2 + [FusedConvolution]
     torch.testing.assert_close(output_of(before), output_of(after), rtol=1e-5, atol=1e-5)
@@ -57,7 +58,7 @@ def test_activations_go_into_convolutions_and_values_stay_as_they_were() -> None
 
 def test_gradients_are_those_of_the_network_as_it_was() -> None:
     before, gradients = network(), []
-    for module in (before, fused(before, SIDES_PX)):
+    for module in (before, with_changes(before, [fuse_in], SIDES_PX)):
         pixels = image().requires_grad_()
         module(pixels).square().sum().backward()
         gradients.append(pixels.grad)
@@ -67,7 +68,7 @@ def test_gradients_are_those_of_the_network_as_it_was() -> None:
 
 def test_half_precision_is_computed_as_before() -> None:
     before = network()
-    after = fused(before, SIDES_PX)
+    after = with_changes(before, [fuse_in], SIDES_PX)
     with torch.autocast("cpu", torch.bfloat16):
         expected, seen = output_of(before), output_of(after)
     assert seen.dtype == torch.bfloat16
@@ -76,9 +77,9 @@ def test_half_precision_is_computed_as_before() -> None:
 
 def test_a_network_that_calls_its_parts_in_another_order_stays() -> None:
     before = ActivatesFirst().eval()
-    assert fused(before, SIDES_PX) is before
+    assert with_changes(before, [fuse_in], SIDES_PX) is before
 
 
 def test_a_convolution_that_pads_with_a_mirror_image_stays() -> None:
     before = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), nn.ReLU()).eval()
-    assert fused(before, SIDES_PX) is before
+    assert with_changes(before, [fuse_in], SIDES_PX) is before
