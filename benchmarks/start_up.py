@@ -67,7 +67,7 @@ def show(costs: dict[str, list[Cost]]) -> None:
             f"{cost.processor:.2f}",
             f"{cost.processor / least[BARE].processor:.2f}",
         )
-    Console().print(table)
+    Console(width=100).print(table)
 
 
 def main() -> None:
