@@ -36,6 +36,7 @@ from cellcount.engines.attention_refinement import (
 from cellcount.engines.batching import BatchedEngine
 from cellcount.engines.detector_model import Detector, Parts
 from cellcount.engines.region_losses import BOX_WEIGHT, region_losses
+from cellcount.engines.region_pooling import can_sum_rows, pooled_by_rows
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.attention_losses import Policy
 from cellcount.models.detector_card import (
@@ -86,16 +87,16 @@ class AlignedPooler(nn.Module):
         pooled = levels[0].new_zeros(len(rois), levels[0].shape[1], *self.output_size)
         for i, (features, stride) in enumerate(zip(levels, self.strides, strict=True)):
             chosen = torch.where(level == i)[0]
-            part = roi_align(
-                features,
-                rois[chosen],
-                self.output_size,
-                1 / stride,
-                training_samples.POOL_SAMPLES,
-                aligned=True,
-            )
-            pooled[chosen] = part.to(pooled.dtype)
+            if len(chosen) or torch.is_grad_enabled():  # a training misses levels without gradients
+                pooled[chosen] = self._pooled(features, rois[chosen], 1 / stride).to(pooled.dtype)
         return pooled
+
+    def _pooled(self, features: Tensor, rois: Tensor, scale: float) -> Tensor:
+        """Regions of one level, (R, C, P, P)."""
+        samples = training_samples.POOL_SAMPLES
+        if can_sum_rows(features):
+            return pooled_by_rows(features, rois, self.output_size[0], scale, samples)
+        return roi_align(features, rois, self.output_size, scale, samples, aligned=True)
 
     def level_of(self, boxes: Tensor) -> Tensor:
         """Index of the level each box (R, 4) is pooled from, (R,)."""
