@@ -28,6 +28,7 @@ OTHER_TILE_NMS_IOU = 0.5
 Pairs = tuple[Indices, Indices, NDArray[np.float64]]
 
 _BLOCK = 2048  # boxes decided together in nms; bounds the pairs held at once
+_FEW_PAIRS = 1 << 14  # so many are compared sooner than those that lie close are found
 _PAIR_BUDGET = 1 << 19  # candidate pairs whose overlap is computed at once
 
 
@@ -111,6 +112,11 @@ def _close_pairs(
     ``(1 - t) * longer side`` apart on each axis. Hence boxes are compared octave by octave of
     size (one huge box costs little), and within an octave with their neighbourhood alone.
     """
+    if len(a) * len(b) <= _FEW_PAIRS:
+        iou = broadcast_iou(a[:, None], b[None])
+        i, j = np.nonzero(iou > iou_threshold)
+        yield i, j, iou[i, j]
+        return
     octaves_a, octaves_b = _octaves(a), _octaves(b)
     for octave_a, members_a in octaves_a.items():
         for octave_b, members_b in octaves_b.items():

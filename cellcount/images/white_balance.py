@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 GLASS_WHITE = 235.0
 GLASS_PERCENTILE = 95.0
@@ -48,9 +49,9 @@ def percentiles(colours: NDArray[np.uint8], percent: float) -> NDArray[np.float6
         percent: 0 to 100.
     """
     count, channels = colours.shape
-    own = np.arange(0, 256 * channels, 256, dtype=np.uint16)  # each channel counts by itself
-    counts = np.bincount((colours + own).ravel(), minlength=256 * channels)
-    reached = counts.reshape(channels, 256).cumsum(axis=1)
+    # Pillow counts bytes as they are; numpy would make an integer of 8 bytes of each before.
+    counts = [Image.fromarray(np.ascontiguousarray(c)[None]).histogram() for c in colours.T]
+    reached = np.array(counts).cumsum(axis=1)
     place = percent / 100 * (count - 1)
     rank = int(place)
     low, high = (
