@@ -73,17 +73,18 @@ def annotate(
     strip_width = max(size[0], _MIN_STRIP_PX)
     entries = [*_class_entries(cells, counts, labels.classes), *_type_entries(cells, labels.types)]
     strip = draw_strip(strip_width, font_px, title, note, entries)
-    view = _shown(picture.pixels, size)
+    page = np.empty((size[1] + strip.height, strip_width, 3), np.uint8)
+    upper = page[: size[1]]  # in one piece; beside the picture it is filled last
+    upper[:, : size[0]] = _shown(picture.pixels, size)
     boxes_xyxy = cells.detections.boxes_xyxy.astype(np.float64) * zoom  # (N, 4)
     width = line_width(boxes_xyxy, max(size))
+    inside = np.clip(boxes_xyxy, 0, np.array([*size, *size]) - 1.0)
     drawn_last_is_rarest = sorted(range(len(counts)), key=lambda label: -counts[label])
     for label in drawn_last_is_rarest:
         chosen = cells.detections.labels == label
-        outline_class(view, boxes_xyxy[chosen], cells.edge[chosen], look_of(label), width)
-    draw_labels(view, boxes_xyxy, cells, labels, font_px)
-    page = np.empty((size[1] + strip.height, strip_width, 3), np.uint8)
-    page[: size[1], : size[0]] = view
-    page[: size[1], size[0] :] = _SURROUND
+        outline_class(upper, inside[chosen], cells.edge[chosen], look_of(label), width)
+    draw_labels(upper[:, : size[0]], boxes_xyxy, cells, labels, font_px)
+    upper[:, size[0] :] = _SURROUND
     page[size[1] :] = np.asarray(strip)
     return page
 
@@ -154,11 +155,11 @@ def _shortened(name: str, ending: str) -> str:
 
 
 def _shown(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Copy the picture at a width and height: smooth where enlarged, averaged where reduced."""
+    """The picture at another width and height: smooth where enlarged, averaged where reduced."""
     if pixels.shape[1::-1] == size:
-        return np.array(pixels, order="C")
+        return pixels
     form = Image.Resampling.BICUBIC if size[0] > pixels.shape[1] else Image.Resampling.BOX
-    return np.array(Image.fromarray(pixels).resize(size, form))
+    return np.asarray(Image.fromarray(pixels).resize(size, form))
 
 
 def _zoom(picture: Picture, largest_px: int) -> float:

@@ -5,6 +5,7 @@ Shapes: positions are pixels of the strip; the strip is as wide as the picture o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from cellcount.outputs.pictures.shapes import (
 
 _GREY: Color = (110, 110, 115)
 _RULE: Color = (200, 200, 205)
+_TEXTS_KEPT = 128  # drawn ones: notes and counts come again, from picture to picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,10 @@ def draw_strip(
     draw.line([(0, 0), (width, 0)], fill=_RULE, width=max(1, size_px // 12))
     middle = margin // 2 + line // 2
     shown = fitted(printable(title), font, title_width)
-    draw.text((margin, middle), shown, INK, font, anchor="lm")
+    _write(draw, (margin, middle), shown, size_px, INK)
     note_y = middle if beside else middle + line
     note_x = width - margin - note_width if beside else margin
-    draw.text((note_x, note_y), note, _GREY, font, anchor="lm")
+    _write(draw, (note_x, note_y), note, size_px, _GREY)
     for entry, (x, row) in zip(entries, places, strict=True):
         y = margin // 2 + (head_lines + row) * line + line // 2
         _draw_entry(draw, (margin + x, y), entry, size_px)
@@ -112,4 +114,27 @@ def _draw_entry(
         dash = 0.62 * size_px if entry.dashed else 0.0
         draw_outline(draw, entry.look, box_xyxy, width, entry.look.color, dash)
         x += _sample_px(size_px)
-    draw.text((x, y), entry.text, INK, font_of(size_px), anchor="lm")
+    _write(draw, (x, y), entry.text, size_px, INK)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    left_middle: tuple[float, float],
+    text: str,
+    size_px: int,
+    color: Color,
+) -> None:
+    """Write a text that begins at a place."""
+    mask, left, top = _written(text, size_px)
+    x, y = left_middle
+    draw.bitmap((round(x) + left, round(y) + top), mask, color)
+
+
+@functools.lru_cache(_TEXTS_KEPT)
+def _written(text: str, size_px: int) -> tuple[Image.Image, int, int]:
+    """Return a mask of a text, and where it begins from the middle of its left side."""
+    font = font_of(size_px)
+    left, top, right, bottom = map(round, font.getbbox(text, anchor="lm"))
+    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ImageDraw.Draw(mask).text((-left, -top), text, 255, font, anchor="lm")
+    return mask, left, top

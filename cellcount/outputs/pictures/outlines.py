@@ -43,25 +43,23 @@ def outline_class(
 
     Args:
         view: the picture, in one piece of memory.
-        boxes_xyxy: boxes of the cells; what lies outside the picture is moved to its edge.
+        boxes_xyxy: boxes of the cells, inside the picture.
         edge: (N,) whether a cell is cut by the image's edge, and drawn dashed.
         look: colour and shape of the outlines.
         width: of the line, in pixels.
     """
     if not len(boxes_xyxy):
         return
-    height_px, width_px = view.shape[:2]
-    inside = np.clip(boxes_xyxy, 0, np.array([width_px, height_px, width_px, height_px]) - 1.0)
-    codes = np.zeros((height_px, width_px), np.uint8)
+    codes = np.zeros(view.shape[:2], np.uint8)
     rim = width + max(2, width)
     dashes = np.where(edge, 6.0 + 4 * width, 0.0).tolist()
     if look.outline is rectangle:
         for code, drawn_width in ((_RIM, rim), (_LINE, width)):
-            for box, dash in zip(np.rint(inside).astype(int).tolist(), dashes, strict=True):
+            for box, dash in zip(np.rint(boxes_xyxy).astype(int).tolist(), dashes, strict=True):
                 _draw_rectangle(codes, box, drawn_width, code, dash)
         _blend(view, codes, look, 1)
     else:
-        for box, dash in zip(inside.tolist(), dashes, strict=True):
+        for box, dash in zip(boxes_xyxy.tolist(), dashes, strict=True):
             _draw_slanted(codes, box, look, (rim, width), dash)
         _blend(view, codes, look, _SMOOTH**2)
 
