@@ -97,6 +97,16 @@ def test_cut_cells_are_dashed(blood: list[CellClass]) -> None:
     assert 0.3 < line_share(page, 600, 70, 250, look_of(0).color) < 0.85
 
 
+def test_between_dashes_the_picture_is_untouched_on_every_side(blood: list[CellClass]) -> None:
+    cells = cells_at(*[(400, 60, 603, 257, 0, True)] * (RARE + 1))  # too many for labels
+    page = annotate(plain(640, 480), cells, Labels(blood), "a")[50:267, 390:613]
+    lines, changed = has_color(page, look_of(0).color), (page != 200).any(axis=2)
+    for quarter in range(4):
+        line, rim = (np.rot90(mask, quarter)[5:16, 30:-30] for mask in (lines, changed))
+        assert 0.5 < line.any(axis=0).mean() < 0.7
+        np.testing.assert_array_equal(line.any(axis=0), rim.any(axis=0))
+
+
 def test_classes_differ_in_shape_too(blood: list[CellClass]) -> None:
     rows = [(60, 60, 160, 160, 0, False), (260, 60, 360, 160, 1, False)]
     page = annotate(plain(640, 480), cells_at(*rows), Labels(blood), "a")
