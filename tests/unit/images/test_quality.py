@@ -31,11 +31,14 @@ def field(
     rng = np.random.default_rng(3)
     zoom = diameter_px / 32
     height, width = round(640 * zoom), round(800 * zoom)
-    ys, xs = np.mgrid[:height, :width]
     cover = np.zeros((height, width))
-    for y, x in rng.uniform(0.05, 0.95, (count, 2)):
-        away = np.hypot(ys - y * height, xs - x * width)
-        cover = np.maximum(cover, np.clip(diameter_px / 2 + 0.5 - away, 0, 1))
+    reach = round(diameter_px / 2) + 2
+    for y, x in rng.uniform(0.05, 0.95, (count, 2)) * (height, width):
+        top, left = max(0, int(y) - reach), max(0, int(x) - reach)
+        around = cover[top : int(y) + reach, left : int(x) + reach]
+        ys, xs = np.ogrid[: around.shape[0], : around.shape[1]]
+        away = np.hypot(ys + (top - y), xs + (left - x))
+        np.maximum(around, np.clip(diameter_px / 2 + 0.5 - away, 0, 1), out=around)
     cover = ndimage.gaussian_filter(cover, blur_px * zoom)
     light = np.array(glass) * 10 ** (-cover[..., None] * np.array(stain))
     light += rng.normal(0, noise, light.shape) if noise else 0
