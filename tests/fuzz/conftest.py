@@ -243,6 +243,12 @@ def corpus_of() -> Callable[[Path, Path], set[str]]:
 
 
 @pytest.fixture(scope="session")
+def good_png() -> bytes:
+    """The sound PNG of the corpus."""
+    return good_files()["png"]
+
+
+@pytest.fixture(scope="session")
 def max_pixels() -> int:
     """The limit under which the larger files of the corpus are scans."""
     return MAX_PIXELS

@@ -98,11 +98,10 @@ def test_a_hostile_folder_ends_in_rows_and_reasons(
 
 
 def test_paths_of_every_bad_kind(
-    tmp_path: Path, corpus_of: Fill, analyze: Callable[..., Ended]
+    tmp_path: Path, good_png: bytes, analyze: Callable[..., Ended]
 ) -> None:
     """Pipes, sockets, devices, loops of links, the longest names, names that command terminals."""
-    corpus_of(tmp_path / "corpus", tmp_path / "mark")
-    image = (tmp_path / "corpus/good/good.png").read_bytes()
+    image = good_png
     folder = tmp_path / "in"
     folder.mkdir()
     os.mkfifo(folder / "pipe.png")

@@ -76,12 +76,16 @@ def fitted(text: str, font: Font, width: float) -> str:
     """The text, or its two ends with ``...`` between them where it is too wide."""
     if font.getlength(text) <= width:
         return text
-    for kept in range(len(text) - 1, 1, -1):
+    shown, fits, too_many = "...", 1, len(text)
+    while too_many - fits > 1:  # by halves: a path may have thousands of characters
+        kept = (fits + too_many) // 2
         # The end of a path tells more than its start.
-        shown = f"{text[: kept // 3]}...{text[len(text) - (kept - kept // 3) :]}"
-        if font.getlength(shown) <= width:
-            return shown
-    return "..."
+        shorter = f"{text[: kept // 3]}...{text[len(text) - (kept - kept // 3) :]}"
+        if font.getlength(shorter) <= width:
+            shown, fits = shorter, kept
+        else:
+            too_many = kept
+    return shown
 
 
 def _flow(

@@ -312,3 +312,16 @@ def test_texts_fit_and_can_be_shown() -> None:
     assert text.endswith("end.png")
     assert fitted("anything", font, 1) == "..."
     assert printable("Größe é\n\udce9") == "Gro?e e ?"
+
+
+def test_the_longest_path_is_measured_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    font, measured = font_of(14), list[str]()
+
+    def length(text: str) -> float:
+        measured.append(text)
+        return 7.0 * len(text)
+
+    monkeypatch.setattr(font, "getlength", length)
+    shown = fitted("folder/" * 585, font, 350)
+    assert (len(shown), shown[:3], shown[-7:]) == (50, "fol", "folder/")
+    assert len(measured) < 20
