@@ -96,7 +96,8 @@ class AlignedPooler(nn.Module):
         samples = training_samples.POOL_SAMPLES
         if can_sum_rows(features):
             return pooled_by_rows(features, rois, self.output_size[0], scale, samples)
-        return roi_align(features, rois, self.output_size, scale, samples, aligned=True)
+        pooled: Tensor = roi_align(features, rois, self.output_size, scale, samples, aligned=True)
+        return pooled
 
     def level_of(self, boxes: Tensor) -> Tensor:
         """Index of the level each box (R, 4) is pooled from, (R,)."""

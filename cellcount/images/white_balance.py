@@ -48,7 +48,7 @@ def percentiles(colours: NDArray[np.uint8], percent: float) -> NDArray[np.float6
         colours: bytes (N, C), N at least 1.
         percent: 0 to 100.
     """
-    count, channels = colours.shape
+    count = len(colours)
     # Pillow counts bytes as they are; numpy would make an integer of 8 bytes of each before.
     counts = [Image.fromarray(np.ascontiguousarray(c)[None]).histogram() for c in colours.T]
     reached = np.array(counts).cumsum(axis=1)
