@@ -96,7 +96,7 @@ class Calibrated:
         return np.array([self.own_thresholds.get(t, self.threshold) for t in TYPES])
 
 
-def left_out_cells(windows: Windows, out: Path, prefix: str = "without-") -> list[LeftOut]:
+def left_out_cells(windows: Windows, out: Path, prefix: str) -> list[LeftOut]:
     """Return the outputs of the finished trainings without a laboratory for its cells."""
     found = []
     for kept in sorted(out.glob(f"{prefix}*/{windows.kept_name}")):

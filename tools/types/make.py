@@ -156,7 +156,8 @@ def main() -> None:
     if "package" in options.only or not options.only:
         from tools.types.package import package
 
-        package(windows, told, options.out)
+        for name in told["package"]:
+            package(windows, told, options.out, name)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,16 @@ from tools.types.windows import Windows, serving_card
 _LOG = logging.getLogger(__name__)
 
 
-def package(windows: Windows, told: dict[str, Any], out: Path, name: str = "final") -> Path:
+def package(windows: Windows, told: dict[str, Any], out: Path, name: str) -> Path:
     """Writes the weight file of a finished training; returns its path."""
     from tools.types.make import read_runs, trained
 
     how = read_runs(told)[name].training
     model = trained(out / name, how.backbone, told["input_px"])
-    left_out = left_out_cells(windows, out)
+    left_out = left_out_cells(windows, out, told["package"][name]["left_out"])
     calibrated = calibrate(left_out, told["rare_prior"], told["seed"])
     evaluations = _evaluations(windows, out / name, calibrated, left_out)
-    card = _card(windows, how, told, calibrated, evaluations)
+    card = _card(windows, how, told, told["package"][name], calibrated, evaluations)
     target = out / f"{card.name}.safetensors"
     write_weights(target, card, model.state_dict())
     kept = kept_features(windows, model, (), told["seed"])
@@ -128,6 +128,7 @@ def _card(
     windows: Windows,
     how: Training,
     told: dict[str, Any],
+    own: dict[str, Any],
     calibrated: Calibrated,
     evaluations: Sequence[dict[str, Any]],
 ) -> ClassifierCard:
@@ -136,17 +137,17 @@ def _card(
     learned: dict[str, dict[str, int]] = {}
     for (laboratory, label), number in sorted(counts.items()):
         learned.setdefault(laboratory, {})[label] = number
-    facts = told["card"]
+    shared = told["card"]
     return dataclasses.replace(
-        serving_card(told["input_px"], facts["name"]),
-        version=facts["version"],
+        serving_card(told["input_px"], own["name"]),
+        version=own["version"],
         architecture=ClassifierArchitecture(f"timm/{how.backbone}", {}, "softmax"),
         temperature=round(calibrated.temperature, 4),
         prior={t: round(v, 6) for t, v in calibrated.prior.items()},
         trained_prior={t: 1 / len(TYPES) for t in TYPES},
         review_below=calibrated.threshold,
         review_below_of=calibrated.own_thresholds,
-        data=tuple(facts["data"]),
+        data=(*shared["data"], *own["data"]),
         training={
             **dataclasses.asdict(how),
             "augment": told["augment"],
@@ -155,5 +156,5 @@ def _card(
             "calibration": calibrated.figures,
         },
         evaluations=tuple(evaluations),
-        notes=tuple(facts["notes"]),
+        notes=(*shared["notes"], *own["notes"]),
     )

@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--name", default="final")
+    parser.add_argument("--name", default="final", choices=list(settings()["package"]))
     parser.add_argument("--each", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -146,7 +146,8 @@ def main() -> None:
     windows = gathered(options.data, folder, told["seed"], told["input_px"], told["chula_rbc_px"])
     how = read_runs(told)[options.name].training
     model = trained(options.out / options.name, how.backbone, told["input_px"])
-    unseen = trained(options.out / "without-chula-raabin", how.backbone, told["input_px"])
+    unseen_name = told["package"][options.name]["left_out"] + "chula-raabin"
+    unseen = trained(options.out / unseen_name, how.backbone, told["input_px"])
     changed = changed_pictures(model, windows, told["input_px"], options.each)
     figures = {
         "changed": {name: share.value for name, share in changed.items()},
