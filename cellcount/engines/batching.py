@@ -36,6 +36,9 @@ from cellcount.models.pyramid import Trunk
 from cellcount.models.same_output import Change, with_changes
 from cellcount.models.weights import read_weights, sized_like
 
+#: Least height and width of the images that a network and its faster copy are compared on.
+_LEAST_SIDE_PX = 64
+
 
 class BatchedEngine:
     """An engine around a detector; a subclass names itself and the class of its model."""
@@ -118,8 +121,10 @@ def _suit_processors(model: Detector, card: DetectorCard) -> None:
     """Make the model faster on processors, with the same output."""
     trunk, heads, _ = model.parts()
     multiple, strides = card.preprocessing.pad_multiple, card.architecture.strides
-    # At an odd multiple a stride would show that the card does not name.
-    even_px, odd_px = (2 * multiple, 2 * multiple), (3 * multiple, 3 * multiple)
+    # At an odd multiple a stride would show that the card does not name. Small multiples would make
+    # images of a few pixels, which some networks cannot take.
+    even = 2 * multiple * -(-_LEAST_SIDE_PX // (2 * multiple))
+    even_px, odd_px = (even, even), (even + multiple, even + multiple)
     changes: list[Change] = [fold_in, fuse_in]
     if multiple % max(strides) == 0:  # every stride divides its input
         changes.insert(1, partial(fix_padding_in, side_px=even_px))

@@ -23,7 +23,7 @@ from cellcount.models.classifier_card import ClassifierCard
 from cellcount.models.fixed_padding import fix_padding_in
 from cellcount.models.folding import fold_in
 from cellcount.models.fused_activation import fuse_in
-from cellcount.models.same_output import with_changes
+from cellcount.models.same_output import Change, with_changes
 from cellcount.models.weights import load_state, read_classifier_weights, sized_like
 
 #: One on a CPU: a field has few white cells, and the rest of a batch would be padding, which costs
@@ -154,7 +154,8 @@ def load_classifier(
         weights: the file.
         options: how it computes.
         changed: tensors that it has in place of the file's.
-        fold: fold batch norms into the convolutions before them.
+        fold: fold batch norms into the convolutions before them, and make the other changes for
+            speed that keep the output.
     """
     card, state = read_classifier_weights(weights)
     with sized_like(state, weights):
@@ -162,6 +163,8 @@ def load_classifier(
     load_state(model, {**state, **(changed or {})}, source=weights)
     model, side_px = model.eval(), card.preprocessing.input_px
     if fold:
-        fix_padding = partial(fix_padding_in, side_px=side_px)
-        model = with_changes(model, [fold_in, fix_padding, fuse_in], [side_px])
+        changes: list[Change] = [fold_in, partial(fix_padding_in, side_px=side_px)]
+        if choose_device(options.device).type == "cpu":
+            changes.append(fuse_in)
+        model = with_changes(model, changes, [side_px])
     return CropClassifier(model, card, options)

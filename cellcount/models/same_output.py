@@ -25,7 +25,7 @@ def with_changes(
 
     That a plugin calls modules in the order of their registration is not known, so the network and
     its copy look at the same random images. They are compared once for all changes, and for each
-    change only where they differ then.
+    change only where they differ then, or where the changed copy fails.
 
     Args:
         network: in evaluation mode, from images float (N, 3, H, W) to logits or several maps.
@@ -38,10 +38,14 @@ def with_changes(
     if network.training:
         raise ValueError("a network in training mode cannot be changed: its statistics change")
     candidate = copy.deepcopy(network)
-    if not sum(change(candidate) for change in changes):
-        return network
-    if all(same_output(network, candidate, side_px) for side_px in sides_px):
-        return candidate
+    try:
+        if not sum(change(candidate) for change in changes):
+            return network
+        if all(same_output(network, candidate, side_px) for side_px in sides_px):
+            return candidate
+    except Exception:  # noqa: BLE001 -- a plugin may ask a replaced module for whatever it had
+        for side_px in sides_px:
+            _outputs(network, side_px)  # raises where the network itself is at fault
     if len(changes) > 1:
         for change in changes:
             network = with_changes(network, [change], sides_px)
@@ -65,9 +69,13 @@ def agree(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
 
 def same_output(before: nn.Module, after: nn.Module, side_px: tuple[int, int]) -> bool:
     """Return whether two networks, in evaluation mode, give one output for a random image."""
-    image = random_image(side_px)
+    return agree(_outputs(before, side_px), _outputs(after, side_px))
+
+
+def _outputs(network: nn.Module, side_px: tuple[int, int]) -> list[Tensor]:
+    """Return the output of a network, in evaluation mode, for a random image."""
     with torch.inference_mode():
-        return agree(maps_of(before(image)), maps_of(after(image)))
+        return maps_of(network(random_image(side_px)))
 
 
 def _agree(before: Tensor, after: Tensor) -> bool:

@@ -247,6 +247,21 @@ def test_a_part_that_the_backbone_does_not_have_is_named(tiny_weights: Path) -> 
         model.freeze_backbone_parts(["body.nothing"])
 
 
+def test_a_network_that_takes_no_image_of_a_few_pixels_is_loaded_without_padding(
+    tiny_weights: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    card, _ = read_weights(tiny_weights)
+    options = {"growth_rate": 4, "block_config": [1, 1, 1, 1]}
+    dense = dataclasses.replace(
+        card.architecture, backbone="timm/densenet121", backbone_options=options
+    )
+    unpadded = dataclasses.replace(card.preprocessing, pad_multiple=1)
+    card = dataclasses.replace(card, architecture=dense, preprocessing=unpadded)
+    path = tmp_path / "dense.safetensors"
+    write_weights(path, card, FasterRCNN(card).weights())
+    assert len(TorchvisionEngine.load(path, EngineOptions("cpu", "fp32")).detect(tiles[:1])) == 1
+
+
 def test_the_packaged_trunk_has_neither_copies_nor_activations_and_gives_the_same_maps() -> None:
     path = resolve("blood")
     card, state = read_weights(path)

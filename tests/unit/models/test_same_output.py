@@ -16,6 +16,19 @@ from cellcount.models.same_output import with_changes
 SIDES_PX = [(16, 16), (24, 16)]
 
 
+class LooksAtItsNorm(nn.Module):
+    """Needs its batch norm for something else than a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.norm(self.convolution(images)) + self.norm.eps
+        return output
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     parts = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
@@ -60,6 +73,18 @@ def test_a_change_of_the_output_is_left_out_and_the_others_are_made() -> None:
     assert kinds(after) == [nn.Conv2d, nn.Identity, nn.ReLU, nn.Conv2d]
     image: Tensor = torch.randn(1, 3, 16, 24)
     torch.testing.assert_close(after(image), before(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_change_that_the_network_fails_with_is_left_out() -> None:
+    before = LooksAtItsNorm().eval()
+    assert with_changes(before, [fold_in], SIDES_PX) is before
+
+
+def test_a_network_that_fails_by_itself_says_so() -> None:
+    with pytest.raises(RuntimeError, match="channels"):
+        with_changes(
+            nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8)).eval(), [fold_in], [(8, 8)]
+        )
 
 
 def test_the_network_itself_is_returned_where_nothing_changes() -> None:
