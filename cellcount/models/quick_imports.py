@@ -15,7 +15,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 _COMPILER = "torch._dynamo"
@@ -99,17 +99,18 @@ def _real() -> ModuleType:
     return importlib.import_module(_ASKED)
 
 
-def _disabled_later(
-    disable: Callable[..., Any],
-    function: Callable[..., Any],
-    *arguments: object,
-    **named: object,
-) -> Callable[..., Any]:
-    """Return the function, passed to torch's own ``disable`` when it is called first."""
-    disabled = functools.cache(lambda: disable(function, *arguments, **named))
+def _disabled_later(disable: Callable[..., Any], *given: Any, **named: object) -> Any:  # noqa: ANN401
+    """Return a function that is passed to torch's own ``disable`` when it is called first.
 
-    @functools.wraps(function)
-    def call(*given: object, **named: object) -> object:
-        return disabled()(*given, **named)
+    Where no function comes first, as in ``@torch.compiler.disable(recursive=False)``, torch's own
+    is called at once.
+    """
+    if not given or not isinstance(given[0], FunctionType):
+        return disable(*given, **named)
+    disabled = functools.cache(lambda: disable(*given, **named))
+
+    @functools.wraps(given[0])
+    def call(*arguments: object, **options: object) -> object:
+        return disabled()(*arguments, **options)
 
     return call

@@ -101,6 +101,21 @@ def test_a_function_is_marked_for_the_compiler_when_it_is_called_first(
     assert marked == ["add True slow"]
 
 
+def test_a_decorator_with_options_and_a_class_are_left_to_torch_at_once(
+    compiler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disable(*given: object, **named: object) -> object:
+        return given, named
+
+    torch_compiler = SimpleNamespace(disable=disable)
+    monkeypatch.setitem(sys.modules, "torch.compiler", torch_compiler)
+    with quick_imports():
+        decorator = torch_compiler.disable(recursive=False)
+        marked_class = torch_compiler.disable(Path, reason="slow")
+    assert decorator == ((), {"recursive": False})
+    assert marked_class == ((Path,), {"reason": "slow"})
+
+
 def test_garbage_is_collected_again_afterwards_where_it_was_before() -> None:
     assert gc.isenabled()
     with quick_imports():
