@@ -87,7 +87,8 @@ class AlignedPooler(nn.Module):
         pooled = levels[0].new_zeros(len(rois), levels[0].shape[1], *self.output_size)
         for i, (features, stride) in enumerate(zip(levels, self.strides, strict=True)):
             chosen = torch.where(level == i)[0]
-            if len(chosen) or torch.is_grad_enabled():  # a training misses levels without gradients
+            # In training a level without regions takes part: its gradients are zero, not missing.
+            if len(chosen) or torch.is_grad_enabled():
                 pooled[chosen] = self._pooled(features, rois[chosen], 1 / stride).to(pooled.dtype)
         return pooled
 

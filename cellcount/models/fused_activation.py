@@ -54,7 +54,7 @@ class FusedConvolution(nn.Conv2d):
         return made
 
     def forward(self, input: Tensor) -> Tensor:
-        """The bounded convolution."""
+        """Return the bounded convolution of maps float (N, C, H, W)."""
         if not self._takes(input):
             y = super().forward(input)
             return y if self.bounds is None else functional.hardtanh_(y, *self.bounds)
