@@ -1,10 +1,10 @@
-"""Makes the packaged classifier of cell types.
+"""Makes the packaged classifiers of cell types.
 
     python -m tools.types.make DATA_FOLDER OUT_FOLDER [ONLY ...]
 
 DATA_FOLDER holds the data sets; OUT_FOLDER takes windows, checkpoints, figures and the weights.
 All trainings of ``settings.toml`` are made in their order; then ``package`` calibrates on the
-cells of laboratories left out and writes the weight file. ONLY names some of these. A training
+cells of laboratories left out and writes the weight files. ONLY names some of these. A training
 that was stopped goes on where it was.
 """
 
