@@ -22,6 +22,7 @@ _RIM_OPACITY = 0.55
 # A code is the sum over the points of a pixel, four at most: the number of each is read from it.
 _RIM, _LINE = 1, 5
 _SMOOTH = 2
+_BLENDED_AT_ONCE = 1 << 20  # pixels: floats of a whole huge picture would take many times its room
 
 
 def line_width(boxes_xyxy: NDArray[np.float64], longest: int) -> int:
@@ -145,8 +146,10 @@ def _blend(view: NDArray[np.uint8], codes: NDArray[np.uint8], look: Look, points
     kept = ((1 - line) * (1 - rim)).astype(np.float32)
     laid = rim * (1 - line) * np.array(look.contrast) + line * np.array(look.color)
     laid = (laid + 0.5).astype(np.float32)
-    touched = np.flatnonzero(codes != 0)
-    code = codes.ravel().take(touched)
-    pixels = view.reshape(-1, 3)
-    mixed = pixels.take(touched, axis=0) * kept.take(code, axis=0) + laid.take(code, axis=0)
-    pixels[touched] = mixed.astype(np.uint8)
+    flat_view, flat_codes = view.reshape(-1, 3), codes.reshape(-1)
+    for start in range(0, len(flat_codes), _BLENDED_AT_ONCE):
+        part = slice(start, start + _BLENDED_AT_ONCE)
+        touched = np.flatnonzero(flat_codes[part] != 0)
+        code, pixels = flat_codes[part].take(touched), flat_view[part]
+        mixed = pixels.take(touched, axis=0) * kept.take(code, axis=0) + laid.take(code, axis=0)
+        pixels[touched] = mixed.astype(np.uint8)

@@ -33,11 +33,13 @@ def write_png(file: BinaryIO, pixels: NDArray[np.uint8], texts: Mapping[str, str
     """
     height, width, _ = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, _BITS, _RGB, 0, 0, 0)
-    file.write(_SIGNATURE + _chunk(b"IHDR", header))
+    file.write(_SIGNATURE)
+    _write_chunk(file, b"IHDR", header)
     for keyword, text in texts.items():
-        file.write(_chunk(b"tEXt", f"{keyword}\0{text}".encode("latin-1")))
+        _write_chunk(file, b"tEXt", f"{keyword}\0{text}".encode("latin-1"))
     packed = imagecodecs.deflate_encode(_differences(pixels), level=_LEVEL)
-    file.write(_chunk(b"IDAT", bytes(packed)) + _chunk(b"IEND", b""))
+    _write_chunk(file, b"IDAT", bytes(packed))
+    _write_chunk(file, b"IEND", b"")
 
 
 def _differences(pixels: NDArray[np.uint8]) -> bytearray:
@@ -52,7 +54,8 @@ def _differences(pixels: NDArray[np.uint8]) -> bytearray:
     return content
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
-    """A chunk as the PNG specification lays it out: length, name, content, CRC."""
-    length = struct.pack(">I", len(content))
-    return length + name + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
+def _write_chunk(file: BinaryIO, name: bytes, content: bytes) -> None:
+    """Write a chunk as the PNG specification lays it out: length, name, content, CRC."""
+    file.write(struct.pack(">I", len(content)) + name)
+    file.write(content)  # apart: of a huge picture a copy is huge, too
+    file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(name))))
