@@ -62,7 +62,7 @@ def draw_strip(
     draw.line([(0, 0), (width, 0)], fill=_RULE, width=max(1, size_px // 12))
     middle = margin // 2 + line // 2
     shown = fitted(printable(title), font, title_width)
-    _write(draw, (margin, middle), shown, size_px, INK)
+    draw.text((margin, middle), shown, INK, font, anchor="lm")  # not kept: it does not come again
     note_y = middle if beside else middle + line
     note_x = width - margin - note_width if beside else margin
     _write(draw, (note_x, note_y), note, size_px, _GREY)
