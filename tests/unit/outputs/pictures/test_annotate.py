@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from cellcount.core.records import CellClass, Cells, CellTypes, Detections, ImageResult, Picture
+from cellcount.outputs.pictures import outlines
 from cellcount.outputs.pictures.annotate import (
     _type_entries,
     annotate,
@@ -105,6 +106,16 @@ def test_between_dashes_the_picture_is_untouched_on_every_side(blood: list[CellC
         line, rim = (np.rot90(mask, quarter)[5:16, 30:-30] for mask in (lines, changed))
         assert 0.5 < line.any(axis=0).mean() < 0.7
         np.testing.assert_array_equal(line.any(axis=0), rim.any(axis=0))
+
+
+def test_pixels_are_the_same_however_many_are_changed_at_once(
+    blood: list[CellClass], make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = make_result("a", 60).cells
+    page = annotate(plain(640, 480), cells, Labels(blood), "a")
+    assert (page[:480] != 200).any(axis=2).mean() > 0.01
+    monkeypatch.setattr(outlines, "_BLENDED_AT_ONCE", 1001)
+    np.testing.assert_array_equal(annotate(plain(640, 480), cells, Labels(blood), "a"), page)
 
 
 def test_classes_differ_in_shape_too(blood: list[CellClass]) -> None:
