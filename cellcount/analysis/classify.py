@@ -95,11 +95,12 @@ class ClassifyJob:
     def _results(self) -> Iterator[ImageResult]:
         """Results in the order of the plan."""
         count = self.request.workers or default_workers()
-        batch_size = self.loaded.classifier.batch_size
+        classifier = self.loaded.classifier
+        at_once = classifier.batch_size * classifier.batches_at_once
         pool = ThreadPoolExecutor(count, thread_name_prefix="cellcount")
         try:
-            prepared = read_ahead(pool, self._prepare, self.plan.refs, count + batch_size)
-            while batch := list(islice(prepared, batch_size)):
+            prepared = read_ahead(pool, self._prepare, self.plan.refs, count + at_once)
+            while batch := list(islice(prepared, at_once)):
                 yield from self._typed(batch)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -85,12 +85,19 @@ class Engine(Protocol):
 
 
 class CellClassifier(Protocol):
-    """A loaded classifier of single cells. Stateless between calls."""
+    """A loaded classifier of single cells. Stateless between calls.
+
+    Attributes:
+        card: what it says about itself.
+        device, precision, batch_size: where and how it computes.
+        batches_at_once: how many it computes side by side.
+    """
 
     card: ClassifierCard
     device: str
     precision: str
     batch_size: int
+    batches_at_once: int
 
     def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1.

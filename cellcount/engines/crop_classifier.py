@@ -7,7 +7,9 @@ probabilities float32 (N, K); features float32 (N, F).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.devices import choose_device, choose_precision, in_batches
+from cellcount.engines.lone_threads import lone_threads
 from cellcount.errors import UsageError
 from cellcount.models.classifier import build_classifier
 from cellcount.models.classifier_card import ClassifierCard
@@ -37,6 +40,9 @@ class CropClassifier:
     Attributes:
         card: what it says about itself.
         device, precision, batch_size: where and how it computes.
+        batches_at_once: so many are computed side by side: one per processor, but one after the
+            other on a GPU, which does more at once by itself, and by a plugin's network, which may
+            keep something between calls.
     """
 
     def __init__(self, model: nn.Module, card: ClassifierCard, options: EngineOptions) -> None:
@@ -46,6 +52,9 @@ class CropClassifier:
         self.precision, self._dtype = choose_precision(options.precision, device)
         self.batch_size = options.batch_size or _DEFAULT_BATCH[device.type]
         self._device = device
+        is_ours = card.architecture.name.startswith("timm/")
+        alone = device.type != "cpu" or not is_ours
+        self.batches_at_once = 1 if alone else torch.get_num_threads()
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
         mean, std = (
             torch.tensor(rgb, dtype=torch.float32, device=device).view(1, 3, 1, 1)
@@ -56,8 +65,22 @@ class CropClassifier:
 
     def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Logits (N, K); a crop's depend on its pixels alone, not on the others of the call."""
-        rows = in_batches(crops, self.batch_size, self._batch_logits, self._device)
+        size = self.batch_size
+
+        def compute(batch: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+            return in_batches(batch, size, self._batch_logits, self._device)
+
+        if self.batches_at_once == 1:
+            rows = compute(crops)
+        else:
+            batches = [crops[i : i + size] for i in range(0, len(crops), size)]
+            rows = [row for found in self._threads.map(compute, batches) for row in found]
         return np.stack(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        """Threads of the batches, started with the first: a process may be forked before."""
+        return lone_threads(self.batches_at_once)
 
     @property
     def network(self) -> nn.Module:
@@ -125,11 +148,12 @@ class CropClassifier:
                 raise ValueError(f"a crop must be uint8 {shape}, got {crop.dtype} {crop.shape}")
             batch[i] = crop
         images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
+        # As in the detector: no ten-bit products in float32, and results that repeat.
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32),
-            # As in the detector: no ten-bit products in float32, and results that repeat.
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            exact if self._device.type == "cuda" else nullcontext(),  # flags are the process's
         ):
             logits: Tensor = self._model((images.float() / 255 - self._mean) / self._std)
         values: NDArray[np.float32] = logits.float().cpu().numpy()[: len(crops)]

@@ -31,7 +31,7 @@ class OpenVinoClassifier:
 
     Attributes:
         card: what it says about itself.
-        device, precision, batch_size: where and how it computes.
+        device, precision, batch_size, batches_at_once: where and how it computes.
 
     Raises:
         UsageError: it does not compute on the device or in the precision asked for.
@@ -41,7 +41,7 @@ class OpenVinoClassifier:
     def __init__(self, card: ClassifierCard, tensors: Tensors, options: EngineOptions) -> None:
         self.card = card
         self.device, self.precision = check_options(options)
-        self.batch_size = options.batch_size or 1
+        self.batch_size, self.batches_at_once = options.batch_size or 1, 1
         before = card.preprocessing
         pixels = layers.image(*before.input_px)
         normalised = layers.normalised(pixels, before.mean, before.std)

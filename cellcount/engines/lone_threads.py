@@ -1,0 +1,30 @@
+"""Threads in each of which torch computes alone.
+
+The layers of a small network are shorter than it takes the threads of a layer to wait for each
+other: two threads together take longer for a crop than one does, so each takes a crop of its own.
+
+Shapes: none; no tensor is touched here.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+def lone_threads(count: int) -> ThreadPoolExecutor:
+    """Start so many threads, without a change to the number that the calling thread uses."""
+    own = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="cellcount-lone")
+    started = threading.Barrier(count)
+
+    def start(_: int) -> None:
+        torch.get_num_threads()  # its first call in a thread takes over the number of the process
+        torch.set_num_threads(1)
+        started.wait()
+
+    list(pool.map(start, range(count)))
+    torch.set_num_threads(own)  # part of the number is that of the process
+    return pool
