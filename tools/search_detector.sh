@@ -27,7 +27,7 @@ train lite0-56 56 256 "${lite0[@]}"
 train mobilenetv2-48 48 224 --set backbone=timm/mobilenetv2_100 --pretrained "$run/mobilenetv2_100.safetensors"
 train scratch-48 48 224 --set backbone=timm/cs3darknet_s --set frozen=
 models=("$run"/{lite0-32,lite0-40,lite0-48,lite0-56,mobilenetv2-48,scratch-48}/model.safetensors)
-python3 -m benchmarks.unseen_laboratories "$data" --detector "${models[@]}"
+python3 -m benchmarks.unseen_laboratories "$data" --sets wbc-fields "draaslan, choose" --detector "${models[@]}"
 for model in "${models[@]}"; do
     python3 benchmarks/speed.py --detector "$model" --precision fp32
 done
