@@ -64,9 +64,10 @@ def read_runs(told: dict[str, Any]) -> dict[str, Run]:
         changes = dict(entry)
         name, leave_out = changes.pop("name"), tuple(changes.pop("leave_out"))
         teacher = changes.pop("teacher", "")
+        base = told[changes.pop("base", "train")]
         looks: dict[str, Any] = {**told["augment"], **changes.pop("augment", {})}
         looks = {k: tuple(v) if isinstance(v, list) else v for k, v in looks.items()}
-        training = Training(**{**told["train"], **changes})
+        training = Training(**{**told["train"], **base, **changes})
         runs[name] = Run(name, leave_out, training, Augment(**looks), teacher)
     return runs
 

@@ -148,3 +148,25 @@ def test_limits_of_a_share() -> None:
     low, high = Share(0, 1000).limits()
     assert low == pytest.approx(0)
     assert high == pytest.approx(0.0038, abs=1e-4)
+
+
+def test_every_packaged_network_is_calibrated_on_the_same_network_without_laboratories() -> None:
+    told = settings()
+    runs = read_runs(told)
+    for name, own in told["package"].items():
+        packaged = runs[name]
+        left_out = [run for run in runs.values() if run.name.startswith(own["left_out"])]
+        assert packaged.leave_out == ()
+        assert left_out
+        assert {run.training.backbone for run in left_out} == {packaged.training.backbone}
+        assert all(run.leave_out == tuple(run.name.removeprefix(own["left_out"]).split("-"))
+                   for run in left_out)  # fmt: skip
+
+
+def test_networks_with_and_without_a_teacher_differ_in_nothing_else() -> None:
+    runs = read_runs(settings())
+    student, plain = (runs[f"{kind}-without-chula-raabin"] for kind in ("student", "plain"))
+    assert student.teacher == "without-chula-raabin"
+    assert plain.teacher == ""
+    assert (student.training, student.augment) == (plain.training, plain.augment)
+    assert student.training.backbone == "mobilevit_xxs"
