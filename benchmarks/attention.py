@@ -241,7 +241,7 @@ def prepared(
     settings = settings_of(plan, 0, card)
     dataset = FieldDataset(
         train_on.images, train_on.factors, classes, augment_settings(settings), seed=0,
-        white_balance=card.preprocessing.white_balance,
+        preprocessing=card.preprocessing,
     )  # fmt: skip
     model = FasterRCNN(card)
     model.take_file(state, start)

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from cellcount.analysis.inputs import plan_of
 from cellcount.analysis.load import load_whole, reason_of
 from cellcount.analysis.loaded_models import LoadedClassifier
-from cellcount.analysis.local import default_workers, read_ahead
+from cellcount.analysis.local import default_workers
 from cellcount.analysis.outcome import Outcome, Totals
 from cellcount.analysis.progress import Progress
 from cellcount.core.records import Cells, CellTypes, Detections, ImageRef, ImageResult
+from cellcount.core.side_by_side import in_order
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.cell_typer import cell_types
 from cellcount.engines.classifier_input import prepare_picture
@@ -99,7 +100,7 @@ class ClassifyJob:
         at_once = classifier.batch_size * classifier.batches_at_once
         pool = ThreadPoolExecutor(count, thread_name_prefix="cellcount")
         try:
-            prepared = read_ahead(pool, self._prepare, self.plan.refs, count + at_once)
+            prepared = in_order(pool, self._prepare, self.plan.refs, count + at_once)
             while batch := list(islice(prepared, at_once)):
                 yield from self._typed(batch)
         finally:

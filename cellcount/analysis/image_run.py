@@ -19,9 +19,12 @@ from cellcount.analysis.progress import Progress
 from cellcount.analysis.ray import WorkerSpec, run_ray
 from cellcount.analysis.run_outputs import RunOutputs
 from cellcount.analysis.slide_scales import SlideScales
-from cellcount.core.records import ImageRef
+from cellcount.core.records import ImageRef, ImageResult
 from cellcount.settings import AnalyzeRequest
 from cellcount.store.journal import Journal
+
+#: Images analysed side by side take memory each, which a machine of many processors may lack.
+_MOST_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,11 +74,17 @@ class ImageRun:
             return []
         pipeline = Pipeline(models.detector, settings, scales, models.typer, sink.within)
 
-        def use(loaded: Loaded) -> Work:
-            return sink.analyzed(loaded, pipeline.analyze(loaded))
+        def analyze(loaded: Loaded) -> tuple[Loaded, ImageResult]:
+            return loaded, pipeline.analyze(loaded)
+
+        def use(analyzed: tuple[Loaded, ImageResult]) -> Work:
+            return sink.analyzed(*analyzed)
 
         read = partial(load, max_pixels=settings.max_pixels)
-        run_local(pending, read, use, workers=run.workers, check=sink.check)
+        at_once = min(_MOST_AT_ONCE, models.detector.engine.tiles_at_once)
+        run_local(
+            pending, read, analyze, use, workers=run.workers, at_once=at_once, check=sink.check
+        )
         return pending
 
     def draw_missing(self, refs: Sequence[ImageRef], analyzed: Sequence[ImageRef]) -> None:
@@ -97,14 +106,18 @@ class ImageRun:
         # In the order of the plan, as ``missing`` is.
         results = map(copies.told, stored.of(missing))
 
-        def use(loaded: Loaded) -> Work:
-            result = next(results)
-            self.progress.advance(result)
-            return drawings.work(loaded, result)
+        def with_result(loaded: Loaded) -> tuple[Loaded, ImageResult]:
+            return loaded, next(results)
+
+        def use(loaded_and_result: tuple[Loaded, ImageResult]) -> Work:
+            self.progress.advance(loaded_and_result[1])
+            return drawings.work(*loaded_and_result)
 
         self.progress.start("Drawing", len(missing))
         read = partial(load, max_pixels=self.request.analyze.max_pixels)
-        run_local(missing, read, use, workers=self.request.run.workers, check=self.stop)
+        run_local(
+            missing, read, with_result, use, workers=self.request.run.workers, check=self.stop
+        )
 
     def _drawings(self) -> Drawings | None:
         """The annotated pictures, None where none are wanted."""

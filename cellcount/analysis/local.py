@@ -1,8 +1,8 @@
-"""The local runner: one model in the main thread, reading and writing in a few threads beside it.
+"""The local runner: images are read, analysed, and stored and drawn in threads of their own.
 
-Pillow and tifffile release the interpreter lock while they decode and encode, so threads suffice,
-and nothing has to be copied between processes. Everything waits in bounded queues: memory does
-not grow with the number of images.
+Pillow, tifffile, numpy and the engines release the interpreter lock while they compute, so threads
+suffice, and nothing has to be copied between processes. Everything waits in bounded queues: memory
+does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
 from cellcount.analysis.load import Loaded
 from cellcount.core.processors import usable_processors
 from cellcount.core.records import ImageRef
+from cellcount.core.side_by_side import in_order
 
 Work: TypeAlias = Callable[[], None]
-Read = TypeVar("Read")
+Done = TypeVar("Done")
 
 
 def default_workers() -> int:
@@ -37,58 +38,72 @@ def _yield_to_the_model() -> None:
         os.nice(10)
 
 
-def read_ahead(
-    pool: ThreadPoolExecutor,
-    read: Callable[[ImageRef], Read],
-    refs: Sequence[ImageRef],
-    ahead: int,
-) -> Iterator[Read]:
-    """The images in order, ``ahead`` of them being read while one is used."""
-    waiting: deque[Future[Read]] = deque()
-    for ref in refs:
-        waiting.append(pool.submit(read, ref))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
 def run_local(
     refs: Sequence[ImageRef],
     read: Callable[[ImageRef], Loaded],
-    use: Callable[[Loaded], Work | None],
+    analyze: Callable[[Loaded], Done],
+    use: Callable[[Done], Work | None],
     *,
     workers: int,
+    at_once: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Reads the images in threads and uses them in order in this one.
+    """Reads the images in threads, analyses them, and uses what comes out in order in this one.
 
     Args:
         refs: the images.
         read: called in the threads.
-        use: called here with every image; work that it returns (storing, drawing) is done in the
-            threads, never more pieces waiting than there are workers, and whatever was returned
+        analyze: called in threads of its own, or here where it is ``at_once`` alone.
+        use: called here with every analysed image; work that it returns (storing, drawing) is done
+            in threads, never more pieces waiting than there are workers, and whatever was returned
             is done before this function ends, also by an exception.
-        workers: threads, 0 for the default.
-        check: called here before and after every image; ends the run by raising.
+        workers: threads that read, and that store and draw; 0 for the default.
+        at_once: images that are analysed side by side.
+        check: called here before and after every image; ends the run by raising. Images that are
+            being analysed when it raises ``KeyboardInterrupt`` are used before.
     """
     count = workers or default_workers()
-    waiting: deque[Future[None]] = deque()
     readers = ThreadPoolExecutor(count, thread_name_prefix="cellcount-read")
+    analysts = ThreadPoolExecutor(at_once, thread_name_prefix="cellcount-analyze")
     writers = ThreadPoolExecutor(
         count, thread_name_prefix="cellcount-write", initializer=_yield_to_the_model
     )
+    in_hand: deque[Future[Done]] = deque()
+    written: deque[Future[None]] = deque()
+
+    def use_next() -> None:
+        work = use(in_hand.popleft().result())
+        if work is not None:
+            written.append(writers.submit(work))
+        while len(written) > count:
+            written.popleft().result()
+
     try:
-        for loaded in read_ahead(readers, read, refs, count + 1):
+        for loaded in in_order(readers, read, refs, count + at_once):
             check()
-            work = use(loaded)
-            if work is not None:
-                waiting.append(writers.submit(work))
-            while len(waiting) > count:
-                waiting.popleft().result()
+            in_hand.append(
+                analysts.submit(analyze, loaded) if at_once > 1 else _now(analyze, loaded)
+            )
+            if len(in_hand) >= at_once:
+                use_next()
+                check()
+        while in_hand:
+            use_next()
             check()
-        while waiting:
-            waiting.popleft().result()
+        while written:
+            written.popleft().result()
+    except KeyboardInterrupt:
+        while in_hand:
+            use_next()
+        raise
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
+        analysts.shutdown(wait=True, cancel_futures=True)
         writers.shutdown(wait=True)
+
+
+def _now(analyze: Callable[[Loaded], Done], loaded: Loaded) -> Future[Done]:
+    """Analyse an image in this thread, where a signal can end it."""
+    done: Future[Done] = Future()
+    done.set_result(analyze(loaded))
+    return done

@@ -9,6 +9,7 @@ cells in ``cellcount.analysis.checked_scale``.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -135,6 +136,7 @@ class SlideScales:
                 self._by_slide.setdefault(_key(ref), []).append(ref)
         self._detector, self._store, self._max_pixels = detector, store, max_pixels
         self._known: dict[_SlideKey, float | None] = {}
+        self._locking, self._locks = threading.Lock(), dict[_SlideKey, threading.Lock]()
 
     def refresh(self) -> list[str]:
         """Measures again what was measured on files that have changed.
@@ -184,6 +186,15 @@ class SlideScales:
 
         ``at_hand`` is one of the slide's images, not read again if it is sampled.
         """
+        with self._lock_of(slide):
+            return self._known_or_measured(slide, at_hand)
+
+    def _lock_of(self, slide: _SlideKey) -> threading.Lock:
+        """Lock of a slide, so that it is measured once where its images are analysed at once."""
+        with self._locking:
+            return self._locks.setdefault(slide, threading.Lock())
+
+    def _known_or_measured(self, slide: _SlideKey, at_hand: Loaded) -> float | None:
         if slide not in self._known:
             measured = _Measured.of_json(self._store.get_value(_name(slide)))
             if measured is None:

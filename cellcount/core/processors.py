@@ -24,10 +24,13 @@ def usable_processors() -> int:
 
 
 def limit_threads() -> None:
-    """Keep OpenMP to the processors that may be used, unless OMP_NUM_THREADS is set.
+    """Keep libraries that are loaded later to the processors that may be used.
 
-    Takes effect for libraries that are loaded later.
+    OpenMP gets their number unless OMP_NUM_THREADS is set. The matrix products of numpy are small,
+    and threads of OpenBLAS that wait for the next one keep processors from the model: it gets one
+    thread, unless OPENBLAS_NUM_THREADS is set.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     usable = usable_processors()
     if usable < _affinity():
         os.environ.setdefault("OMP_NUM_THREADS", str(usable))

@@ -68,13 +68,22 @@ class EngineOptions:
 
 
 class Engine(Protocol):
-    """A loaded detector. Stateless between calls."""
+    """A loaded detector. Stateless between calls.
+
+    Attributes:
+        card: what it says about itself.
+        name: of the engine.
+        device, precision, batch_size: where and how it computes.
+        tiles_at_once: how many tiles it computes side by side, of one call or of the calls of
+            several threads; 1 where one call is to end before the next.
+    """
 
     card: DetectorCard
     name: str
     device: str
     precision: str
     batch_size: int
+    tiles_at_once: int
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """One ``Detections`` per tile, scores from the card's floor on, in descending score.

@@ -7,6 +7,7 @@ Shapes: tiles uint8 (H, W, 3) RGB; batches uint8 (N, 3, H, W), padded right and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cellcount.core.records import Detections
+from cellcount.core.side_by_side import SideBySide
 from cellcount.engines.attention_refinement import with_steps
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.detector_model import Detector
@@ -26,6 +28,7 @@ from cellcount.engines.devices import (
     choose_precision,
     in_batches,
 )
+from cellcount.engines.lone_threads import lone_threads
 from cellcount.engines.padding import padded, padded_shape
 from cellcount.models.attention import AttentionRefinement
 from cellcount.models.detector_card import DetectorCard
@@ -41,9 +44,15 @@ _LEAST_SIDE_PX = 64
 
 
 class BatchedEngine:
-    """An engine around a detector; a subclass names itself and the class of its model."""
+    """An engine around a detector; a subclass names itself and the class of its model.
+
+    Attributes:
+        card, device, precision, batch_size, tiles_at_once: as those of any engine.
+    """
 
     name = ""
+    #: Whether the parts around the backbone keep nothing between calls.
+    is_stateless: ClassVar[bool] = False
     model_class: ClassVar[type[Any]]  # a Detector, made from card, plugin folder and trunk
 
     def __init__(self, model: Detector, card: DetectorCard, options: EngineOptions) -> None:
@@ -52,6 +61,10 @@ class BatchedEngine:
         self.device = str(device)
         self.precision, self._dtype = choose_precision(options.precision, device)
         self.batch_size = options.batch_size or DEFAULT_BATCH[device.type]
+        is_ours = card.architecture.backbone.startswith("timm/")  # a plugin's may keep something
+        side_by_side = device.type == "cpu" and self.is_stateless and is_ours
+        self.tiles_at_once = torch.get_num_threads() if side_by_side else 1
+        self._threads = SideBySide(self.tiles_at_once, lone_threads)
         self._device = device
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -93,11 +106,14 @@ class BatchedEngine:
             shape = padded_shape(tile.shape, self.card.preprocessing)
             groups.setdefault(shape, []).append(index)
         results: list[Detections | None] = [None] * len(tiles)
-        for members in groups.values():
-            found = in_batches(
-                [tiles[i] for i in members], self.batch_size, self._detect_batch, self._device
-            )
-            for index, detections in zip(members, found, strict=True):
+        size = self.batch_size
+        batches = [m[i : i + size] for m in groups.values() for i in range(0, len(m), size)]
+
+        def compute(batch: Sequence[int]) -> list[Detections]:
+            return in_batches([tiles[i] for i in batch], size, self._detect_batch, self._device)
+
+        for batch, found in zip(batches, self._threads.map(compute, batches), strict=True):
+            for index, detections in zip(batch, found, strict=True):
                 results[index] = detections
         return [r for r in results if r is not None]
 
@@ -106,12 +122,13 @@ class BatchedEngine:
         images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
         shapes = [(t.shape[0], t.shape[1]) for t in tiles]
         half = self._dtype != torch.float32
+        # cuDNN would compute float32 convolutions with TF32's ten bits, and pick algorithms that do
+        # not repeat their result.
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, self._dtype, enabled=half),
-            # cuDNN would compute float32 convolutions with TF32's ten bits, and pick algorithms
-            # that do not repeat their result.
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            exact if self._device.type == "cuda" else nullcontext(),  # flags are the process's
         ):
             found = self._model.detect(images, shapes)
         return [_to_detections(f) for f in found]

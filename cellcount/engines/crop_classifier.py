@@ -7,9 +7,8 @@ probabilities float32 (N, K); features float32 (N, F).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cellcount.core.side_by_side import SideBySide
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.devices import choose_device, choose_precision, in_batches
 from cellcount.engines.lone_threads import lone_threads
@@ -55,6 +55,7 @@ class CropClassifier:
         is_ours = card.architecture.name.startswith("timm/")
         alone = device.type != "cpu" or not is_ours
         self.batches_at_once = 1 if alone else torch.get_num_threads()
+        self._threads = SideBySide(self.batches_at_once, lone_threads)
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
         mean, std = (
             torch.tensor(rgb, dtype=torch.float32, device=device).view(1, 3, 1, 1)
@@ -70,17 +71,9 @@ class CropClassifier:
         def compute(batch: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
             return in_batches(batch, size, self._batch_logits, self._device)
 
-        if self.batches_at_once == 1:
-            rows = compute(crops)
-        else:
-            batches = [crops[i : i + size] for i in range(0, len(crops), size)]
-            rows = [row for found in self._threads.map(compute, batches) for row in found]
+        batches = [crops[i : i + size] for i in range(0, len(crops), size)]
+        rows = [row for found in self._threads.map(compute, batches) for row in found]
         return np.stack(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
-
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        """Threads of the batches, started with the first: a process may be forked before."""
-        return lone_threads(self.batches_at_once)
 
     @property
     def network(self) -> nn.Module:

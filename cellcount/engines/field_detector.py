@@ -19,8 +19,8 @@ from cellcount.core.tile_merge import merge
 from cellcount.core.tiles import Tile, split
 from cellcount.engines.base import Engine
 from cellcount.errors import DeviceMemoryError
+from cellcount.images.balance import measure_balance
 from cellcount.images.scale import resize
-from cellcount.images.white_balance import apply_gains, white_balance_gains
 
 _LEAST_TILE_PX = 256
 
@@ -124,7 +124,8 @@ class FieldDetector:
         card = self.engine.card
         field = resize(pixels, factor)
         if card.preprocessing.white_balance:
-            field = apply_gains(field, white_balance_gains(pixels))
+            hue = card.preprocessing.red_cell_hue
+            field = measure_balance(pixels, red_cell_hue=hue).apply(field)
         return field, self.tiles_for(field.shape[1], field.shape[0], tile_px)
 
     def tiles_for(self, width_px: int, height_px: int, tile_px: int = 0) -> tuple[Tile, ...]:

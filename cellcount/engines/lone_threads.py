@@ -1,7 +1,8 @@
 """Threads in each of which torch computes alone.
 
 The layers of a small network are shorter than it takes the threads of a layer to wait for each
-other: two threads together take longer for a crop than one does, so each takes a crop of its own.
+other: two threads together take nearly as long for a tile or a crop as one does, so each takes one
+of its own. What comes out does not depend on the number of threads then, to the last bit.
 
 Shapes: none; no tensor is touched here.
 """

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import Detections
 from cellcount.engines.base import Engine
+from cellcount.images.balance import measure_balance
 from cellcount.images.scale import resize
-from cellcount.images.white_balance import apply_gains, white_balance_gains
 
 _VIEW_PX = 320
 _SCORE = 0.5
@@ -92,7 +92,8 @@ def _median_at(engine: Engine, pixels: NDArray[np.uint8], factor: float) -> floa
     """Median diameter in pixels of the view, None with fewer than three whole cells."""
     view = _central_view(pixels, factor)
     if engine.card.preprocessing.white_balance:
-        view = apply_gains(view, white_balance_gains(pixels))
+        hue = engine.card.preprocessing.red_cell_hue
+        view = measure_balance(pixels, red_cell_hue=hue).apply(view)
     red = [c.id for c in engine.card.classes].index(RBC)
     return _median_diameter_px(engine.detect([view])[0], red, (view.shape[1], view.shape[0]))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, floor
 from typing import TypeAlias
 
@@ -20,13 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cellcount.core.records import Detections
+from cellcount.core.side_by_side import SideBySide
 from cellcount.core.tiles import Tile
+from cellcount.engines.base import Engine
 from cellcount.engines.field_detector import FieldDetector, Found
+from cellcount.images.balance import Balance
 from cellcount.images.quality import COARSE_PX, density_above_glass
 from cellcount.images.scale import resize
 from cellcount.images.source import Source
 from cellcount.images.tiff_windows import Rect
-from cellcount.images.white_balance import apply_gains
 
 #: A tile is empty glass where nothing in a small copy of it is darker by this optical density
 #: (7 %): less than the palest of cells, more than camera noise.
@@ -41,7 +44,7 @@ def detect_on_slide(
     detector: FieldDetector,
     source: Source,
     factor: float,
-    gains: NDArray[np.float32],
+    balance: Balance | None,
     *,
     window_px: int | None = None,
     tell: Tell = lambda share: None,
@@ -52,7 +55,7 @@ def detect_on_slide(
         detector: the model on fields.
         source: the slide; any other source gives the same cells.
         factor: original pixels times this are the model's pixels.
-        gains: white balance of the whole slide.
+        balance: of the colours of the whole slide, None to leave them.
         window_px: pixels read at a time, the slide's own number where None; never changes a result.
         tell: called before every window with the share that is done; ends the work by raising.
 
@@ -60,8 +63,7 @@ def detect_on_slide(
         ImageError: it cannot be read.
         DeviceMemoryError: memory is short even for a single tile of the smallest size.
     """
-    balanced = detector.engine.card.preprocessing.white_balance
-    view = _View.of(source, factor, gains if balanced else None)
+    view = _View.of(source, factor, balance)
     at_once = window_px or source.window_px
     return detector.with_tiles_that_fit(
         max(view.width, view.height),
@@ -80,20 +82,32 @@ def _detect(
     tile_px, window_px = sizes_px
     tiles = detector.tiles_for(view.width, view.height, tile_px)
     parts: list[tuple[Tile, Detections]] = []
-    at_once = detector.engine.batch_size
+    engine = detector.engine
+    threads = SideBySide(engine.tiles_at_once)
     done = 0
     for window, pixels in _read(source, _windows(tiles, view, window_px)):
         tell(done / len(tiles))
         done += len(window.tiles)
-        for start in range(0, len(window.tiles), at_once):
-            some = window.tiles[start : start + at_once]
-            cuts = [(tile, view.cut(tile, pixels, window.rect)) for tile in some]
-            shown = [
-                (t, p) for t, p in cuts if not is_empty(p, detector.engine.card.rbc_diameter_px)
-            ]
-            found = detector.engine.detect([p for _, p in shown])
-            parts += zip((t for t, _ in shown), found, strict=True)
+        size = engine.batch_size
+        batches = [window.tiles[i : i + size] for i in range(0, len(window.tiles), size)]
+        look = partial(_look, engine, view, (window.rect, pixels))
+        for found in threads.map(look, batches):
+            parts += found
     return detector.merged(parts, (view.width, view.height), source.size_px)
+
+
+def _look(
+    engine: Engine,
+    view: _View,
+    window: tuple[Rect, NDArray[np.uint8]],
+    tiles: Sequence[Tile],
+) -> list[tuple[Tile, Detections]]:
+    """Detect on those of the tiles that show more than glass, cut from the pixels of a window."""
+    rect, pixels = window
+    cuts = [(tile, view.cut(tile, pixels, rect)) for tile in tiles]
+    shown = [(t, p) for t, p in cuts if not is_empty(p, engine.card.rbc_diameter_px)]
+    found = engine.detect([p for _, p in shown])
+    return list(zip((t for t, _ in shown), found, strict=True))
 
 
 def is_empty(tile: NDArray[np.uint8], rbc_diameter_px: float) -> bool:
@@ -117,19 +131,19 @@ class _View:
     Attributes:
         width, height: its size there.
         size: its own width and height.
-        gains: white balance (3,), None for none.
+        balance: of the colours of the whole slide, None for none.
     """
 
     width: int
     height: int
     size: tuple[int, int]
-    gains: NDArray[np.float32] | None
+    balance: Balance | None
 
     @classmethod
-    def of(cls, source: Source, factor: float, gains: NDArray[np.float32] | None) -> _View:
+    def of(cls, source: Source, factor: float, balance: Balance | None) -> _View:
         """Return the view that ``resize`` would produce for this factor."""
         width, height = (max(1, round(side * factor)) for side in source.size_px)
-        return cls(width, height, source.size_px, gains)
+        return cls(width, height, source.size_px, balance)
 
     @property
     def step(self) -> tuple[float, float]:
@@ -161,7 +175,7 @@ class _View:
             box = (*box[:2], min(box[2], seen.width), min(box[3], seen.height))
             image = Image.fromarray(np.ascontiguousarray(part))
             part = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
-        return part if self.gains is None else apply_gains(part, self.gains)
+        return part if self.balance is None else self.balance.apply(part)
 
 
 def _windows(tiles: Sequence[Tile], view: _View, window_px: int) -> Iterator[_Window]:

@@ -28,4 +28,6 @@ def detect(
     """
     if source.picture is not None:
         return detector.detect(source.picture.pixels, factor)
-    return detect_on_slide(detector, source, factor, source.gains(), tell=tell)
+    before = detector.engine.card.preprocessing
+    balance = source.balance(red_cell_hue=before.red_cell_hue) if before.white_balance else None
+    return detect_on_slide(detector, source, factor, balance, tell=tell)

@@ -307,4 +307,5 @@ class TorchvisionEngine(BatchedEngine):
     """The default engine; installs from the package registry alone."""
 
     name = "torchvision"
+    is_stateless = True
     model_class = FasterRCNN

@@ -4,7 +4,7 @@ A ``Field`` holds its pixels; a ``WholeSlide`` reads windows of them from disk. 
 detection, types and pictures ask either the same questions, and only those that need the image as a
 whole ask for ``picture``.
 
-Shapes: pixels uint8 (h, w, 3) RGB; gains float32 (3,); boxes (N, 4) xyxy in pixels of the image.
+Shapes: pixels uint8 (h, w, 3) RGB; boxes (N, 4) xyxy in pixels of the image.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef, Picture
+from cellcount.images.balance import Balance, measure_balance
 from cellcount.images.read import read_image
 from cellcount.images.tiff_windows import Rect
-from cellcount.images.white_balance import white_balance_gains
 from cellcount.images.whole_slide import open_whole_slide
 from cellcount.images.windows import Part
 
@@ -64,8 +64,8 @@ class Source(Protocol):
         """The fields by which the image's scale and quality are judged."""
         ...
 
-    def gains(self) -> NDArray[np.float32]:
-        """White balance of the image as a whole."""
+    def balance(self, *, red_cell_hue: bool) -> Balance:
+        """Balance of the colours of the image as a whole (``measure_balance``)."""
         ...
 
 
@@ -113,9 +113,9 @@ class Field:
         """The field itself."""
         return (self.picture.pixels,)
 
-    def gains(self) -> NDArray[np.float32]:
-        """White balance of the field."""
-        return white_balance_gains(self.picture.pixels)
+    def balance(self, *, red_cell_hue: bool) -> Balance:
+        """Balance of the colours of the field."""
+        return measure_balance(self.picture.pixels, red_cell_hue=red_cell_hue)
 
 
 def open_source(ref: ImageRef, *, max_pixels: int) -> Source:

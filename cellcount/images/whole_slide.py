@@ -14,7 +14,7 @@ Before it is counted, it is sampled:
 
 All of it depends on the slide alone, not on how it is cut to windows or tiles.
 
-Shapes: windows and fields uint8 (h, w, 3) RGB; gains float32 (3,); boxes (N, 4) xyxy.
+Shapes: windows and fields uint8 (h, w, 3) RGB; boxes (N, 4) xyxy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from cellcount.core.records import ImageRef
 from cellcount.core.tiles import split
 from cellcount.errors import ImageError
+from cellcount.images.balance import Balance, measure_balance
 from cellcount.images.file_types import SCANNER_TIFF_SUFFIXES, FileKind
 from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
@@ -64,9 +65,9 @@ _STAINED_SHARE = 0.01
 
 
 class _Sample(NamedTuple):
-    """White balance (3,) of a slide, and its sample fields."""
+    """Thinned spots of a slide side by side, (n, N, 3), and its sample fields."""
 
-    gains: NDArray[np.float32]
+    spots: NDArray[np.uint8]
     fields: tuple[NDArray[np.uint8], ...]
 
 
@@ -186,13 +187,13 @@ class WholeSlide:
         """
         return self._sample.fields
 
-    def gains(self) -> NDArray[np.float32]:
-        """White balance (3,) of the whole slide.
+    def balance(self, *, red_cell_hue: bool) -> Balance:
+        """Balance of the colours of the whole slide, measured on spots all over it.
 
         Raises:
             ImageError: it cannot be read.
         """
-        return self._sample.gains
+        return measure_balance(self._sample.spots, red_cell_hue=red_cell_hue)
 
     @cached_property
     def _sample(self) -> _Sample:
@@ -210,7 +211,7 @@ class WholeSlide:
         stained = [at for at, spot in enumerate(thinned) if _is_stained(spot, gains)]
         chosen = stained or list(range(len(places)))
         rects = [self._about(places[chosen[i]]) for i in sample_evenly(len(chosen), _FIELDS)]
-        return _Sample(gains, tuple(self.read_all(rects)))
+        return _Sample(samples, tuple(self.read_all(rects)))
 
     def _about(self, spot: Rect) -> Rect:
         """Cut the sample field around a spot, shifted so that it lies in the slide."""

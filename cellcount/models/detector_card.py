@@ -98,12 +98,14 @@ class Preprocessing:
 
     Attributes:
         white_balance: bring the background to a fixed white (``images.white_balance``) first.
+        red_cell_hue: bring the hue of red cells to that of a reference (``images.balance``), too.
         mean, std: RGB statistics for values in 0–1.
         interpolation: how fields are resized.
         pad_multiple: tiles are padded with the mean colour, right and below, to this multiple.
     """
 
     white_balance: bool = True
+    red_cell_hue: bool = False
     mean: Rgb = (0.485, 0.456, 0.406)
     std: Rgb = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear-antialias"
@@ -111,6 +113,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_range(self, ("pad_multiple", 1, 1024))
+        if self.red_cell_hue and not self.white_balance:
+            raise WeightsError("red_cell_hue is true without white_balance, which it goes on from")
         check_statistics(self.mean, self.std)
 
 

@@ -50,7 +50,7 @@ class DiscEngine:
         seen: least and largest diameter it sees, as shares of the card's red cells.
     """
 
-    name, device, precision, batch_size = "discs", "cpu", "fp32", 1
+    name, device, precision, batch_size, tiles_at_once = "discs", "cpu", "fp32", 1, 2
 
     def __init__(self, card: DetectorCard = CARD, seen: tuple[float, float] = (0.0, 99.0)) -> None:
         self.card = card

@@ -94,6 +94,7 @@ def _detector(card: DetectorCard) -> Iterator[str]:
         "box head", f"regions of {model.pool_size}x{model.pool_size}, {model.head_dim} wide"
     )
     balance = "background brought to white, " if before.white_balance else ""
+    balance += "red cells brought to one hue, " if before.red_cell_hue else ""
     yield from entry(
         "input",
         f"RGB, {balance}resized {before.interpolation}, mean {_numbers(before.mean)}, "

@@ -140,6 +140,14 @@ def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple
     return config, checkpoint
 
 
+#: Colours that a model expects, by its white balance and red-cell hue.
+_COLOURS = {
+    (False, False): "in their own colours",
+    (True, False): "white-balanced",
+    (True, True): "white-balanced, red cells in the hue of cellcount.images.balance",
+}
+
+
 def _usage(card: DetectorCard) -> str:
     """Return the comment above the settings, which explains how to use them."""
     return f"""\
@@ -148,6 +156,6 @@ def _usage(card: DetectorCard) -> str:
 #   cfg = get_cfg(); add_config(cfg); cfg.merge_from_file("{CONFIG_FILE}")
 #   found = DefaultPredictor(cfg)(image_bgr)["instances"]
 # Images are expected at the model's scale, red cells {card.rbc_diameter_px:g} px across, and
-# {"white-balanced" if card.preprocessing.white_balance else "in their own colours"}; \
+# {_COLOURS[card.preprocessing.white_balance, card.preprocessing.red_cell_hue]}; \
 MODEL.DEVICE "cuda" uses a GPU.
 """

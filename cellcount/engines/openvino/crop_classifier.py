@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from cellcount.core.processors import threads
+from cellcount.core.side_by_side import SideBySide
 from cellcount.engines.base import EngineOptions
 from cellcount.engines.openvino import layers, networks
 from cellcount.engines.openvino.layers import Tensors
@@ -27,7 +29,7 @@ class OpenVinoClassifier:
     Args:
         card: of the model.
         tensors: of its weight file.
-        options: device, precision, plugins; crops are computed one by one.
+        options: device, precision, plugins; each crop is computed by one thread.
 
     Attributes:
         card: what it says about itself.
@@ -41,7 +43,8 @@ class OpenVinoClassifier:
     def __init__(self, card: ClassifierCard, tensors: Tensors, options: EngineOptions) -> None:
         self.card = card
         self.device, self.precision = check_options(options)
-        self.batch_size, self.batches_at_once = options.batch_size or 1, 1
+        self.batch_size, self.batches_at_once = options.batch_size or 1, threads()
+        self._threads = SideBySide(self.batches_at_once)
         before = card.preprocessing
         pixels = layers.image(*before.input_px)
         normalised = layers.normalised(pixels, before.mean, before.std)
@@ -53,8 +56,12 @@ class OpenVinoClassifier:
 
     def logits(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Logits (N, K)."""
-        rows = [self._graph(np.ascontiguousarray(crop)[None])[0] for crop in crops]
+        rows = self._threads.map(self._row, crops)
         return np.concatenate(rows) if rows else np.zeros((0, len(self.card.types)), np.float32)
+
+    def _row(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (1, K) of a crop."""
+        return self._graph(np.ascontiguousarray(crop)[None])[0]
 
     def probs(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities (N, K) at the card's prior, each row with a sum of 1."""

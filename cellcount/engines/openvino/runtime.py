@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Self
@@ -112,23 +113,29 @@ class Graph:
     ) -> None:
         opset = openvino().opset13
         model = openvino().Model([opset.result(r) for r in results], list(parameters), "cellcount")
-        self._compiled = _compiled(model, precision)
+        self._start(model, precision)
 
     @classmethod
     def of_model(cls, model: Any) -> Self:  # noqa: ANN401 -- OpenVINO's
         """The graph of OpenVINO's own model, in fp32."""
         graph = cls.__new__(cls)
-        graph._compiled = _compiled(model, "fp32")
+        graph._start(model, "fp32")
         return graph
 
+    def _start(self, model: Any, precision: str) -> None:  # noqa: ANN401 -- OpenVINO's
+        self._compiled = _compiled(model, precision)
+        self._requests = threading.local()  # each computes for one thread at a time
+
     def __call__(self, *arrays: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Return the results for the values of the parameters.
+        """Return the results for the values of the parameters; threads may call it side by side.
 
         Raises:
             DeviceMemoryError: memory is short.
         """
         try:
-            found = self._compiled(list(arrays), share_inputs=True)
+            if not hasattr(self._requests, "own"):
+                self._requests.own = self._compiled.create_infer_request()
+            found = self._requests.own.infer(list(arrays), share_inputs=True)
         except (RuntimeError, MemoryError) as error:
             text = str(error).lower()
             if not isinstance(error, MemoryError) and not any(w in text for w in _NO_MEMORY):
@@ -142,7 +149,8 @@ def _compiled(model: Any, precision: str) -> Any:  # noqa: ANN401 -- OpenVINO's
     settings = {
         # Without a hint OpenVINO picks an arithmetic by the processor.
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-        "PERFORMANCE_HINT": "LATENCY",
+        # One thread for each tile or crop: those of a layer would wait for each other.
+        "NUM_STREAMS": threads(),
         "INFERENCE_NUM_THREADS": threads(),
         "ENABLE_HYPER_THREADING": True,
         # Two jobs would be pinned to the same processors.

@@ -21,7 +21,9 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvisi
 from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import read_pixels
-from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balance_gains
+from cellcount.images.balance import measure_balance
+from cellcount.images.white_balance import GLASS_WHITE
+from cellcount.models.detector_card import Preprocessing
 from cellcount.training.augment import (
     ColourSettings,
     camera_transform,
@@ -40,6 +42,10 @@ from cellcount.training.detector.white_cells import (
 _MAX_PIXELS = 200_000_000
 #: Windows drawn in search of one without white cells.
 _TRIES = 8
+#: Share of the crops whose red cells are brought to one hue, where the card asks for it: a field
+#: without red cells keeps its own.
+_BALANCED_HUE = 0.75
+_DEFAULTS = Preprocessing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         classes: class ids in label order; boxes of other classes are left out.
         augment: strength of augmentation.
         seed: of everything random.
-        white_balance: as in the card.
+        preprocessing: of the card; a part of the crops keeps the hue of its red cells.
         settle_on: how many of the images, from the first, the settling epochs use; None for all.
     """
 
@@ -109,7 +115,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         augment: AugmentSettings,
         *,
         seed: int,
-        white_balance: bool = True,
+        preprocessing: Preprocessing = _DEFAULTS,
         settle_on: int | None = None,
     ) -> None:
         self._images = list(images)
@@ -118,7 +124,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self._mild = augment
         self._use(augment)
         self._seed = seed
-        self._white_balance = white_balance
+        self._preprocessing = preprocessing
         self._settle_on = settle_on or len(self._images)
         self._epoch = 0
         self._settling = self._hard = False
@@ -218,7 +224,7 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         crop = F.resize(
             pixels[:, y0 : y0 + h, x0 : x0 + w], [max(out_h, 1), max(out_w, 1)], antialias=True
         )
-        crop = self._balanced(crop if plain else self._camera(crop))
+        crop = self._balanced(crop if plain else self._camera(crop), plain=plain)
         patch = torch.full((3, height, width), round(GLASS_WHITE), dtype=torch.uint8)
         left, top = (
             int(uniform(0, width - crop.shape[2] + 1)),
@@ -252,11 +258,12 @@ class FieldDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         whole, part = divmod(self._augment.small_copies if self._hard else 0.0, 1)
         return int(whole) + int(part > 0 and chance(part))
 
-    def _balanced(self, crop: Tensor) -> Tensor:
-        if not self._white_balance:
+    def _balanced(self, crop: Tensor, *, plain: bool) -> Tensor:
+        if not self._preprocessing.white_balance:
             return crop
         pixels = crop.permute(1, 2, 0).numpy()
-        balanced = apply_gains(pixels, white_balance_gains(pixels))
+        hue = self._preprocessing.red_cell_hue and (plain or chance(_BALANCED_HUE))
+        balanced = measure_balance(pixels, red_cell_hue=hue).apply(pixels)
         return torch.from_numpy(balanced).permute(2, 0, 1)
 
     def _turned(

@@ -58,6 +58,8 @@ class DetectorTraining:
             colour fringes, many crops without white cells, and, once images are hard, heaps of red
             cells and red cells as pale as the glass), mild (images like the training images), or
             flips alone.
+        red_cell_hue: bring the hue of red cells of every field to that of a reference, with
+            ``augment`` full or wide.
         harden: share of the epochs after which focus and light get worse, with ``augment`` full or
             wide; 1 for never. White cells are changed from then on, too:
         small_copies: mean number of white cells that are copied, smaller, within their image;
@@ -112,6 +114,7 @@ class DetectorTraining:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     augment: Literal["full", "wide", "mild", "flips"] = "full"
+    red_cell_hue: bool = False
     harden: float = 1.0
     small_copies: float = 0.3
     plain_cells: float = 0.0
@@ -149,6 +152,11 @@ class DetectorTraining:
             raise UsageError(
                 "refine_objective is actor-critic, which improves a second look that supervision "
                 "has taught; name such a model with init, or leave refine_objective as it is"
+            )
+        if self.red_cell_hue and self.augment not in ANY_LABORATORY and not self.init:
+            raise UsageError(
+                f"red_cell_hue is true with augment {self.augment!r}, which leaves colours as they "
+                f"are; use augment {' or '.join(ANY_LABORATORY)}, or leave red_cell_hue"
             )
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is {self.min_score}, expected none or 0 to 1")

@@ -86,7 +86,10 @@ def build_card(
         architecture=architecture,
         refinement=build_refinement(settings),
         preprocessing=Preprocessing(
-            white_balance=settings.augment in ANY_LABORATORY, mean=backbone.mean, std=backbone.std
+            white_balance=settings.augment in ANY_LABORATORY,
+            red_cell_hue=settings.red_cell_hue,
+            mean=backbone.mean,
+            std=backbone.std,
         ),
         densest_field=max(len(image.labels) for image in data.train),
         data=data.sources,
@@ -130,7 +133,7 @@ class DetectorTask:
             data.classes,
             augment_settings(settings),
             seed=settings.seed,
-            white_balance=card.preprocessing.white_balance,
+            preprocessing=card.preprocessing,
             settle_on=data.settle_on,
         )
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cellcount.analysis.load import Loaded
-from cellcount.analysis.local import read_ahead, run_local
+from cellcount.analysis.local import run_local
 from cellcount.core.records import ImageRef
+from cellcount.core.side_by_side import in_order
 from cellcount.errors import OutputError
 from cellcount.store.file_key import key_of
 
@@ -24,15 +25,78 @@ def read(ref: ImageRef) -> Loaded:
     return Loaded(ref, key_of(ref), None)
 
 
+def as_it_is(loaded: Loaded) -> Loaded:
+    return loaded
+
+
+def name_after_a_while(loaded: Loaded) -> str:
+    time.sleep(0.004 if int(loaded.ref.path.stem) % 2 else 0)  # later ones may be done before
+    return loaded.ref.image
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("workers", [1, 2, 7])
-def test_images_come_in_order_whatever_the_workers(workers: int) -> None:
+def test_images_come_in_order_whatever_the_threads(workers: int, at_once: int) -> None:
     seen: list[str] = []
-    run_local(REFS, read, lambda loaded: seen.append(loaded.ref.image), workers=workers)
+    run_local(
+        REFS, read, name_after_a_while, lambda n: seen.append(n), workers=workers, at_once=at_once
+    )
     assert seen == [ref.image for ref in REFS]
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_as_many_images_as_allowed_are_analysed_side_by_side(at_once: int) -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def analyze(loaded: Loaded) -> threading.Thread:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.005)
+        with lock:
+            now -= 1
+        return threading.current_thread()
+
+    threads: set[threading.Thread] = set()
+    run_local(REFS, read, analyze, lambda t: threads.add(t), workers=2, at_once=at_once)
+    assert most == at_once
+    assert (threading.current_thread() in threads) == (at_once == 1)  # where a signal can end it
+
+
+def test_images_in_hand_are_used_when_a_signal_ends_the_run() -> None:
+    begun: list[str] = []
+    used: list[str] = []
+
+    def analyze(loaded: Loaded) -> str:
+        begun.append(loaded.ref.image)
+        return loaded.ref.image
+
+    def check() -> None:
+        if len(used) >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_local(REFS, read, analyze, lambda n: used.append(n), workers=2, at_once=3, check=check)
+    assert 5 <= len(used) < len(REFS)
+    assert used == begun[: len(used)] == [ref.image for ref in REFS[: len(begun)]]
+
+
+def test_an_analysis_that_ends_the_run_is_told_by_its_own_error() -> None:
+    def analyze(loaded: Loaded) -> Loaded:
+        if loaded.ref.image == "3.png":
+            raise KeyboardInterrupt  # a whole slide, stopped between its windows
+        return loaded
+
+    used: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_local(REFS, read, analyze, lambda d: used.append(d.ref.image), workers=2, at_once=2)
+    assert used[:3] == ["0.png", "1.png", "2.png"]
+    assert "3.png" not in used
+
+
 def test_no_images_is_no_work() -> None:
-    run_local([], read, lambda loaded: pytest.fail("nothing to use"), workers=2)
+    run_local([], read, as_it_is, lambda loaded: pytest.fail("nothing to use"), workers=2)
 
 
 def test_reading_stays_a_few_images_ahead() -> None:
@@ -43,7 +107,7 @@ def test_reading_stays_a_few_images_ahead() -> None:
         return Loaded(ref, key_of(ref), None)
 
     with ThreadPoolExecutor(4) as pool:
-        for _ in read_ahead(pool, count, REFS, 5):
+        for _ in in_order(pool, count, REFS, 5):
             time.sleep(0.001)
             most = max(most, begun[0] - used)
             used += 1
@@ -69,7 +133,7 @@ def test_drawing_runs_beside_and_never_piles_up() -> None:
             waiting -= 1
             done += 1
 
-    run_local(REFS, read, use, workers=2)
+    run_local(REFS, read, as_it_is, use, workers=2)
     assert done == len(REFS)
     assert most <= 4
 
@@ -82,7 +146,7 @@ def test_a_drawing_that_fails_ends_the_run() -> None:
         return draw
 
     with pytest.raises(OutputError, match="cannot write 0.png"):
-        run_local(REFS, read, use, workers=2)
+        run_local(REFS, read, as_it_is, use, workers=2)
 
 
 def test_an_interruption_leaves_no_thread_behind() -> None:
@@ -94,6 +158,6 @@ def test_an_interruption_leaves_no_thread_behind() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_local(REFS, read, use, workers=3)
+        run_local(REFS, read, as_it_is, use, workers=3)
     assert len(used) == 5
     assert not [t for t in threading.enumerate() if t.name.startswith("cellcount")]

@@ -84,6 +84,17 @@ def test_a_number_of_threads_that_a_person_set_stays(monkeypatch: pytest.MonkeyP
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
+def test_products_of_numpy_take_one_thread_unless_a_person_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    processors.limit_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    processors.limit_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+
+
 @pytest.mark.skipif(MACHINE < 2, reason="needs two processors")
 def test_torch_takes_as_many_threads_as_the_task_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")

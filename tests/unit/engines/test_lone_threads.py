@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from cellcount.engines.base import EngineOptions
+from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.crop_classifier import CropClassifier, load_classifier
 from cellcount.engines.lone_threads import lone_threads
 from cellcount.models.weights import resolve
+from cellcount.rendering.field import FieldSpec, render_field
 
 OPTIONS = EngineOptions("cpu", "fp32")
 
@@ -54,3 +55,21 @@ def test_the_network_of_a_plugin_types_one_batch_after_the_other(tiny_classifier
     ours = load_classifier(tiny_classifier, OPTIONS)
     card = replace(ours.card, architecture=replace(ours.card.architecture, name="mine"))
     assert CropClassifier(ours.network, card, OPTIONS).batches_at_once == 1
+
+
+@pytest.mark.usefixtures("set_threads")
+def test_tiles_have_the_same_cells_to_the_last_bit_whatever_the_threads() -> None:
+    fields = [
+        render_field(FieldSpec(260 + 40 * n, 200, n, 40.0, 0.4)).pixels
+        for n in range(4)
+    ]
+    found = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        engine = load_engine("torchvision", resolve("blood"), OPTIONS)
+        assert engine.tiles_at_once == count
+        found.append(engine.detect(fields))
+    for one, other in zip(*found, strict=True):
+        assert len(one)
+        np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        np.testing.assert_array_equal(one.scores, other.scores)

@@ -79,7 +79,7 @@ def test_a_real_detector_finds_the_same_in_half_batches(tiny_weights: Path) -> N
 
     engine._model.trunk.register_forward_pre_hook(at_most_two)
     halved = engine.detect(tiles)
-    assert batches == [4, 2, 2, 4, 2]
+    assert sorted(batches) == [2, 2, 2, 4, 4]  # batches are computed side by side
     for one, other in zip(whole, halved, strict=True):
         assert len(one) == len(other) > 0
         np.testing.assert_array_equal(one.labels, other.labels)
@@ -124,7 +124,7 @@ def test_a_scan_is_looked_at_in_smaller_tiles_too(
     slide = open_whole_slide(ImageRef(tmp_path / "a.tif", "a", "s"), max_pixels=1_000_000)
     assert slide is not None
     seen = small_device(engine, 600)
-    found = detect_on_slide(FieldDetector(engine, 1024), slide, 1.0, np.ones(3, np.float32))
+    found = detect_on_slide(FieldDetector(engine, 1024), slide, 1.0, None)
     assert (seen[0], found.short_of_memory) == (1024, 512)
     assert sorted(found.detections.labels) == sorted(field.labels)
 

@@ -24,12 +24,11 @@ from cellcount.engines.crop_classifier import load_classifier
 from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.engines.slide_detector import detect_on_slide, is_empty
 from cellcount.engines.source_detector import detect
+from cellcount.images.balance import measure_balance
 from cellcount.images.source import Field
-from cellcount.images.white_balance import white_balance_gains
 from cellcount.images.whole_slide import WholeSlide, open_whole_slide
 
 Pixels = NDArray[np.uint8]
-NO_GAINS = np.ones(3, np.float32)
 MAX_PIXELS = 400_000  # largest window
 IN_A_LOOP = [HealthCheck.function_scoped_fixture]
 
@@ -69,7 +68,7 @@ def test_every_disc_is_found_once_whatever_the_windows(
     field = disc_field(1100, 830, seed=seed, whole=whole)
     detector = FieldDetector(disc_engine(), tile_px)
     slide = slide_of(tmp_path, field.pixels)
-    found = detect_on_slide(detector, slide, 1.0, NO_GAINS, window_px=window_px)
+    found = detect_on_slide(detector, slide, 1.0, None, window_px=window_px)
     same(found, detector.detect(field.pixels, 1.0))
     assert len(found.detections) == len(field.labels) > 60
     overlaps = pairwise_iou(field.boxes_xyxy, found.detections.boxes_xyxy)
@@ -91,7 +90,7 @@ def test_at_another_scale_windows_change_nothing(
     detector = FieldDetector(disc_engine(), 320)
     slide = slide_of(tmp_path, field.pixels, 1_300_000)
     found = [
-        detect_on_slide(detector, slide, factor, NO_GAINS, window_px=window_px)
+        detect_on_slide(detector, slide, factor, None, window_px=window_px)
         for window_px in (1, 400_000, None)
     ]
     same(found[0], found[1])
@@ -111,10 +110,10 @@ def test_a_real_model_sees_on_a_slide_what_it_sees_on_the_field(
     """The weights are random, so any difference of the tiles' pixels would show."""
     engine = load_engine("torchvision", tiny_weights, EngineOptions("cpu"))
     field = disc_field(620, 460, diameters=(20, 30))
-    gains = white_balance_gains(field.pixels)
+    balance = measure_balance(field.pixels, red_cell_hue=False)
     detector = FieldDetector(engine, 256)
     slide = slide_of(tmp_path, field.pixels, 200_000)
-    found = [detect_on_slide(detector, slide, factor, gains, window_px=n) for n in (1, 150_000)]
+    found = [detect_on_slide(detector, slide, factor, balance, window_px=n) for n in (1, 150_000)]
     same(found[0], found[1])
     whole = detector.detect(field.pixels, factor)
     if factor == 1:
@@ -133,7 +132,7 @@ def test_an_image_is_detected_whole_where_it_is_held_and_by_windows_where_not(
     detector = FieldDetector(load_engine("torchvision", tiny_weights, EngineOptions("cpu")), 256)
     pixels = disc_field(620, 460, diameters=(20, 30)).pixels
     slide, shares = slide_of(tmp_path, pixels, 200_000), list[float]()
-    by_windows = detect_on_slide(detector, slide, 0.7, slide.gains())
+    by_windows = detect_on_slide(detector, slide, 0.7, slide.balance(red_cell_hue=False))
     same(detect(detector, slide, 0.7, shares.append), by_windows)
     assert shares
     whole, shares = detector.detect(pixels, 0.7), []
@@ -153,7 +152,7 @@ def test_empty_glass_costs_the_model_nothing(
     noisy = np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
     engine = disc_engine()
     detector = FieldDetector(engine, 320)
-    found = detect_on_slide(detector, slide_of(tmp_path, noisy), 1.0, NO_GAINS)
+    found = detect_on_slide(detector, slide_of(tmp_path, noisy), 1.0, None)
     looked_at = sum(len(call) for call in engine.calls)
     assert 1 <= looked_at <= 16 < len(detector.tiles_for(1600, 1200)) / 5
     assert len(found.detections) == len(disc_field(400, 400).labels)
@@ -211,7 +210,7 @@ def test_a_stop_comes_between_windows(
 
     slide = slide_of(tmp_path, disc_field(1100, 830).pixels)
     with pytest.raises(KeyboardInterrupt):
-        detect_on_slide(FieldDetector(engine, 256), slide, 1.0, NO_GAINS, window_px=1, tell=tell)
+        detect_on_slide(FieldDetector(engine, 256), slide, 1.0, None, window_px=1, tell=tell)
     assert windows == [0, 1, 2]
     tiles = len(FieldDetector(engine, 256).tiles_for(1100, 830))
     assert shares == [0, 1 / tiles, 2 / tiles]

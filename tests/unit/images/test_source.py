@@ -135,8 +135,12 @@ def test_a_field_is_its_own_sample_and_a_slide_reads_some(field: Source, slide: 
 def test_gains_are_those_of_the_image_as_a_whole(
     field: Source, slide: Source, pixels: NDArray[np.uint8]
 ) -> None:
-    np.testing.assert_array_equal(field.gains(), white_balance_gains(pixels))
-    np.testing.assert_allclose(slide.gains(), field.gains(), rtol=0.02)
+    np.testing.assert_array_equal(
+        field.balance(red_cell_hue=False).gains, white_balance_gains(pixels)
+    )
+    np.testing.assert_allclose(
+        slide.balance(red_cell_hue=False).gains, field.balance(red_cell_hue=False).gains, rtol=0.02
+    )
 
 
 def test_what_cannot_be_read_is_no_source(tmp_path: Path) -> None:

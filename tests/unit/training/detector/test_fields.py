@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import red_cell_diameter_px, scale_factors
 from cellcount.errors import AnnotationError
+from cellcount.models.detector_card import Preprocessing
 from cellcount.training.augment import ColourSettings
 from cellcount.training.detector.fields import AugmentSettings, FieldDataset
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Item = tuple[torch.Tensor, dict[str, torch.Tensor]]
 CLASSES = ("rbc", "wbc", "platelet")
+AS_THEY_ARE = Preprocessing(white_balance=False)
 PLAIN = AugmentSettings(
     size_px=128,
     scale_range=(1, 1),
@@ -55,7 +57,7 @@ def dataset(
     images: list[LabelledImage], augment: AugmentSettings, seed: int = 0, factor: float = 1.0
 ) -> FieldDataset:
     return FieldDataset(
-        images, [factor] * len(images), CLASSES, augment, seed=seed, white_balance=False
+        images, [factor] * len(images), CLASSES, augment, seed=seed, preprocessing=AS_THEY_ARE
     )
 
 
@@ -197,7 +199,7 @@ def test_settling_uses_the_first_images_alone_and_half_of_them_in_their_own_colo
     ]
     augment = dataclasses.replace(PLAIN, colour=ColourSettings(cast=0.6))
     data = FieldDataset(
-        relabelled, [1.0] * 3, CLASSES, augment, seed=0, white_balance=False, settle_on=2
+        relabelled, [1.0] * 3, CLASSES, augment, seed=0, preprocessing=AS_THEY_ARE, settle_on=2
     )
     own = np.median(np.asarray(Image.open(images[0].path)), axis=(0, 1)).tolist()
     seen, own_colours = set(), 0
@@ -254,9 +256,7 @@ def test_other_classes_and_empty_images_are_no_trouble(
 ) -> None:
     Image.new("RGB", (40, 30), "white").save(tmp_path / "empty.png")
     empty = LabelledImage(tmp_path / "empty.png", np.zeros((0, 4), np.float32), (), 40, 30)
-    only_wbc = FieldDataset(
-        [empty, images[0]], [5.0, 1.0], ("wbc",), PLAIN, seed=0, white_balance=True
-    )
+    only_wbc = FieldDataset([empty, images[0]], [5.0, 1.0], ("wbc",), PLAIN, seed=0)
     image, target = only_wbc[0]
     assert image.float().mean() > 230
     assert target["boxes"].shape == (0, 4)
