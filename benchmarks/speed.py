@@ -48,15 +48,15 @@ from rich.table import Table
 
 from benchmarks.speed_peers import DTYPES, STOCK, YOLO, Contestant, Course, Pixels, peers_of
 from cellcount.analysis.load import load
+from cellcount.analysis.local import images_at_once, run_local
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
-from cellcount.core.records import ImageRef
+from cellcount.core.records import ImageRef, ImageResult
+from cellcount.core.side_by_side import SideBySide
 from cellcount.engines.base import ENGINES, EngineOptions, has_openvino, load_engine
-from cellcount.engines.field_detector import FieldDetector
+from cellcount.engines.field_detector import FieldDetector, cut
 from cellcount.evaluation.cost import REFERENCE_SIZE_PX, flop_counter
 from cellcount.evaluation.detector_run import field_factor
-from cellcount.images.scale import resize
-from cellcount.images.white_balance import apply_gains, white_balance_gains
 from cellcount.models.weights import resolve
 from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.settings import NO_CLASSIFIER, AnalyzeSettings
@@ -101,17 +101,17 @@ def ours(
     factors = [field_factor(detector, pixels, None) for pixels in course.fields]
     tiles = []
     for pixels, factor in zip(course.fields, factors, strict=True):
-        tile = resize(pixels, factor)
-        if engine.card.preprocessing.white_balance:
-            tile = apply_gains(tile, white_balance_gains(pixels))
-        tiles.append(tile)
+        field, places = detector.tiles_of(pixels, factor)
+        tiles += [cut(field, place) for place in places]
+
+    threads = SideBySide(engine.tiles_at_once)
 
     def model() -> None:
         engine.detect(tiles)
 
     def field_detector() -> None:
-        for pixels, factor in zip(course.fields, factors, strict=True):
-            detector.detect(pixels, factor)
+        at_scale = list(zip(course.fields, factors, strict=True))
+        threads.map(lambda field: detector.detect(*field), at_scale)
 
     size = f"{tiles[0].shape[1]}x{tiles[0].shape[0]}"
     count = len(course.fields)
@@ -144,15 +144,15 @@ def stages(detector: FieldDetector, fields: Sequence[Pixels], scratch: Path) -> 
 
     def contestant(how: str, slide_of: Callable[[Path], str]) -> Contestant:
         refs = [ImageRef(path, path.name, slide_of(path)) for path in paths]
-        loaded = [load(ref, settings.max_pixels) for ref in refs]
+        loaded = {ref: load(ref, settings.max_pixels) for ref in refs}
+        at_once = images_at_once(detector.engine)
 
         def run() -> None:
             scales = SlideScales(refs, detector, ScalesInMemory(), settings.max_pixels)
             pipeline = Pipeline(detector, settings, scales)
-            for field in loaded:
-                result = pipeline.analyze(field)
-                if result.status != "done":
-                    raise RuntimeError(f"{result.ref.image} could not be analysed: {result.reason}")
+            run_local(
+                refs, loaded.__getitem__, pipeline.analyze, check_done, workers=1, at_once=at_once
+            )
 
         return Contestant(f"{STAGE}, {how}", size, run, is_network=False, fields=len(fields))
 
@@ -160,6 +160,12 @@ def stages(detector: FieldDetector, fields: Sequence[Pixels], scratch: Path) -> 
         contestant("one slide", lambda path: "slide"),
         contestant("field = slide", lambda path: path.stem),
     ]
+
+
+def check_done(result: ImageResult) -> None:
+    """Raise where a field could not be analysed."""
+    if result.status != "done":
+        raise RuntimeError(f"{result.ref.image} could not be analysed: {result.reason}")
 
 
 def race(contestants: Sequence[Contestant], repeats: int) -> None:

@@ -9,6 +9,7 @@ from math import prod
 
 from cellcount.analysis.job import Job
 from cellcount.analysis.load import Loaded, load
+from cellcount.analysis.local import images_at_once
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.core.records import ImageResult, Picture
@@ -62,7 +63,8 @@ def expect(job: Job) -> Expected | None:
         return None
     sampled = len(image_s)
     slides = len({ref.slide for ref in refs})
-    seconds = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
+    one_by_one_s = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
+    seconds = one_by_one_s / images_at_once(job.detector.engine)
     return Expected(seconds, len(refs) * sum(image_bytes) / sampled / 1e6, sampled)
 
 

@@ -10,7 +10,7 @@ from cellcount.analysis.drawing import Drawings
 from cellcount.analysis.image_sink import ImageSink
 from cellcount.analysis.load import Loaded, load
 from cellcount.analysis.loaded_models import Models
-from cellcount.analysis.local import Work, run_local
+from cellcount.analysis.local import Work, images_at_once, run_local
 from cellcount.analysis.near_copies import NearCopies
 from cellcount.analysis.outcome import RunTally
 from cellcount.analysis.pending import pending_of
@@ -22,9 +22,6 @@ from cellcount.analysis.slide_scales import SlideScales
 from cellcount.core.records import ImageRef, ImageResult
 from cellcount.settings import AnalyzeRequest
 from cellcount.store.journal import Journal
-
-#: Images analysed side by side take memory each, which a machine of many processors may lack.
-_MOST_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,7 +78,7 @@ class ImageRun:
             return sink.analyzed(*analyzed)
 
         read = partial(load, max_pixels=settings.max_pixels)
-        at_once = min(_MOST_AT_ONCE, models.detector.engine.tiles_at_once)
+        at_once = images_at_once(models.detector.engine)
         run_local(
             pending, read, analyze, use, workers=run.workers, at_once=at_once, check=sink.check
         )

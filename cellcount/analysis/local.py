@@ -18,9 +18,17 @@ from cellcount.analysis.load import Loaded
 from cellcount.core.processors import usable_processors
 from cellcount.core.records import ImageRef
 from cellcount.core.side_by_side import in_order
+from cellcount.engines.base import Engine
 
 Work: TypeAlias = Callable[[], None]
 Done = TypeVar("Done")
+#: Each image takes memory while it is analysed, which a machine of many processors may lack.
+_MOST_AT_ONCE = 8
+
+
+def images_at_once(engine: Engine) -> int:
+    """Images to analyse side by side: as many as the engine has threads, within memory."""
+    return min(_MOST_AT_ONCE, engine.tiles_at_once)
 
 
 def default_workers() -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import Detections, LabelledImage, Picture
+from cellcount.core.side_by_side import SideBySide
 from cellcount.datasets.pixels import read_pixels
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
@@ -74,19 +75,24 @@ def detect_set(
 ) -> tuple[list[Truth], list[Detections]]:
     """Truth and detections of every image; each image is scaled as a slide of its own.
 
+    Images are looked at side by side, and ``on_image`` is called in the threads that do it.
+
     NOTE: images of a labelled set come from different slides, so the median over a slide that
     ``analyze`` uses is not available here; the estimate rests on one field.
     """
     classes = [c.id for c in detector.engine.card.classes]
-    truths, found = [], []
-    for image in images:
+    scale = None if um_per_px is None else um_per_px / variant.factor
+
+    def look(image: LabelledImage) -> tuple[Truth, Detections]:
         pixels = variant.apply(read_pixels(image))
-        scale = None if um_per_px is None else um_per_px / variant.factor
-        truths.append(truth_of(image, classes, pixels.shape, variant.factor))
-        found.append(detect_field(detector, variant.prepared(pixels), scale))
+        truth = truth_of(image, classes, pixels.shape, variant.factor)
+        found = detect_field(detector, variant.prepared(pixels), scale)
         if on_image is not None:
             on_image()
-    return truths, found
+        return truth, found
+
+    seen = SideBySide(detector.engine.tiles_at_once).map(look, images)
+    return [truth for truth, _ in seen], [found for _, found in seen]
 
 
 def evaluate_detector(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cellcount import __version__
-from cellcount.core.records import Detections
+from cellcount.core.records import Detections, LabelledImage
+from cellcount.core.side_by_side import SideBySide
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.pixels import read_pixels
 from cellcount.datasets.run_splits import write_image_splits
@@ -165,12 +166,16 @@ class DetectorTask:
     def detect_all(self, engine: Engine) -> tuple[list[Truth], list[Detections]]:
         """Truth and detections of the validation images, each at its own labelled scale."""
         detector = FieldDetector(engine)
-        truths, found = [], []
-        for image, factor in zip(self._data.val, self._val_factors, strict=True):
+
+        def look(scaled: tuple[LabelledImage, float]) -> tuple[Truth, Detections]:
+            image, factor = scaled
             pixels = read_pixels(image)
-            truths.append(truth_of(image, self._data.classes, pixels.shape))
-            found.append(detector.detect(pixels, factor).detections)
-        return truths, found
+            truth = truth_of(image, self._data.classes, pixels.shape)
+            return truth, detector.detect(pixels, factor).detections
+
+        val = list(zip(self._data.val, self._val_factors, strict=True))
+        seen = SideBySide(engine.tiles_at_once).map(look, val)
+        return [truth for truth, _ in seen], [found for _, found in seen]
 
     def parent_ap(self, parent: Engine) -> float:
         """COCO AP, on the validation images, of a model that may have other classes."""
