@@ -10,7 +10,8 @@ machine strikes all alike. Figures are the median over the repeats with the smal
 brackets. "CPU ms" is the processor time of all threads, which other work on the machine moves less.
 
 "whole stage" is what `analyze --classifier none` does with a field between reading and storing it:
-lit field, scale, detection, check of the scale, quality, overlays. The scale is measured on five
+lit field, scale, detection, check of the scale, quality, overlays; as there, so many fields are
+analysed side by side as the engine has threads. The scale is measured on five
 fields of a slide at most, so that it costs less where fields are many; where each field is a slide
 of its own, it is measured on every one.
 
@@ -52,7 +53,7 @@ from cellcount.analysis.local import images_at_once, run_local
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.core.records import ImageRef, ImageResult
-from cellcount.core.side_by_side import SideBySide
+from cellcount.core.side_by_side import SideBySide, in_this_thread
 from cellcount.engines.base import ENGINES, EngineOptions, has_openvino, load_engine
 from cellcount.engines.field_detector import FieldDetector, cut
 from cellcount.evaluation.cost import REFERENCE_SIZE_PX, flop_counter
@@ -171,7 +172,7 @@ def check_done(result: ImageResult) -> None:
 def race(contestants: Sequence[Contestant], repeats: int) -> None:
     """Times all contestants in turn, ``repeats`` times; a first round counts operations."""
     for contestant in contestants:
-        with flop_counter() as counter:
+        with in_this_thread(), flop_counter() as counter:
             contestant.run()
         contestant.gflop = counter.get_total_flops() / contestant.fields / 1e9
     for _ in range(repeats):

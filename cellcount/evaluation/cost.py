@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from cellcount.core.side_by_side import in_this_thread
 from cellcount.engines.base import Engine
 from cellcount.models.fused_activation import can_fuse
 from cellcount.rendering.field import FieldSpec, render_field
@@ -50,7 +51,7 @@ def flops_of(engine: Engine, tile: NDArray[np.uint8]) -> int:
     A batch is padded to the engine's batch size, and the padding is counted as it is computed.
     """
     counter = flop_counter()
-    with counter:
+    with in_this_thread(), counter:
         engine.detect([tile])
     return int(counter.get_total_flops())
 

@@ -69,10 +69,10 @@ def grown_model(
 
     Its architecture, scale, preprocessing and thresholds are kept, and of the region head the rows
     of all classes that both have; classes that it did not know, and a second look that it did not
-    have, start at random.
+    have, start at random. ``red_cell_hue`` may be added to its preprocessing.
 
     Raises:
-        UsageError: the settings ask for another scale.
+        UsageError: the settings ask for another scale, or for a hue that it cannot have.
     """
     weights = resolve(settings.init)
     parent, state = read_weights(weights)
@@ -83,6 +83,13 @@ def grown_model(
         )
     if settings.refine_objective == "actor-critic":
         _check_rewardable(settings, parent)
+    before = parent.preprocessing
+    if settings.red_cell_hue and not before.white_balance:
+        raise UsageError(
+            f"red_cell_hue is true, but init {settings.init!r} sees fields in their own colours; "
+            "leave red_cell_hue, or start from a model with white balance"
+        )
+    hue = settings.red_cell_hue or before.red_cell_hue
     classes = cell_classes(data.classes)
     ids = [c.id for c in classes]
     card = dataclasses.replace(
@@ -90,6 +97,7 @@ def grown_model(
         name=settings.name,
         version=__version__,
         classes=classes,
+        preprocessing=dataclasses.replace(before, red_cell_hue=hue),
         refinement=build_refinement(settings) if settings.refine_steps else parent.refinement,
         thresholds={k: v for k, v in parent.thresholds.items() if k in ids},
         densest_field=max(len(image.labels) for image in data.train),

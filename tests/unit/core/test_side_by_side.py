@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cellcount.core.side_by_side import SideBySide
+from cellcount.core.side_by_side import SideBySide, in_this_thread
 
 
 def after_a_while(number: int) -> int:
@@ -29,6 +29,13 @@ def test_one_thread_or_one_item_needs_no_other_thread() -> None:
     own = threading.current_thread()
     assert SideBySide(1).map(lambda _: threading.current_thread(), range(3)) == [own] * 3
     assert SideBySide(4).map(lambda _: threading.current_thread(), [0]) == [own]
+
+
+def test_a_counter_can_have_all_work_in_its_own_thread() -> None:
+    own, threads = threading.current_thread(), SideBySide(3)
+    with in_this_thread():
+        assert threads.map(lambda _: threading.current_thread(), range(3)) == [own] * 3
+    assert own not in threads.map(lambda _: threading.current_thread(), range(3))
 
 
 def test_several_threads_may_ask_the_same_threads() -> None:

@@ -59,10 +59,7 @@ def test_the_network_of_a_plugin_types_one_batch_after_the_other(tiny_classifier
 
 @pytest.mark.usefixtures("set_threads")
 def test_tiles_have_the_same_cells_to_the_last_bit_whatever_the_threads() -> None:
-    fields = [
-        render_field(FieldSpec(260 + 40 * n, 200, n, 40.0, 0.4)).pixels
-        for n in range(4)
-    ]
+    fields = [render_field(FieldSpec(260 + 40 * n, 200, n, 40.0, 0.4)).pixels for n in range(4)]
     found = []
     for count in (1, 3):
         torch.set_num_threads(count)
