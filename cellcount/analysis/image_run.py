@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,8 +73,12 @@ class ImageRun:
             return []
         pipeline = Pipeline(models.detector, settings, scales, models.typer, sink.within)
 
+        one_scan = threading.Lock()  # a scan takes all threads by itself, and memory for one
+
         def analyze(loaded: Loaded) -> tuple[Loaded, ImageResult]:
-            return loaded, pipeline.analyze(loaded)
+            is_scan = loaded.source is not None and loaded.source.picture is None
+            with one_scan if is_scan else nullcontext():
+                return loaded, pipeline.analyze(loaded)
 
         def use(analyzed: tuple[Loaded, ImageResult]) -> Work:
             return sink.analyzed(*analyzed)
