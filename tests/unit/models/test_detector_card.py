@@ -88,6 +88,10 @@ def test_the_margin_of_tiles_follows_the_scale_up_to_the_stated_one(card: Detect
         (lambda c: c["architecture"].update(head_dim=10**9), "head_dim is 1000000000"),
         (lambda c: c["preprocessing"].update(mean=[0.5, 0.5]), "a list of 3 x number"),
         (lambda c: c["preprocessing"].update(std=[1.0, 0.0, 1.0]), "expected numbers above 0"),
+        (
+            lambda c: c["preprocessing"].update(red_cell_hue=True, white_balance=False),
+            "red_cell_hue is true without white_balance",
+        ),
         (lambda c: c["inference"].update(tile_px=0), "tile_px is 0, expected 64 to 8192"),
     ],
 )

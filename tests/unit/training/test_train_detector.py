@@ -154,7 +154,15 @@ def test_images_that_are_not_labelled_teach_nothing_but_do_not_stop(
 
 def test_a_model_grows_from_another(data: AnnotatedSet, tiny: Tiny, tmp_path: Path) -> None:
     first = train_detector([data], tiny(epochs=1, size_px=64), a_run(tmp_path / "first"), quietly)
-    grown = tiny(epochs=1, size_px=64, init=str(first), lr=1e-9, split="all", ema_decay=0.0)
+    grown = tiny(
+        epochs=1,
+        size_px=64,
+        init=str(first),
+        lr=1e-9,
+        split="all",
+        ema_decay=0.0,
+        red_cell_hue=True,
+    )
     second = train_detector([data], grown, a_run(tmp_path / "second"), quietly)
     before, after = load_file(first), load_file(second)
     key = "roi_heads.box_head.fc6.weight"
@@ -162,6 +170,9 @@ def test_a_model_grows_from_another(data: AnnotatedSet, tiny: Tiny, tmp_path: Pa
     card = read_card(second)
     assert card.training["init"]["name"] == "detector"
     assert card.thresholds == read_card(first).thresholds, "nothing was validated"
+    assert card.preprocessing == dataclasses.replace(
+        read_card(first).preprocessing, red_cell_hue=True
+    )
     with pytest.raises(UsageError, match="set rbc_diameter_px=36 and resize=rbc"):
         train_detector(
             [data],

@@ -16,7 +16,10 @@ from torch.utils.data import DataLoader
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import red_cell_diameter_px, scale_factors
 from cellcount.errors import AnnotationError
+from cellcount.images.balance import hue_factors
+from cellcount.images.white_balance import white_balance_gains
 from cellcount.models.detector_card import Preprocessing
+from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.training.augment import ColourSettings
 from cellcount.training.detector.fields import AugmentSettings, FieldDataset
 
@@ -249,6 +252,35 @@ def test_items_are_what_the_model_takes(images: list[LabelledImage]) -> None:
         assert (boxes >= 0).all()
         assert (boxes <= 64).all()
         assert ((labels >= 1) & (labels <= 3)).all()
+
+
+def test_most_crops_have_their_red_cells_in_one_hue_where_the_card_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    spec = FieldSpec(160, 160, seed=1, rbc_diameter_px=28.0, density=0.4)
+    Image.fromarray(render_field(spec).pixels).save(tmp_path / "field.png")
+    image = LabelledImage(tmp_path / "field.png", np.zeros((0, 4), np.float32), (), 160, 160)
+    stained = dataclasses.replace(PLAIN, colour=ColourSettings(stain=0.1, light=0.0, noise=0.0))
+    hues: dict[bool, list[float]] = {}
+    for hue in (False, True):
+        data = FieldDataset(
+            [image],
+            [1.0],
+            CLASSES,
+            stained,
+            seed=0,
+            preprocessing=Preprocessing(red_cell_hue=hue),
+        )
+        factors = []
+        for epoch in range(24):
+            data.start_epoch(epoch, settling=False)
+            pixels = data[0][0].permute(1, 2, 0).numpy()
+            found = hue_factors(pixels, white_balance_gains(pixels))
+            factors.append(float(np.abs(np.log(found)).max()))
+        hues[hue] = factors
+    near = sum(off < 0.2 for off in hues[True]), sum(off < 0.2 for off in hues[False])
+    assert near[0] > len(hues[True]) / 2 > 2 * near[1], f"{near} of {len(hues[True])}"
+    assert near[0] < len(hues[True]), "some keep their own hue"
 
 
 def test_other_classes_and_empty_images_are_no_trouble(
