@@ -39,6 +39,10 @@ def test_overrides_win() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (
+            {"red_cell_hue": True, "augment": "mild"},
+            "red_cell_hue is true with augment 'mild'.*use augment full or wide",
+        ),
         ({"epoch": 3}, "unknown training setting 'epoch'; did you mean 'epochs'"),
         ({"zzz": 3}, "unknown training setting 'zzz'; known are name"),
         ({"epochs": "many"}, "epochs is 'many', expected whole number"),
