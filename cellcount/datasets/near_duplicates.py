@@ -35,6 +35,9 @@ _POPCOUNT = np.array([bin(value).count("1") for value in range(1 << 16)], np.uin
 _MIXERS = np.array(  # odd multipliers: a collision costs one comparison, nothing else
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5], np.uint64
 )
+#: Multiplications of a matrix product that OpenBLAS leaves to the calling thread. Its threads wait
+#: for each other in a loop, which takes far longer than so small a product where torch is at work.
+_PRODUCT_IN_ONE_THREAD = 1 << 18
 _PAIR_BUDGET = 1 << 19  # candidates compared at once; bounds the memory
 
 Words = NDArray[np.uint64]
@@ -79,7 +82,9 @@ def grey_hash(grey: NDArray[np.uint8]) -> Words:
 def _spectrum(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """The lowest coefficients of the cosine transform of ``(H, W)``, ``(D, D)``."""
     rows, columns = _transform(grey.shape[0]), _transform(grey.shape[1])
-    return np.asarray(rows @ grey @ columns.T, np.float32)
+    width = max(1, _PRODUCT_IN_ONE_THREAD // rows.size)
+    pieces = [rows @ grey[:, x : x + width] for x in range(0, grey.shape[1], width)]
+    return np.asarray(np.concatenate(pieces, axis=1) @ columns.T, np.float32)
 
 
 def _bits(spectra: NDArray[np.floating[Any]]) -> Words:
