@@ -93,11 +93,12 @@ class Pipeline:
             seen, field = lit_part(source, small)
             views = self._views(seen)
             scale, found = self._detector.detect(loaded, views.detector)
-            quality = self._quality(seen, field, scale.factor)
+            seen_small = small if field is None else None
+            quality = self._quality(seen, field, scale.factor, seen_small)
             cells = self._counted(found, source.size_px, field)
             overlay = None
             if seen.picture is not None:
-                overlay = find_overlay(seen.picture.pixels, small if field is None else None)
+                overlay = find_overlay(seen.picture.pixels, seen_small)
             cells, on_ink = _without_ink(cells, overlay)
             cells = self._typed(views.classifier, cells, scale.factor)
         except Exception as error:  # noqa: BLE001 -- one image never ends a batch
@@ -124,9 +125,12 @@ class Pipeline:
             "" if done else STAIN_CAUTION,
         )
 
-    def _quality(self, seen: Source, field: LitField | None, factor: float) -> Quality:
+    def _quality(
+        self, seen: Source, field: LitField | None, factor: float, small: Thumbnails | None
+    ) -> Quality:
         """The quality of what is lit of an image."""
-        quality = median_quality(seen.sample_fields(), factor, self._rbc_diameter_px)
+        fields = seen.sample_fields()
+        quality = median_quality(fields, factor, self._rbc_diameter_px, small)
         if field is None:
             return quality
         return replace(

@@ -54,9 +54,12 @@ def sample_evenly(count: int, wanted: int = SAMPLED_FIELDS) -> list[int]:
 
 def resize(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     """The field times ``factor``, bilinear with antialiasing; the same array where it is 1."""
-    if factor == 1.0:
-        return pixels
-    width = max(1, round(pixels.shape[1] * factor))
-    height = max(1, round(pixels.shape[0] * factor))
-    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    return pixels if factor == 1.0 else resized(Image.fromarray(pixels), factor)
+
+
+def resized(image: Image.Image, factor: float) -> NDArray[np.uint8]:
+    """Pixels of an image as ``resize`` gives them, where it is one of Pillow's already."""
+    if factor != 1.0:
+        size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+        image = image.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(image)

@@ -39,15 +39,16 @@ class Thumbnails:
         height, width = self._pixels.shape[:2]
         step = max(1, round(max(height, width) / side_px))
         if (mode, step) not in self._views:
-            image = self._grey if mode == "L" else self._colour
+            image = self._grey if mode == "L" else self.image
             view = np.asarray(image if step == 1 else image.reduce(step))
             self._views[mode, step] = view
         return self._views[mode, step]
 
     @cached_property
-    def _colour(self) -> Image.Image:
+    def image(self) -> Image.Image:
+        """The picture itself, as one of Pillow's."""
         return Image.fromarray(self._pixels)
 
     @cached_property
     def _grey(self) -> Image.Image:
-        return self._colour.convert("L")
+        return self.image.convert("L")

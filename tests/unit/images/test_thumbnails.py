@@ -10,6 +10,7 @@ from scipy.spatial import ConvexHull
 from cellcount.datasets.near_duplicates import BITS, grey_hash, perceptual_hash
 from cellcount.images.lit_field import _hull, find_lit_field
 from cellcount.images.overlays import find_overlay
+from cellcount.images.quality import measure_quality
 from cellcount.images.thumbnails import Thumbnails
 from cellcount.images.white_balance import percentiles
 from cellcount.rendering.field import FieldSpec, render_field
@@ -50,6 +51,7 @@ def test_views_change_nothing_that_is_found(disc: Image.Image) -> None:
     assert ink.ink is not None
     assert shared_ink.ink is not None
     assert np.array_equal(ink.ink, shared_ink.ink)
+    assert measure_quality(pixels, 0.5, 24, views) == measure_quality(pixels, 0.5, 24)
 
 
 def test_a_grey_view_tells_a_picture_as_its_colours_do(disc: Image.Image) -> None:
