@@ -33,7 +33,11 @@ def padded(
         before: says the colour and the multiple.
     """
     mean = np.round(255 * np.asarray(before.mean)).astype(np.uint8)
-    batch = np.broadcast_to(mean, (size, *padded_shape(tiles[0].shape, before), 3)).copy()
-    for i, tile in enumerate(tiles):
-        batch[i, : tile.shape[0], : tile.shape[1]] = tile
+    batch = np.empty((size, *padded_shape(tiles[0].shape, before), 3), np.uint8)
+    for image, tile in zip(batch, tiles, strict=False):
+        height, width = tile.shape[:2]
+        image[:height, :width] = tile
+        image[height:] = mean
+        image[:height, width:] = mean
+    batch[len(tiles) :] = mean
     return batch

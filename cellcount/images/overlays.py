@@ -127,12 +127,13 @@ def _has_lines(grey: NDArray[np.uint8]) -> bool:
     is_line = np.zeros(grey.shape, np.bool_)
     is_line[2:-2] = _is_below_both(grey[2:-2], grey[:-4], grey[4:], least)
     is_line[:, 2:-2] |= _is_below_both(grey[:, 2:-2], grey[:, :-4], grey[:, 4:], least)
-    y, x = np.nonzero(is_line)
+    points = np.flatnonzero(is_line)
     least_points = _LEAST_LINE * min(grey.shape)
-    if len(x) < least_points:
+    if len(points) < least_points:
         return False
-    thin = 1 + len(x) // _MOST_POINTS  # so many points tell as well as all of them
-    return bool(thin * _most_in_line(x[::thin], y[::thin], grey.shape) >= least_points)
+    thin = 1 + len(points) // _MOST_POINTS  # so many points tell as well as all of them
+    y, x = np.divmod(points[::thin], grey.shape[1])
+    return bool(thin * _most_in_line(x, y, grey.shape) >= least_points)
 
 
 def _is_below_both(
