@@ -84,20 +84,16 @@ class AlignedPooler(nn.Module):
         index = torch.cat([b.new_full((len(b), 1), i) for i, b in enumerate(boxes)])
         rois = torch.cat([index, torch.cat(boxes)], dim=1)  # (R, 5)
         level = self.level_of(rois[:, 1:])
-        pooled = levels[0].new_zeros(len(rois), levels[0].shape[1], *self.output_size)
+        side, samples = self.output_size[0], training_samples.POOL_SAMPLES
+        if len(rois) and all(map(can_sum_rows, levels)):
+            return pooled_by_rows(levels, self.strides, rois, level, side, samples)
+        pooled = levels[0].new_zeros(len(rois), levels[0].shape[1], side, side)
         for i, (features, stride) in enumerate(zip(levels, self.strides, strict=True)):
             chosen = torch.where(level == i)[0]
             # In training a level without regions takes part: its gradients are zero, not missing.
             if len(chosen) or torch.is_grad_enabled():
-                pooled[chosen] = self._pooled(features, rois[chosen], 1 / stride).to(pooled.dtype)
-        return pooled
-
-    def _pooled(self, features: Tensor, rois: Tensor, scale: float) -> Tensor:
-        """Regions of one level, (R, C, P, P)."""
-        samples = training_samples.POOL_SAMPLES
-        if can_sum_rows(features):
-            return pooled_by_rows(features, rois, self.output_size[0], scale, samples)
-        pooled: Tensor = roi_align(features, rois, self.output_size, scale, samples, aligned=True)
+                own = roi_align(features, rois[chosen], side, 1 / stride, samples, aligned=True)
+                pooled[chosen] = own.to(pooled.dtype)
         return pooled
 
     def level_of(self, boxes: Tensor) -> Tensor:

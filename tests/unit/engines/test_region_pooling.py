@@ -8,7 +8,7 @@ from torchvision.ops import roi_align
 
 from cellcount.engines.region_pooling import can_sum_rows, pooled_by_rows
 
-SIDE, SCALE = 7, 0.25
+SIDE, STRIDE = 7, 4
 
 
 def maps(*shape: int) -> torch.Tensor:
@@ -32,15 +32,32 @@ def test_regions_inside_across_and_outside_the_border_are_pooled_as_torchvision_
         ]
     )
     own = maps(2, 16, 24, 32)
-    expected = roi_align(own, regions, (SIDE, SIDE), SCALE, samples, aligned=True)
-    seen = pooled_by_rows(own, regions, SIDE, SCALE, samples)
+    expected = roi_align(own, regions, (SIDE, SIDE), 1 / STRIDE, samples, aligned=True)
+    first = torch.zeros(len(regions), dtype=torch.int64)
+    seen = pooled_by_rows([own], [STRIDE], regions, first, SIDE, samples)
     torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_map_of_one_place_is_pooled() -> None:
     regions, own = torch.tensor([[0, 0.0, 0.0, 4.0, 4.0]]), maps(1, 8, 1, 1)
-    expected = roi_align(own, regions, (SIDE, SIDE), SCALE, 2, aligned=True)
-    torch.testing.assert_close(pooled_by_rows(own, regions, SIDE, SCALE, 2), expected)
+    expected = roi_align(own, regions, (SIDE, SIDE), 1 / STRIDE, 2, aligned=True)
+    seen = pooled_by_rows([own], [STRIDE], regions, torch.tensor([0]), SIDE, 2)
+    torch.testing.assert_close(seen, expected)
+
+
+def test_each_region_is_pooled_from_its_own_level() -> None:
+    levels, strides = [maps(2, 8, 24, 32), maps(2, 8, 12, 16), maps(2, 8, 3, 5)], [4, 8, 32]
+    torch.manual_seed(1)
+    corners = torch.rand(40, 2) * 100
+    regions = torch.cat(
+        [torch.randint(0, 2, (40, 1)), corners, corners + 5 + torch.rand(40, 2) * 60], 1
+    )
+    level = torch.arange(40) % 3
+    seen = pooled_by_rows(levels, strides, regions, level, SIDE, 2)
+    for number, (own, stride) in enumerate(zip(levels, strides, strict=True)):
+        expected = roi_align(own, regions, (SIDE, SIDE), 1 / stride, 2, aligned=True)
+        is_own = level == number
+        torch.testing.assert_close(seen[is_own], expected[is_own], rtol=1e-4, atol=1e-4)
 
 
 def test_training_and_half_precision_pool_with_torchvision() -> None:
