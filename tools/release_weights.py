@@ -5,7 +5,8 @@
 FACTS.json holds any of: ``version``, ``license``, ``notes`` (a list), ``data`` (a list: all data
 sets, each with its name as in the card, its source and licence), ``evaluations`` (a list: every
 test evaluation ever made of these weights), ``inference`` (an object: numbers of a detector's
-``Inference`` that were chosen on validation images after the training), ``classifier`` (the
+``Inference`` that were chosen on validation images after the training), ``thresholds`` (an object:
+those chosen on other images than the training's own), ``classifier`` (the
 packaged one that types a detector's cells where none is named), ``smear`` (the kind of smear that a
 detector is for), ``experimental`` (why no count of a detector can be relied on yet) and
 ``confusion`` (what ``--adjust card`` undoes of a classifier's confusions: an object with ``data``
@@ -34,7 +35,7 @@ from cellcount.models.weights import AnyCard, read_any_card, write_card
 
 _KEYS = {
     *("version", "license", "notes", "data", "evaluations", "inference", "classifier"),
-    *("smear", "experimental", "confusion"),
+    *("smear", "experimental", "confusion", "thresholds"),
 }
 _CONFUSION_KEYS = {"data", "split", "types", "cells"}
 
@@ -56,6 +57,8 @@ def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
             raise WeightsError("facts name inference, which only a detector's card has")
         chosen = dataclasses.replace(card.inference, **facts["inference"])
         card = dataclasses.replace(card, inference=chosen)
+    if "thresholds" in facts:
+        card = dataclasses.replace(card, thresholds={**card.thresholds, **facts["thresholds"]})
     named = {"classifier": "a classifier", "smear": "a smear", "experimental": "an experiment"}
     for key in sorted(named.keys() & facts):
         if not isinstance(card, DetectorCard):

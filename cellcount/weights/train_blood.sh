@@ -21,6 +21,7 @@ train blood "$run/first" --pretrained "$run/imagenet.safetensors"
 [ -f "$run/boxed/boxes.csv" ] ||
     python3 -m tools.boxed_cells "$data" "$run/boxed" --detector "$run/first/model.safetensors" --share 0.6
 train blood-hard "$run/second" "$run/boxed" --init "$run/first"
-python3 -m tools.average_weights "$run"/{first,second}/model.safetensors "$data/txl-pbc" "$run/mean.safetensors"
+python3 -m tools.average_weights "$run"/{first,second}/model.safetensors "$data/txl-pbc" "$run/mean.safetensors" \
+    --share 0.75 --red-cell-hue
 python3 -m tools.release_weights "$run/mean.safetensors" "$here/blood.json" "$run/blood.safetensors"
 cellcount models check "$run/blood.safetensors"

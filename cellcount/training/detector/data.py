@@ -31,6 +31,7 @@ from cellcount.training.detector.settings import DetectorTraining
 _WIDE_COLOUR = ColourSettings(
     stain=0.12, strange=0.2, strength=0.3, grey=0.15, sharpen=0.15, fringe=0.2
 )
+_VARIED_COLOUR = replace(_WIDE_COLOUR, stain=0.10, strange=0.04, grey=0.06)
 #: Red cells for which ``blur_px`` of the colour settings is meant.
 _BLUR_RBC_PX = 80.0
 #: Shares of images with a heap of red cells, of images with pale red cells, and of crops without
@@ -243,5 +244,6 @@ def augment_settings(settings: DetectorTraining) -> AugmentSettings:
     if settings.augment == "full":
         return full
     blur_px = _WIDE_COLOUR.blur_px * settings.rbc_diameter_px / _BLUR_RBC_PX
-    colour = replace(_WIDE_COLOUR, blur_px=blur_px)
+    colour = _VARIED_COLOUR if settings.augment == "varied" else _WIDE_COLOUR
+    colour = replace(colour, blur_px=blur_px)
     return replace(full, colour=colour, heaps=_HEAPS, pale_red=_PALE_RED, no_white=_NO_WHITE)

@@ -11,7 +11,7 @@ from cellcount.models.json_types import misfits
 from cellcount.training.settings import build_settings
 
 #: Strengths of augmentation of models for any laboratory, which see fields in white balance.
-ANY_LABORATORY = ("full", "wide")
+ANY_LABORATORY = ("full", "wide", "varied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,13 @@ class DetectorTraining:
         ema_decay: of the averaged weights that are evaluated and exported, 0 for none.
         augment: full (any laboratory), wide (the same with stains of any colour, hard outlines,
             colour fringes, many crops without white cells, and, once images are hard, heaps of red
-            cells and red cells as pale as the glass), mild (images like the training images), or
+            cells and red cells as pale as the glass), varied (the same with stains as laboratories
+            have them), mild (images like the training images), or
             flips alone.
         red_cell_hue: bring the hue of red cells of every field to that of a reference, with
-            ``augment`` full or wide.
-        harden: share of the epochs after which focus and light get worse, with ``augment`` full or
-            wide; 1 for never. White cells are changed from then on, too:
+            ``augment`` full, wide or varied.
+        harden: share of the epochs after which focus and light get worse, with ``augment`` full,
+            wide or varied; 1 for never. White cells are changed from then on, too:
         small_copies: mean number of white cells that are copied, smaller, within their image;
         plain_cells: share of the images whose white cells become paler and lose their texture, as
             a poor lens shows them.
@@ -113,7 +114,7 @@ class DetectorTraining:
     warmup: float = 0.04
     clip_norm: float = 5.0
     ema_decay: float = 0.998
-    augment: Literal["full", "wide", "mild", "flips"] = "full"
+    augment: Literal["full", "wide", "varied", "mild", "flips"] = "full"
     red_cell_hue: bool = False
     harden: float = 1.0
     small_copies: float = 0.3
@@ -209,13 +210,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "blood-hard": {
         "name": "blood",
         **_AT_48_PX,
-        "epochs": 7,
+        "augment": "varied",
+        "epochs": 6,
         "lr": 3e-4,
         "warmup": 0.1,
         "validate_every": 5,
         "harden": 0.0,
         "small_copies": 1.0,
-        "plain_cells": 0.4,
+        "plain_cells": 0.5,
         "settle": 0.3,
     },
     # The packaged marrow model goes on from the blood model with composed fields, and with labelled

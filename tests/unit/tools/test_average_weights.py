@@ -14,7 +14,7 @@ from cellcount.errors import WeightsError
 from cellcount.files.digest import sha256_of
 from cellcount.models.weights import read_weights, write_weights
 from cellcount.rendering.field import LABELS
-from tools.average_weights import average, average_files
+from tools.average_weights import average, main
 
 
 @pytest.fixture
@@ -37,17 +37,19 @@ def test_each_weight_is_the_mean_and_counters_are_the_last(
     moved = {k: v + 0.5 if v.is_floating_point() else v + 3 for k, v in first.items()}
     write_weights(tmp_path / "after.safetensors", card, moved)
     out = tmp_path / "mean.safetensors"
-    average_files(tiny_weights, tmp_path / "after.safetensors", val_set, out)
+    after = str(tmp_path / "after.safetensors")
+    main([str(tiny_weights), after, str(val_set), str(out), "--share", "0.75", "--red-cell-hue"])
     made, mean = read_weights(out)
     _, last = read_weights(tmp_path / "after.safetensors")
     for name, tensor in mean.items():
         if tensor.is_floating_point():
-            expected = (first[name].double() + last[name].double()) / 2
+            expected = first[name].double() / 4 + last[name].double() * 3 / 4
             # float16 in the file
             assert torch.allclose(tensor.double(), expected, rtol=1e-3, atol=1e-6), name
         else:
             assert torch.equal(tensor, last[name]), name
     assert made.training["averaged_with"] == sha256_of(tiny_weights)
+    assert made.preprocessing.red_cell_hue
     assert made.evaluations == ()
     assert set(made.thresholds) == {"rbc", "wbc", "platelet"}
     assert all(0 <= t <= 1 for t in made.thresholds.values())
