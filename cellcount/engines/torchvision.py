@@ -221,9 +221,13 @@ class FasterRCNN(Detector):
 
     def features(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Pyramid maps of uint8 images (N, 3, H, W)."""
-        pixels = images.contiguous(memory_format=torch.channels_last).float()
-        normalised = pixels.sub_(255 * self.mean).div_(255 * self.std)
-        return OrderedDict((str(i), m) for i, m in enumerate(self.trunk(normalised)))
+        count, channels, height, width = images.shape
+        # Row by row, as pixels lie in memory: three channels at a time would take thrice as long.
+        rows = images.permute(0, 2, 3, 1).reshape(count, height, width * channels).float()
+        mean, std = ((255 * rgb).flatten().repeat(width) for rgb in (self.mean, self.std))
+        normalised = rows.sub_(mean).div_(std).view(count, height, width, channels)
+        maps = self.trunk(normalised.permute(0, 3, 1, 2))
+        return OrderedDict((str(i), m) for i, m in enumerate(maps))
 
     def _proposal_maps(self, maps: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
         """The levels that anchors lie on."""
