@@ -175,7 +175,8 @@ def _tiles(grey: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.b
     """
     beyond = [-length % _TILE_PX for length in grey.shape]
     widths = [(_REACH_PX, _REACH_PX + more) for more in beyond]
-    around = np.pad(grey - grey.mean(), widths, mode="edge")
+    # Small numbers round less, and a flat picture has no detail at all.
+    around = np.pad(grey - grey[0, 0], widths, mode="edge")
     side = _TILE_PX + 2 * _REACH_PX
     tiles = sliding_window_view(around, (side, side))[::_TILE_PX, ::_TILE_PX]
     inside = np.pad(np.ones(grey.shape, np.bool_), [(0, more) for more in beyond])

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from cellcount.core.records import Quality
-from cellcount.images.quality import measure_quality
+from cellcount.images.quality import _focus, measure_quality
 
 Pixels = NDArray[np.uint8]
 GLASS = (225.0, 225.0, 230.0)
@@ -153,3 +153,25 @@ def test_sample_fields_are_good(repo_root: Path) -> None:
     assert focus(pixels) > 0.8
     blurred = ndimage.gaussian_filter(pixels, (8, 8, 0))
     assert focus(blurred) < 0.3
+
+
+@pytest.mark.parametrize("size", [(150, 203), (64, 96), (33, 7)])
+def test_focus_is_that_of_gaussian_filters_on_the_whole_picture(size: tuple[int, int]) -> None:
+    height, width = size
+    pixels = np.ascontiguousarray(field(count=400, blur_px=1.2)[60 : 60 + height, 60 : 60 + width])
+    grey = np.log10(pixels.mean(axis=2) + 1)
+    together = coarse_alone = 0.0
+    for order in ((1, 0), (0, 1)):
+        fine, coarse = (
+            ndimage.gaussian_filter(grey, deviation, order=order, mode="nearest")
+            for deviation in (32 / 24, 32 / 8)
+        )
+        together += (fine * coarse).sum()
+        coarse_alone += (coarse * coarse).sum()
+    sharpest = np.sqrt(2 * 4**2 / ((4 / 3) ** 2 + 4**2))
+    expected = (together / coarse_alone - 1) / (sharpest - 1)
+    assert _focus(Image.fromarray(pixels), 1.0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_flat_picture_has_no_focus() -> None:
+    assert _focus(Image.new("RGB", (70, 50), (9, 81, 200)), 1.0) is None
