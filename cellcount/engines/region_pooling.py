@@ -48,10 +48,11 @@ def pooled_by_rows(
     """
     images, channels = levels[0].shape[:2]
     rows = torch.cat([maps.permute(0, 2, 3, 1).reshape(-1, channels) for maps in levels])
-    sizes = torch.tensor([maps.shape[2:] for maps in levels])  # (L, 2)
-    areas = sizes.prod(1)
+    sizes = torch.tensor([maps.shape[2:] for maps in levels], dtype=torch.int32)  # (L, 2)
+    areas = sizes.prod(1, dtype=torch.int32)
     height, width = sizes[level].T  # each (R,)
-    begin = (images * (areas.cumsum(0) - areas))[level] + regions[:, 0].long() * areas[level]
+    first = images * (areas.cumsum(0, dtype=torch.int32) - areas)  # row of each level
+    begin = first[level] + regions[:, 0].int() * areas[level]
     scales = torch.tensor([1 / stride for stride in strides])
     boxes = regions[:, 1:] * scales[level, None] - 0.5
     left, x_weights = _places(boxes[:, 0], boxes[:, 2], width, side, samples)
@@ -90,6 +91,6 @@ def _places(
     before = points.floor()
     share = points - before
     after = (before + 1).minimum(length - 1)
-    places = torch.stack([before, after], dim=-1).to(torch.int64)
+    places = torch.stack([before, after], dim=-1).to(torch.int32)
     weights = torch.stack([1 - share, share], dim=-1) * inside[..., None] / samples
     return places.flatten(2), weights.flatten(2)

@@ -50,7 +50,25 @@ from cellcount.models.pyramid import Trunk
 
 
 class UnroundedAnchors(AnchorGenerator):
-    """torchvision's anchors without rounding to whole pixels."""
+    """torchvision's anchors without rounding to whole pixels.
+
+    Those of the last batch are kept: the next one mostly has the same shape.
+    """
+
+    _kept: tuple[tuple[object, ...], list[Tensor]] = ((), [])
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Anchors of each image (A of all places and levels, 4)."""
+        if not torch.is_inference_mode_enabled():  # what is made in it has no part in training
+            anchors: list[Tensor] = super().forward(image_list, feature_maps)
+            return anchors
+        first, shapes = feature_maps[0], tuple(maps.shape[2:] for maps in feature_maps)
+        size = image_list.tensors.shape[2:]
+        batch = (len(image_list.image_sizes), size, shapes, first.dtype, first.device)
+        kept = self._kept
+        if kept[0] != batch:
+            kept = self._kept = (batch, super().forward(image_list, feature_maps))
+        return kept[1]
 
     def generate_anchors(
         self,

@@ -42,6 +42,23 @@ def test_anchors_sit_on_the_corner_of_their_place() -> None:
     np.testing.assert_array_equal(placed, fine + coarse)
 
 
+def test_anchors_are_kept_for_batches_of_the_same_shape_alone() -> None:
+    anchors = UnroundedAnchors(sizes=((10.0,),), aspect_ratios=((1.0,),))
+
+    def placed(height: int, width: int) -> torch.Tensor:
+        images = ImageList(torch.zeros(1, 3, height, width), [(height, width)])
+        own: torch.Tensor = anchors(images, [torch.zeros(1, 4, height // 8, width // 8)])[0]
+        return own
+
+    with torch.inference_mode():
+        wide, again, high = placed(32, 48), placed(32, 48), placed(48, 32)
+    assert again is wide
+    trained_on = placed(48, 32)
+    assert not trained_on.is_inference(), "gradients could not be computed with it"
+    assert torch.equal(trained_on, high)
+    assert not torch.equal(wide, high)
+
+
 def test_proposals_use_the_cards_anchors() -> None:
     architecture = Architecture(anchor_sizes_px=((7.5, 9.25), (30.0, 50.0), (70.0, 90.0)))
     rpn = build_rpn(architecture, Inference(), 8)
