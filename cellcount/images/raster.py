@@ -172,7 +172,8 @@ def _to_rgb(image: Image.Image, file: BinaryIO) -> tuple[NDArray[np.uint8], list
     if image.mode == "CMYK":  # Pillow has already undone Adobe's inversion
         return pixel_formats.cmyk_to_rgb(np.asarray(image)), []
     if image.mode in _OPAQUE_MODES and "transparency" not in image.info:
-        rgb = np.array(image.convert("RGB"))  # np.asarray would be read-only
+        image = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+        rgb = np.array(image)  # np.asarray would be read-only
         return rgb, _high_byte_cautions(rgb, file)
     if image.mode not in _OPAQUE_MODES | {"LA", "PA", "RGBA", "La", "RGBa"}:
         raise ImageError(f"{image.mode} pixels; save the image as RGB")
