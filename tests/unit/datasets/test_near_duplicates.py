@@ -17,6 +17,8 @@ from scipy.fft import dctn
 from cellcount.datasets.near_duplicates import (
     BITS,
     MAX_DISTANCE,
+    _spectrum,
+    _transform,
     near_duplicates,
     perceptual_hash,
 )
@@ -195,3 +197,10 @@ def test_the_known_copy_in_pbc_is_found(shared_data: Path) -> None:
     found = near_duplicates(hashes)
     assert found.pairs.tolist() == [[0, 1]]
     assert found.distances.tolist() == [0]
+
+
+@pytest.mark.parametrize("size", [(240, 321), (64, 64), (500, 7), (1, 1)])
+def test_the_spectrum_in_pieces_is_that_of_the_whole_picture(size: tuple[int, int]) -> None:
+    grey = np.random.default_rng(5).uniform(0, 255, size).astype(np.float32)
+    rows, columns = (_transform(length).astype(np.float64) for length in size)
+    np.testing.assert_allclose(_spectrum(grey), rows @ grey @ columns.T, rtol=1e-4, atol=1e-3)
