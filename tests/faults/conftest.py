@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cellcount import cli
 from tests.faults.recipes import Fields, Run
+from tests.loaded_once import loaded_once
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_models() -> Iterator[None]:
+    """Commands share the models of the repository."""
+    with loaded_once():
+        yield
 
 
 @pytest.fixture(scope="session")

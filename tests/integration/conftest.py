@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from PIL import Image
 
 from cellcount import cli
 from cellcount.rendering.field import FieldSpec, RenderedField, render_field
+from tests.loaded_once import loaded_once
 
 WIDTH_PX, HEIGHT_PX, DIAMETER_PX = 160, 120, 24
 
@@ -19,6 +20,13 @@ FIELDS = ("a/1.png", "a/2.jpg", "b/x/1.tif", "b/x.png", "c.bmp")
 
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_models() -> Iterator[None]:
+    """Commands share the models of the repository."""
+    with loaded_once():
+        yield
 
 
 @pytest.fixture(scope="session")
