@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cellcount.core.records import LabelledImage
 from cellcount.datasets.annotated import AnnotatedSet
 from cellcount.datasets.crop_set import CropSet, LabelledCrop
 from cellcount.rendering.field import LABELS
+from cellcount.training import log, loop
 from cellcount.training.classifier.settings import ClassifierTraining, classifier_recipe
 from cellcount.training.detector.settings import DetectorTraining, from_recipe
 
@@ -28,6 +30,19 @@ TINY: Overrides = {
     "ema_decay": 0.9,
     "validate_every": 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def curves_once() -> Iterator[None]:
+    """A training draws its curves after its first epoch alone: each takes as long as the epoch."""
+
+    def draw_first(path: Path, rows: list[loop.Metrics], note_on_losses: str = "") -> None:
+        if not path.exists():
+            log.draw_curves(path, rows, note_on_losses)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "draw_curves", draw_first)
+        yield
 
 
 @pytest.fixture(scope="session")

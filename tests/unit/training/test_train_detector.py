@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def metrics(out: Path) -> list[dict[str, str]]:
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def red_cells(data: AnnotatedSet) -> AnnotatedSet:
     """The data with red cells alone, each training field four times per epoch."""
     images = []
@@ -58,15 +59,32 @@ def red_cells(data: AnnotatedSet) -> AnnotatedSet:
     return AnnotatedSet(tuple(images), ("rbc",), format="rendered")
 
 
-def test_four_fields_are_learned_in_seconds(
-    red_cells: AnnotatedSet, tiny: Tiny, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def learned(
+    red_cells: AnnotatedSet, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[DetectorTraining, Path]:
+    """Settings and folder of a training that learns the red cells; for reading."""
+    out = tmp_path_factory.mktemp("learned")
     settings = tiny(epochs=9, lr=5e-3, validate_every=9)
-    weights = train_detector([red_cells], settings, a_run(tmp_path), quietly)
-    rows = metrics(tmp_path)
+    assert train_detector([red_cells], settings, a_run(out), quietly).parent == out
+    return settings, out
+
+
+@pytest.fixture(scope="module")
+def first(data: AnnotatedSet, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of one epoch, which other trainings start from."""
+    out = tmp_path_factory.mktemp("first")
+    return train_detector([data], tiny(epochs=1, size_px=64), a_run(out), quietly)
+
+
+def test_four_fields_are_learned_in_seconds(
+    red_cells: AnnotatedSet, learned: tuple[DetectorTraining, Path]
+) -> None:
+    settings, out = learned
+    weights, rows = out / "model.safetensors", metrics(out)
     assert float(rows[-1]["ap50"]) > 0.45, "about 0.65; near 0.1 where boxes or labels go wrong"
     assert float(rows[-1]["loss_classifier"]) < 0.6 * float(rows[0]["loss_classifier"])
-    assert {p.name for p in tmp_path.iterdir()} == {
+    assert {p.name for p in out.iterdir()} == {
         "settings.json", "metrics.csv", "curves.png", "last.checkpoint", "model.safetensors",
         "splits.csv",
     }  # fmt: skip
@@ -87,13 +105,13 @@ def test_four_fields_are_learned_in_seconds(
     assert abs(report.classes[0].counting.bias or 0) <= 2, "the threshold leaves hardly any bias"
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_two_and_two_epochs_are_four(
-    data: AnnotatedSet, tiny: Tiny, tmp_path: Path, workers: int
-) -> None:
-    """Metrics and weights of a continued training equal those of an uninterrupted one."""
+@pytest.fixture(scope="module")
+def halves(
+    data: AnnotatedSet, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[DetectorTraining, Path, Path]:
+    """Settings, an uninterrupted training, and one that was stopped in its third epoch."""
     settings = tiny(epochs=4, augment="full", size_px=96, batch_size=2, validate_every=2)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, stopped = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("stopped")
     train_detector([data], settings, a_run(whole), quietly)
 
     class StopError(Exception):
@@ -104,8 +122,21 @@ def test_two_and_two_epochs_are_four(
             raise StopError
 
     with pytest.raises(StopError):
-        train_detector([data], settings, a_run(parts), stop_in_the_third)
-    assert torch.load(parts / "last.checkpoint", weights_only=True)["epoch"] == 2
+        train_detector([data], settings, a_run(stopped), stop_in_the_third)
+    assert torch.load(stopped / "last.checkpoint", weights_only=True)["epoch"] == 2
+    return settings, whole, stopped
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_two_and_two_epochs_are_four(
+    data: AnnotatedSet,
+    halves: tuple[DetectorTraining, Path, Path],
+    tmp_path: Path,
+    workers: int,
+) -> None:
+    """Metrics and weights of a continued training equal those of an uninterrupted one."""
+    settings, whole, stopped = halves
+    parts = shutil.copytree(stopped, tmp_path / "parts")
     torch.manual_seed(12345)  # whatever happened in between
     train_detector([data], settings, a_run(parts, resume=True, workers=workers), quietly)
     assert metrics(parts) == metrics(whole)
@@ -152,8 +183,9 @@ def test_images_that_are_not_labelled_teach_nothing_but_do_not_stop(
     assert float(metrics(tmp_path)[0]["loss_box_reg"]) == 0
 
 
-def test_a_model_grows_from_another(data: AnnotatedSet, tiny: Tiny, tmp_path: Path) -> None:
-    first = train_detector([data], tiny(epochs=1, size_px=64), a_run(tmp_path / "first"), quietly)
+def test_a_model_grows_from_another(
+    data: AnnotatedSet, tiny: Tiny, first: Path, tmp_path: Path
+) -> None:
     grown = tiny(
         epochs=1,
         size_px=64,
@@ -183,10 +215,9 @@ def test_a_model_grows_from_another(data: AnnotatedSet, tiny: Tiny, tmp_path: Pa
 
 
 def test_heads_of_classes_that_both_know_are_kept_by_name(
-    data: AnnotatedSet, tiny: Tiny, tmp_path: Path
+    data: AnnotatedSet, tiny: Tiny, first: Path, tmp_path: Path
 ) -> None:
     """Known classes in another order, one of them gone and one new."""
-    first = train_detector([data], tiny(epochs=1, size_px=64), a_run(tmp_path / "first"), quietly)
     known = [c.id for c in read_card(first).classes]
     names = {"wbc": "wbc", "rbc": "rbc", "platelet": "giant"}
     images = tuple(
@@ -219,17 +250,19 @@ def test_heads_of_classes_that_both_know_are_kept_by_name(
 
 
 def test_the_parents_score_comes_first_and_a_worse_model_is_told_last(
-    red_cells: AnnotatedSet, tiny: Tiny, tmp_path: Path
+    red_cells: AnnotatedSet,
+    tiny: Tiny,
+    learned: tuple[DetectorTraining, Path],
+    tmp_path: Path,
 ) -> None:
-    settings = tiny(epochs=9, lr=5e-3, validate_every=9)
-    first = train_detector([red_cells], settings, a_run(tmp_path / "first"), quietly)
+    _, before = learned
     said: list[str] = []
-    ruin = tiny(epochs=1, init=str(first), lr=0.5, warmup=0.0, ema_decay=0.0)
+    ruin = tiny(epochs=1, init=str(before / "model.safetensors"), lr=0.5, warmup=0.0, ema_decay=0.0)
     train_detector([red_cells], ruin, a_run(tmp_path / "second"), said.append)
     score = next(i for i, line in enumerate(said) if "which this training starts from, has" in line)
     assert score < next(i for i, line in enumerate(said) if line.startswith("epoch 1"))
     told = float(said[score].split("has AP ")[1].split()[0])
-    assert told == pytest.approx(float(metrics(tmp_path / "first")[-1]["ap"]), abs=0.01)
+    assert told == pytest.approx(float(metrics(before)[-1]["ap"]), abs=0.01)
     assert said[-1].startswith("warning: AP 0.0")
     assert "which this training started from, on the same validation images" in said[-1]
 
