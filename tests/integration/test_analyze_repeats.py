@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cellcount import cli
 from tests.tables import read_table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -30,15 +31,34 @@ def outputs(folder: Path = Path()) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.fixture
-def many(slides: Path) -> Path:
-    """25 fields and, early among them, one that cannot be read."""
+def add_fields(slides: Path) -> None:
+    """Twenty more fields and, early among them, one that cannot be read."""
     for number in range(20):
         source = sorted(path for path in slides.rglob("*.*") if path.is_file())[number % 5]
-        copy = Path("slides") / f"m{number:02d}{source.suffix}"
+        copy = slides / f"m{number:02d}{source.suffix}"
         copy.write_bytes(source.read_bytes() + bytes([number]))  # not one byte for byte
     (slides / "m04-broken.png").write_bytes(b"")
+
+
+@pytest.fixture
+def many(slides: Path) -> Path:
+    """25 fields and one that cannot be read."""
+    add_fields(slides)
     return slides
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    pristine: Path, toy: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """Every output of a run of the same fields that nothing stopped."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        add_fields(shutil.copytree(pristine, Path("slides")))
+        models = ["--detector", toy, "--classifier", "none"]
+        assert cli.main(["analyze", *models, "slides", *OUTPUTS, "--annotated", "drawn"]) == 1
+        return outputs()
 
 
 def run_to(folder: str, run: Run, *arguments: str | Path) -> dict[str, bytes]:
@@ -113,7 +133,13 @@ def interrupted(toy: str, how: signal.Signals) -> tuple[int, str]:
     ids=["ctrl-c", "terminated", "killed"],
 )
 def test_an_interrupted_run_goes_on_and_ends_the_same(
-    many: Path, run: Run, rows: Rows, toy: str, how: signal.Signals, code: int
+    many: Path,
+    run: Run,
+    rows: Rows,
+    toy: str,
+    uninterrupted: dict[str, bytes],
+    how: signal.Signals,
+    code: int,
 ) -> None:
     ended, said = interrupted(toy, how)
     assert ended == code, said
@@ -131,10 +157,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert "going on: " in err
     resumed = outputs()
     assert resumed["counts.csv"].count(b"\n") == 27
-    straight = Path("straight")
-    named = [option if option[0] == "-" else straight / option for option in OUTPUTS]
-    run(many, *named, "--annotated", straight / "drawn")
-    assert resumed == outputs(straight)
+    assert resumed == uninterrupted
 
 
 def test_other_settings_are_done_anew_and_the_earlier_ones_kept(slides: Path, run: Run) -> None:

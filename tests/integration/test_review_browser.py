@@ -412,30 +412,33 @@ def test_a_classifier_that_would_not_be_better_is_refused_on_the_page(
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (820, 1180), (390, 844)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_screen(
-    tab: Tab, page: Page, size: tuple[int, int], scheme: str
-) -> None:
+def test_nothing_is_wider_than_the_screen(tab: Tab, page: Page, size: tuple[int, int]) -> None:
     tab.set_viewport_size({"width": size[0], "height": size[1]})
-    tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of both
     for name in ("cells", "field", "second", "agreement", "classifier"):
         if name == "classifier":
             tab.goto(f"{page.url}/classifier")
             tab.wait_for_selector("body[data-ready]")
         else:
             view(tab, page, name)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= size[0], name
-        overlapping = tab.evaluate(
-            "(() => { const a = document.querySelector('.middle')?.getBoundingClientRect();"
-            " const b = document.querySelector('.numbers')?.getBoundingClientRect();"
-            " return a && b && a.right > b.left + 1 && a.bottom > b.top + 1; })()"
-        )
-        assert not overlapping, name
-        unnamed = tab.evaluate(
-            "[...document.querySelectorAll('button, select, input, [role=application]')].filter("
-            "e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"
-        )
-        assert unnamed == []
+        for scheme in ("dark", "light"):  # which style sheets alone know
+            tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of both
+            fits(tab, size[0], f"{name}, {scheme}")
+
+
+def fits(tab: Tab, width: int, name: str) -> None:
+    """Check that nothing lies beside the screen or on something else, and that all has a name."""
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width, name
+    overlapping = tab.evaluate(
+        "(() => { const a = document.querySelector('.middle')?.getBoundingClientRect();"
+        " const b = document.querySelector('.numbers')?.getBoundingClientRect();"
+        " return a && b && a.right > b.left + 1 && a.bottom > b.top + 1; })()"
+    )
+    assert not overlapping, name
+    unnamed = tab.evaluate(
+        "[...document.querySelectorAll('button, select, input, [role=application]')].filter("
+        "e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"
+    )
+    assert unnamed == []
 
 
 def test_ten_thousands_of_cells_are_a_few_tiles(tab: Tab, page: Page) -> None:

@@ -29,19 +29,22 @@ def a_run(out: Path) -> TrainRun:
     )  # fmt: skip
 
 
-@pytest.fixture
-def first(cells: CropSet, quick: Quick, tmp_path: Path) -> Path:
-    return train_classifier(cells, quick(epochs=1), a_run(tmp_path / "first"), lambda _: None)
+@pytest.fixture(scope="module")
+def first(cells: CropSet, quick: Quick, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of one epoch, which other trainings start from; for reading."""
+    out = tmp_path_factory.mktemp("first")
+    return train_classifier(cells, quick(epochs=1), a_run(out), lambda _: None)
 
 
-def test_same_types_take_everything(first: Path, cells: CropSet, quick: Quick) -> None:
+def test_same_types_take_everything(
+    first: Path, cells: CropSet, quick: Quick, tmp_path: Path
+) -> None:
     card, state = read_classifier_weights(first)
     model = new_model(card, 5, a_run(first.parent), str(first)).state_dict()
     assert model.keys() == state.keys()
     assert all(torch.equal(model[k], state[k]) for k in state)
-    out = first.parent.parent / "second"
     weights = train_classifier(
-        cells, quick(epochs=1, init=str(first.parent), lr=1e-5), a_run(out), lambda _: None
+        cells, quick(epochs=1, init=str(first.parent), lr=1e-5), a_run(tmp_path), lambda _: None
     )
     second, _ = read_classifier_weights(weights)
     assert [source["name"] for source in second.data] == ["generated", "generated"]
@@ -78,11 +81,11 @@ def test_the_parents_accuracy_comes_first_and_a_worse_model_is_told_last(
 
 
 def test_a_frozen_start_keeps_weights_and_statistics_and_the_rest_learns(
-    first: Path, cells: CropSet, quick: Quick
+    first: Path, cells: CropSet, quick: Quick, tmp_path: Path
 ) -> None:
-    out, said = first.parent.parent / "second", list[str]()
+    said: list[str] = []
     settings = quick(epochs=1, init=str(first), frozen_start=0.5, lr=0.01, ema_decay=0.0)
-    weights = train_classifier(cells, settings, a_run(out), said.append)
+    weights = train_classifier(cells, settings, a_run(tmp_path), said.append)
     card, before = read_classifier_weights(first)
     _, after = read_classifier_weights(weights)
     model = new_model(card, 5, a_run(first.parent))
@@ -122,10 +125,12 @@ def test_a_start_from_a_model_learns_slowly_unless_told_otherwise(first: Path) -
     assert from_recipe("default", {}).lr == 1e-3
 
 
-def test_another_network_is_refused(first: Path, cells: CropSet, quick: Quick) -> None:
+def test_another_network_is_refused(
+    first: Path, cells: CropSet, quick: Quick, tmp_path: Path
+) -> None:
     settings = quick(epochs=1, init=str(first), backbone="timm/test_vit", input_px=0)
     with pytest.raises(UsageError, match="name the same one with --backbone"):
-        train_classifier(cells, settings, a_run(first.parent / "x"), lambda _: None)
+        train_classifier(cells, settings, a_run(tmp_path), lambda _: None)
 
 
 def test_network_and_window_are_taken_over(first: Path) -> None:
