@@ -7,13 +7,16 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from cellcount.rendering.field import FieldSpec, render_field
 
 #: Class → id in COCO; in YOLO one less.
 CLASS_IDS = {"rbc": 1, "wbc": 2, "platelet": 3}
@@ -88,6 +91,15 @@ class Fields:
             for label, x, y, w, h in self.boxes(i)
         ]
         made(path).write_text("".join(lines))
+
+
+@cache
+def small_png(seed: int) -> bytes:
+    """A rendered field of a few cells as a PNG file; many tests want the same ones."""
+    field = render_field(FieldSpec(160, 120, seed, 24, 0.3, 2, 3, debris=0))
+    file = BytesIO()
+    Image.fromarray(field.pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def made(path: str) -> Path:

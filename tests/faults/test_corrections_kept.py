@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.store.corrected import Editor
 from cellcount.store.journal import Journal
-from tests.faults.recipes import Fields, Run, made
+from tests.faults.recipes import Fields, Run, made, small_png
 
 Analyze = Callable[..., str]
 
@@ -51,8 +49,7 @@ def review_all(run: Run, out: str, to: str = "basophils", reviewer: str = "me") 
 
 def small(path: str, seed: int) -> None:
     """A rendered field of a few cells."""
-    field = render_field(FieldSpec(160, 120, seed, 24, 0.3, 2, 3, debris=0))
-    Image.fromarray(field.pixels).save(made(path))
+    made(path).write_bytes(small_png(seed))
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from cellcount.images.find import find_images
-from cellcount.rendering.field import FieldSpec, render_field
 from cellcount.store.journal import Journal
-from tests.faults.recipes import Run, made
+from tests.faults.recipes import Run, made, small_png
 
 PLACES = ("a/slides", "b/slides", "c/slides", "other")
 
@@ -21,11 +20,9 @@ PLACES = ("a/slides", "b/slides", "c/slides", "other")
 @pytest.fixture(autouse=True)
 def folders(folder: Path) -> None:
     """Four folders, three of one name, with a small field each that differs from the others."""
-    from PIL import Image
 
     for seed, place in enumerate(PLACES, 1):
-        field = render_field(FieldSpec(160, 120, seed, 24, 0.3, 2, 3, debris=0))
-        Image.fromarray(field.pixels).save(made(f"{place}/f.png"))
+        made(f"{place}/f.png").write_bytes(small_png(seed))
 
 
 @pytest.fixture

@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from cellcount.rendering.field import FieldSpec, render_field
-from tests.faults.recipes import Fields, Run, made
+from tests.faults.recipes import Fields, Run, made, small_png
 
 
 def images(path: str = "o.csv") -> list[str]:
@@ -44,8 +42,7 @@ def test_w30_one_table_for_two_folders(fields: Fields, run: Run) -> None:
 def analyze(run: Run, repo_root: Path) -> Callable[..., str]:
     """``analyze("mon")`` → what was said on stderr; four fields lie in mon."""
     for seed in range(1, 5):
-        field = render_field(FieldSpec(160, 120, seed, 24, 0.3, 2, 3, debris=0))
-        Image.fromarray(field.pixels).save(made(f"mon/{seed}.png"))
+        made(f"mon/{seed}.png").write_bytes(small_png(seed))
     toy = repo_root / "tests" / "golden" / "tiny.safetensors"
 
     def call(*arguments: object) -> str:
