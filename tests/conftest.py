@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Under xdist each worker is one of several on this machine. This must stand in the environment
 # before torch is imported, here and in every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+#: Folders whose files take seconds to half a minute. They come first, in this order: a worker that
+#: got one of them last would keep all others waiting.
+LONG = ("integration", "fuzz", "unit/training", "plugins", "parity", "faults", "golden")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,7 +45,15 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def _rank(item: pytest.Item) -> int:
+    """Place of the item's folder among those that come first, or behind them."""
+    folder = item.path.relative_to(ROOT / "tests").parent.as_posix()
+    found = (i for i, long in enumerate(LONG) if f"{folder}/".startswith(f"{long}/"))
+    return next(found, len(LONG))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_rank)
     for item in items:
         if "gpu" in item.keywords and not _has_cuda():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
