@@ -421,7 +421,7 @@ def test_nothing_is_wider_than_the_screen(tab: Tab, page: Page, size: tuple[int,
         else:
             view(tab, page, name)
         for scheme in ("dark", "light"):  # which style sheets alone know
-            tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of both
+            tab.emulate_media(color_scheme=scheme)
             fits(tab, size[0], f"{name}, {scheme}")
 
 
