@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,31 @@ def typed_run(
     plugins = ["--plugins", str(classifier_plugins)]
     assert cli.main(["analyze", str(pristine), *models, *plugins, *outputs]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    pristine: Path,
+    toy: str,
+    colour_weights: Path,
+    classifier_plugins: Path,
+) -> Callable[[tuple[str, ...]], Path]:
+    """``finished(("--out", "o/counts.csv"))``: a folder of ``slides`` and of what a typed run made.
+
+    It is made once for all tests with the same outputs: copy it, and make the copy the current
+    folder.
+    """
+
+    @cache
+    def folder_of(outputs: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp("finished")
+        shutil.copytree(pristine, folder / "slides")
+        models = ("--detector", toy, "--classifier", str(colour_weights))
+        plugins = ("--plugins", str(classifier_plugins))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            assert cli.main(["analyze", "slides", *models, *plugins, *outputs]) == 0
+        return folder
+
+    return folder_of

@@ -24,6 +24,7 @@ from tests.tables import check_table
 Run = Callable[..., tuple[int, str, str]]
 Rows = Callable[..., list[dict[str, str]]]
 Review = Callable[..., tuple[int, str, str]]
+Finished = Callable[[tuple[str, ...]], Path]
 
 OUTPUTS = (
     *("--out", "o/counts.csv", "--cells", "o/cells.csv", "--slides", "o/slides.csv"),
@@ -33,29 +34,10 @@ OUTPUTS = (
 REVIEWED = ("reviewed_type", "reviewer", "reviewed_at")
 
 
-@pytest.fixture(scope="module")
-def finished(
-    pristine: Path,
-    toy: str,
-    colour_weights: Path,
-    classifier_plugins: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """A folder with ``slides`` and ``o``, a typed run of them with every output; for copying."""
-    folder = tmp_path_factory.mktemp("finished")
-    shutil.copytree(pristine, folder / "slides")
-    models = ("--detector", toy, "--classifier", str(colour_weights))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        plugins = ("--plugins", str(classifier_plugins))
-        assert cli.main(["analyze", "slides", *OUTPUTS, *models, *plugins]) == 0
-    return folder
-
-
 @pytest.fixture
-def results(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """counts.csv of a typed run with every output, in the current folder."""
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+def results(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """counts.csv of a typed run with every output."""
+    shutil.copytree(finished(OUTPUTS), tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return Path("o/counts.csv")
 
