@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +20,22 @@ WIDTH, HEIGHT = 620, 450
 BY_WINDOWS = ("--max-pixels", "150000")
 
 
-@pytest.fixture
-def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered slide of 620 x 450 px whose lower right quarter is glass, as tiled TIFF."""
-    monkeypatch.chdir(tmp_path)
+    path = tmp_path_factory.mktemp("scanned") / "a.tif"
     pixels = render_field(FieldSpec(WIDTH, HEIGHT, 5, 24, 0.3, 6, 12, debris=0)).pixels
     pixels[230:, 320:] = np.percentile(pixels, 95, axis=(0, 1)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), compression="zlib")
+    return path
+
+
+@pytest.fixture
+def scan(scanned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of the slide."""
+    monkeypatch.chdir(tmp_path)
     Path("slides").mkdir()
-    tifffile.imwrite("slides/a.tif", pixels, photometric="rgb", tile=(64, 64), compression="zlib")
+    shutil.copy(scanned, "slides/a.tif")
     return Path("slides")
 
 
