@@ -43,6 +43,14 @@ def results(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def own_results(slides: Path, run: Run, colour_weights: Path, classifier_plugins: Path) -> Path:
+    """The same of a run in the current folder, for tests that touch its fields or repeat it."""
+    typing = ("--classifier", colour_weights, "--plugins", classifier_plugins)
+    assert run(slides, *OUTPUTS, *typing)[0] == 0
+    return Path("o/counts.csv")
+
+
+@pytest.fixture
 def review(capfd: pytest.CaptureFixture[str]) -> Review:
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -212,19 +220,19 @@ def test_both_labels_are_kept_and_every_output_follows(
 
 
 def test_history_is_kept_and_the_last_review_counts(
-    results: Path, review: Review, rows: Rows, run: Run, colour_weights: Path,
+    own_results: Path, review: Review, rows: Rows, run: Run, colour_weights: Path,
     classifier_plugins: Path,
 ) -> None:  # fmt: skip
-    review("export", results, "--out", "look", "--all", "--limit", "2")
+    review("export", own_results, "--out", "look", "--all", "--limit", "2")
     first = fill(Path("look/corrections.csv"), ["lymphocyte", "blasts"], to="first.csv")
     second = fill(Path("look/corrections.csv"), ["neutrophil"], to="second.csv")
-    assert review("apply", results, first, "--reviewer", "A")[0] == 0
+    assert review("apply", own_results, first, "--reviewer", "A")[0] == 0
     once = hashes()
-    code, out, _ = review("apply", results, first, "--reviewer", "A")
+    code, out, _ = review("apply", own_results, first, "--reviewer", "A")
     assert code == 0
     assert "2 as this reviewer said before" in out
     assert hashes() == once
-    assert review("apply", results, second, "--reviewer", "B")[0] == 0
+    assert review("apply", own_results, second, "--reviewer", "B")[0] == 0
 
     assert check_table(Path("o/counts.reviews.csv"), HISTORY_COLUMNS) == []
     history = rows("o/counts.reviews.csv")
@@ -287,19 +295,19 @@ def test_wrong_rows_are_named_and_nothing_is_changed(results: Path, review: Revi
 
 
 def test_without_the_images_all_but_pictures_works(
-    results: Path, review: Review, rows: Rows
+    own_results: Path, review: Review, rows: Rows
 ) -> None:
-    review("export", results, "--out", "look", "--all", "--limit", "2")
+    review("export", own_results, "--out", "look", "--all", "--limit", "2")
     filled = fill(Path("look/corrections.csv"), ["lymphocyte", "blasts"])
     shutil.rmtree("slides")
     drawn = {name: h for name, h in hashes().items() if "drawn" in name}
-    code, out, err = review("apply", results, filled, "--reviewer", "A")
+    code, out, err = review("apply", own_results, filled, "--reviewer", "A")
     assert code == 0
     assert "not drawn again" in err
     assert "relabelled" in out
     assert sum(bool(c["reviewed_type"]) for c in rows("o/cells.csv")) == 2
     assert drawn == {name: h for name, h in hashes().items() if "drawn" in name}
-    code, _, err = review("export", results, "--out", "again", "--all", "--limit", "3")
+    code, _, err = review("export", own_results, "--out", "again", "--all", "--limit", "3")
     assert code == 0
     assert "no pictures of" in err
     assert {row["crop"] for row in rows("again/corrections.csv")} == {""}
