@@ -120,7 +120,7 @@ def finished(
     """``finished(("--out", "o/counts.csv"))``: a folder of ``slides`` and of what a typed run made.
 
     It is made once for all tests with the same outputs: copy it, and make the copy the current
-    folder.
+    folder. Its journal names the fields of the first folder, which must stay as they are.
     """
 
     @cache
