@@ -8,6 +8,8 @@ the stored ones (IoU >= 0.99, scores within 0.01); between two runs here, bytes 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ CASES = {
 }
 BOX = ["x_min_px", "y_min_px", "x_max_px", "y_max_px"]
 
+Usual = Callable[[str], tuple[Path, Path]]
+
 by_case = pytest.mark.parametrize("case", CASES)
 
 
@@ -44,6 +48,12 @@ def analyze(case: str, folder: Path, *options: str) -> tuple[Path, Path]:
     code = cli.main(["analyze", *CASES[case], *outputs, *models, *options])
     assert code == (0 if case == "manifest" else 1)  # one field of the folder is cut short
     return counts, cells
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
+    """``usual("folder")``: the tables of a case without further options, made once, for reading."""
+    return cache(lambda case: analyze(case, tmp_path_factory.mktemp(case)))
 
 
 def overlaps(cells: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.float32]:
@@ -83,8 +93,8 @@ def compare_counts(counts: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 
 @by_case
-def test_tables_are_as_expected(case: str, tmp_path: Path, update_golden: bool) -> None:
-    counts, cells = analyze(case, tmp_path)
+def test_tables_are_as_expected(case: str, usual: Usual, update_golden: bool) -> None:
+    counts, cells = usual(case)
     stored = HERE / "expected" / case
     if update_golden:
         stored.mkdir(parents=True, exist_ok=True)
@@ -97,30 +107,31 @@ def test_tables_are_as_expected(case: str, tmp_path: Path, update_golden: bool) 
 
 
 @by_case
-def test_a_second_run_gives_the_same_bytes(case: str, tmp_path: Path) -> None:
-    first, second = (analyze(case, tmp_path / name) for name in "ab")
-    for one, other in zip(first, second, strict=True):
+def test_a_second_run_gives_the_same_bytes(case: str, usual: Usual, tmp_path: Path) -> None:
+    for one, other in zip(usual(case), analyze(case, tmp_path), strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
 @by_case
 @pytest.mark.parametrize("size", [2, 5])
-def test_another_batch_size_gives_the_same_cells(case: str, size: int, tmp_path: Path) -> None:
-    _, usual = analyze(case, tmp_path / "usual")
-    _, other = analyze(case, tmp_path / "other", "--batch-size", str(size))
-    assert same_cells(read_table(other), read_table(usual), iou=0.99, score=1e-3) == []
+def test_another_batch_size_gives_the_same_cells(
+    case: str, size: int, usual: Usual, tmp_path: Path
+) -> None:
+    _, first = usual(case)
+    _, other = analyze(case, tmp_path, "--batch-size", str(size))
+    assert same_cells(read_table(other), read_table(first), iou=0.99, score=1e-3) == []
 
 
 @by_case
 @pytest.mark.parametrize("tile_px", [256, 512])
 def test_another_tile_size_finds_the_same_clear_cells(
-    case: str, tile_px: int, tmp_path: Path
+    case: str, tile_px: int, usual: Usual, tmp_path: Path
 ) -> None:
     """A network sees other surroundings in other tiles, so doubtful cells may come and go."""
-    usual = read_table(analyze(case, tmp_path / "usual")[1])
-    other = read_table(analyze(case, tmp_path / "other", "--tile-px", str(tile_px))[1])
-    doubt = 0.12 + usual["score"].min()
-    for clear, cells in ((usual, other), (other, usual)):
+    first = read_table(usual(case)[1])
+    other = read_table(analyze(case, tmp_path, "--tile-px", str(tile_px))[1])
+    doubt = 0.12 + first["score"].min()
+    for clear, cells in ((first, other), (other, first)):
         clear = clear[clear["score"] > doubt]
         assert len(clear) > 0.75 * len(cells)
         again = [
