@@ -44,7 +44,7 @@ def results(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def own_results(slides: Path, run: Run, colour_weights: Path, classifier_plugins: Path) -> Path:
-    """The same of a run in the current folder, for tests that touch its fields or repeat it."""
+    """counts.csv of a run in the current folder, for tests that touch its fields or repeat it."""
     typing = ("--classifier", colour_weights, "--plugins", classifier_plugins)
     assert run(slides, *OUTPUTS, *typing)[0] == 0
     return Path("o/counts.csv")
