@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,25 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``written("bone-marrow")``: the report of that profile, made once."""
+
+    @cache
+    def report_of(profile: str) -> Path:
+        path = tmp_path_factory.mktemp(profile) / "r.html"
+        write_report(path, content(profile))
+        return path
+
+    return report_of
+
+
+@pytest.fixture(scope="module")
+def report(written: Callable[[str], Path]) -> Path:
+    """The report of peripheral blood."""
+    return written("peripheral-blood")
+
+
 def opened_at(browser: Browser, path: Path, width: int, height: int) -> Tab:
     tab = browser.new_page(viewport={"width": width, "height": height})
     tab.goto(path.as_uri())
@@ -100,11 +120,9 @@ def bottom(tab: Tab, selector: str) -> float:
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_date_people_models_bars_with_limits_and_counts_need_no_scrolling(
-    browser: Browser, tmp_path: Path, width: int, height: int
+    browser: Browser, report: Path, width: int, height: int
 ) -> None:
-    path = tmp_path / "r.html"
-    write_report(path, content())
-    tab = opened_at(browser, path, width, height)
+    tab = opened_at(browser, report, width, height)
     assert tab.locator(".head dd").all_inner_texts() == [
         "2026-01-31 10:15 UTC; last corrected or approved 2026-02-01 09:30 UTC",
         "5 cells have the type of a reviewer: 5 by A. Smith",
@@ -128,20 +146,18 @@ def test_date_people_models_bars_with_limits_and_counts_need_no_scrolling(
 
 
 @pytest.mark.parametrize("profile", ["peripheral-blood", "bone-marrow"])
-def test_nothing_scrolls_sideways_at_1280(browser: Browser, tmp_path: Path, profile: str) -> None:
-    path = tmp_path / "r.html"
-    write_report(path, content(profile))
-    tab = opened_at(browser, path, 1280, 800)
+def test_nothing_scrolls_sideways_at_1280(
+    browser: Browser, written: Callable[[str], Path], profile: str
+) -> None:
+    tab = opened_at(browser, written(profile), 1280, 800)
     wide = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
     assert tab.eval_on_selector_all(".scroll", wide) == []
     assert tab.evaluate("document.documentElement.scrollWidth") == 1280
     tab.close()
 
 
-def test_limits_are_in_view_on_a_telephone(browser: Browser, tmp_path: Path) -> None:
-    path = tmp_path / "r.html"
-    write_report(path, content())
-    tab = opened_at(browser, path, 390, 844)
+def test_limits_are_in_view_on_a_telephone(browser: Browser, report: Path) -> None:
+    tab = opened_at(browser, report, 390, 844)
     limits = ".first td:nth-child(4), .rest table:not(:has(.bar)) td:nth-child(3)"
     ends = "all => all.map(e => e.getBoundingClientRect()).filter(r => r.width).map(r => r.right)"
     found = tab.eval_on_selector_all(limits, ends)
@@ -151,10 +167,8 @@ def test_limits_are_in_view_on_a_telephone(browser: Browser, tmp_path: Path) -> 
     tab.close()
 
 
-def test_a_full_slide_is_one_page_when_printed(browser: Browser, tmp_path: Path) -> None:
-    path = tmp_path / "r.html"
-    write_report(path, content())
-    tab = opened_at(browser, path, 680, 1009)  # A4 within its margins
+def test_a_full_slide_is_one_page_when_printed(browser: Browser, report: Path) -> None:
+    tab = opened_at(browser, report, 680, 1009)  # A4 within its margins
     tab.emulate_media(media="print")
     ends = tab.eval_on_selector_all(
         "section.unit", "all => all.map(s => [s.offsetTop, s.offsetTop + s.offsetHeight])"
