@@ -58,6 +58,8 @@ def with_facts(card: AnyCard, facts: dict[str, Any]) -> AnyCard:
         chosen = dataclasses.replace(card.inference, **facts["inference"])
         card = dataclasses.replace(card, inference=chosen)
     if "thresholds" in facts:
+        if not isinstance(card, DetectorCard):
+            raise WeightsError("facts name thresholds, which only a detector's card has")
         card = dataclasses.replace(card, thresholds={**card.thresholds, **facts["thresholds"]})
     named = {"classifier": "a classifier", "smear": "a smear", "experimental": "an experiment"}
     for key in sorted(named.keys() & facts):
