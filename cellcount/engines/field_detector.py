@@ -19,7 +19,7 @@ from cellcount.core.tile_merge import merge
 from cellcount.core.tiles import Tile, split
 from cellcount.engines.base import Engine
 from cellcount.errors import DeviceMemoryError
-from cellcount.images.balance import measure_balance
+from cellcount.images.colour_balance import measure_balance
 from cellcount.images.scale import resize
 
 _LEAST_TILE_PX = 256

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import Detections
 from cellcount.engines.base import Engine
-from cellcount.images.balance import measure_balance
+from cellcount.images.colour_balance import measure_balance
 from cellcount.images.scale import resize
 
 _VIEW_PX = 320

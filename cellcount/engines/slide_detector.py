@@ -25,7 +25,7 @@ from cellcount.core.side_by_side import SideBySide
 from cellcount.core.tiles import Tile
 from cellcount.engines.base import Engine
 from cellcount.engines.field_detector import FieldDetector, Found
-from cellcount.images.balance import Balance
+from cellcount.images.colour_balance import ColourBalance
 from cellcount.images.quality import COARSE_PX, density_above_glass
 from cellcount.images.scale import resize
 from cellcount.images.source import Source
@@ -44,7 +44,7 @@ def detect_on_slide(
     detector: FieldDetector,
     source: Source,
     factor: float,
-    balance: Balance | None,
+    balance: ColourBalance | None,
     *,
     window_px: int | None = None,
     tell: Tell = lambda share: None,
@@ -137,10 +137,10 @@ class _View:
     width: int
     height: int
     size: tuple[int, int]
-    balance: Balance | None
+    balance: ColourBalance | None
 
     @classmethod
-    def of(cls, source: Source, factor: float, balance: Balance | None) -> _View:
+    def of(cls, source: Source, factor: float, balance: ColourBalance | None) -> _View:
         """Return the view that ``resize`` would produce for this factor."""
         width, height = (max(1, round(side * factor)) for side in source.size_px)
         return cls(width, height, source.size_px, balance)

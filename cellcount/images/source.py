@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellcount.core.records import ImageRef, Picture
-from cellcount.images.balance import Balance, measure_balance
+from cellcount.images.colour_balance import ColourBalance, measure_balance
 from cellcount.images.read import read_image
 from cellcount.images.tiff_windows import Rect
 from cellcount.images.whole_slide import open_whole_slide
@@ -64,7 +64,7 @@ class Source(Protocol):
         """The fields by which the image's scale and quality are judged."""
         ...
 
-    def balance(self, *, red_cell_hue: bool) -> Balance:
+    def balance(self, *, red_cell_hue: bool) -> ColourBalance:
         """Balance of the colours of the image as a whole (``measure_balance``)."""
         ...
 
@@ -113,7 +113,7 @@ class Field:
         """The field itself."""
         return (self.picture.pixels,)
 
-    def balance(self, *, red_cell_hue: bool) -> Balance:
+    def balance(self, *, red_cell_hue: bool) -> ColourBalance:
         """Balance of the colours of the field."""
         return measure_balance(self.picture.pixels, red_cell_hue=red_cell_hue)
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cellcount.core.records import ImageRef
 from cellcount.core.tiles import split
 from cellcount.errors import ImageError
-from cellcount.images.balance import Balance, measure_balance
+from cellcount.images.colour_balance import ColourBalance, measure_balance
 from cellcount.images.file_types import SCANNER_TIFF_SUFFIXES, FileKind
 from cellcount.images.quality import STAINED_DENSITY
 from cellcount.images.read import readable
@@ -187,7 +187,7 @@ class WholeSlide:
         """
         return self._sample.fields
 
-    def balance(self, *, red_cell_hue: bool) -> Balance:
+    def balance(self, *, red_cell_hue: bool) -> ColourBalance:
         """Balance of the colours of the whole slide, measured on spots all over it.
 
         Raises:

@@ -98,7 +98,8 @@ class Preprocessing:
 
     Attributes:
         white_balance: bring the background to a fixed white (``images.white_balance``) first.
-        red_cell_hue: bring the hue of red cells to that of a reference (``images.balance``), too.
+        red_cell_hue: bring the hue of red cells to that of a reference, too
+            (``images.colour_balance``).
         mean, std: RGB statistics for values in 0–1.
         interpolation: how fields are resized.
         pad_multiple: tiles are padded with the mean colour, right and below, to this multiple.

@@ -144,7 +144,7 @@ def export(weights: Path, out: Path, plugin_folder: Path | None = None) -> tuple
 _COLOURS = {
     (False, False): "in their own colours",
     (True, False): "white-balanced",
-    (True, True): "white-balanced, red cells in the hue of cellcount.images.balance",
+    (True, True): "white-balanced, red cells in the hue of cellcount.images.colour_balance",
 }
 
 

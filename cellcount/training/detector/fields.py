@@ -21,7 +21,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 -- torchvisi
 from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import read_pixels
-from cellcount.images.balance import measure_balance
+from cellcount.images.colour_balance import measure_balance
 from cellcount.images.white_balance import GLASS_WHITE
 from cellcount.models.detector_card import Preprocessing
 from cellcount.training.augment import (

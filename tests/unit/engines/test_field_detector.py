@@ -12,7 +12,7 @@ from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.images.balance import measure_balance
+from cellcount.images.colour_balance import measure_balance
 from cellcount.models.detector_card import Preprocessing
 from cellcount.models.weights import read_card, resolve
 from cellcount.rendering.field import FieldSpec, render_field

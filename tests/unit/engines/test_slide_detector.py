@@ -24,7 +24,7 @@ from cellcount.engines.crop_classifier import load_classifier
 from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.engines.slide_detector import detect_on_slide, is_empty
 from cellcount.engines.source_detector import detect
-from cellcount.images.balance import measure_balance
+from cellcount.images.colour_balance import measure_balance
 from cellcount.images.source import Field
 from cellcount.images.whole_slide import WholeSlide, open_whole_slide
 

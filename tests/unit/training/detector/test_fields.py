@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from cellcount.core.records import LabelledImage
 from cellcount.datasets.pixels import red_cell_diameter_px, scale_factors
 from cellcount.errors import AnnotationError
-from cellcount.images.balance import hue_factors
+from cellcount.images.colour_balance import hue_factors
 from cellcount.images.white_balance import white_balance_gains
 from cellcount.models.detector_card import Preprocessing
 from cellcount.rendering.field import FieldSpec, render_field

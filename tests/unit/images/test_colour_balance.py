@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cellcount.images.balance import (
+from cellcount.images.colour_balance import (
     LARGEST_FACTOR,
     REFERENCE_DENSITY,
     hue_factors,

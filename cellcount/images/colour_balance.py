@@ -31,7 +31,7 @@ _SAMPLES_PER_SIDE = 128
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Balance:
+class ColourBalance:
     """What is done to the colours of a field.
 
     Attributes:
@@ -57,7 +57,7 @@ class Balance:
         return balanced
 
 
-def measure_balance(pixels: NDArray[np.uint8], *, red_cell_hue: bool) -> Balance:
+def measure_balance(pixels: NDArray[np.uint8], *, red_cell_hue: bool) -> ColourBalance:
     """Measure the balance of a field, on a regular grid of its pixels.
 
     Args:
@@ -66,7 +66,7 @@ def measure_balance(pixels: NDArray[np.uint8], *, red_cell_hue: bool) -> Balance
     """
     gains = white_balance_gains(pixels)
     factors = hue_factors(pixels, gains) if red_cell_hue else np.ones(3, dtype=np.float32)
-    return Balance(gains, factors)
+    return ColourBalance(gains, factors)
 
 
 def hue_factors(pixels: NDArray[np.uint8], gains: NDArray[np.float32]) -> NDArray[np.float32]:
