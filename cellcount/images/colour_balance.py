@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cellcount.images.white_balance import GLASS_WHITE, white_balance_gains
+from cellcount.images.white_balance import GLASS_WHITE, apply_values, white_balance_gains
 
 #: Median optical density of the stained pixels of TXL-PBC's train split, in white balance.
 REFERENCE_DENSITY = (0.120, 0.165, 0.098)
@@ -32,7 +32,7 @@ _SAMPLES_PER_SIDE = 128
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ColourBalance:
-    """What is done to the colours of a field.
+    """Gains and factors that balance the colours of a field.
 
     Attributes:
         gains: that bring the glass to white.
@@ -44,17 +44,10 @@ class ColourBalance:
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """``pixels`` with balanced colours, rounded and clipped to 0–255."""
-        values = np.arange(256, dtype=np.float32)
-        tables = []
-        for gain, factor in zip(self.gains, self.factors, strict=True):
-            table = values * gain
-            if factor != 1:
-                table = (table / GLASS_WHITE) ** factor * GLASS_WHITE
-            tables.append(np.clip(table + 0.5, 0, 255).astype(np.uint8))
-        balanced = np.empty_like(pixels)
-        for channel, table in enumerate(tables):
-            np.take(table, pixels[..., channel], out=balanced[..., channel])
-        return balanced
+        values = np.arange(256, dtype=np.float32)[:, None] * self.gains
+        if (self.factors != 1).any():
+            values = (values / GLASS_WHITE) ** self.factors * GLASS_WHITE
+        return apply_values(pixels, values)
 
 
 def measure_balance(pixels: NDArray[np.uint8], *, red_cell_hue: bool) -> ColourBalance:

@@ -68,9 +68,18 @@ def percentiles(colours: NDArray[np.uint8], percent: float) -> NDArray[np.float6
 
 def apply_gains(pixels: NDArray[np.uint8], gains: NDArray[np.float32]) -> NDArray[np.uint8]:
     """``pixels`` times the gain of each channel, rounded and clipped to 0–255."""
-    values = np.arange(256, dtype=np.float32)
-    balanced = np.empty_like(pixels)
+    return apply_values(pixels, np.arange(256, dtype=np.float32)[:, None] * gains)
+
+
+def apply_values(pixels: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """``pixels`` with each byte replaced by its value, rounded and clipped to 0–255.
+
+    Args:
+        pixels: (H, W, 3).
+        values: of the bytes 0 to 255 in each channel, (256, 3).
+    """
+    tables = np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    replaced = np.empty_like(pixels)
     for channel in range(3):
-        table = np.clip(values * gains[channel] + 0.5, 0, 255).astype(np.uint8)
-        np.take(table, pixels[..., channel], out=balanced[..., channel])
-    return balanced
+        np.take(tables[:, channel], pixels[..., channel], out=replaced[..., channel])
+    return replaced
