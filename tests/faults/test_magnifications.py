@@ -39,15 +39,15 @@ def test_a_field_of_four_times_the_magnification(fields: Fields, run: Run) -> No
     assert run("analyze", "slide", "--classifier", "none", "--out", "o.csv")[0] == 0
     found = rows()
     other = found["100x.png"]
-    assert counts(other) == [61, 0, 4]
-    assert "its red cells are 4.3 times as large as those of its slide" in other["reason"]
+    assert counts(other) == [62, 0, 4]
+    assert "its red cells are 4.2 times as large as those of its slide" in other["reason"]
     scaled = found["scaled.tif"]
-    assert counts(scaled) == [47, 7, 4]
+    assert counts(scaled) == [47, 7, 3]
     assert scaled["um_per_px"] == "0.163"
     assert "of its slide" not in scaled["reason"]
     # 47, 7 and 4 are there.
     turned = [counts(found[f"40x_{number}.png"]) for number in range(4)]
-    assert turned == [[46, 7, 4], [47, 7, 4], [46, 7, 3], [47, 7, 3]]
+    assert turned == [[47, 7, 4], [47, 7, 4], [47, 7, 3], [47, 7, 3]]
     for number in range(4):
         assert "of its slide" not in found[f"40x_{number}.png"]["reason"]
 
@@ -61,4 +61,4 @@ def test_fields_of_a_quarter_of_the_magnification(fields: Fields, run: Run) -> N
     found = rows()["40x.png"]
     assert counts(found)[0] > 43
     assert counts(found)[1] == 7
-    assert "its red cells are 0.23 times as large" in found["reason"]
+    assert "its red cells are 0.24 times as large" in found["reason"]

@@ -66,7 +66,7 @@ def test_red_cells_go_before_a_scale_in_the_file(fields: Fields, run: Run) -> No
     assert code == 0, err
     found = rows()
     plain = found.pop("plain/f.png")
-    assert counts(plain) == [46, 7, 4]
+    assert counts(plain) == [47, 7, 4]
     assert found.keys() == WRONG.keys()
     for path, row in found.items():
         assert counts(row) == counts(plain), path

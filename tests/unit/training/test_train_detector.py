@@ -21,7 +21,7 @@ from cellcount.errors import UsageError
 from cellcount.evaluation.detection import evaluate_detections
 from cellcount.evaluation.detector_run import truth_of
 from cellcount.images.read import read_image
-from cellcount.models.weights import read_card
+from cellcount.models.weights import read_card, read_weights, write_weights
 from cellcount.training.detector.data import field_factors
 from cellcount.training.detector.settings import DetectorTraining, from_recipe
 from cellcount.training.detector.train import train_detector
@@ -186,15 +186,7 @@ def test_images_that_are_not_labelled_teach_nothing_but_do_not_stop(
 def test_a_model_grows_from_another(
     data: AnnotatedSet, tiny: Tiny, first: Path, tmp_path: Path
 ) -> None:
-    grown = tiny(
-        epochs=1,
-        size_px=64,
-        init=str(first),
-        lr=1e-9,
-        split="all",
-        ema_decay=0.0,
-        red_cell_hue=True,
-    )
+    grown = tiny(epochs=1, size_px=64, init=str(first), lr=1e-9, split="all", ema_decay=0.0)
     second = train_detector([data], grown, a_run(tmp_path / "second"), quietly)
     before, after = load_file(first), load_file(second)
     key = "roi_heads.box_head.fc6.weight"
@@ -202,9 +194,7 @@ def test_a_model_grows_from_another(
     card = read_card(second)
     assert card.training["init"]["name"] == "detector"
     assert card.thresholds == read_card(first).thresholds, "nothing was validated"
-    assert card.preprocessing == dataclasses.replace(
-        read_card(first).preprocessing, red_cell_hue=True
-    )
+    assert card.preprocessing == read_card(first).preprocessing
     with pytest.raises(UsageError, match="set rbc_diameter_px=36 and resize=rbc"):
         train_detector(
             [data],
@@ -212,6 +202,21 @@ def test_a_model_grows_from_another(
             a_run(tmp_path / "third"),
             quietly,
         )
+
+
+def test_the_hue_of_red_cells_is_added_to_a_model_that_sees_white_glass(
+    data: AnnotatedSet, tiny: Tiny, first: Path, tmp_path: Path
+) -> None:
+    with_hue = tiny(epochs=1, size_px=64, init=str(first), red_cell_hue=True)
+    with pytest.raises(UsageError, match="sees fields in their own colours; leave red_cell_hue"):
+        train_detector([data], with_hue, a_run(tmp_path / "refused"), quietly)
+    card, tensors = read_weights(first)
+    balanced = dataclasses.replace(card.preprocessing, white_balance=True)
+    start = tmp_path / "start.safetensors"
+    write_weights(start, dataclasses.replace(card, preprocessing=balanced), tensors)
+    again = dataclasses.replace(with_hue, init=str(start))
+    grown = train_detector([data], again, a_run(tmp_path / "grown"), quietly)
+    assert read_card(grown).preprocessing == dataclasses.replace(balanced, red_cell_hue=True)
 
 
 def test_heads_of_classes_that_both_know_are_kept_by_name(
