@@ -146,7 +146,7 @@ def stages(detector: FieldDetector, fields: Sequence[Pixels], scratch: Path) -> 
     def contestant(how: str, slide_of: Callable[[Path], str]) -> Contestant:
         refs = [ImageRef(path, path.name, slide_of(path)) for path in paths]
         loaded = {ref: load(ref, settings.max_pixels) for ref in refs}
-        at_once = images_at_once(detector.engine)
+        at_once = images_at_once(detector.engine, None)
 
         def run() -> None:
             scales = SlideScales(refs, detector, ScalesInMemory(), settings.max_pixels)

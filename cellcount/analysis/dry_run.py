@@ -64,7 +64,7 @@ def expect(job: Job) -> Expected | None:
     sampled = len(image_s)
     slides = len({ref.slide for ref in refs})
     one_by_one_s = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
-    seconds = one_by_one_s / images_at_once(job.detector.engine)
+    seconds = one_by_one_s / images_at_once(job.detector.engine, job.classifier)
     return Expected(seconds, len(refs) * sum(image_bytes) / sampled / 1e6, sampled)
 
 

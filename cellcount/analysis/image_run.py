@@ -84,7 +84,7 @@ class ImageRun:
             return sink.analyzed(*analyzed)
 
         read = partial(load, max_pixels=settings.max_pixels)
-        at_once = images_at_once(models.detector.engine)
+        at_once = images_at_once(models.detector.engine, models.classifier)
         run_local(
             pending, read, analyze, use, workers=run.workers, at_once=at_once, check=sink.check
         )

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
 from cellcount.analysis.load import Loaded
+from cellcount.analysis.loaded_models import LoadedClassifier
 from cellcount.core.processors import usable_processors
 from cellcount.core.records import ImageRef
 from cellcount.core.side_by_side import in_order
@@ -26,9 +27,10 @@ Done = TypeVar("Done")
 _MOST_AT_ONCE = 8
 
 
-def images_at_once(engine: Engine) -> int:
-    """Images to analyse side by side: as many as the engine has threads, within memory."""
-    return min(_MOST_AT_ONCE, engine.tiles_at_once)
+def images_at_once(engine: Engine, loaded: LoadedClassifier | None) -> int:
+    """Images to analyse side by side: as many as both models have threads, within memory."""
+    of_cells = _MOST_AT_ONCE if loaded is None else loaded.classifier.batches_at_once
+    return min(_MOST_AT_ONCE, engine.tiles_at_once, of_cells)
 
 
 def default_workers() -> int:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cellcount.analysis.load import Loaded
-from cellcount.analysis.local import run_local
+from cellcount.analysis.local import images_at_once, run_local
 from cellcount.core.records import ImageRef
 from cellcount.core.side_by_side import in_order
 from cellcount.errors import OutputError
@@ -62,6 +64,17 @@ def test_as_many_images_as_allowed_are_analysed_side_by_side(at_once: int) -> No
     run_local(REFS, read, analyze, lambda t: threads.add(t), workers=2, at_once=at_once)
     assert most == at_once
     assert (threading.current_thread() in threads) == (at_once == 1)  # where a signal can end it
+
+
+@pytest.mark.parametrize(
+    ("tiles", "batches", "images"), [(4, 4, 4), (4, 1, 1), (1, 4, 1), (64, 64, 8), (2, None, 2)]
+)
+def test_images_are_as_many_as_both_models_compute_side_by_side(
+    tiles: int, batches: int | None, images: int
+) -> None:
+    engine: Any = SimpleNamespace(tiles_at_once=tiles)
+    loaded: Any = batches and SimpleNamespace(classifier=SimpleNamespace(batches_at_once=batches))
+    assert images_at_once(engine, loaded) == images
 
 
 def test_images_in_hand_are_used_when_a_signal_ends_the_run() -> None:
