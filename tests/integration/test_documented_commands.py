@@ -215,7 +215,8 @@ def parse(line: str) -> tuple[click.Command, click.Context]:
     """The command of a line with its parsed arguments, by the program's own command line."""
     words = shlex.split(line, comments=True)[1:]
     found: click.Command = cli.cli
-    context = click.Context(found, info_name="cellcount")
+    # With -h as a real call has it, since click keeps the help option of the first context it sees.
+    context = click.Context(found, info_name="cellcount", **found.context_settings)
     while isinstance(found, click.Group):
         name = words.pop(0)
         inner = found.get_command(context, name)
