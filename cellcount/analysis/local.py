@@ -70,7 +70,8 @@ def run_local(
         workers: threads that read, and that store and draw; 0 for the default.
         at_once: images that are analysed side by side.
         check: called here before and after every image; ends the run by raising. Images that are
-            being analysed when it raises ``KeyboardInterrupt`` are used before.
+            being analysed when it, or one of them, raises ``KeyboardInterrupt`` are used before. A
+            signal that raises it itself waits for none of them.
     """
     count = workers or default_workers()
     readers = ThreadPoolExecutor(count, thread_name_prefix="cellcount-read")
@@ -81,31 +82,41 @@ def run_local(
     in_hand: deque[Future[Done]] = deque()
     written: deque[Future[None]] = deque()
 
-    def use_next() -> None:
-        work = use(in_hand.popleft().result())
+    def use_next() -> KeyboardInterrupt | None:
+        """Use the image longest in hand; return what ended its analysis, as it does a scan's."""
+        analyzed = in_hand.popleft()
+        if isinstance(end := analyzed.exception(), KeyboardInterrupt):
+            return end
+        work = use(analyzed.result())
         if work is not None:
             written.append(writers.submit(work))
         while len(written) > count:
             written.popleft().result()
+        return None
+
+    def go_on(end: KeyboardInterrupt | None = None) -> None:
+        """Raise, after the images in hand, where the run is to end."""
+        try:
+            check()
+        except KeyboardInterrupt as told:
+            end = end or told
+        if end is not None:
+            while in_hand:
+                use_next()
+            raise end
 
     try:
         for loaded in in_order(readers, read, refs, count + at_once):
-            check()
+            go_on()
             in_hand.append(
                 analysts.submit(analyze, loaded) if at_once > 1 else _now(analyze, loaded)
             )
             if len(in_hand) >= at_once:
-                use_next()
-                check()
+                go_on(use_next())
         while in_hand:
-            use_next()
-            check()
+            go_on(use_next())
         while written:
             written.popleft().result()
-    except KeyboardInterrupt:
-        while in_hand:
-            use_next()
-        raise
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
         analysts.shutdown(wait=True, cancel_futures=True)

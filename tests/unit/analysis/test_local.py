@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -106,6 +107,44 @@ def test_an_analysis_that_ends_the_run_is_told_by_its_own_error() -> None:
         run_local(REFS, read, analyze, lambda d: used.append(d.ref.image), workers=2, at_once=2)
     assert used[:3] == ["0.png", "1.png", "2.png"]
     assert "3.png" not in used
+
+
+def test_an_image_beside_two_stopped_slides_is_used() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def analyze(loaded: Loaded) -> str:
+        if loaded.ref.image in ("0.png", "1.png", "2.png"):
+            together.wait()
+        if loaded.ref.image in ("0.png", "1.png"):
+            raise KeyboardInterrupt
+        return loaded.ref.image
+
+    used: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_local(REFS, read, analyze, lambda name: used.append(name), workers=2, at_once=3)
+    assert used == ["2.png"]
+
+
+def test_a_second_signal_uses_no_image_any_more() -> None:
+    together = threading.Barrier(3, timeout=10)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def analyze(loaded: Loaded) -> str:
+        if together.wait() == 0:
+            time.sleep(0.05)  # until the first of them is waited for
+            signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.2)
+        return loaded.ref.image
+
+    used: list[str] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_local(REFS, read, analyze, lambda name: used.append(name), workers=2, at_once=3)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert used == []
 
 
 def test_no_images_is_no_work() -> None:
