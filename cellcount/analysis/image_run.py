@@ -78,6 +78,8 @@ class ImageRun:
         def analyze(loaded: Loaded) -> tuple[Loaded, ImageResult]:
             is_scan = loaded.source is not None and loaded.source.picture is None
             with one_scan if is_scan else nullcontext():
+                if is_scan:
+                    self.stop()  # it may have waited for another while a signal came
                 return loaded, pipeline.analyze(loaded)
 
         def use(analyzed: tuple[Loaded, ImageResult]) -> Work:
