@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -48,14 +48,23 @@ class SideBySide:
         self._pool: ThreadPoolExecutor | None = None
 
     def map(self, compute: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Compute every item; results are in the order of the items."""
+        """Compute every item; results are in the order of the items.
+
+        An error is raised when nothing is at work any more, so that less can be tried where memory
+        was short.
+        """
         is_little = self._start is None and len(items) < 2
         if self._count == 1 or is_little or getattr(_asking, "does_it", False):
             return [compute(item) for item in items]
         with self._starting:
             if self._pool is None:
                 self._pool = (self._start or ThreadPoolExecutor)(self._count)
-        return list(self._pool.map(compute, items))
+        begun = [self._pool.submit(compute, item) for item in items]
+        try:
+            return [future.result() for future in begun]
+        finally:
+            wait([future for future in begun if not future.cancel()])
+            begun.clear()  # an error holds on to this frame
 
 
 def in_order(

@@ -60,3 +60,23 @@ def test_an_error_is_told_to_the_thread_that_asks() -> None:
 
     with pytest.raises(ValueError, match="number 2"):
         SideBySide(2).map(fail, range(4))
+
+
+def test_nothing_is_at_work_any_more_when_an_error_is_told() -> None:
+    together, ended = threading.Barrier(2, timeout=10), list[int]()
+
+    def compute(number: int) -> None:
+        if number < 2:
+            together.wait()
+        if number == 0:
+            raise MemoryError
+        time.sleep(0.05)
+        ended.append(number)
+
+    threads = SideBySide(2)
+    with pytest.raises(MemoryError):
+        threads.map(compute, range(20))
+    then = list(ended)
+    assert 1 in then
+    time.sleep(0.1)
+    assert ended == then
