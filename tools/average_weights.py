@@ -66,7 +66,7 @@ def average_files(
         data: on whose val images thresholds are chosen.
         out: the file to write.
         share: of ``after`` in the mean.
-        hue: let the model see red cells in one hue.
+        hue: let the model see red cells in one hue, as it does anyway if ``after`` did.
 
     Raises:
         WeightsError: they do not fit together.
@@ -75,6 +75,7 @@ def average_files(
     card, last = read_weights(after)
     _, first = read_weights(before)
     training = {**card.training, "averaged_with": sha256_of(before), "share": share}
+    hue = hue or card.preprocessing.red_cell_hue
     seen = dataclasses.replace(card.preprocessing, red_cell_hue=hue)
     card = dataclasses.replace(card, training=training, preprocessing=seen, evaluations=())
     write_weights(out, card, average(first, last, share))

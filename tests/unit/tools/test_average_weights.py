@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def test_each_weight_is_the_mean_and_counters_are_the_last(
     assert made.evaluations == ()
     assert set(made.thresholds) == {"rbc", "wbc", "platelet"}
     assert all(0 <= t <= 1 for t in made.thresholds.values())
+
+
+def test_a_model_of_one_hue_keeps_it(tiny_weights: Path, val_set: Path, tmp_path: Path) -> None:
+    card, state = read_weights(tiny_weights)
+    in_one_hue = dataclasses.replace(card.preprocessing, red_cell_hue=True)
+    trained = tmp_path / "trained.safetensors"
+    write_weights(trained, dataclasses.replace(card, preprocessing=in_one_hue), state)
+    out = tmp_path / "mean.safetensors"
+    main([str(tiny_weights), str(trained), str(val_set), str(out)])
+    assert read_weights(out)[0].preprocessing.red_cell_hue
 
 
 def test_other_architectures_are_refused() -> None:
