@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+_starting = threading.Lock()
+
 
 def lone_threads(count: int) -> ThreadPoolExecutor:
     """Start so many threads, without a change to the number that the calling thread uses."""
-    own = torch.get_num_threads()
     pool = ThreadPoolExecutor(count, thread_name_prefix="cellcount-lone")
     started = threading.Barrier(count)
 
@@ -26,6 +27,8 @@ def lone_threads(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         started.wait()
 
-    list(pool.map(start, range(count)))
-    torch.set_num_threads(own)  # part of the number is that of the process
+    with _starting:  # meanwhile another thread would take the number for that of the process
+        own = torch.get_num_threads()
+        list(pool.map(start, range(count)))
+        torch.set_num_threads(own)  # part of the number is that of the process
     return pool
