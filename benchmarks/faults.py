@@ -58,7 +58,7 @@ def kill(world: World, out: Path, verdict: Verdict, dice: random.Random) -> None
 
 
 def interrupt(world: World, out: Path, verdict: Verdict, dice: random.Random) -> None:
-    """SIGTERM or SIGINT: the image in hand is finished, everything is written, 143 or 130."""
+    """SIGTERM or SIGINT: the images in hand are finished, everything is written, 143 or 130."""
     number, code = dice.choice([(signal.SIGTERM, 143), (signal.SIGINT, 130)])
     pid = world.start(out, before=lambda: _usual_handler())
     time.sleep(dice.uniform(0, world.seconds))

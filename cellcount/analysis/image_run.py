@@ -37,7 +37,7 @@ class ImageRun:
         journal: that stores the results.
         progress: that shows them to a person.
         tally: that ends the run when too many images have failed.
-        stop: raises where the run is to end after the current image.
+        stop: raises where the run is to end after the images in hand.
     """
 
     request: AnalyzeRequest

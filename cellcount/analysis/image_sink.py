@@ -27,7 +27,7 @@ class ImageSink:
         drawings: the annotated pictures, None where none are wanted.
         progress: shows them to a person.
         tally: knows when too much has failed.
-        stop: raises where the run is to end after the current image.
+        stop: raises where the run is to end after the images in hand.
     """
 
     journal: Journal
@@ -43,7 +43,7 @@ class ImageSink:
         self.stop()
 
     def within(self, share: float) -> None:
-        """Show how much of the current image is done, and end the run where it is to stop."""
+        """Show how much of a scan is done, and end the run where it is to stop; in any thread."""
         self.stop()
         self.progress.within(share)
 

@@ -19,7 +19,7 @@ class Progress(Protocol):
         ...
 
     def within(self, share: float) -> None:
-        """Show the share of the current image that is done, 0 to 1, for those that take long."""
+        """Show the share of a scan that is done, 0 to 1; called in the thread that analyses it."""
         ...
 
     def note(self, text: str) -> None:

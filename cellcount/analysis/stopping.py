@@ -1,4 +1,4 @@
-"""Ending a run by a signal: the current image is finished first, a second signal ends it at once.
+"""Ending a run by a signal: the images in hand are finished first; a second signal ends it at once.
 
 A batch system sends SIGTERM some seconds before SIGKILL, a person presses Ctrl-C: either way what
 was begun is worth its end.
@@ -15,7 +15,7 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STDERR = 2
 _SAID = (
-    b"Stopping after the current image (whole slides stop immediately). "
+    b"Stopping after the images in hand (whole slides stop immediately). "
     b"Press Ctrl-C again to stop now.\n"
 )
 Handler = Callable[[int, FrameType | None], object]

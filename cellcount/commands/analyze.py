@@ -159,8 +159,8 @@ def analyze(**options: Any) -> int:  # noqa: ANN401 -- click passes options by n
       2    wrong usage
       3    nothing could be done
       4    more images failed than --max-failure-rate allows
-      130  interrupted (Ctrl-C); the current image was finished, everything is kept
-      143  terminated; the current image was finished, everything is kept
+      130  interrupted (Ctrl-C); the images in hand were finished, everything is kept
+      143  terminated; the images in hand were finished, everything is kept
     """
     request = _request(options)
     from cellcount.analysis.checked_request import CheckedRequest

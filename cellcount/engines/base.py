@@ -1,6 +1,6 @@
 """Interface of the engines, and the function that loads one.
 
-Shapes: tiles are uint8 (H, W, 3) RGB at the model's scale, white-balanced as the card says;
+Shapes: tiles are uint8 (H, W, 3) RGB at the model's scale, in colours as the card says;
 boxes are xyxy in pixels of the tile.
 """
 

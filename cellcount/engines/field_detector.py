@@ -1,7 +1,7 @@
 """Detection on one field: resized to the model's scale, cut into tiles, merged.
 
-The same few lines serve analysis, validation and evaluation: white balance, resize, tiles, engine,
-merge, and back to the pixels of the original.
+The same few lines serve analysis, validation and evaluation: balance of colours, resize, tiles,
+engine, merge, and back to the pixels of the original.
 
 Shapes: pixels uint8 (H, W, 3) RGB; boxes (N, 4) xyxy in pixels of the original image.
 """

@@ -78,7 +78,7 @@ def _places(
 
     Args:
         low, high: ends of the regions (R,), in places of the map.
-        length: of the map that each region lies on, int64 (R,).
+        length: of the map that each region lies on, int32 (R,).
         side: pool size P.
         samples: S.
     """

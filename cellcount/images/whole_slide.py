@@ -6,8 +6,8 @@ bounds each window instead of the image.
 
 Before it is counted, it is sampled:
 
-1. Up to 16 x 16 *spots* of 128 px, spread evenly over the slide, tell the colour of its glass,
-   which gives the white balance, and where anything is stained.
+1. Up to 16 x 16 *spots* of 128 px, spread evenly over the slide, tell the colours of its glass and
+   its red cells, by which its colours are balanced, and where anything is stained.
 2. Up to nine *sample fields* of 1024 px lie about stained spots, evenly chosen in the order of
    reading (about any spots where none is stained). Scale and quality are those of the sample
    fields.

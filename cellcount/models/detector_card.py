@@ -94,7 +94,7 @@ def levels_read(kind: str, strides: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Steps from a field to model input, in this order: white balance, scale, mean and std.
+    """Steps from a field to model input, in this order: colours, scale, mean and std.
 
     Attributes:
         white_balance: bring the background to a fixed white (``images.white_balance``) first.

@@ -8,7 +8,7 @@
 #SBATCH --mem=8G
 #SBATCH --time=08:00:00
 #SBATCH --requeue
-# SIGTERM comes before the time is up: the current image is finished and the tables are written.
+# SIGTERM comes before the time is up: the images in hand are finished and the tables are written.
 #SBATCH --signal=TERM@120
 set -euo pipefail
 

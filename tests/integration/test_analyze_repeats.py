@@ -144,7 +144,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     ended, said = interrupted(toy, how)
     assert ended == code, said
     if how is not signal.SIGKILL:  # what was finished is in the tables already
-        assert "Stopping after the current image" in said
+        assert "Stopping after the images in hand" in said
         assert "give the same command again to go on" in said
         partial = rows("counts.csv")
         assert len(partial) == 26

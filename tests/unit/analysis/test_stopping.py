@@ -1,4 +1,4 @@
-"""Signals: the first waits for the current image, the second does not, and handlers come back."""
+"""Signals: the first waits for the images in hand, the second does not, and handlers come back."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_signal_while_stderr_is_being_written_does_no_harm(
     with pytest.raises(KeyboardInterrupt):
         work(said, signal.SIGINT)
     assert said == ["finished"]
-    assert "Stopping after the current image" in capfd.readouterr().err
+    assert "Stopping after the images in hand" in capfd.readouterr().err
 
 
 def test_the_second_signal_acts_at_once() -> None:
