@@ -44,6 +44,7 @@ def expect(job: Job) -> Expected | None:
     scales = SlideScales(job.plan.refs, job.detector, ScalesInMemory(), settings.max_pixels)
     pipeline = Pipeline(job.detector, settings, scales, job.typer)
     image_s, image_bytes, slide_s = list[float](), list[float](), list[float]()
+    analysis_s = processor_s = 0.0
     for index in sample_evenly(len(refs), _SAMPLED):
         started = time.perf_counter()
         loaded, share = _part(load(refs[index], settings.max_pixels))
@@ -54,8 +55,10 @@ def expect(job: Job) -> Expected | None:
             job.detector.detect(loaded.picture.pixels, 1.0)
         started = time.perf_counter()
         scales.of(loaded)
-        scaled = time.perf_counter()
+        scaled, processor_before_s = time.perf_counter(), time.process_time()
         result = pipeline.analyze(loaded)
+        analysis_s += time.perf_counter() - scaled
+        processor_s += time.process_time() - processor_before_s
         slide_s.append(scaled - started)
         image_s.append((read_s + time.perf_counter() - scaled) / share)
         image_bytes.append(_bytes_of(job, loaded, result) / share)
@@ -64,8 +67,19 @@ def expect(job: Job) -> Expected | None:
     sampled = len(image_s)
     slides = len({ref.slide for ref in refs})
     one_by_one_s = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
-    seconds = one_by_one_s / images_at_once(job.detector.engine, job.classifier)
+    at_once = images_at_once(job.detector.engine, job.classifier)
+    seconds = one_by_one_s / gain_side_by_side(at_once, processor_s / analysis_s)
     return Expected(seconds, len(refs) * sum(image_bytes) / sampled / 1e6, sampled)
+
+
+def gain_side_by_side(at_once: int, busy: float) -> float:
+    """Factor by which images are faster side by side than one after the other.
+
+    Args:
+        at_once: images that are analysed side by side.
+        busy: processors that one image keeps busy: several, where it has several tiles.
+    """
+    return max(1.0, at_once / max(1.0, busy))
 
 
 def _part(loaded: Loaded) -> tuple[Loaded, float]:
