@@ -106,7 +106,7 @@ def run_local(
             raise end
 
     try:
-        for loaded in in_order(readers, read, refs, count + at_once):
+        for loaded in in_order(readers, read, refs, count + 1):
             go_on()
             in_hand.append(
                 analysts.submit(analyze, loaded) if at_once > 1 else _now(analyze, loaded)

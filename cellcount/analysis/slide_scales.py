@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cellcount.analysis.load import Loaded, load
 from cellcount.core.records import ImageRef
+from cellcount.core.side_by_side import SideBySide
 from cellcount.engines.field_detector import FieldDetector
 from cellcount.engines.red_cells import red_cell_diameter_px
 from cellcount.errors import CellcountError
@@ -219,20 +220,24 @@ class SlideScales:
         return [refs[index] for index in sample_evenly(len(refs))]
 
     def _measure(self, slide: _SlideKey, at_hand: Loaded | None) -> _Measured:
-        sample, diameters = {}, []
-        for ref in self._sample(slide):
+        engine = self._detector.engine
+
+        def look(ref: ImageRef) -> tuple[FileKey, list[float]]:
             same = at_hand is not None and ref.image == at_hand.ref.image
             loaded = at_hand if same and at_hand is not None else load(ref, self._max_pixels)
-            sample[ref.image] = loaded.file_key
-            for pixels in _sample_fields(loaded.source):
-                diameter = red_cell_diameter_px(self._detector.engine, pixels)
-                if diameter is not None:
-                    diameters.append(diameter)
+            fields = _sample_fields(loaded.source)
+            seen = [red_cell_diameter_px(engine, pixels) for pixels in fields]
+            return loaded.file_key, [diameter for diameter in seen if diameter is not None]
+
+        refs = self._sample(slide)
+        looked = SideBySide(engine.tiles_at_once).map(look, refs)
+        sample = {ref.image: key for ref, (key, _) in zip(refs, looked, strict=True)}
+        diameters = [diameter for _, found in looked for diameter in found]
         logger.debug("slide %s/%s: red cells of %s px", *slide, diameters)
         if not diameters:
             return _Measured(None, sample)
-        rbc_diameter_px = self._detector.engine.card.rbc_diameter_px
-        return _Measured(factor_from_red_cells(diameters, rbc_diameter_px), sample)
+        factor = factor_from_red_cells(diameters, engine.card.rbc_diameter_px)
+        return _Measured(factor, sample)
 
 
 def _key(ref: ImageRef) -> _SlideKey:
