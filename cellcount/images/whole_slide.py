@@ -56,7 +56,7 @@ from cellcount.images.white_balance import GLASS_WHITE, apply_gains, white_balan
 from cellcount.images.windows import Part
 
 #: Pixels of a window that is read at a time, as far as ``max_pixels`` allows them.
-WINDOW_PIXELS = 32_000_000
+WINDOW_PIXELS = 8_000_000
 _PART_PX = 4096  # side of a part, as far as ``max_pixels`` allows it
 _SPOTS, _SPOT_PX, _SPOT_STEP = 16, 128, 8
 _FIELDS, _FIELD_PX = 9, 1024
