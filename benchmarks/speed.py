@@ -10,10 +10,10 @@ machine strikes all alike. Figures are the median over the repeats with the smal
 brackets. "CPU ms" is the processor time of all threads, which other work on the machine moves less.
 
 "whole stage" is what `analyze --classifier none` does with a field between reading and storing it:
-lit field, scale, detection, check of the scale, quality, overlays; as there, so many fields are
-analysed side by side as the engine has threads. The scale is measured on five
-fields of a slide at most, so that it costs less where fields are many; where each field is a slide
-of its own, it is measured on every one.
+lit field, scale, detection, check of the scale, quality, overlays; as there, as many fields are
+analysed side by side as the engine has threads. The scale is measured on five fields of a slide at
+most, so that it costs less where fields are many; where each field is a slide of its own, it is
+measured on every one.
 
 "of peak" is the share of this machine's measured matrix-multiply rate: operations (a multiply-add
 counts as two; RoIAlign, suppression and resizing count as nothing, but their time counts) per
@@ -49,7 +49,7 @@ from rich.table import Table
 
 from benchmarks.speed_peers import DTYPES, STOCK, YOLO, Contestant, Course, Pixels, peers_of
 from cellcount.analysis.load import load
-from cellcount.analysis.local import images_at_once, run_local
+from cellcount.analysis.local import run_local
 from cellcount.analysis.pipeline import Pipeline
 from cellcount.analysis.slide_scales import ScalesInMemory, SlideScales
 from cellcount.core.records import ImageRef, ImageResult
@@ -146,7 +146,7 @@ def stages(detector: FieldDetector, fields: Sequence[Pixels], scratch: Path) -> 
     def contestant(how: str, slide_of: Callable[[Path], str]) -> Contestant:
         refs = [ImageRef(path, path.name, slide_of(path)) for path in paths]
         loaded = {ref: load(ref, settings.max_pixels) for ref in refs}
-        at_once = images_at_once(detector.engine, None)
+        at_once = detector.images_at_once
 
         def run() -> None:
             scales = SlideScales(refs, detector, ScalesInMemory(), settings.max_pixels)

@@ -67,7 +67,7 @@ def expect(job: Job) -> Expected | None:
     sampled = len(image_s)
     slides = len({ref.slide for ref in refs})
     one_by_one_s = len(refs) * sum(image_s) / sampled + slides * max(slide_s)
-    at_once = images_at_once(job.detector.engine, job.classifier)
+    at_once = images_at_once(job.detector, job.classifier)
     seconds = one_by_one_s / gain_side_by_side(at_once, processor_s / analysis_s)
     return Expected(seconds, len(refs) * sum(image_bytes) / sampled / 1e6, sampled)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -73,20 +72,16 @@ class ImageRun:
             return []
         pipeline = Pipeline(models.detector, settings, scales, models.typer, sink.within)
 
-        one_scan = threading.Lock()  # a scan takes all threads by itself, and memory for one
+        one_by_one = scans_one_by_one(pipeline.analyze, self.stop)
 
         def analyze(loaded: Loaded) -> tuple[Loaded, ImageResult]:
-            is_scan = loaded.source is not None and loaded.source.picture is None
-            with one_scan if is_scan else nullcontext():
-                if is_scan:
-                    self.stop()  # it may have waited for another while a signal came
-                return loaded, pipeline.analyze(loaded)
+            return loaded, one_by_one(loaded)
 
         def use(analyzed: tuple[Loaded, ImageResult]) -> Work:
             return sink.analyzed(*analyzed)
 
         read = partial(load, max_pixels=settings.max_pixels)
-        at_once = images_at_once(models.detector.engine, models.classifier)
+        at_once = images_at_once(models.detector, models.classifier)
         run_local(
             pending, read, analyze, use, workers=run.workers, at_once=at_once, check=sink.check
         )
@@ -129,3 +124,27 @@ class ImageRun:
         if self.request.output.annotated is None:
             return None
         return Drawings(self.outputs.drawn(self.journal), self.progress.note)
+
+
+def scans_one_by_one(
+    analyze: Callable[[Loaded], ImageResult], stop: Callable[[], None]
+) -> Callable[[Loaded], ImageResult]:
+    """Let threads analyse fields side by side, but one scan at a time.
+
+    A scan takes all threads by itself, and there is memory for one.
+
+    Args:
+        analyze: one image.
+        stop: raises where the run is to end; called before every scan, which may have waited for
+            another while a signal came.
+    """
+    one_scan = threading.Lock()
+
+    def in_turn(loaded: Loaded) -> ImageResult:
+        if loaded.source is None or loaded.source.picture is not None:
+            return analyze(loaded)
+        with one_scan:
+            stop()
+            return analyze(loaded)
+
+    return in_turn

@@ -19,18 +19,17 @@ from cellcount.analysis.loaded_models import LoadedClassifier
 from cellcount.core.processors import usable_processors
 from cellcount.core.records import ImageRef
 from cellcount.core.side_by_side import in_order
-from cellcount.engines.base import Engine
+from cellcount.engines.field_detector import FieldDetector
 
 Work: TypeAlias = Callable[[], None]
 Done = TypeVar("Done")
-#: Each image takes memory while it is analysed, which a machine of many processors may lack.
-_MOST_AT_ONCE = 8
 
 
-def images_at_once(engine: Engine, loaded: LoadedClassifier | None) -> int:
-    """Images to analyse side by side: as many as both models have threads, within memory."""
-    of_cells = _MOST_AT_ONCE if loaded is None else loaded.classifier.batches_at_once
-    return min(_MOST_AT_ONCE, engine.tiles_at_once, of_cells)
+def images_at_once(detector: FieldDetector, loaded: LoadedClassifier | None) -> int:
+    """Images to analyse side by side: as many as both models look at."""
+    if loaded is None:
+        return detector.images_at_once
+    return min(detector.images_at_once, loaded.classifier.batches_at_once)
 
 
 def default_workers() -> int:

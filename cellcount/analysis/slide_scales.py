@@ -188,21 +188,18 @@ class SlideScales:
         ``at_hand`` is one of the slide's images, not read again if it is sampled.
         """
         with self._lock_of(slide):
-            return self._known_or_measured(slide, at_hand)
+            if slide not in self._known:
+                measured = _Measured.of_json(self._store.get_value(_name(slide)))
+                if measured is None:
+                    measured = self._measure(slide, at_hand)
+                    self._store.set_value(_name(slide), measured.as_json())
+                self._known[slide] = measured.factor
+            return self._known[slide]
 
     def _lock_of(self, slide: _SlideKey) -> threading.Lock:
         """Lock of a slide, so that it is measured once where its images are analysed at once."""
         with self._locking:
             return self._locks.setdefault(slide, threading.Lock())
-
-    def _known_or_measured(self, slide: _SlideKey, at_hand: Loaded) -> float | None:
-        if slide not in self._known:
-            measured = _Measured.of_json(self._store.get_value(_name(slide)))
-            if measured is None:
-                measured = self._measure(slide, at_hand)
-                self._store.set_value(_name(slide), measured.as_json())
-            self._known[slide] = measured.factor
-        return self._known[slide]
 
     def _holds(self, measured: _Measured, slide: _SlideKey) -> bool:
         by_image = {ref.image: ref for ref in self._by_slide[slide]}
@@ -230,7 +227,7 @@ class SlideScales:
             return loaded.file_key, [diameter for diameter in seen if diameter is not None]
 
         refs = self._sample(slide)
-        looked = SideBySide(engine.tiles_at_once).map(look, refs)
+        looked = SideBySide(self._detector.images_at_once).map(look, refs)
         sample = {ref.image: key for ref, (key, _) in zip(refs, looked, strict=True)}
         diameters = [diameter for _, found in looked for diameter in found]
         logger.debug("slide %s/%s: red cells of %s px", *slide, diameters)

@@ -18,11 +18,13 @@ from cellcount.core.records import Detections
 from cellcount.core.tile_merge import merge
 from cellcount.core.tiles import Tile, split
 from cellcount.engines.base import Engine
+from cellcount.engines.field_colours import in_model_colours
 from cellcount.errors import DeviceMemoryError
-from cellcount.images.colour_balance import measure_balance
 from cellcount.images.scale import resize
 
 _LEAST_TILE_PX = 256
+#: Each image takes memory while it is looked at, which a machine of many processors may lack.
+_MOST_AT_ONCE = 8
 
 
 class Found(NamedTuple):
@@ -50,6 +52,11 @@ class FieldDetector:
     def __init__(self, engine: Engine, tile_px: int = 0) -> None:
         self.engine = engine
         self._tile_px = tile_px or engine.card.inference.tile_px
+
+    @property
+    def images_at_once(self) -> int:
+        """Images to look at side by side: as many as the engine has threads, within memory."""
+        return min(_MOST_AT_ONCE, self.engine.tiles_at_once)
 
     def detect(self, pixels: NDArray[np.uint8], factor: float) -> Found:
         """Detect all cells above the card's score floor, in original pixels, best score first.
@@ -122,10 +129,7 @@ class FieldDetector:
     ) -> tuple[NDArray[np.uint8], tuple[Tile, ...]]:
         """The field at the model's scale, balanced as its card says, and the tiles it is cut to."""
         card = self.engine.card
-        field = resize(pixels, factor)
-        if card.preprocessing.white_balance:
-            hue = card.preprocessing.red_cell_hue
-            field = measure_balance(pixels, red_cell_hue=hue).apply(field)
+        field = in_model_colours(resize(pixels, factor), pixels, card.preprocessing)
         return field, self.tiles_for(field.shape[1], field.shape[0], tile_px)
 
     def tiles_for(self, width_px: int, height_px: int, tile_px: int = 0) -> tuple[Tile, ...]:

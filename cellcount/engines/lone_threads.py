@@ -29,6 +29,10 @@ def lone_threads(count: int) -> ThreadPoolExecutor:
 
     with _starting:  # meanwhile another thread would take the number for that of the process
         own = torch.get_num_threads()
-        list(pool.map(start, range(count)))
+        try:
+            list(pool.map(start, range(count)))
+        except BaseException:  # a thread that could not start is waited for by the others
+            started.abort()
+            raise
         torch.set_num_threads(own)  # part of the number is that of the process
     return pool

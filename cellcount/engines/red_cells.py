@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cellcount.core.blood import RBC, WBC
 from cellcount.core.records import Detections
 from cellcount.engines.base import Engine
-from cellcount.images.colour_balance import measure_balance
+from cellcount.engines.field_colours import in_model_colours
 from cellcount.images.scale import resize
 
 _VIEW_PX = 320
@@ -90,10 +90,7 @@ def _median_diameter_px(found: Detections, label: int, size_px: tuple[int, int])
 
 def _median_at(engine: Engine, pixels: NDArray[np.uint8], factor: float) -> float | None:
     """Median diameter in pixels of the view, None with fewer than three whole cells."""
-    view = _central_view(pixels, factor)
-    if engine.card.preprocessing.white_balance:
-        hue = engine.card.preprocessing.red_cell_hue
-        view = measure_balance(pixels, red_cell_hue=hue).apply(view)
+    view = in_model_colours(_central_view(pixels, factor), pixels, engine.card.preprocessing)
     red = [c.id for c in engine.card.classes].index(RBC)
     return _median_diameter_px(engine.detect([view])[0], red, (view.shape[1], view.shape[0]))
 

@@ -5,6 +5,7 @@ Shapes: none.
 
 from __future__ import annotations
 
+from cellcount.engines.field_colours import balance_of
 from cellcount.engines.field_detector import FieldDetector, Found
 from cellcount.engines.slide_detector import Tell, detect_on_slide
 from cellcount.images.source import Source
@@ -28,6 +29,5 @@ def detect(
     """
     if source.picture is not None:
         return detector.detect(source.picture.pixels, factor)
-    before = detector.engine.card.preprocessing
-    balance = source.balance(red_cell_hue=before.red_cell_hue) if before.white_balance else None
+    balance = balance_of(source, detector.engine.card.preprocessing)
     return detect_on_slide(detector, source, factor, balance, tell=tell)

@@ -91,7 +91,7 @@ def detect_set(
             on_image()
         return truth, found
 
-    seen = SideBySide(detector.engine.tiles_at_once).map(look, images)
+    seen = SideBySide(detector.images_at_once).map(look, images)
     return [truth for truth, _ in seen], [found for _, found in seen]
 
 

@@ -174,7 +174,7 @@ class DetectorTask:
             return truth, detector.detect(pixels, factor).detections
 
         val = list(zip(self._data.val, self._val_factors, strict=True))
-        seen = SideBySide(engine.tiles_at_once).map(look, val)
+        seen = SideBySide(detector.images_at_once).map(look, val)
         return [truth for truth, _ in seen], [found for _, found in seen]
 
     def parent_ap(self, parent: Engine) -> float:

@@ -17,6 +17,7 @@ from cellcount.analysis.load import Loaded
 from cellcount.analysis.local import images_at_once, run_local
 from cellcount.core.records import ImageRef
 from cellcount.core.side_by_side import in_order
+from cellcount.engines.field_detector import FieldDetector
 from cellcount.errors import OutputError
 from cellcount.store.file_key import key_of
 
@@ -73,9 +74,11 @@ def test_as_many_images_as_allowed_are_analysed_side_by_side(at_once: int) -> No
 def test_images_are_as_many_as_both_models_compute_side_by_side(
     tiles: int, batches: int | None, images: int
 ) -> None:
-    engine: Any = SimpleNamespace(tiles_at_once=tiles)
+    engine: Any = SimpleNamespace(
+        tiles_at_once=tiles, card=SimpleNamespace(inference=SimpleNamespace(tile_px=768))
+    )
     loaded: Any = batches and SimpleNamespace(classifier=SimpleNamespace(batches_at_once=batches))
-    assert images_at_once(engine, loaded) == images
+    assert images_at_once(FieldDetector(engine), loaded) == images
 
 
 def test_images_in_hand_are_used_when_a_signal_ends_the_run() -> None:

@@ -12,8 +12,6 @@ from cellcount.core.boxes import pairwise_iou
 from cellcount.core.records import Detections
 from cellcount.engines.base import EngineOptions, load_engine
 from cellcount.engines.field_detector import FieldDetector
-from cellcount.images.colour_balance import measure_balance
-from cellcount.models.detector_card import Preprocessing
 from cellcount.models.weights import read_card, resolve
 from cellcount.rendering.field import FieldSpec, render_field
 
@@ -102,20 +100,6 @@ def test_white_balance_follows_the_card(
     )
     found = FieldDetector(disc_engine(card)).detect(yellow, 1.0).detections
     assert matched(found, field) == len(field.labels)
-
-
-def test_the_hue_of_red_cells_follows_the_card(
-    disc_engine: type[DiscEngine], disc_field: type[DiscField]
-) -> None:
-    pixels = disc_field(400, 300).pixels
-    balanced = Preprocessing(white_balance=True, red_cell_hue=True)
-    engine = disc_engine(dataclasses.replace(disc_engine().card, preprocessing=balanced))
-    seen, _ = FieldDetector(engine).tiles_of(pixels, 1.0)
-    np.testing.assert_array_equal(seen, measure_balance(pixels, red_cell_hue=True).apply(pixels))
-    white, _ = FieldDetector(
-        disc_engine(dataclasses.replace(engine.card, preprocessing=Preprocessing()))
-    ).tiles_of(pixels, 1.0)
-    assert (seen != white).any()
 
 
 def test_an_empty_field_and_the_smallest_one(disc_engine: type[DiscEngine]) -> None:
