@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,22 @@ def equal(one: Detections, other: Detections) -> bool:
         and np.array_equal(one.scores, other.scores)
         and np.array_equal(one.labels, other.labels)
     )
+
+
+def test_tiles_and_calls_side_by_side_change_nothing(
+    fields: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for count in (1, 3):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(count))
+        engine = openvino(resolve("blood"))
+        assert engine.tiles_at_once == count
+        found.append(engine.detect(fields * 3))
+        with ThreadPoolExecutor(count) as pool:
+            alone = pool.map(lambda field, own=engine: own.detect([field])[0], fields * 3)
+            found.append(list(alone))
+    for others in found[1:]:
+        assert all(map(equal, found[0], others))
 
 
 def test_a_tile_knows_neither_its_mates_nor_those_before(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,30 @@ def test_a_measured_scale_is_no_um_per_px(ref: ImageRef, disc_engine: Any) -> No
     assert (scale.um_per_px, scale.caution) == (None, "")
     assert scales.known() == store.values
     assert list(store.values) == ["scale:s"]
+
+
+def test_images_of_one_slide_that_ask_at_once_measure_it_once(
+    tmp_path: Path,
+    disc_engine: Any,  # noqa: ANN401
+    disc_field: Any,  # noqa: ANN401
+) -> None:
+    refs = []
+    for number in range(8):
+        field = disc_field(400, 300, diameters=(31, 33), seed=number)
+        Image.fromarray(field.pixels).save(tmp_path / f"{number}.png")
+        refs.append(ImageRef(tmp_path / f"{number}.png", str(number), "s"))
+
+    def calls_of(threads: int) -> tuple[int, set[float], Any]:
+        engine, store = disc_engine(seen=(0.5, 2.0)), ScalesInMemory()
+        scales = SlideScales(refs, FieldDetector(engine), store, LARGE)
+        loaded = [load(ref, LARGE) for ref in refs]
+        with ThreadPoolExecutor(threads) as pool:
+            factors = {scale.factor for scale in pool.map(scales.of, loaded)}
+        return len(engine.calls), factors, store.values
+
+    one, many = calls_of(1), calls_of(8)
+    assert one == many
+    assert len(one[1]) == 1
 
 
 def test_without_red_cells_the_scale_is_one_with_a_caution(

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from cellcount.differential.confusion import confusion_of_card
 from cellcount.errors import WeightsError
+from cellcount.models.detector_card import DetectorCard
 from cellcount.models.weights import read_any_card, read_card, read_classifier_card, write_card
 from tools.release_weights import main, release, with_facts
 
@@ -58,6 +59,19 @@ def test_the_card_is_completed_and_the_tensors_stay(export: Path, tmp_path: Path
     )
     assert raw_tensors(target) == raw_tensors(export)
     assert read_card(export) == before
+
+
+def test_thresholds_chosen_elsewhere_replace_those_of_the_training(
+    export: Path, tiny_classifier: Path
+) -> None:
+    before = read_card(export)
+    card = with_facts(before, {**FACTS, "thresholds": {"wbc": 0.65}})
+    assert isinstance(card, DetectorCard)
+    assert card.thresholds == {**before.thresholds, "wbc": 0.65}
+    with pytest.raises(WeightsError, match="unknown classes: \\['cell'\\]"):
+        with_facts(before, {**FACTS, "thresholds": {"cell": 0.5}})
+    with pytest.raises(WeightsError, match="thresholds, which only a detector's card has"):
+        with_facts(read_classifier_card(tiny_classifier), {"thresholds": {"wbc": 0.5}})
 
 
 def test_it_may_be_done_again_in_place(export: Path, tmp_path: Path) -> None:

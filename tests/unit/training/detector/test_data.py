@@ -108,8 +108,8 @@ def test_the_long_edge_has_a_measured_diameter(
 
 
 def test_strengths_of_augmentation(tiny: Tiny) -> None:
-    flips, mild, full, wide = (
-        augment_settings(tiny(augment=a)) for a in ("flips", "mild", "full", "wide")
+    flips, mild, full, wide, varied = (
+        augment_settings(tiny(augment=a)) for a in ("flips", "mild", "full", "wide", "varied")
     )
     assert flips.colour is None
     assert (flips.scale_range, flips.mosaic, flips.shear_share) == ((1.0, 1.0), 0.0, 0.0)
@@ -122,6 +122,13 @@ def test_strengths_of_augmentation(tiny: Tiny) -> None:
     for name in (f.name for f in dataclasses.fields(full.colour)):
         usual, strong = getattr(full.colour, name), getattr(wide.colour, name)
         assert strong > usual if name in of_wide else 0 < getattr(mild.colour, name) <= usual
+    # "varied" is "wide" but for stains, which change less.
+    less = {"stain", "strange", "grey"}
+    assert varied.colour is not None
+    assert varied == dataclasses.replace(wide, colour=varied.colour)
+    for name in (f.name for f in dataclasses.fields(full.colour)):
+        strong, usual = getattr(wide.colour, name), getattr(varied.colour, name)
+        assert usual < strong if name in less else usual == strong
     assert (full.heaps, full.pale_red, full.no_white) == (0, 0, 0)
     assert wide.heaps > 0
     assert wide.pale_red > 0
