@@ -1,4 +1,4 @@
-"""Which images may be analysed side by side."""
+"""Images that may be analysed side by side, and scans, which take turns."""
 
 from __future__ import annotations
 
